@@ -1,0 +1,5 @@
+"""Stage gateway of tickd."""
+
+__all__ = ["__tickd_stage__"]
+
+__tickd_stage__ = True

@@ -1,0 +1,1 @@
+"""Venues: one folder each, registered in one line of registry.py."""

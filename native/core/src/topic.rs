@@ -1,0 +1,113 @@
+//! Topics: `channel.venue.symbol`, interned to a small number.
+
+use std::collections::HashMap;
+
+use crate::event::Kind;
+
+/// The channels of tickd's topics, each a fixed name.
+#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Channel {
+    /// `trade`
+    Trade,
+    /// `aggtrade`
+    AggTrade,
+    /// `quote`
+    Quote,
+    /// `depth`
+    Depth,
+    /// `mark`
+    Mark,
+    /// `index`
+    Index,
+    /// `funding`
+    Funding,
+    /// `open_interest`
+    OpenInterest,
+    /// `liquidation`
+    Liquidation,
+    /// `book_state`
+    BookState,
+    /// `status`
+    Status,
+    /// `gap`
+    Gap,
+}
+
+impl Channel {
+    /// The first part of the topic's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Channel::Trade => "trade",
+            Channel::AggTrade => "aggtrade",
+            Channel::Quote => "quote",
+            Channel::Depth => "depth",
+            Channel::Mark => "mark",
+            Channel::Index => "index",
+            Channel::Funding => "funding",
+            Channel::OpenInterest => "open_interest",
+            Channel::Liquidation => "liquidation",
+            Channel::BookState => "book_state",
+            Channel::Status => "status",
+            Channel::Gap => "gap",
+        }
+    }
+
+    /// The channel that events of `kind` belong to (`aggregate`: the venue merged fills).
+    pub const fn of(kind: Kind, aggregate: bool) -> Channel {
+        match kind {
+            Kind::Trade => {
+                if aggregate {
+                    Channel::AggTrade
+                } else {
+                    Channel::Trade
+                }
+            }
+            Kind::Quote => Channel::Quote,
+            Kind::Mark => Channel::Mark,
+            Kind::Index => Channel::Index,
+            Kind::Funding => Channel::Funding,
+            Kind::OpenInterest => Channel::OpenInterest,
+            Kind::Liquidation => Channel::Liquidation,
+            Kind::BookState => Channel::BookState,
+            Kind::Status => Channel::Status,
+            Kind::Gap => Channel::Gap,
+            _ => Channel::Depth,
+        }
+    }
+}
+
+/// Interned topics of one process: small consecutive numbers, never reused.
+#[derive(Debug, Clone, Default)]
+pub struct Topics {
+    names: Vec<String>,
+    index: HashMap<String, u32>,
+}
+
+impl Topics {
+    /// The number of `name`, given out at first sight.
+    pub fn intern(&mut self, name: &str) -> u32 {
+        if let Some(topic) = self.index.get(name) {
+            return *topic;
+        }
+        let topic = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.index.insert(name.to_owned(), topic);
+        topic
+    }
+
+    /// The name of `topic`.
+    pub fn name(&self, topic: u32) -> Option<&str> {
+        self.names.get(topic as usize).map(String::as_str)
+    }
+
+    /// How many topics there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}

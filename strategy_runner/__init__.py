@@ -1,0 +1,5 @@
+"""Stage strategy_runner of tickd."""
+
+__all__ = ["__tickd_stage__"]
+
+__tickd_stage__ = True

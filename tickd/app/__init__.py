@@ -1,0 +1,1 @@
+"""The program: CLI, config, wiring. The one place where stages are constructed."""

@@ -1,0 +1,30 @@
+"""The only importer of the native module: checks that it belongs to this version and re-exports its classes."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from tickd import _native
+from tickd._native import EventBatch, NativeError
+from tickd.errors import Action, TickdError
+
+__all__ = ["BUILD_PROFILE", "EventBatch", "NativeError"]
+
+BUILD_PROFILE: Final[str] = _native.build_profile
+
+
+def _check_version() -> None:
+    try:
+        expected = version("tickd")
+    except PackageNotFoundError:  # a checkout on PYTHONPATH, not installed
+        return
+    if _native.__version__ != expected:
+        raise TickdError(
+            f"native module {_native.__version__} does not belong to tickd {expected}",
+            action=Action.FATAL,
+            hint="build it again: make native",
+        )
+
+
+_check_version()
