@@ -1,4 +1,5 @@
-from typing import Any, Literal, final
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, final
 
 from typing_extensions import Buffer
 
