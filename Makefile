@@ -1,0 +1,77 @@
+# tickd's commands. `make help` lists them; CI and people call the same ones.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO := cargo --locked
+CARGO_MANIFEST := native/Cargo.toml
+PACKAGES := tickd gateway recorder strategy_runner risk backtest
+DEMO_SECONDS ?= 0
+WORKERS ?= 2
+SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
+
+.PHONY: help setup demo test check proof bench bench-check fmt lint lock libchdb wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.requirements: requirements/dev.txt
+	@scripts/prerequisites.sh $(PYTHON)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.native: $(VENV)/.requirements $(SOURCES) pyproject.toml
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --skip-install --quiet 2>/dev/null || \
+	    VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: $(VENV)/.native ## the virtual environment with every dependency and the native core
+
+demo: setup ## record a simulated market and watch it; DEMO_SECONDS=20 ends by itself
+	$(BIN)/tickd demo --seconds $(DEMO_SECONDS)
+
+test: setup ## the quick tests with coverage (≤ 3 min)
+	$(BIN)/pytest -n $(WORKERS) -m "not proof and not server" --cov --cov-report=term:skip-covered
+
+lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python -m mypy.stubtest tickd._native --allowlist scripts/stubtest-allow.txt
+	cd native && cargo fmt --all --check
+	$(CARGO) clippy --manifest-path $(CARGO_MANIFEST) --release --all-targets --quiet -- -D warnings
+
+check: lint ## everything CI checks before the slow proofs: lint, cargo test, make test
+	$(CARGO) test --manifest-path $(CARGO_MANIFEST) --release --workspace --exclude tickd-py --quiet
+	$(MAKE) test
+
+proof: setup libchdb ## the slow proofs: crash, chaos, real servers
+	TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n 0 -m "proof or server" --timeout 600
+
+bench: setup ## print every published ratio, on a release build
+	benchmarks/run.sh
+
+bench-check: setup ## fail when a ratio fell more than 10 % below the committed one
+	benchmarks/run.sh --check
+
+fmt: setup ## format Python and Rust
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet . || true
+	cd native && cargo fmt --all
+
+libchdb: ## the real ClickHouse server for tests, from its npm package, checksum pinned
+	scripts/libchdb.sh
+
+wheel: setup ## build the abi3 wheel into dist/
+	$(BIN)/maturin build --release --locked --out dist
+
+lock: ## write requirements/*.txt again from pyproject.toml (needs uv)
+	scripts/lock.sh
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) .bench-venv build dist native/target tickd/_native*.so
