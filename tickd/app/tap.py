@@ -1,0 +1,126 @@
+"""The raw tap: where frames enter. Raw log first, then the decoder, then the bus, once per burst.
+
+A burst is what one turn of the event loop reads from the sockets. The tap is the only thing that may pause a socket:
+when the disk cannot keep up, reading stops and says so; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+import orjson
+import structlog
+from typing_extensions import Buffer
+
+from tickd.bus import Bus
+from tickd.native import Decoder, RawLog
+from tickd.ports import Leg, Notice, RecordType
+
+log = structlog.get_logger(__name__)
+
+# Sockets stop being read when this much waits for the disk, and are read again below half of it.
+PENDING_PAUSE_SHARE = 0.5
+
+
+class Tap:
+    """The one `RawTap` of a daemon. Loop thread only."""
+
+    def __init__(self, raw_log: RawLog, decoder: Decoder, bus: Bus, *, pending_bytes_max: int) -> None:
+        self._raw = raw_log
+        self._decoder = decoder
+        self._bus = bus
+        self._pause_bytes = int(pending_bytes_max * PENDING_PAUSE_SHARE)
+        self._resume_bytes = self._pause_bytes // 2
+        self._legs: dict[int, Leg] = {}
+        self._armed = False
+        self._closed = False
+        self._watermark_waiters: list[Callable[[], None]] = []
+        self._loop = asyncio.get_running_loop()
+        self.paused = False
+        self.pauses_total = 0
+        self.bursts_total = 0
+        self._loop.add_reader(raw_log.wake_fd, self._on_wake)
+
+    # The port ------------------------------------------------------------------------------------
+
+    def open(self, *, venue: str, url: str, streams: Sequence[str], leg: Leg) -> int:
+        connection = self._raw.next_connection()
+        self._legs[connection] = leg
+        self._control(
+            connection,
+            {"kind": "connect", "connection": connection, "venue": venue, "url": url, "streams": list(streams)},
+        )
+        if self.paused:
+            leg.pause_reading()
+        return connection
+
+    def frame(self, connection: int, payload: Buffer) -> None:
+        self._raw.frame(connection, payload)
+        if not self._armed:
+            self._armed = True
+            self._loop.call_soon(self._end_burst)
+
+    def record(self, connection: int, record_type: RecordType, payload: Buffer) -> int:
+        frame_no = self._raw.record(connection, record_type, payload)
+        if not self._armed:
+            self._armed = True
+            self._loop.call_soon(self._end_burst)
+        return frame_no
+
+    def close(self, connection: int, reason: str) -> None:
+        if self._legs.pop(connection, None) is not None:
+            self._control(connection, {"kind": "disconnect", "connection": connection, "reason": reason})
+
+    # For the composition root --------------------------------------------------------------------
+
+    def control(self, fields: dict[str, object]) -> int:
+        """Record something that concerns the whole node (start, stop, gap); return its frame number."""
+        return self._control(0, fields)
+
+    def on_watermark(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever the written watermark moved."""
+        self._watermark_waiters.append(callback)
+
+    def finish(self) -> None:
+        """Decode and hand over what is left; afterwards the tap takes nothing."""
+        if not self._closed:
+            self._end_burst()
+            self._closed = True
+            self._loop.remove_reader(self._raw.wake_fd)
+
+    def _control(self, connection: int, fields: dict[str, object]) -> int:
+        return self.record(connection, "C", orjson.dumps(fields))
+
+    def _end_burst(self) -> None:
+        self._armed = False
+        if self._closed:
+            return
+        self.bursts_total += 1
+        batch = self._raw.end_burst(self._decoder)
+        if batch is not None:
+            self._bus.publish_many(batch)
+        for connection, frame_no, kind, text in self._decoder.take_notices():
+            leg = self._legs.get(connection)
+            if leg is not None:
+                leg.on_notice(Notice(connection, frame_no, kind, text))
+        if not self.paused and self._raw.pending_bytes > self._pause_bytes:
+            self._pause()
+
+    def _pause(self) -> None:
+        self.paused = True
+        self.pauses_total += 1
+        log.warning("sockets_paused", pending_bytes=self._raw.pending_bytes, fault=self._raw.fault)
+        for leg in self._legs.values():
+            leg.pause_reading()
+
+    def _on_wake(self) -> None:
+        os.read(self._raw.wake_fd, 8)
+        for callback in self._watermark_waiters:
+            callback()
+        if self.paused and self._raw.pending_bytes < self._resume_bytes:
+            self.paused = False
+            log.info("sockets_resumed", pending_bytes=self._raw.pending_bytes)
+            for leg in self._legs.values():
+                leg.resume_reading()
