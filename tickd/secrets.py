@@ -1,0 +1,92 @@
+"""Secrets: values that never show themselves.
+
+A secret is read once, from a file named in the configuration or from a mapping the composition root
+passes in (the process's environment). This module reads no environment itself and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NoReturn, final
+
+from tickd.errors import ConfigError
+
+__all__ = ["Secret", "secret_from_env", "secret_from_file"]
+
+HIDDEN: Final = "***"
+# A longer "secret" is a wrong file: keys and tokens are short, a log is not.
+SECRET_BYTES_MAX: Final = 65_536
+
+
+@final
+class Secret:
+    """A string that prints as `***`.
+
+    `reveal()` is the one way to it, so that every use can be found.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the value; pass it on at once and keep no copy."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({HIDDEN!r})"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, _spec: str) -> str:
+        return HIDDEN
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not to be pickled")
+
+
+def secret_from_file(path: str | Path) -> Secret:
+    """Return the content of `path` without the trailing line break.
+
+    Raises ConfigError: unreadable, empty, too long, not text, or readable by everybody.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_mode & 0o007:
+            raise ConfigError(f"secret file {file} is open to everybody", hint=f"chmod 600 {file}")
+        with file.open("rb") as stream:
+            content = stream.read(SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"secret file {file}: {error.strerror or error}") from error
+    if len(content) > SECRET_BYTES_MAX:
+        raise ConfigError(f"secret file {file} is longer than {SECRET_BYTES_MAX} bytes")
+    try:
+        text = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"secret file {file} is not UTF-8 text") from error
+    if not text:
+        raise ConfigError(f"secret file {file} is empty")
+    return Secret(text)
+
+
+def secret_from_env(name: str, environment: Mapping[str, str]) -> Secret:
+    """Return the value of `name` in the given mapping.
+
+    Raises ConfigError when it is missing or empty.
+    """
+    text = environment.get(name, "")
+    if not text:
+        raise ConfigError(f"environment variable {name} is not set", hint=f"export {name}=…")
+    return Secret(text)
