@@ -1,0 +1,64 @@
+"""The gateway's part of the configuration: one frozen struct per venue.
+
+Checks relations between fields; reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to record at one venue, and the bounds of its session."""
+
+    name: str
+    symbols: tuple[str, ...]  # the venue's own symbols
+    channels: tuple[str, ...] = ("trade", "quote", "depth")
+    ws_url: str | None = None  # scheme://host[:port], replaces the venue's own
+    rest_url: str | None = None  # scheme://host[:port], replaces the venue's own
+    depth_interval_ms: int | None = None  # None: the venue's recommended interval
+    streams_per_connection: int = 200  # never above the venue's limit
+    # channel -> seconds of silence before a stream's connection is replaced; 0: never
+    silence_seconds: Mapping[str, float] = msgspec.field(default_factory=dict)
+    connect_timeout_seconds: float = 10.0
+    subscribe_timeout_seconds: float = 10.0
+    rest_timeout_seconds: float = 10.0
+    backoff_first_seconds: float = 0.5
+    backoff_cap_seconds: float = 60.0
+    stable_seconds: float = 60.0  # a connection that lived so long resets the backoff
+    # None: the venue's lifetime less `rotation_margin_seconds`; jitter takes up to a tenth off
+    rotation_seconds: float | None = None
+    rotation_margin_seconds: float = 600.0
+    # streams with a message so recently are awaited on the new connection
+    handover_recent_seconds: float = 10.0
+    # both connections run on for so long after that, so that the old one may catch up
+    handover_overlap_seconds: float = 2.0
+    handover_max_seconds: float = 30.0
+    watchdog_interval_seconds: float = 1.0
+    instruments_wait_seconds: float = 15.0  # streams start without definitions after this
+    instruments_refresh_seconds: float = 86_400.0
+    snapshot_retry_seconds: float = 1.0  # least time between two snapshots of one symbol
+
+    def __post_init__(self) -> None:
+        if not self.symbols:
+            raise ValueError(f"venue {self.name}: no symbols")
+        if not self.channels:
+            raise ValueError(f"venue {self.name}: no channels")
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError(f"venue {self.name}: a symbol is listed twice")
+        if self.streams_per_connection < 1:
+            raise ValueError(f"venue {self.name}: streams_per_connection must be at least 1")
+        if not 0 < self.backoff_first_seconds <= self.backoff_cap_seconds:
+            raise ValueError(
+                f"venue {self.name}: backoff_first_seconds must be in (0, backoff_cap_seconds]"
+            )
+        if self.handover_overlap_seconds > self.handover_max_seconds:
+            raise ValueError(
+                f"venue {self.name}: handover_overlap_seconds exceeds handover_max_seconds"
+            )
+        for field in ("ws_url", "rest_url"):
+            url = getattr(self, field)
+            if url is not None and (url.count("/") != 2 or "://" not in url):
+                raise ValueError(f"venue {self.name}: {field} must be scheme://host[:port]")

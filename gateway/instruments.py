@@ -1,0 +1,54 @@
+"""Instrument definitions on their way from a venue's list to the raw log.
+
+Turns steps into scales and a definition into its control record. The id and the registry are
+native (`native/core/src/instrument.rs`); this file never computes an id.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+import msgspec
+
+AssetClass = Literal["spot", "perpetual", "future", "option", "stock", "index"]
+
+# 10^18 is the largest power of ten in an int64 mantissa.
+SCALE_MAX = 18
+
+
+class InstrumentDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """Mirror of the native `Instrument`; an event's mantissas are in these scales."""
+
+    venue: str
+    symbol: str
+    asset_class: AssetClass
+    price_scale: int
+    size_scale: int
+    tick: int  # mantissa in price_scale
+    lot: int  # mantissa in size_scale
+    multiplier: str  # decimal text: what one unit of size is worth
+
+
+def scale_and_step(step: str) -> tuple[int, int]:
+    """Decimals and mantissa of a smallest step: `"0.00500"` -> (3, 5), `"10"` -> (0, 10).
+
+    Raises ValueError when `step` is no positive decimal with at most 18 decimals.
+    """
+    try:
+        value = Decimal(step)
+    except InvalidOperation as error:
+        raise ValueError(f"step {step[:40]!r} is no decimal") from error
+    if not value.is_finite() or value <= 0:
+        raise ValueError(f"step {step[:40]!r} is not positive")
+    exponent = value.normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    scale = max(0, -exponent)
+    if scale > SCALE_MAX or value > Decimal(10) ** (SCALE_MAX - scale):
+        raise ValueError(f"step {step[:40]!r} does not fit a mantissa")
+    return scale, int(value.scaleb(scale))
+
+
+def control_record(definition: InstrumentDefinition) -> bytes:
+    """The payload of the `instrument` control record."""
+    return msgspec.json.encode({"kind": "instrument"} | msgspec.structs.asdict(definition))

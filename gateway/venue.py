@@ -1,0 +1,135 @@
+"""What the session needs to know about a venue: its streams, requests and limits.
+
+Shapes only. A venue's folder fills them (`gateway/venues/<venue>/{wire,sync,limits}.py`), the
+registry joins them to a `Venue`. Everything here is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from typing_extensions import Buffer
+
+from gateway.instruments import InstrumentDefinition
+
+
+class Stream(NamedTuple):
+    """One subscription at a venue.
+
+    name: as the venue names it (`btcusdt@trade`), and as `Wire.stream_name` reads it in a frame.
+    topics: tickd topics whose activity proves that the stream lives
+        (`trade.binance-spot.BTCUSDT`).
+    endpoint: key of `Wire.endpoints` on which it is delivered.
+    """
+
+    name: str
+    channel: str
+    symbol: str
+    endpoint: str
+    topics: tuple[str, ...]
+
+
+class ClientMessage(NamedTuple):
+    """One text message to the venue and how many acknowledgements (decoder notices) it earns."""
+
+    text: bytes
+    acks: int
+
+
+class RestRequest(NamedTuple):
+    """GET `target` (path and query, as in the record); takes `weight` of the allowance."""
+
+    target: str
+    weight: int
+
+
+class Rate(NamedTuple):
+    """At most `events_max` in any `window_seconds`."""
+
+    events_max: int
+    window_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A venue's limits as data; each venue's `limits.py` gives the sources."""
+
+    client_messages: Rate  # per connection; requests, pings and pongs together
+    connects: Rate  # per address
+    rest_weight: Rate  # per address
+    streams_max: int  # per connection
+    streams_per_message_max: int  # in one subscribe message
+    message_bytes_max: int  # of one subscribe message
+    lifetime_seconds: float | None  # of a connection, cut by the venue; None: no known end
+    heartbeat_seconds: float | None  # a connection without any frame for so long is dead
+    client_ping_seconds: float | None  # the venue wants a ping of ours this often
+    weight_header: str | None  # reply header with the weight used up in the window
+    # channel -> a stream without a message for so long is suspect; absent: may be silent for ever
+    silence_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Wire(Protocol):
+    """How a venue is spoken to: streams, messages, instrument lists. Pure."""
+
+    @property
+    def ws_url(self) -> str:
+        """Scheme, host and port, no path: what `VenueConfig.ws_url` replaces."""
+
+    @property
+    def rest_url(self) -> str:
+        """Scheme, host and port, no path: what `VenueConfig.rest_url` replaces."""
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """Endpoint name -> path of the WebSocket URL."""
+
+    @property
+    def ping(self) -> bytes | None:
+        """The text message of a client ping; None: protocol pings by the server are enough."""
+
+    def streams(
+        self, channels: Sequence[str], symbols: Sequence[str], depth_interval_ms: int | None
+    ) -> tuple[Stream, ...]:
+        """Every stream once, symbols together; a depth of None is the venue's recommended one.
+
+        Raises UnknownStreamError.
+        """
+
+    def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
+        """The messages that subscribe `streams`, numbered from `first_id`, within the limits."""
+
+    def stream_name(self, payload: Buffer) -> str | None:
+        """The `Stream.name` of a data frame, else None. Asked during handovers only."""
+
+    def instrument_requests(self, symbols: Sequence[str]) -> tuple[RestRequest, ...]:
+        """What to ask for the definitions of `symbols`; replies go to `instruments`."""
+
+    def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
+        """All definitions in a reply. Raises MalformedReplyError."""
+
+
+class Sync(Protocol):
+    """How a venue's books are made whole again. Pure; the rule is native (`book/sync.rs`)."""
+
+    @property
+    def rule(self) -> str:
+        """The native rule's name, for status and documentation."""
+
+    def resync(
+        self, symbol: str, streams: Sequence[Stream], first_id: int
+    ) -> RestRequest | tuple[ClientMessage, ...]:
+        """What brings a snapshot of `symbol`.
+
+        Either a REST request, or messages to send on the connection that has its depth `streams`.
+        """
+
+
+class Venue(NamedTuple):
+    """A venue, joined from its folder by the registry."""
+
+    name: str
+    wire: Wire
+    sync: Sync
+    limits: Limits

@@ -1,0 +1,245 @@
+"""What Binance's three markets share: stream names, subscribe messages, instrument lists. Pure.
+
+The markets' own data (URLs, paths, which streams exist and where) stands in their folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from typing_extensions import Buffer
+
+from gateway.errors import MalformedReplyError, UnknownStreamError, vendor_text
+from gateway.instruments import AssetClass, InstrumentDefinition, scale_and_step
+from gateway.venue import ClientMessage, RestRequest, Stream
+
+_STREAM_PREFIX = b'{"stream":"'
+# Longest stream name looked for at the start of a frame; the longest known is below 50 bytes.
+_STREAM_NAME_BYTES_MAX = 120
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKind:
+    """One class of streams: `<symbol>@<suffix>` feeds `channels` and comes on `endpoint`.
+
+    of_pair: the stream belongs to the pair of the contract (`btcusd` of `BTCUSD_PERP`).
+    """
+
+    suffix: str
+    channels: tuple[str, ...]
+    endpoint: str
+    of_pair: bool = False
+
+
+class _Filter(msgspec.Struct, frozen=True, rename="camel"):
+    filter_type: str
+    tick_size: str | None = None
+    step_size: str | None = None
+
+
+class _Symbol(msgspec.Struct, frozen=True, rename="camel"):
+    symbol: str
+    filters: tuple[_Filter, ...]
+    contract_type: str | None = None
+    contract_size: int | None = None
+    pair: str | None = None
+
+
+class _ExchangeInfo(msgspec.Struct, frozen=True):
+    symbols: tuple[_Symbol, ...]
+
+
+_EXCHANGE_INFO = msgspec.json.Decoder(_ExchangeInfo)
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceWire:
+    """The `Wire` of one Binance market."""
+
+    venue: str
+    ws_url: str
+    rest_url: str
+    endpoints: Mapping[str, str]
+    kinds: tuple[StreamKind, ...]
+    # depth stream by interval in ms; None in a request asks for `depth_interval_ms`
+    depth_suffixes: Mapping[int, str]
+    depth_interval_ms: int
+    depth_endpoint: str
+    streams_per_message_max: int
+    instrument_requests_of: Callable[[Sequence[str]], tuple[RestRequest, ...]]
+    ping: bytes | None = None
+    # channels that exist by REST only
+    rest_channels: tuple[str, ...] = field(default=())
+
+    def streams(
+        self, channels: Sequence[str], symbols: Sequence[str], depth_interval_ms: int | None
+    ) -> tuple[Stream, ...]:
+        kinds = self._kinds(channels, depth_interval_ms)
+        found: dict[str, Stream] = {}
+        for symbol in symbols:
+            for kind in kinds:
+                stream = self._stream(kind, symbol)
+                found.setdefault(stream.name, stream)
+        return tuple(found.values())
+
+    def _kinds(self, channels: Sequence[str], interval_ms: int | None) -> tuple[StreamKind, ...]:
+        """The stream classes that feed `channels`, each once."""
+        kinds: dict[str, StreamKind] = {}
+        for channel in channels:
+            if channel == "depth":
+                kind = self._depth_kind(
+                    self.depth_interval_ms if interval_ms is None else interval_ms
+                )
+            else:
+                kind = self._kind(channel)
+            kinds.setdefault(kind.suffix, kind)
+        return tuple(kinds.values())
+
+    def _depth_kind(self, interval_ms: int) -> StreamKind:
+        suffix = self.depth_suffixes.get(interval_ms)
+        if suffix is None:
+            raise UnknownStreamError(
+                f"{self.venue} has no depth stream every {interval_ms} ms",
+                venue=self.venue,
+                hint=f"known intervals: {sorted(self.depth_suffixes)}",
+            )
+        return StreamKind(suffix, ("depth",), self.depth_endpoint)
+
+    def _kind(self, channel: str) -> StreamKind:
+        for kind in self.kinds:
+            if channel in kind.channels:
+                return kind
+        known = sorted({"depth", *(name for kind in self.kinds for name in kind.channels)})
+        where = "by REST only" if channel in self.rest_channels else "not at all"
+        raise UnknownStreamError(
+            f"{self.venue} has channel {channel[:40]!r} {where}",
+            venue=self.venue,
+            hint=f"known channels: {', '.join(known)}",
+        )
+
+    def _stream(self, kind: StreamKind, symbol: str) -> Stream:
+        owner = symbol.partition("_")[0] if kind.of_pair else symbol
+        return Stream(
+            name=f"{owner.lower()}@{kind.suffix}",
+            channel=kind.channels[0],
+            symbol=symbol,
+            endpoint=kind.endpoint,
+            topics=tuple(f"{channel}.{self.venue}.{owner}" for channel in kind.channels),
+        )
+
+    def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
+        size = self.streams_per_message_max
+        return tuple(
+            ClientMessage(
+                msgspec.json.encode(
+                    {
+                        "method": "SUBSCRIBE",
+                        "params": [stream.name for stream in streams[start : start + size]],
+                        "id": first_id + number,
+                    }
+                ),
+                acks=1,
+            )
+            for number, start in enumerate(range(0, len(streams), size))
+        )
+
+    def stream_name(self, payload: Buffer) -> str | None:
+        head = bytes(memoryview(payload)[: len(_STREAM_PREFIX) + _STREAM_NAME_BYTES_MAX])
+        if not head.startswith(_STREAM_PREFIX):
+            return None
+        name, quote, _ = head[len(_STREAM_PREFIX) :].partition(b'"')
+        return name.decode("ascii", "replace") if quote else None
+
+    def instrument_requests(self, symbols: Sequence[str]) -> tuple[RestRequest, ...]:
+        return self.instrument_requests_of(symbols)
+
+    def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
+        try:
+            info = _EXCHANGE_INFO.decode(body)
+        except msgspec.MsgspecError as error:
+            raise MalformedReplyError(
+                f"exchangeInfo of {self.venue}: {vendor_text(str(error))}", venue=self.venue
+            ) from error
+        found = [definition for symbol in info.symbols if (definition := self._define(symbol))]
+        return tuple(found) + self._indexes(info.symbols, found)
+
+    def _define(self, symbol: _Symbol) -> InstrumentDefinition | None:
+        """The definition, or None for a symbol without steps (some delisted ones)."""
+        tick = _step(symbol, "PRICE_FILTER", "tick_size")
+        lot = _step(symbol, "LOT_SIZE", "step_size")
+        if tick is None or lot is None:
+            return None
+        return InstrumentDefinition(
+            venue=self.venue,
+            symbol=symbol.symbol,
+            asset_class=_asset_class(symbol.contract_type),
+            price_scale=tick[0],
+            size_scale=lot[0],
+            tick=tick[1],
+            lot=lot[1],
+            multiplier=str(symbol.contract_size or 1),
+        )
+
+    def _indexes(
+        self, symbols: Sequence[_Symbol], found: Sequence[InstrumentDefinition]
+    ) -> tuple[InstrumentDefinition, ...]:
+        """One index instrument per pair, where index streams belong to pairs."""
+        if not any(kind.of_pair for kind in self.kinds):
+            return ()
+        scales = {definition.symbol: definition for definition in found}
+        indexes: dict[str, InstrumentDefinition] = {}
+        for symbol in symbols:
+            contract = scales.get(symbol.symbol)
+            if symbol.pair is None or contract is None or symbol.pair in scales:
+                continue
+            indexes.setdefault(
+                symbol.pair,
+                InstrumentDefinition(
+                    venue=self.venue,
+                    symbol=symbol.pair,
+                    asset_class="index",
+                    price_scale=contract.price_scale,
+                    size_scale=0,
+                    tick=contract.tick,
+                    lot=1,
+                    multiplier="1",
+                ),
+            )
+        return tuple(indexes.values())
+
+
+def _step(symbol: _Symbol, filter_type: str, name: str) -> tuple[int, int] | None:
+    for found in symbol.filters:
+        step = getattr(found, name)
+        if found.filter_type == filter_type and step is not None:
+            try:
+                return scale_and_step(step)
+            except ValueError:  # "0.00000000" switches a filter off
+                return None
+    return None
+
+
+def _asset_class(contract_type: str | None) -> AssetClass:
+    if contract_type is None:
+        return "spot"
+    # Also "TRADIFI_PERPETUAL"; dated ones are CURRENT_QUARTER, NEXT_QUARTER, ...
+    return "perpetual" if contract_type.endswith("PERPETUAL") else "future"
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceSync:
+    """The `Sync` of one Binance market: a REST snapshot of fixed depth."""
+
+    rule: str
+    depth_path: str
+    depth_levels: int
+    depth_weight: int
+
+    def resync(
+        self, symbol: str, streams: Sequence[Stream], first_id: int
+    ) -> RestRequest | tuple[ClientMessage, ...]:
+        del streams, first_id  # snapshots of Binance come by REST
+        target = f"{self.depth_path}?symbol={symbol}&limit={self.depth_levels}"
+        return RestRequest(target, self.depth_weight)

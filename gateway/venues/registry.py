@@ -1,0 +1,33 @@
+"""The venues of the gateway: one line each; a name finds its folder.
+
+Joins the three files of a venue's folder to a `Venue`; knows nothing else about any of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from gateway.errors import UnknownVenueError
+from gateway.venue import Venue
+
+VENUE_NAMES: Final[tuple[str, ...]] = (
+    "binance-spot",
+    "binance-usdm",
+    "binance-coinm",
+)
+
+
+def find(name: str) -> Venue:
+    """The venue called `name`. Raises UnknownVenueError."""
+    if name not in VENUE_NAMES:
+        raise UnknownVenueError(
+            f"venue {name[:40]!r} is not known", hint=f"known: {', '.join(VENUE_NAMES)}"
+        )
+    folder = f"gateway.venues.{name.replace('-', '_')}"
+    return Venue(
+        name=name,
+        wire=import_module(f"{folder}.wire").WIRE,
+        sync=import_module(f"{folder}.sync").SYNC,
+        limits=import_module(f"{folder}.limits").LIMITS,
+    )
