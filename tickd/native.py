@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from tickd import _native
-from tickd._native import EventBatch, NativeError
+from tickd._native import EventBatch, L2Book, NativeError
 from tickd.errors import Action, TickdError
 
-__all__ = ["BUILD_PROFILE", "EventBatch", "NativeError"]
+__all__ = ["BUILD_PROFILE", "EventBatch", "L2Book", "NativeError"]
 
 BUILD_PROFILE: Final[str] = _native.build_profile
 

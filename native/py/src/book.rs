@@ -18,7 +18,11 @@ pub struct L2Book {
 }
 
 fn rows(levels: &Levels, side: Side, count: usize) -> Rows {
-    levels.iter(side).take(count).map(|level| (level.price, level.size)).collect()
+    levels
+        .iter(side)
+        .take(count)
+        .map(|level| (level.price, level.size))
+        .collect()
 }
 
 fn side_of(side: &str) -> PyResult<Side> {
@@ -33,9 +37,12 @@ fn side_of(side: &str) -> PyResult<Side> {
 impl L2Book {
     #[new]
     fn new(venue: &str, instrument: u32) -> PyResult<Self> {
-        let rule = Rule::of_venue(venue)
-            .ok_or_else(|| PyValueError::new_err(format!("no book rule for venue {venue:?}")))?;
-        Ok(L2Book { builder: BookBuilder::new(rule), instrument })
+        let rule =
+            Rule::of_venue(venue).ok_or_else(|| PyValueError::new_err(format!("no book rule for venue {venue:?}")))?;
+        Ok(L2Book {
+            builder: BookBuilder::new(rule),
+            instrument,
+        })
     }
 
     /// Takes the depth events of the instrument; returns how many messages changed the book.

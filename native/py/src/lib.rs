@@ -3,13 +3,18 @@
 use pyo3::prelude::*;
 
 mod batch;
+mod book;
 mod errors;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    m.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    m.add(
+        "build_profile",
+        if cfg!(debug_assertions) { "debug" } else { "release" },
+    )?;
     m.add("NativeError", m.py().get_type::<errors::NativeError>())?;
     m.add_class::<batch::EventBatch>()?;
+    m.add_class::<book::L2Book>()?;
     Ok(())
 }

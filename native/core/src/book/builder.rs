@@ -91,7 +91,11 @@ impl BookBuilder {
         }
         if event.kind == Kind::DepthHead as u8 {
             self.close();
-            return if event.flags & flag::SNAPSHOT == 0 { self.change(event) } else { self.snapshot(event) };
+            return if event.flags & flag::SNAPSHOT == 0 {
+                self.change(event)
+            } else {
+                self.snapshot(event)
+            };
         }
         // A CLEAR in front of a snapshot is said again by the snapshot, which may yet be refused.
         if event.kind == Kind::Clear as u8 && event.flags & flag::SNAPSHOT == 0 {
@@ -104,7 +108,10 @@ impl BookBuilder {
 
     fn change(&mut self, head: &Event) -> bool {
         let previous = (head.size != SIZE_UNDEF).then_some(head.size as u64);
-        let first = u64::try_from(head.price).ok().filter(|_| head.price != SIZE_UNDEF).unwrap_or(head.id);
+        let first = u64::try_from(head.price)
+            .ok()
+            .filter(|_| head.price != SIZE_UNDEF)
+            .unwrap_or(head.id);
         let (todo, _) = self.sync.on_change(first, head.id, previous);
         let full = self.kept_bytes() >= KEPT_BYTES_MAX;
         if todo == OnChange::KeepOnly || (todo == OnChange::Keep && full) {
@@ -189,12 +196,24 @@ mod tests {
     fn kept_changes_newer_than_the_snapshot_follow_it() {
         let mut book = BookBuilder::new(Rule::BinanceSpot);
         assert_eq!(book.apply(&message((1, 5, None), 0, &[(b'B', 10, 1)]), 7), 0);
-        assert_eq!(book.apply(&message((6, 9, None), 0, &[(b'B', 11, 2), (b'A', 12, 0)]), 7), 0);
-        assert_eq!((book.state(), book.kept_bytes()), (BookState::Buffering, 5 * EVENT_BYTES));
+        assert_eq!(
+            book.apply(&message((6, 9, None), 0, &[(b'B', 11, 2), (b'A', 12, 0)]), 7),
+            0
+        );
+        assert_eq!(
+            (book.state(), book.kept_bytes()),
+            (BookState::Buffering, 5 * EVENT_BYTES)
+        );
         let snapshot = [(b'B', 10, 7), (b'A', 12, 7), (b'A', 13, 7)];
         assert_eq!(book.apply(&message((5, 5, None), flag::SNAPSHOT, &snapshot), 7), 1);
-        assert_eq!((book.state(), book.last_id(), book.kept_bytes()), (BookState::Synced, 9, 0));
-        assert_eq!(book.levels().top(Side::Bid, 9), [Level { price: 11, size: 2 }, Level { price: 10, size: 7 }]);
+        assert_eq!(
+            (book.state(), book.last_id(), book.kept_bytes()),
+            (BookState::Synced, 9, 0)
+        );
+        assert_eq!(
+            book.levels().top(Side::Bid, 9),
+            [Level { price: 11, size: 2 }, Level { price: 10, size: 7 }]
+        );
         assert_eq!(book.levels().top(Side::Ask, 9), [Level { price: 13, size: 7 }]);
         assert_eq!(book.levels().known_limit(Side::Bid), Some(10));
     }
@@ -203,10 +222,19 @@ mod tests {
     fn a_refused_or_needless_snapshot_changes_nothing() {
         let mut book = BookBuilder::new(Rule::BinanceSpot);
         book.apply(&message((6, 9, None), 0, &[(b'B', 11, 2)]), 7);
-        assert_eq!(book.apply(&message((3, 3, None), flag::SNAPSHOT, &[(b'B', 1, 1)]), 7), 0);
+        assert_eq!(
+            book.apply(&message((3, 3, None), flag::SNAPSHOT, &[(b'B', 1, 1)]), 7),
+            0
+        );
         assert_eq!(book.levels().count(Side::Bid), 0);
-        assert_eq!(book.apply(&message((8, 8, None), flag::SNAPSHOT, &[(b'B', 1, 1)]), 7), 1);
-        assert_eq!(book.apply(&message((8, 8, None), flag::SNAPSHOT, &[(b'B', 2, 1)]), 7), 0);
+        assert_eq!(
+            book.apply(&message((8, 8, None), flag::SNAPSHOT, &[(b'B', 1, 1)]), 7),
+            1
+        );
+        assert_eq!(
+            book.apply(&message((8, 8, None), flag::SNAPSHOT, &[(b'B', 2, 1)]), 7),
+            0
+        );
         assert_eq!(book.levels().count(Side::Bid), 2);
     }
 

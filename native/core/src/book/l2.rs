@@ -190,7 +190,10 @@ mod tests {
         assert_eq!(prices(&book, Side::Bid), [9, 5, 3, 1]);
         assert_eq!(prices(&book, Side::Ask), [11, 13, 15, 17, 19]);
         assert_eq!(book.best(Side::Ask), Some(Level { price: 11, size: 4 }));
-        assert_eq!(book.top(Side::Bid, 2), [Level { price: 9, size: 90 }, Level { price: 5, size: 50 }]);
+        assert_eq!(
+            book.top(Side::Bid, 2),
+            [Level { price: 9, size: 90 }, Level { price: 5, size: 50 }]
+        );
         assert!(!book.is_crossed());
     }
 
@@ -203,7 +206,10 @@ mod tests {
         }
         book.mark_known();
         book.set(Side::Bid, 50, 1);
-        assert_eq!((book.known_limit(Side::Bid), book.known_limit(Side::Ask)), (Some(100), Some(119)));
+        assert_eq!(
+            (book.known_limit(Side::Bid), book.known_limit(Side::Ask)),
+            (Some(100), Some(119))
+        );
         book.clear();
         assert_eq!((book.known_limit(Side::Bid), book.count(Side::Bid)), (None, 0));
     }

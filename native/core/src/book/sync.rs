@@ -221,11 +221,17 @@ impl Synchroniser {
             self.held = Some(last);
             self.wanted = false;
             let moved = self.state != State::Buffering;
-            return (OnSnapshot::Hold, moved.then(|| self.enter(State::Buffering, last, ID_UNDEF)));
+            return (
+                OnSnapshot::Hold,
+                moved.then(|| self.enter(State::Buffering, last, ID_UNDEF)),
+            );
         };
         if !self.joins(last, joining) {
             self.wanted = true;
-            return (OnSnapshot::Refuse, Some(self.enter(State::Buffering, joining.first, last)));
+            return (
+                OnSnapshot::Refuse,
+                Some(self.enter(State::Buffering, joining.first, last)),
+            );
         }
         let newest = self.run.back().copied().unwrap_or(joining);
         (OnSnapshot::Join, Some(self.live(newest, last, joining.first)))
@@ -258,7 +264,12 @@ impl Synchroniser {
 
     fn enter(&mut self, state: State, expected: u64, received: u64) -> Verdict {
         self.state = state;
-        Verdict { state: state.public(), last: self.last, expected, received }
+        Verdict {
+            state: state.public(),
+            last: self.last,
+            expected,
+            received,
+        }
     }
 
     fn live(&mut self, newest: Ids, expected: u64, received: u64) -> Verdict {
@@ -357,7 +368,15 @@ impl Synchroniser {
 
     fn snapshot_in_stream(&mut self, last: u64) -> (OnSnapshot, Option<Verdict>) {
         let moved = self.state != State::Synced;
-        let verdict = self.live(Ids { first: last, last, previous: None }, last, last);
+        let verdict = self.live(
+            Ids {
+                first: last,
+                last,
+                previous: None,
+            },
+            last,
+            last,
+        );
         (OnSnapshot::Join, moved.then_some(verdict))
     }
 }
@@ -385,7 +404,10 @@ mod tests {
         let mut sync = Synchroniser::new(Rule::BinanceSpot);
         sync.change(101, 105, None);
         let verdict = sync.snapshot(99).unwrap();
-        assert_eq!((verdict.state, verdict.expected, verdict.received), (BookState::Buffering, 101, 99));
+        assert_eq!(
+            (verdict.state, verdict.expected, verdict.received),
+            (BookState::Buffering, 101, 99)
+        );
         assert!(sync.snapshot_wanted());
         assert_eq!(sync.snapshot(103).unwrap().state, BookState::Synced);
     }
@@ -398,9 +420,15 @@ mod tests {
         assert_eq!(sync.on_change(99, 104, None), (OnChange::Ignore, None));
         assert_eq!(sync.on_change(106, 108, None), (OnChange::Apply, None));
         let verdict = sync.change(110, 111, None).unwrap();
-        assert_eq!((verdict.state, verdict.last, verdict.expected, verdict.received), (BookState::Gap, 108, 109, 110));
+        assert_eq!(
+            (verdict.state, verdict.last, verdict.expected, verdict.received),
+            (BookState::Gap, 108, 109, 110)
+        );
         assert_eq!(Rule::BinanceSpot.missing(&verdict), Some((109, 109)));
-        assert_eq!(states(&[sync.change(112, 113, None), sync.snapshot(111)]), [None, Some(BookState::Synced)]);
+        assert_eq!(
+            states(&[sync.change(112, 113, None), sync.snapshot(111)]),
+            [None, Some(BookState::Synced)]
+        );
         assert_eq!(sync.last_id(), 113);
     }
 
@@ -420,13 +448,23 @@ mod tests {
         sync.change(101, 105, None);
         sync.snapshot(110);
         let (todo, verdict) = sync.on_change(115, 118, None);
-        assert_eq!((todo, verdict.unwrap().state), (OnChange::KeepOnly, BookState::Buffering));
+        assert_eq!(
+            (todo, verdict.unwrap().state),
+            (OnChange::KeepOnly, BookState::Buffering)
+        );
         assert!(sync.snapshot_wanted());
     }
 
     #[test]
     fn futures_join_by_overlap_and_by_previous_id() {
-        for (snapshot, joins) in [(99, true), (101, false), (110, true), (115, true), (120, true), (98, false)] {
+        for (snapshot, joins) in [
+            (99, true),
+            (101, false),
+            (110, true),
+            (115, true),
+            (120, true),
+            (98, false),
+        ] {
             let mut sync = Synchroniser::new(Rule::BinanceFutures);
             sync.change(110, 120, Some(99));
             let state = sync.snapshot(snapshot).unwrap().state;
@@ -444,7 +482,10 @@ mod tests {
         assert_eq!(sync.on_change(119, 130, Some(120)), (OnChange::Apply, None));
         assert_eq!(sync.on_change(119, 130, Some(120)), (OnChange::Ignore, None));
         let verdict = sync.change(131, 140, Some(129)).unwrap();
-        assert_eq!((verdict.state, verdict.expected, verdict.received), (BookState::Gap, 130, 129));
+        assert_eq!(
+            (verdict.state, verdict.expected, verdict.received),
+            (BookState::Gap, 130, 129)
+        );
         assert_eq!(Rule::BinanceFutures.missing(&verdict), None);
         assert_eq!(sync.snapshot(140).unwrap().state, BookState::Synced);
         assert_eq!(sync.change(150, 160, Some(145)).unwrap().received, 145);
@@ -479,7 +520,10 @@ mod tests {
         assert_eq!(sync.change(3, 3, Some(15)), None);
         assert_eq!(sync.change(5, 5, Some(3)), None);
         let verdict = sync.change(9, 9, Some(7)).unwrap();
-        assert_eq!((verdict.state, verdict.expected, verdict.received), (BookState::Gap, 5, 7));
+        assert_eq!(
+            (verdict.state, verdict.expected, verdict.received),
+            (BookState::Gap, 5, 7)
+        );
         assert_eq!(Rule::Okx.missing(&verdict), Some((6, 7)));
         assert_eq!(sync.change(12, 12, Some(9)), None);
         assert_eq!(sync.snapshot(20).unwrap().state, BookState::Synced);
