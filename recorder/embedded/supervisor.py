@@ -1,0 +1,232 @@
+"""The supervisor of the embedded ClickHouse: starts the child, waits until it answers, restarts it,
+stops it last.
+
+The child has its own session (Ctrl-C of the terminal does not reach it), ignores INT, USR1, USR2
+and HUP (a signal to the whole cgroup does), and ends by itself when the pipe to its stdin closes,
+which happens however the daemon dies. This file speaks no SQL and knows nothing of the sink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from recorder.embedded.address import Address, ping
+from recorder.embedded.config import EmbeddedConfig
+from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
+
+__all__ = ["EmbeddedClickHouse"]
+
+_log = structlog.get_logger(__name__)
+
+_PING_EVERY_S: Final = 0.05
+# Up this long, a death counts as the first of a new row of failures.
+_HEALTHY_AFTER_S: Final = 30.0
+_LOG_TAIL_BYTES: Final = 2048
+_LINE_BYTES_MAX: Final = 65_536
+
+
+class EmbeddedClickHouse:
+    """One embedded server under `directory` (created, mode 0700). Run `run()` as a task; cancel it
+    to stop, last of all.
+
+    Raises EmbeddedMissingError at once when chdb is not installed.
+    """
+
+    def __init__(self, directory: Path, config: EmbeddedConfig | None = None) -> None:
+        if importlib.util.find_spec("chdb") is None:
+            raise EmbeddedMissingError
+        self._directory = directory.absolute()
+        self._config = config or EmbeddedConfig()
+        self._port: int = self._config.port  # the last one, so that the URL survives a restart
+        self._address: Address | None = None  # of the child that answers now
+        self._ready = asyncio.Event()
+        self.restarts: int = 0
+        self.last_fault: str | None = None
+
+    @property
+    def url(self) -> str | None:
+        """The URL while the server answers, None between a death and the restart."""
+        return self._address.url if self._address is not None else None
+
+    @property
+    def pid(self) -> int | None:
+        return self._address.pid if self._address is not None else None
+
+    async def ready(self) -> str:
+        """Wait for the server and return its URL; bounded by what `run` raises and by the caller's timeout."""
+        while self._address is None:
+            await self._ready.wait()
+        return self._address.url
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Run the server for the duration of a block and give its URL. A failed start is raised as it is."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(self.run(), name="embedded_clickhouse")
+                try:
+                    yield await self.ready()
+                finally:
+                    running.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+
+    async def run(self) -> None:
+        """Keep the server running until cancelled; the cancelled call returns when the child has
+        ended.
+
+        Raises EmbeddedError when the *first* start fails; a later failure is retried for ever.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        loop = asyncio.get_running_loop()
+        failures = 0
+        first = True
+        while True:
+            started = loop.time()
+            try:
+                await self._one_life(first=first)
+            except EmbeddedError as error:
+                if first:
+                    raise
+                self.last_fault = str(error)
+            first = False
+            failures = 0 if loop.time() - started > _HEALTHY_AFTER_S else failures + 1
+            backoff_ms = min(
+                self._config.backoff_ms_max,
+                self._config.backoff_ms_min << min(failures, 16),
+            )
+            self.restarts += 1
+            _log.error("embedded_clickhouse_died", fault=self.last_fault, backoff_ms=backoff_ms)
+            await asyncio.sleep(backoff_ms / 1000)
+
+    async def _one_life(self, *, first: bool) -> None:
+        child = await self._spawn()
+        try:
+            address = await self._start_up(child)
+            self._address, self._port = address, address.port
+            self._ready.set()
+            _log.info("embedded_clickhouse_ready", url=address.url, pid=address.pid, first=first)
+            code = await child.wait()
+            self.last_fault = f"the server ended with {_exit_text(code)}: {self._log_tail()}"
+        finally:
+            self._address = None
+            self._ready.clear()
+            await self._stop(child)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        config = self._config
+        arguments = [
+            f"--directory={self._directory}",
+            f"--port={self._port}",
+            f"--workers={config.workers}",
+            f"--memory-bytes-max={config.memory_bytes_max}",
+            f"--query-memory-bytes-max={config.query_memory_bytes_max}",
+            f"--body-bytes-max={config.body_bytes_max}",
+            f"--lock-timeout-ms={config.lock_timeout_ms}",
+        ]
+        # -P: the daemon's working directory must not shadow modules of the child.
+        # stderr goes to a file, which cannot fill up a pipe that nobody reads.
+        with (self._directory / "server.log").open("wb") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "recorder.embedded.server",
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                limit=_LINE_BYTES_MAX,
+            )
+
+    async def _start_up(self, child: asyncio.subprocess.Process) -> Address:
+        """Follow the child's lines (`waiting`, `starting`, `ready`, `refused`) and ping it once it says ready."""
+        try:
+            async with asyncio.timeout(self._config.lock_timeout_ms / 1000 + 10) as limit:
+                while True:
+                    said = await self._next_line(child)
+                    match said.get("state"):
+                        case "waiting":
+                            _log.warning("embedded_lock_waiting", holder=said.get("holder"))
+                        case "starting":
+                            until = asyncio.get_running_loop().time()
+                            limit.reschedule(until + self._config.ready_timeout_ms / 1000)
+                        case "refused":
+                            raise EmbeddedError(str(said.get("reason")), hint=str(said.get("hint")))
+                        case "ready":
+                            address = Address("127.0.0.1", int(str(said["port"])), child.pid)
+                            while not await ping(address):
+                                await asyncio.sleep(_PING_EVERY_S)
+                            return address
+                        case _:
+                            raise EmbeddedError(f"the embedded server said {said!r}")
+        except TimeoutError:
+            raise EmbeddedError(
+                f"the embedded server did not answer in time: {self._log_tail()}",
+                hint=f"look into {self._directory / 'server.log'}",
+            ) from None
+
+    async def _next_line(self, child: asyncio.subprocess.Process) -> dict[str, object]:
+        assert child.stdout is not None
+        line = await child.stdout.readline()
+        if not line:
+            code = await child.wait()
+            raise EmbeddedError(
+                f"the embedded server ended with {_exit_text(code)} before it was ready: {self._log_tail()}",
+                hint=f"look into {self._directory / 'server.log'}; chdb needs a CPU with AVX2",
+            )
+        try:
+            said = json.loads(line)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise EmbeddedError(f"the embedded server said {line[:200]!r}")
+        return said
+
+    async def _stop(self, child: asyncio.subprocess.Process) -> None:
+        """Orderly: close the pipe, which lets running statements finish; killed after `stop_timeout_ms`."""
+        if child.returncode is not None:
+            return
+        assert child.stdin is not None
+        child.stdin.close()
+        try:
+            async with asyncio.timeout(self._config.stop_timeout_ms / 1000):
+                await child.wait()
+        except TimeoutError:
+            _log.error("embedded_clickhouse_killed", stop_timeout_ms=self._config.stop_timeout_ms)
+        finally:
+            # A second cancel means at once; what was acknowledged is on disk either way.
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+                await child.wait()
+
+    def _log_tail(self) -> str:
+        try:
+            text = (self._directory / "server.log").read_bytes()[-_LOG_TAIL_BYTES:]
+        except OSError:
+            return "no log"
+        lines = text.decode("utf-8", "backslashreplace").strip().splitlines()
+        return lines[-1][:400] if lines else "it wrote nothing"
+
+
+def _exit_text(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
