@@ -6,10 +6,37 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from tickd import _native
-from tickd._native import EventBatch, L2Book, NativeError
+from tickd._native import (
+    BLOCK_ENCODER_VERSION,
+    EVENT_TABLES,
+    Block,
+    BlockBuilder,
+    Cut,
+    EventBatch,
+    L2Book,
+    NativeError,
+    SinkWorker,
+    event_batch,
+    table_columns,
+    xxh3_hex,
+)
 from tickd.errors import Action, TickdError
 
-__all__ = ["BUILD_PROFILE", "EventBatch", "L2Book", "NativeError"]
+__all__ = [
+    "BLOCK_ENCODER_VERSION",
+    "BUILD_PROFILE",
+    "EVENT_TABLES",
+    "Block",
+    "BlockBuilder",
+    "Cut",
+    "EventBatch",
+    "L2Book",
+    "NativeError",
+    "SinkWorker",
+    "event_batch",
+    "table_columns",
+    "xxh3_hex",
+]
 
 BUILD_PROFILE: Final[str] = _native.build_profile
 

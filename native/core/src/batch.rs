@@ -1,6 +1,7 @@
 //! An immutable run of events with its topic index: the unit of work of the whole program.
 
-use crate::event::Event;
+use crate::error::{Error, Reason, Result};
+use crate::event::{Event, EVENT_BYTES, SEQ_INDEX_BITS};
 
 /// A stretch of a batch that belongs to one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,4 +28,34 @@ pub struct Batch {
     pub frame_last: u64,
     /// Monotonic stamp of the oldest frame, ns; 0 in replays.
     pub ts_mono: i64,
+}
+
+impl Batch {
+    /// A batch of one topic (number 0) from events as they lie in memory; for tests and tools that make events themselves.
+    ///
+    /// `frame_last` defaults to the frame of the highest sequence number. Errors: `Truncated` when the bytes end inside an event.
+    pub fn from_bytes(bytes: &[u8], frame_last: Option<u64>, ts_mono: i64) -> Result<Self> {
+        if bytes.len() % EVENT_BYTES != 0 {
+            return Err(Error::new(Reason::Truncated, bytes.len()));
+        }
+        let events: Vec<Event> = bytes
+            .chunks_exact(EVENT_BYTES)
+            .filter_map(<[u8]>::first_chunk)
+            .map(Event::from_bytes)
+            .collect();
+        let seqs = || events.iter().map(|event| event.seq);
+        let seq = (seqs().min().unwrap_or(0), seqs().max().unwrap_or(0));
+        let topics = vec![TopicRange {
+            topic: 0,
+            start: 0,
+            stop: events.len() as u32,
+        }];
+        Ok(Batch {
+            topics,
+            seq,
+            frame_last: frame_last.unwrap_or(seq.1 >> SEQ_INDEX_BITS),
+            ts_mono,
+            events,
+        })
+    }
 }

@@ -172,6 +172,28 @@ impl Event {
         }
     }
 
+    /// The event whose memory these bytes are.
+    pub fn from_bytes(bytes: &[u8; EVENT_BYTES]) -> Self {
+        let eight = |at: usize| {
+            let part = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
+            u64::from_le_bytes(part.copied().unwrap_or_default())
+        };
+        let tail = eight(56);
+        Event {
+            ts_event: eight(0) as i64,
+            ts_recv: eight(8) as i64,
+            seq: eight(16),
+            id: eight(24),
+            price: eight(32) as i64,
+            size: eight(40) as i64,
+            aux: eight(48) as i64,
+            instrument: tail as u32,
+            flags: (tail >> 32) as u16,
+            kind: (tail >> 48) as u8,
+            side: (tail >> 56) as u8,
+        }
+    }
+
     /// Number of the frame this event came from.
     pub const fn frame_no(&self) -> u64 {
         self.seq >> SEQ_INDEX_BITS

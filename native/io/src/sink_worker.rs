@@ -90,7 +90,11 @@ pub struct SinkStats {
 }
 
 enum Order {
-    Push { batch: Arc<Batch>, start: usize, stop: usize },
+    Push {
+        batch: Arc<Batch>,
+        start: usize,
+        stop: usize,
+    },
     Define(Instrument),
     WantFrom(Table, u64),
     Cut(String),
@@ -138,9 +142,14 @@ impl SinkWorker {
             cuts_done: AtomicU64::new(0),
         });
         let theirs = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("tickd-sink".to_owned()).spawn(move || Loop::new(options, theirs).run())?;
-        Ok(SinkWorker { shared, bytes_max: options.bytes_max, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("tickd-sink".to_owned())
+            .spawn(move || Loop::new(options, theirs).run())?;
+        Ok(SinkWorker {
+            shared,
+            bytes_max: options.bytes_max,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Queues the events [start, stop) of a batch; false when that would exceed the limit. An empty worker takes any batch.
@@ -199,7 +208,10 @@ impl SinkWorker {
 
     /// Cuts that were asked for and are not finished.
     pub fn cuts_pending(&self) -> u64 {
-        self.shared.cuts_asked.load(Ordering::Relaxed).saturating_sub(self.shared.cuts_done.load(Ordering::Relaxed))
+        self.shared
+            .cuts_asked
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.shared.cuts_done.load(Ordering::Relaxed))
     }
 
     /// What was done so far.
@@ -285,24 +297,44 @@ impl Loop {
         self.stats.batches += 1;
         self.stats.events += events.len() as u64;
         let bytes_open = self.assembler.open_bytes();
-        self.shared.held.fetch_add(bytes_open - self.bytes_open, Ordering::Relaxed);
-        self.shared.held.fetch_sub(std::mem::size_of_val(events), Ordering::Relaxed);
+        self.shared
+            .held
+            .fetch_add(bytes_open - self.bytes_open, Ordering::Relaxed);
+        self.shared
+            .held
+            .fetch_sub(std::mem::size_of_val(events), Ordering::Relaxed);
         self.bytes_open = bytes_open;
         self.shared.bytes_open.store(bytes_open, Ordering::Relaxed);
-        self.shared.rows_open.store(self.assembler.rows_max(), Ordering::Relaxed);
+        self.shared
+            .rows_open
+            .store(self.assembler.rows_max(), Ordering::Relaxed);
     }
 
     fn cut(&mut self, reason: String) {
         let started_ns = thread_cpu_ns();
-        let Cut { seq_from, seq_to, frame_last, blocks } = self.assembler.cut();
+        let Cut {
+            seq_from,
+            seq_to,
+            frame_last,
+            blocks,
+        } = self.assembler.cut();
         let blocks = blocks.into_iter().map(|block| self.finish(block)).collect();
         self.shared.held.fetch_sub(self.bytes_open, Ordering::Relaxed);
         self.bytes_open = 0;
         self.shared.bytes_open.store(0, Ordering::Relaxed);
         self.shared.rows_open.store(0, Ordering::Relaxed);
-        self.stats.cut_cpu_ns_max = self.stats.cut_cpu_ns_max.max(thread_cpu_ns().saturating_sub(started_ns));
+        self.stats.cut_cpu_ns_max = self
+            .stats
+            .cut_cpu_ns_max
+            .max(thread_cpu_ns().saturating_sub(started_ns));
         self.publish();
-        lock(&self.shared.ready).push_back(ReadyCut { seq_from, seq_to, frame_last, reason, blocks });
+        lock(&self.shared.ready).push_back(ReadyCut {
+            seq_from,
+            seq_to,
+            frame_last,
+            reason,
+            blocks,
+        });
         self.shared.cuts_done.fetch_add(1, Ordering::Relaxed);
         self.shared.bell.ring();
     }
@@ -319,7 +351,12 @@ impl Loop {
         self.stats.body_bytes += block.body.len() as u64;
         let charge = block.body.len();
         self.shared.held.fetch_add(charge, Ordering::Relaxed);
-        ReadyBlock { block, plain_bytes, charge, held: Arc::clone(&self.shared.held) }
+        ReadyBlock {
+            block,
+            plain_bytes,
+            charge,
+            held: Arc::clone(&self.shared.held),
+        }
     }
 
     fn publish(&mut self) {
@@ -345,13 +382,25 @@ mod tests {
     use tickd_core::event::{Event, Kind};
 
     fn batch(frame_no: u64, count: u64) -> Arc<Batch> {
-        let events: Vec<Event> =
-            (0..count).map(|index| Event::new(Kind::Trade, frame_no << 16 | index, 1, 2, 7)).collect();
-        Arc::new(Batch { seq: (frame_no << 16, frame_no << 16 | count), frame_last: frame_no, events, ..Batch::default() })
+        let events: Vec<Event> = (0..count)
+            .map(|index| Event::new(Kind::Trade, frame_no << 16 | index, 1, 2, 7))
+            .collect();
+        Arc::new(Batch {
+            seq: (frame_no << 16, frame_no << 16 | count),
+            frame_last: frame_no,
+            events,
+            ..Batch::default()
+        })
     }
 
     fn worker(bytes_max: usize) -> SinkWorker {
-        SinkWorker::start(SinkOptions { node: 1, seq_from: 1 << 16, bytes_max, compression: Compression::None }).unwrap()
+        SinkWorker::start(SinkOptions {
+            node: 1,
+            seq_from: 1 << 16,
+            bytes_max,
+            compression: Compression::None,
+        })
+        .unwrap()
     }
 
     fn wait_for_cuts(worker: &SinkWorker) -> Vec<ReadyCut> {
@@ -371,10 +420,10 @@ mod tests {
         assert!(worker.push(batch(11, 1), 0, 1));
         worker.cut("age");
         let cuts = wait_for_cuts(&worker);
-        assert_eq!(cuts.iter().map(|cut| (cut.seq_from, cut.seq_to)).collect::<Vec<_>>(), [
-            (1 << 16, (11 << 16) - 1),
-            (11 << 16, (12 << 16) - 1)
-        ]);
+        assert_eq!(
+            cuts.iter().map(|cut| (cut.seq_from, cut.seq_to)).collect::<Vec<_>>(),
+            [(1 << 16, (11 << 16) - 1), (11 << 16, (12 << 16) - 1)]
+        );
         assert_eq!(cuts[0].blocks[0].block.rows, 30);
         assert!(worker.held_bytes() > 0);
         drop(cuts);

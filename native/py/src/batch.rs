@@ -22,12 +22,21 @@ impl EventBatch {
     /// The face of a whole batch.
     pub fn new(batch: Batch) -> Self {
         let stop = batch.events.len();
-        EventBatch { batch: Arc::new(batch), start: 0, stop }
+        EventBatch {
+            batch: Arc::new(batch),
+            start: 0,
+            stop,
+        }
     }
 
     /// The events this face shows.
     pub fn events(&self) -> &[Event] {
         self.batch.events.get(self.start..self.stop).unwrap_or_default()
+    }
+
+    /// The shared batch behind it, and which of its events this face shows.
+    pub fn parts(&self) -> (Arc<Batch>, usize, usize) {
+        (Arc::clone(&self.batch), self.start, self.stop)
     }
 
     /// The shared batch behind it.
@@ -84,9 +93,16 @@ impl EventBatch {
     /// The events [start, stop) of this batch, sharing its memory.
     fn slice(&self, start: usize, stop: usize) -> PyResult<Self> {
         if start > stop || stop > self.stop - self.start {
-            return Err(PyIndexError::new_err(format!("slice {start}..{stop} of a batch of {}", self.stop - self.start)));
+            return Err(PyIndexError::new_err(format!(
+                "slice {start}..{stop} of a batch of {}",
+                self.stop - self.start
+            )));
         }
-        Ok(EventBatch { batch: Arc::clone(&self.batch), start: self.start + start, stop: self.start + stop })
+        Ok(EventBatch {
+            batch: Arc::clone(&self.batch),
+            start: self.start + start,
+            stop: self.start + stop,
+        })
     }
 
     #[allow(unsafe_code)]

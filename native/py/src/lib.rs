@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod batch;
 mod book;
 mod errors;
+mod sink;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -16,5 +17,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("NativeError", m.py().get_type::<errors::NativeError>())?;
     m.add_class::<batch::EventBatch>()?;
     m.add_class::<book::L2Book>()?;
+    sink::register(m)?;
     Ok(())
 }

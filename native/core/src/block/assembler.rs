@@ -15,6 +15,11 @@ use crate::instrument::{Instrument, Registry};
 /// Scale of a row whose instrument nobody defined (255: no instrument may have it).
 pub const UNKNOWN_SCALE: u8 = u8::MAX;
 
+/// The content hash of a block's body.
+pub fn hash(body: &[u8]) -> u64 {
+    xxh3_64(body)
+}
+
 /// Reads a definition: the JSON of `Instrument`, other keys are ignored. Errors: `Malformed`.
 pub fn definition(json: &[u8]) -> Result<Instrument> {
     serde_json::from_slice(json).map_err(|error| Error::new(Reason::Malformed, error.column()))
@@ -138,14 +143,19 @@ impl Assembler {
         self.unstored += burst.unstored;
         self.undefined += undefined;
         let limit = self.limit;
-        burst.rows.retain(|row| row.seq <= limit && self.wanted.get(&row.table).is_none_or(|first| row.seq >= *first));
+        burst
+            .rows
+            .retain(|row| row.seq <= limit && self.wanted.get(&row.table).is_none_or(|first| row.seq >= *first));
         if !burst.rows.is_sorted_by_key(|row| (row.table, row.seq)) {
             burst.rows.sort_by_key(|row| (row.table, row.seq));
         }
         let place = |row: &Row| (row.table, row.ts_recv.div_euclid(DAY_NS) as i32);
         for run in burst.rows.chunk_by(|a, b| place(a) == place(b)) {
             if let Some(first) = run.first() {
-                let builder = self.open.entry(place(first)).or_insert_with(|| Builder::new(first, ts_mono));
+                let builder = self
+                    .open
+                    .entry(place(first))
+                    .or_insert_with(|| Builder::new(first, ts_mono));
                 builder.append(self.node, run, &burst.bids, &burst.asks);
             }
         }
@@ -158,12 +168,20 @@ impl Assembler {
 
     /// Rows of the largest open block.
     pub fn rows_max(&self) -> usize {
-        self.open.values().map(|builder| builder.rows as usize).max().unwrap_or(0)
+        self.open
+            .values()
+            .map(|builder| builder.rows as usize)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Bytes of all open blocks.
     pub fn open_bytes(&self) -> usize {
-        self.open.values().flat_map(|builder| &builder.columns).map(Column::len_bytes).sum()
+        self.open
+            .values()
+            .flat_map(|builder| &builder.columns)
+            .map(Column::len_bytes)
+            .sum()
     }
 
     /// The end of the stretch that a cut would cover now; below `seq_from` when nothing was pushed since the last one.
@@ -180,25 +198,51 @@ impl Assembler {
                 let (seq_first, seq_last, rows, ts_mono) =
                     (builder.seq_first, builder.seq_last, builder.rows, builder.ts_mono);
                 let body = builder.finish(table);
-                let hash = xxh3_64(&body);
+                let hash = hash(&body);
                 let seq_from = self.wanted.get(&table).map_or(seq_from, |first| seq_from.max(*first));
-                Block { table, day, seq_first, seq_last, seq_from, seq_to, rows, hash, frame_last, ts_mono, body }
+                Block {
+                    table,
+                    day,
+                    seq_first,
+                    seq_last,
+                    seq_from,
+                    seq_to,
+                    rows,
+                    hash,
+                    frame_last,
+                    ts_mono,
+                    body,
+                }
             })
             .collect();
         self.seq_from = self.seq_from.max(seq_to.saturating_add(1));
-        Cut { seq_from, seq_to, frame_last, blocks }
+        Cut {
+            seq_from,
+            seq_to,
+            frame_last,
+            blocks,
+        }
     }
 }
 
 impl Builder {
     fn new(first: &Row, ts_mono: i64) -> Self {
         let columns = columns(first.table).map(|(_, kind)| Column::of(kind)).collect();
-        Builder { columns, rows: 0, seq_first: first.seq, seq_last: 0, ordered: true, ts_mono }
+        Builder {
+            columns,
+            rows: 0,
+            seq_first: first.seq,
+            seq_last: 0,
+            ordered: true,
+            ts_mono,
+        }
     }
 
     /// Appends rows of one table and day, ordered by sequence number.
     fn append(&mut self, node: u16, rows: &[Row], bids: &[Level], asks: &[Level]) {
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return;
+        };
         self.ordered &= self.rows == 0 || first.seq > self.seq_last;
         self.seq_first = self.seq_first.min(first.seq);
         self.seq_last = self.seq_last.max(last.seq);

@@ -16,11 +16,19 @@ impl Column {
             "UInt8" => 1,
             "UInt16" => 2,
             "UInt32" | "Int32" => 4,
-            "Array(Int64)" => return Column::Array { ends: Vec::new(), values: Vec::new() },
+            "Array(Int64)" => {
+                return Column::Array {
+                    ends: Vec::new(),
+                    values: Vec::new(),
+                }
+            }
             _ if kind.starts_with("Enum8") => 1,
             _ => 8,
         };
-        Column::Fixed { width, bytes: Vec::new() }
+        Column::Fixed {
+            width,
+            bytes: Vec::new(),
+        }
     }
 
     pub fn len_bytes(&self) -> usize {
@@ -32,7 +40,9 @@ impl Column {
 
     /// Appends one fixed-width value per item.
     pub fn put<T, const N: usize>(&mut self, items: &[T], value: impl Fn(&T) -> [u8; N]) {
-        let Column::Fixed { width, bytes } = self else { return debug_assert!(false, "an array column takes arrays") };
+        let Column::Fixed { width, bytes } = self else {
+            return debug_assert!(false, "an array column takes arrays");
+        };
         debug_assert_eq!(*width, N);
         bytes.reserve(items.len() * N);
         for item in items {
@@ -45,7 +55,9 @@ impl Column {
     where
         I: Iterator<Item = i64>,
     {
-        let Column::Array { ends, values } = self else { return debug_assert!(false, "a fixed column takes values") };
+        let Column::Array { ends, values } = self else {
+            return debug_assert!(false, "a fixed column takes values");
+        };
         for item in items {
             for value in array(item) {
                 values.extend_from_slice(&value.to_le_bytes());
@@ -63,7 +75,10 @@ impl Column {
                     let start = *row as usize * width;
                     out.extend_from_slice(bytes.get(start..start + width).unwrap_or_default());
                 }
-                Column::Fixed { width: *width, bytes: out }
+                Column::Fixed {
+                    width: *width,
+                    bytes: out,
+                }
             }
             Column::Array { ends, values } => {
                 let (mut new_ends, mut new_values) = (Vec::with_capacity(ends.len()), Vec::with_capacity(values.len()));
@@ -74,7 +89,10 @@ impl Column {
                     new_values.extend_from_slice(values.get(start..stop).unwrap_or_default());
                     new_ends.extend_from_slice(&((new_values.len() / 8) as u64).to_le_bytes());
                 }
-                Column::Array { ends: new_ends, values: new_values }
+                Column::Array {
+                    ends: new_ends,
+                    values: new_values,
+                }
             }
         }
     }
@@ -99,7 +117,10 @@ impl Column {
 }
 
 fn read_u64(bytes: &[u8], index: usize) -> u64 {
-    bytes.get(index * 8..).and_then(|rest| rest.first_chunk()).map_or(0, |eight| u64::from_le_bytes(*eight))
+    bytes
+        .get(index * 8..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |eight| u64::from_le_bytes(*eight))
 }
 
 /// Appends a LEB128 number, as Native headers have them.

@@ -10,7 +10,7 @@ mod compress;
 mod rows;
 mod schema;
 
-pub use assembler::{definition, Assembler, Block, Cut, UNKNOWN_SCALE};
+pub use assembler::{definition, hash, Assembler, Block, Cut, UNKNOWN_SCALE};
 pub use compress::{compress, Compression};
 pub use schema::{columns, Table, TABLES};
 

@@ -83,8 +83,14 @@ impl Rows {
 
     /// a = first id, b = previous id; the levels that follow belong to it.
     fn book<'a>(&mut self, row: &mut Row, head: &Event, after: &'a [Event]) -> &'a [Event] {
-        row.bids = Span { start: self.bids.len() as u32, stop: self.bids.len() as u32 };
-        row.asks = Span { start: self.asks.len() as u32, stop: self.asks.len() as u32 };
+        row.bids = Span {
+            start: self.bids.len() as u32,
+            stop: self.bids.len() as u32,
+        };
+        row.asks = Span {
+            start: self.asks.len() as u32,
+            stop: self.asks.len() as u32,
+        };
         (row.a, row.b) = (undefined_id(ID_UNDEF), undefined_id(ID_UNDEF));
         let mut levels = 0;
         if head.kind == Kind::DepthHead as u8 {
@@ -99,14 +105,23 @@ impl Rows {
             self.level(head);
         }
         let belongs = |event: &&Event| event.kind == Kind::Depth as u8 && event.instrument == head.instrument;
-        let taken = after.iter().take(levels).take_while(belongs).map(|event| self.level(event)).count();
+        let taken = after
+            .iter()
+            .take(levels)
+            .take_while(belongs)
+            .map(|event| self.level(event))
+            .count();
         row.bids.stop = self.bids.len() as u32;
         row.asks.stop = self.asks.len() as u32;
         after.get(taken..).unwrap_or_default()
     }
 
     fn level(&mut self, event: &Event) {
-        let to = if event.side == side::ASK { &mut self.asks } else { &mut self.bids };
+        let to = if event.side == side::ASK {
+            &mut self.asks
+        } else {
+            &mut self.bids
+        };
         to.push((event.price, event.size));
     }
 }
@@ -115,7 +130,11 @@ fn start(event: &Event, table: Table, (price_scale, size_scale): (u8, u8)) -> Ro
     Row {
         seq: event.seq,
         ts_recv: event.ts_recv,
-        ts_event: if event.ts_event == TS_UNDEF { event.ts_recv } else { event.ts_event },
+        ts_event: if event.ts_event == TS_UNDEF {
+            event.ts_recv
+        } else {
+            event.ts_event
+        },
         id: event.id,
         a: event.price,
         b: event.size,
@@ -165,7 +184,10 @@ fn single(row: &mut Row, event: &Event) -> bool {
         Table::Marks => mark(row, event),
         Table::States => {
             row.tag = if event.kind == Kind::BookState as u8 { 1 } else { 2 };
-            (row.a, row.b) = (undefined_or(event.price, PRICE_UNDEF), undefined_or(event.size, SIZE_UNDEF));
+            (row.a, row.b) = (
+                undefined_or(event.price, PRICE_UNDEF),
+                undefined_or(event.size, SIZE_UNDEF),
+            );
         }
         Table::Gaps => {
             // aux = cause | channel << 8; a = last missing id, b = how many, c = channel.
@@ -174,7 +196,10 @@ fn single(row: &mut Row, event: &Event) -> bool {
                 return false;
             }
             row.tag = cause as i8;
-            (row.a, row.b) = (undefined_or(event.price, PRICE_UNDEF), undefined_or(event.size, SIZE_UNDEF));
+            (row.a, row.b) = (
+                undefined_or(event.price, PRICE_UNDEF),
+                undefined_or(event.size, SIZE_UNDEF),
+            );
             row.c = (event.aux >> 8) & 0xff;
         }
         _ => {}

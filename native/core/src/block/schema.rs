@@ -25,8 +25,15 @@ pub enum Table {
 }
 
 /// Every table, in the order in which blocks of one cut stand.
-pub const TABLES: [Table; 7] =
-    [Table::Trades, Table::Quotes, Table::Book, Table::Marks, Table::Liquidations, Table::States, Table::Gaps];
+pub const TABLES: [Table; 7] = [
+    Table::Trades,
+    Table::Quotes,
+    Table::Book,
+    Table::Marks,
+    Table::Liquidations,
+    Table::States,
+    Table::Gaps,
+];
 
 impl Table {
     /// The table's name in ClickHouse.
@@ -94,11 +101,21 @@ const FIRST: [ColumnType; 8] = [
     ("flags", "UInt16"),
 ];
 
-const TRADES: [ColumnType; 5] =
-    [("id", "UInt64"), ("price", "Int64"), ("size", "Int64"), ("side", SIDE), ("fills", "UInt32")];
+const TRADES: [ColumnType; 5] = [
+    ("id", "UInt64"),
+    ("price", "Int64"),
+    ("size", "Int64"),
+    ("side", SIDE),
+    ("fills", "UInt32"),
+];
 
-const QUOTES: [ColumnType; 5] =
-    [("id", "UInt64"), ("bid_price", "Int64"), ("bid_size", "Int64"), ("ask_price", "Int64"), ("ask_size", "Int64")];
+const QUOTES: [ColumnType; 5] = [
+    ("id", "UInt64"),
+    ("bid_price", "Int64"),
+    ("bid_size", "Int64"),
+    ("ask_price", "Int64"),
+    ("ask_size", "Int64"),
+];
 
 const BOOK: [ColumnType; 7] = [
     ("first_id", "UInt64"),
@@ -111,14 +128,22 @@ const BOOK: [ColumnType; 7] = [
 ];
 
 const MARKS: [ColumnType; 4] = [
-    ("kind", "Enum8('mark' = 1, 'index' = 2, 'funding' = 3, 'open_interest' = 4)"),
+    (
+        "kind",
+        "Enum8('mark' = 1, 'index' = 2, 'funding' = 3, 'open_interest' = 4)",
+    ),
     ("value", "Int64"),
     ("value_scale", "UInt8"),
     ("next_ts", TIME),
 ];
 
-const LIQUIDATIONS: [ColumnType; 5] =
-    [("id", "UInt64"), ("price", "Int64"), ("average_price", "Int64"), ("size", "Int64"), ("side", SIDE)];
+const LIQUIDATIONS: [ColumnType; 5] = [
+    ("id", "UInt64"),
+    ("price", "Int64"),
+    ("average_price", "Int64"),
+    ("size", "Int64"),
+    ("side", SIDE),
+];
 
 const STATES: [ColumnType; 5] = [
     ("kind", "Enum8('book' = 1, 'status' = 2)"),
@@ -163,6 +188,14 @@ mod tests {
             assert_eq!(Table::from_name(table.name()), Some(table));
         }
         let homeless: Vec<u8> = (1..=17).filter(|kind| Table::of(*kind).is_none()).collect();
-        assert_eq!(homeless, [Kind::Add as u8, Kind::Cancel as u8, Kind::Modify as u8, Kind::Execute as u8]);
+        assert_eq!(
+            homeless,
+            [
+                Kind::Add as u8,
+                Kind::Cancel as u8,
+                Kind::Modify as u8,
+                Kind::Execute as u8
+            ]
+        );
     }
 }
