@@ -1,0 +1,178 @@
+"""Migrations: applies deploy/clickhouse/NNN_*.sql in order, once each, and refuses a changed
+history.
+
+What ran is written down in the table `migrations` with the checksum of the file. A run that was cut
+off is simply run again: every statement says IF NOT EXISTS. It moves no data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recorder.statements import Statements
+from tickd.errors import Action, TickdError
+
+__all__ = ["Migration", "MigrationError", "MigrationReport", "ddl_directory", "migrate", "read_migrations"]
+
+_FILE: Final = re.compile(r"(\d{3})_([a-z0-9_]+)\.sql")
+_DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
+
+
+class MigrationError(TickdError):
+    """The files or the server's history cannot be used; nothing more was applied."""
+
+    action = Action.FATAL
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number, its name, its text as written and the checksum of that text."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def statements(self, places: Mapping[str, str]) -> list[str]:
+        """Return the statements with `{{name}}` filled in. Raises MigrationError for an unknown name."""
+
+        def fill(match: re.Match[str]) -> str:
+            if match[1] not in places:
+                raise MigrationError(f"{self.name}: unknown place {match[0]}")
+            return places[match[1]]
+
+        # Statements end with ';' at the end of a line, which no string in these files has.
+        parts = re.split(r";[ \t]*(?:\n|\Z)", _without_comments(self.text))
+        return [_PLACE.sub(fill, part).strip() for part in parts if part.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport:
+    """What a run did."""
+
+    database: str
+    applied: tuple[str, ...]
+    already: int
+
+
+def ddl_directory() -> Path:
+    """Return deploy/clickhouse: beside the stage's folder in a checkout and in an installed wheel alike."""
+    return Path(__file__).resolve().parent.parent / "deploy" / "clickhouse"
+
+
+def read_migrations(directory: Path) -> list[Migration]:
+    """Return the files in order. Raises MigrationError for a foreign name, a double or missing number."""
+    found: list[Migration] = []
+    for path in sorted(directory.glob("*.sql")):
+        match = _FILE.fullmatch(path.name)
+        if match is None:
+            raise MigrationError(f"{path.name} is not named NNN_name.sql")
+        found.append(Migration(int(match[1]), path.stem, path.read_text(encoding="utf-8")))
+    if not found:
+        raise MigrationError(f"no migrations in {directory}", hint="the installation is incomplete")
+    numbers = [migration.number for migration in found]
+    if numbers != list(range(1, len(found) + 1)):
+        raise MigrationError(f"migrations are not numbered 1..{len(found)}: {numbers}")
+    return found
+
+
+async def migrate(
+    server: Statements,
+    *,
+    database: str = "tickd",
+    migrations: Sequence[Migration] | None = None,
+) -> MigrationReport:
+    """Bring `database` (created when absent) to the newest version.
+
+    Raises MigrationError when an applied file was changed or is unknown here, ServerError when a
+    statement fails.
+    """
+    if not _DATABASE.fullmatch(database):
+        raise MigrationError(f"database name {database!r} is not a plain identifier")
+    wanted = read_migrations(ddl_directory()) if migrations is None else migrations
+    await server.run(f"CREATE DATABASE IF NOT EXISTS {database}")
+    await server.run(_HISTORY.format(database=database))
+    applied = await _history(server, database)
+    _check(wanted, applied, database)
+    places = {
+        "database": database,
+        "user": _escaped(server.user),
+        "password": _escaped(server.password.reveal()),
+    }
+    done: list[str] = []
+    for migration in wanted:
+        if migration.number in applied:
+            continue
+        for statement in migration.statements(places):
+            await server.run(statement)
+        row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
+        # The token makes two daemons that migrate at once write one line.
+        await server.run(
+            f"INSERT INTO {database}.migrations (number, name, sha256) FORMAT JSONEachRow\n{json.dumps(row)}",
+            settings={"insert_deduplication_token": f"{migration.name}-{migration.sha256}", "async_insert": "0"},
+        )
+        done.append(migration.name)
+    return MigrationReport(database, tuple(done), len(applied))
+
+
+_HISTORY: Final = """
+CREATE TABLE IF NOT EXISTS {database}.migrations
+(
+    number     UInt32,
+    name       String,
+    sha256     String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = MergeTree
+ORDER BY number
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory =
+1
+"""
+
+
+async def _history(server: Statements, database: str) -> dict[int, tuple[str, str]]:
+    reply = await server.run(
+        f"SELECT number, name, sha256 FROM {database}.migrations ORDER BY number FORMAT JSONCompactEachRow",  # noqa: S608
+    )
+    rows = [json.loads(line) for line in reply.splitlines()]
+    return {int(number): (str(name), str(sha256)) for number, name, sha256 in rows}
+
+
+def _check(
+    wanted: Sequence[Migration],
+    applied: Mapping[int, tuple[str, str]],
+    database: str,
+) -> None:
+    """Refuse a history that these files did not write."""
+    known = {migration.number: migration for migration in wanted}
+    for number, (name, sha256) in applied.items():
+        migration = known.get(number)
+        if migration is None:
+            raise MigrationError(
+                f"database {database} has migration {name}, which this version of tickd does not know",
+                hint="a newer tickd migrated it: upgrade this one",
+            )
+        if migration.sha256 != sha256:
+            raise MigrationError(
+                f"migration {migration.name} was changed after it was applied to {database}"
+                f" (applied {sha256[:12]} as {name}, file {migration.sha256[:12]})",
+                hint="restore the file and put the change into a new migration",
+            )
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
