@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod batch;
 mod book;
+mod decoder;
 mod errors;
 mod sink;
 
@@ -17,6 +18,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("NativeError", m.py().get_type::<errors::NativeError>())?;
     m.add_class::<batch::EventBatch>()?;
     m.add_class::<book::L2Book>()?;
+    m.add_class::<decoder::Decoder>()?;
     sink::register(m)?;
     Ok(())
 }

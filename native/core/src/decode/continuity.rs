@@ -1,0 +1,271 @@
+//! Continuity of one channel of one instrument: which leg owns it, what is a repeat, what is missing.
+//!
+//! A chain sees ids, connections and receive times, and says of each message: emit or drop, and whether something is missing
+//! before it. It knows no venue and no event.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{GapCause, ID_UNDEF};
+
+/// Missing ranges remembered per chain, so that a late arrival inside one is not taken for a repeat.
+pub const MISSING_RANGES_MAX: usize = 64;
+/// A gapless id this far below the last one is a new numbering, not a repeat of another leg.
+const RESET_GAPLESS: u64 = 1 << 20;
+/// The same for ids that jump (update ids, times in ns).
+const RESET_RISING: u64 = 1 << 36;
+
+/// How the ids of a channel are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// Consecutive: a hole is a loss.
+    Gapless,
+    /// Only rising (or times): holes mean nothing.
+    Rising,
+    /// Each message names its predecessor; the synchroniser proves the chain.
+    Linked,
+}
+
+/// What is missing before a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// Why.
+    pub cause: GapCause,
+    /// When it began, ns.
+    pub since_ns: i64,
+    /// First and last missing id; `None` where unknown or where nothing is missing.
+    pub range: Option<(u64, u64)>,
+    /// How many are missing; `None` where unknown.
+    pub missing: Option<u64>,
+}
+
+/// The verdict on a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// New, nothing missing before it.
+    Emit,
+    /// New, and something is missing before it.
+    EmitAfter(Hole),
+    /// Another leg has brought it already.
+    Duplicate,
+}
+
+/// A loss of every leg, open until the next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Down {
+    since_ns: i64,
+    cause: i64,
+}
+
+/// The state of one chain; everything in it belongs to the checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The connection that brought the last message; 0 = none alive.
+    owner: u32,
+    /// Another live connection that brings the same stream; 0 = none.
+    standby: u32,
+    last: Option<u64>,
+    last_recv_ns: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    down: Option<Down>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    missing: Vec<(u64, u64)>,
+}
+
+impl Chain {
+    /// Whether it has never seen a message.
+    pub const fn is_new(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Judges the message with ids `first..=last` that `connection` brought at `recv_ns`.
+    #[inline]
+    pub fn judge(&mut self, numbering: Numbering, connection: u32, first: u64, last: u64, recv_ns: i64) -> Judgement {
+        let Some(before) = self.last else {
+            self.take(connection, last, recv_ns);
+            return Judgement::Emit;
+        };
+        // The whole hot path: the owner goes on where it stood.
+        if connection == self.owner && last > before && (first == before + 1 || numbering != Numbering::Gapless) {
+            self.last = Some(last);
+            self.last_recv_ns = recv_ns;
+            return Judgement::Emit;
+        }
+        if last > before {
+            return self.advance(numbering, connection, first, last, recv_ns);
+        }
+        self.repeat(numbering, connection, last, recv_ns)
+    }
+
+    /// A snapshot in the stream: whatever was before, the chain goes on from it.
+    pub fn adopt(&mut self, connection: u32, last: u64, recv_ns: i64) -> Option<Hole> {
+        let hole = self.open_hole();
+        self.take(connection, last, recv_ns);
+        hole
+    }
+
+    /// `connection` is lost, its last frame came at `since_ns`. True when no live leg is left.
+    pub fn lose(&mut self, connection: u32, since_ns: i64, cause: GapCause) -> bool {
+        if self.standby == connection {
+            self.standby = 0;
+        }
+        if self.owner != connection {
+            return false;
+        }
+        self.owner = std::mem::take(&mut self.standby);
+        if self.owner != 0 {
+            return false;
+        }
+        self.down = Some(Down {
+            since_ns,
+            cause: cause as i64,
+        });
+        true
+    }
+
+    /// Every connection counts as lost: frames are missing since `since_ns`. True when the chain was up until now.
+    pub fn lose_all(&mut self, since_ns: i64, cause: GapCause) -> bool {
+        if self.is_new() {
+            return false;
+        }
+        let was_up = self.down.is_none();
+        (self.owner, self.standby) = (0, 0);
+        // A loss that is open already keeps its start, and its cause unless a weightier one explains it.
+        let open = self.down.filter(|down| down.cause != GapCause::Disconnect as i64);
+        let since_ns = self.down.map_or(since_ns, |down| down.since_ns);
+        self.down = Some(open.unwrap_or(Down {
+            since_ns,
+            cause: cause as i64,
+        }));
+        was_up
+    }
+
+    fn take(&mut self, connection: u32, last: u64, recv_ns: i64) {
+        if self.owner != connection {
+            self.standby = self.owner;
+            self.owner = connection;
+        }
+        self.last = Some(last);
+        self.last_recv_ns = recv_ns;
+    }
+
+    fn open_hole(&mut self) -> Option<Hole> {
+        let down = self.down.take()?;
+        Some(Hole {
+            cause: cause(down.cause),
+            since_ns: down.since_ns,
+            range: None,
+            missing: None,
+        })
+    }
+
+    /// The message is new but not the owner's next one.
+    #[cold]
+    fn advance(&mut self, numbering: Numbering, connection: u32, first: u64, last: u64, recv_ns: i64) -> Judgement {
+        let mut hole = self.open_hole();
+        let expected = self.last.map_or(first, |before| before.saturating_add(1));
+        if numbering == Numbering::Gapless {
+            let missing = first.saturating_sub(expected);
+            if hole.is_none() && missing > 0 {
+                hole = Some(Hole {
+                    cause: GapCause::Sequence,
+                    since_ns: self.last_recv_ns,
+                    range: None,
+                    missing: None,
+                });
+            }
+            if let Some(hole) = &mut hole {
+                hole.missing = Some(missing);
+                hole.range = (missing > 0).then(|| (expected, first - 1));
+            }
+            if missing > 0 {
+                self.remember((expected, first - 1));
+            }
+        }
+        self.take(connection, last, recv_ns);
+        hole.map_or(Judgement::Emit, Judgement::EmitAfter)
+    }
+
+    /// The id is not above the last one: a repeat, a late arrival, or a new numbering.
+    #[cold]
+    fn repeat(&mut self, numbering: Numbering, connection: u32, last: u64, recv_ns: i64) -> Judgement {
+        let before = self.last.unwrap_or(last);
+        let far = if numbering == Numbering::Gapless {
+            RESET_GAPLESS
+        } else {
+            RESET_RISING
+        };
+        if last != ID_UNDEF && before - last > far {
+            self.missing.clear();
+            let hole = self.open_hole().unwrap_or(Hole {
+                cause: GapCause::Sequence,
+                since_ns: self.last_recv_ns,
+                range: None,
+                missing: None,
+            });
+            self.take(connection, last, recv_ns);
+            return Judgement::EmitAfter(hole);
+        }
+        if last == ID_UNDEF && self.down.is_some() {
+            // Messages without id and time cannot be compared: the first one ends the loss.
+            let hole = self.open_hole();
+            self.take(connection, last, recv_ns);
+            return hole.map_or(Judgement::Emit, Judgement::EmitAfter);
+        }
+        let late = numbering == Numbering::Gapless && self.fill(last);
+        if connection == self.owner {
+            self.last_recv_ns = recv_ns;
+            if numbering == Numbering::Linked {
+                self.last = Some(last); // a venue's own reset of a linked numbering is followed
+            }
+            return Judgement::Emit;
+        }
+        if self.owner != 0 {
+            self.standby = connection;
+        }
+        if late || last == ID_UNDEF {
+            return Judgement::Emit;
+        }
+        Judgement::Duplicate
+    }
+
+    fn remember(&mut self, range: (u64, u64)) {
+        if self.missing.len() == MISSING_RANGES_MAX {
+            self.missing.remove(0);
+        }
+        self.missing.push(range);
+    }
+
+    /// Takes `id` out of the missing ranges; whether it was in one.
+    fn fill(&mut self, id: u64) -> bool {
+        let Some(at) = self
+            .missing
+            .iter()
+            .position(|(first, last)| (*first..=*last).contains(&id))
+        else {
+            return false;
+        };
+        let (first, last) = self.missing.remove(at);
+        if id < last && self.missing.len() < MISSING_RANGES_MAX {
+            self.missing.insert(at, (id + 1, last));
+        }
+        if id > first && self.missing.len() < MISSING_RANGES_MAX {
+            self.missing.insert(at, (first, id - 1));
+        }
+        true
+    }
+}
+
+fn cause(code: i64) -> GapCause {
+    [
+        GapCause::Disconnect,
+        GapCause::Restart,
+        GapCause::Sequence,
+        GapCause::Disk,
+        GapCause::Overflow,
+        GapCause::Quarantine,
+        GapCause::Clock,
+    ]
+    .into_iter()
+    .find(|cause| *cause as i64 == code)
+    .unwrap_or(GapCause::Disconnect)
+}

@@ -1,0 +1,192 @@
+//! Control records: connections come and go, instruments are defined, frames are missing, the daemon starts.
+
+use serde::Deserialize;
+
+use crate::decode::connections::Connection;
+use crate::decode::continuity::Hole;
+use crate::decode::slot::{Slot, CHAINED};
+use crate::decode::{venues, Conclusion, Decoder, NO_VENUE_TIME};
+use crate::error::{Error, Reason, Result};
+use crate::event::GapCause;
+use crate::instrument::Instrument;
+use crate::record::Record;
+
+#[derive(Deserialize)]
+struct Connect {
+    connection: u32,
+    venue: String,
+}
+
+#[derive(Deserialize)]
+struct Disconnect {
+    connection: u32,
+}
+
+#[derive(Deserialize)]
+struct Gap {
+    cause: String,
+    from_frame: Option<u64>,
+    to_frame: Option<u64>,
+    from_ns: Option<i64>,
+    to_ns: Option<i64>,
+}
+
+impl Decoder {
+    /// Takes a control record. Errors: `Malformed`, `MissingField`, `Collision`; unknown kinds are counted.
+    #[cold]
+    pub(super) fn control(&mut self, record: &Record<'_>) -> Result<()> {
+        self.stage.begin(0, record.connection, record.frame_no, record.recv_ns);
+        let value: serde_json::Value = serde_json::from_slice(record.payload).map_err(|error| malformed(&error))?;
+        let kind = value
+            .get("kind")
+            .and_then(serde_json::Value::as_str)
+            .ok_or(Error::new(Reason::MissingField, 0))?;
+        match kind {
+            "connect" => self.connect(fields(&value)?, record),
+            "disconnect" => self.disconnect(&fields(&value)?),
+            "instrument" => self.define(fields(&value)?)?,
+            "gap" => self.gap(&fields(&value)?, record),
+            "start" => self.start(record),
+            "stop" => self.stage.count("stops"),
+            _ => self.stage.count("unknown_control"),
+        }
+        let seq = self.stage.next_seq();
+        self.conclude(record, seq);
+        Ok(())
+    }
+
+    /// Makes `instrument` the current definition of its symbol. Errors: `Collision`, `Overflow`.
+    pub(super) fn define(&mut self, instrument: Instrument) -> Result<()> {
+        let id = self.registry.define(instrument.clone())?;
+        let Some(number) = venues::number(&instrument.venue) else {
+            return Ok(());
+        };
+        let Some(decoder) = venues::decoder(number) else {
+            return Ok(());
+        };
+        let (market, changed) = self.stage.symbols.define(number, id, &instrument);
+        if market.slot as usize == self.slots.len() {
+            self.slots.push(Slot::new(market.slot, decoder));
+        }
+        if changed {
+            // Mantissas mean something else from here on: the book starts again.
+            self.close_book(market.slot);
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, connect: Connect, record: &Record<'_>) {
+        let number = venues::number(&connect.venue);
+        if number.is_none() {
+            self.stage.count("unknown_venue");
+        }
+        let (connection, venue) = (connect.connection, connect.venue);
+        self.connections.open(Connection {
+            connection,
+            venue,
+            last_recv_ns: record.recv_ns,
+            number,
+        });
+    }
+
+    fn disconnect(&mut self, disconnect: &Disconnect) {
+        let Some(since_ns) = self.connections.close(disconnect.connection) else {
+            self.stage.count("unknown_connection");
+            return;
+        };
+        for slot in 0..self.slots.len() {
+            let Some(state) = self.slots.get_mut(slot) else {
+                continue;
+            };
+            for channel in CHAINED {
+                let Some(chain) = state.chain_mut(channel) else {
+                    continue;
+                };
+                let down = chain.lose(disconnect.connection, since_ns, GapCause::Disconnect);
+                if down && channel == crate::topic::Channel::Depth {
+                    conclude_closed(&mut self.conclusions, state, slot as u32);
+                }
+            }
+        }
+    }
+
+    fn gap(&mut self, gap: &Gap, record: &Record<'_>) {
+        let cause = match gap.cause.as_str() {
+            "restart" => GapCause::Restart,
+            "disk" => GapCause::Disk,
+            "overflow" => GapCause::Overflow,
+            "quarantine" => GapCause::Quarantine,
+            "clock" => GapCause::Clock,
+            _ => GapCause::Disconnect,
+        };
+        let until_ns = gap.to_ns.unwrap_or(record.recv_ns);
+        let since_ns = gap.from_ns.unwrap_or(until_ns);
+        let range = gap.from_frame.zip(gap.to_frame).filter(|(from, to)| from <= to);
+        let missing = range.map(|(from, to)| (to - from).saturating_add(1));
+        self.conclusions.push(Conclusion::Frames {
+            hole: Hole {
+                cause,
+                since_ns,
+                range,
+                missing,
+            },
+            until_ns,
+        });
+        self.lose_all(since_ns, cause);
+    }
+
+    /// The daemon has started: whatever was connected before is not any more, whether or not it could say so.
+    fn start(&mut self, _record: &Record<'_>) {
+        let since_ns = self
+            .connections
+            .open
+            .iter()
+            .map(|open| open.last_recv_ns)
+            .max()
+            .unwrap_or(0);
+        self.lose_all(since_ns, GapCause::Restart);
+        self.connections.open.clear();
+        self.stage.count("starts");
+    }
+
+    fn lose_all(&mut self, since_ns: i64, cause: GapCause) {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            for channel in CHAINED {
+                let Some(chain) = slot.chain_mut(channel) else { continue };
+                let went_down = chain.lose_all(since_ns, cause);
+                if went_down && channel == crate::topic::Channel::Depth {
+                    conclude_closed(&mut self.conclusions, slot, number as u32);
+                }
+            }
+        }
+    }
+
+    fn close_book(&mut self, slot: u32) {
+        if let Some(state) = self.slots.get_mut(slot as usize) {
+            conclude_closed(&mut self.conclusions, state, slot);
+        }
+    }
+}
+
+fn conclude_closed(conclusions: &mut Vec<Conclusion>, state: &mut Slot, slot: u32) {
+    if let Some(verdict) = state.sync.disconnect() {
+        conclusions.push(Conclusion::Book {
+            slot,
+            verdict,
+            ts_event: NO_VENUE_TIME,
+        });
+    }
+}
+
+fn fields<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Result<T> {
+    T::deserialize(value).map_err(|_| Error::new(Reason::MissingField, 0))
+}
+
+fn malformed(error: &serde_json::Error) -> Error {
+    let reason = if error.is_eof() {
+        Reason::Truncated
+    } else {
+        Reason::Malformed
+    };
+    Error::new(reason, error.column().saturating_sub(1))
+}

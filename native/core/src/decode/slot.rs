@@ -1,0 +1,85 @@
+//! What the decoder remembers of one symbol of one venue: continuity per channel, the synchroniser, topic numbers.
+
+use crate::book::sync::{Rule, Synchroniser};
+use crate::decode::continuity::{Chain, Numbering};
+use crate::decode::symbols::Symbols;
+use crate::decode::venues::{self, VenueDecoder};
+use crate::topic::{Channel, Topics};
+
+/// The channels that have a chain, in the order of their numbers.
+pub(super) const CHAINED: [Channel; 9] = [
+    Channel::Trade,
+    Channel::AggTrade,
+    Channel::Quote,
+    Channel::Depth,
+    Channel::Mark,
+    Channel::Index,
+    Channel::Funding,
+    Channel::OpenInterest,
+    Channel::Liquidation,
+];
+const CHANNELS: usize = Channel::Gap as usize + 1;
+const NO_TOPIC: u32 = u32::MAX;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Slot {
+    number: u32,
+    topics: [u32; CHANNELS],
+    numberings: [Numbering; CHAINED.len()],
+    pub(super) chains: [Chain; CHAINED.len()],
+    pub(super) sync: Synchroniser,
+    /// Receive stamp of the last depth message: where a broken chain began.
+    pub(super) depth_recv_ns: i64,
+}
+
+impl Slot {
+    pub(super) fn new(number: u32, venue: &dyn VenueDecoder) -> Self {
+        Slot {
+            number,
+            topics: [NO_TOPIC; CHANNELS],
+            numberings: CHAINED.map(|channel| venue.numbering(channel)),
+            chains: Default::default(),
+            sync: Synchroniser::new(venue.rule()),
+            depth_recv_ns: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn numbering(&self, channel: Channel) -> Numbering {
+        self.numberings
+            .get(channel as usize)
+            .copied()
+            .unwrap_or(Numbering::Rising)
+    }
+
+    #[inline]
+    pub(super) fn chain_mut(&mut self, channel: Channel) -> Option<&mut Chain> {
+        self.chains.get_mut(channel as usize)
+    }
+
+    /// Whether the depth ids count changes one by one, so that a range of them has a size.
+    pub(super) fn counts_ids(&self) -> bool {
+        self.sync.rule() == Rule::BinanceSpot
+    }
+
+    /// The topic number of `channel`, given out at its first event.
+    #[inline]
+    pub(super) fn topic(&mut self, channel: Channel, symbols: &Symbols, topics: &mut Topics) -> u32 {
+        match self.topics.get(channel as usize) {
+            Some(topic) if *topic != NO_TOPIC => *topic,
+            _ => self.intern(channel, symbols, topics),
+        }
+    }
+
+    #[cold]
+    fn intern(&mut self, channel: Channel, symbols: &Symbols, topics: &mut Topics) -> u32 {
+        let (venue, symbol) = symbols.name(self.number).unwrap_or_default();
+        let venue = venues::decoder(venue).map_or("", |decoder| decoder.venue());
+        let topic = topics.intern(&format!("{}.{venue}.{symbol}", channel.name()));
+        if let Some(place) = self.topics.get_mut(channel as usize) {
+            *place = topic;
+        }
+        topic
+    }
+}

@@ -1,0 +1,122 @@
+//! `Decoder`: records in, batches out; the thin face of `tickd_core::decode::Decoder`.
+
+use std::collections::HashMap;
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyIndexError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tickd_core::decode::Decoder as Core;
+
+use crate::batch::EventBatch;
+use crate::errors::to_py;
+
+/// The decoder of a node.
+#[pyclass(module = "tickd._native")]
+#[derive(Default)]
+pub struct Decoder {
+    core: Core,
+}
+
+impl Decoder {
+    /// The core decoder, for native code that feeds it records itself.
+    pub fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+#[pymethods]
+impl Decoder {
+    #[new]
+    fn new() -> Self {
+        Decoder::default()
+    }
+
+    /// Decodes concatenated records; the GIL is free meanwhile, so nobody may change the buffer.
+    ///
+    /// Raises NativeError where the bytes are no records; the records before that were taken, `decode(b"")` hands out
+    /// their events.
+    fn decode(&mut self, py: Python<'_>, records: PyBuffer<u8>) -> PyResult<EventBatch> {
+        let bytes = contiguous(&records)?;
+        let core = &mut self.core;
+        let batch = py.detach(|| core.push_all(bytes).map(|()| core.finish()));
+        batch
+            .map(EventBatch::new)
+            .map_err(|error| to_py(error, "the buffer is not a run of records"))
+    }
+
+    /// The checkpoint: everything later events depend on, versioned JSON.
+    fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.core.state())
+    }
+
+    /// Takes a checkpoint back. Raises NativeError; the decoder is then unchanged.
+    fn restore(&mut self, state: &[u8]) -> PyResult<()> {
+        self.core
+            .restore(state)
+            .map_err(|error| to_py(error, "the checkpoint is refused"))
+    }
+
+    /// The name of a topic number. Raises IndexError.
+    fn topic_name(&self, topic: u32) -> PyResult<&str> {
+        self.core
+            .topic_name(topic)
+            .ok_or_else(|| PyIndexError::new_err(format!("topic {topic} is not known")))
+    }
+
+    #[getter]
+    fn topic_count(&self) -> usize {
+        self.core.topic_count()
+    }
+
+    /// (topic, events since the start, mono_ns of the last one).
+    fn topic_stats(&self) -> Vec<(u32, u64, i64)> {
+        self.core.topic_stats().collect()
+    }
+
+    /// (id, JSON definition), ordered by id.
+    fn instruments<'py>(&self, py: Python<'py>) -> Vec<(u32, Bound<'py, PyBytes>)> {
+        let all = self.core.registry().all();
+        let json = |instrument| serde_json::to_vec(instrument).unwrap_or_default();
+        all.into_iter()
+            .map(|instrument| (instrument.id(), PyBytes::new(py, &json(instrument))))
+            .collect()
+    }
+
+    /// (connection, frame_no, kind, text) since the last call.
+    fn take_notices(&mut self) -> Vec<(u32, u64, &'static str, String)> {
+        let notices = self.core.report_mut().take_notices();
+        notices
+            .into_iter()
+            .map(|n| (n.connection, n.frame_no, n.kind.name(), n.text))
+            .collect()
+    }
+
+    /// (frame_no, connection, reason, position) since the last call, at most 1,024.
+    fn take_refusals(&mut self) -> Vec<(u64, u32, &'static str, usize)> {
+        let refusals = self.core.report_mut().take_refusals();
+        refusals
+            .into_iter()
+            .map(|r| (r.frame_no, r.connection, r.error.reason.name(), r.error.position))
+            .collect()
+    }
+
+    /// Counters since the start, by name.
+    fn counters(&self) -> HashMap<&'static str, u64> {
+        self.core.counters().into_iter().collect()
+    }
+}
+
+/// The bytes of a contiguous buffer.
+#[allow(unsafe_code)]
+fn contiguous(buffer: &PyBuffer<u8>) -> PyResult<&[u8]> {
+    if !buffer.is_c_contiguous() {
+        return Err(PyBufferError::new_err("the records must be contiguous bytes"));
+    }
+    if buffer.len_bytes() == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: the memory belongs to the exporter, which keeps it in place while `buffer` is held; it is contiguous and
+    // `len_bytes` long. The caller promises not to write to it during the call (stated in the stub).
+    Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) })
+}
