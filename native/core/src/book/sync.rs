@@ -291,13 +291,13 @@ impl Synchroniser {
         if self.repeats(ids) {
             return (OnChange::Ignore, None);
         }
-        self.keep(ids);
+        let todo = self.keep(ids);
         self.wanted = true;
         let (expected, received) = match self.rule {
             Rule::BinanceSpot => (self.last.saturating_add(1), ids.first),
             Rule::BinanceFutures | Rule::Okx => (self.last, ids.previous.unwrap_or(ID_UNDEF)),
         };
-        (OnChange::KeepOnly, Some(self.enter(State::Gap, expected, received)))
+        (todo, Some(self.enter(State::Gap, expected, received)))
     }
 
     /// Whether `ids` is the next change after `last` and brings something newer.
@@ -305,8 +305,8 @@ impl Synchroniser {
         match self.rule {
             Rule::BinanceSpot => ids.first <= last.saturating_add(1) && ids.last > last,
             Rule::BinanceFutures => ids.previous == Some(last) && ids.last >= last,
-            // Recordings before sequence ids have neither id; their proof is the checksum, see `distrust`.
-            Rule::Okx => ids.previous == Some(last) || (ids.previous.is_none() && last == ID_UNDEF),
+            // Recordings before sequence ids name no predecessor; their proof is the checksum, see `distrust`.
+            Rule::Okx => ids.previous.is_none_or(|previous| previous == last),
         }
     }
 
@@ -339,8 +339,8 @@ impl Synchroniser {
         }
         self.held = None;
         self.wanted = true;
-        self.keep(ids);
-        (OnChange::KeepOnly, Some(self.enter(State::Buffering, ids.first, held)))
+        let todo = self.keep(ids);
+        (todo, Some(self.enter(State::Buffering, ids.first, held)))
     }
 
     /// Adds a change to the run, or begins the run again with it when the chain is broken.
