@@ -6,11 +6,12 @@ interned topics belong to the decoder, not here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from tickd.errors import Action, TickdError
 
-__all__ = ["CHANNELS", "EVERYTHING", "Pattern", "Topic"]
+__all__ = ["CHANNELS", "EVERYTHING", "Pattern", "Selection", "Topic"]
 
 # The names of `native/core/src/topic.rs`.
 CHANNELS: Final = (
@@ -103,3 +104,21 @@ class Pattern(NamedTuple):
 
     def __str__(self) -> str:
         return EVERYTHING if self.everything else f"{self.channel}.{self.venue}.{self.symbol}"
+
+
+class Selection:
+    """Several patterns as one: exact names by look-up, wildcards one after the other."""
+
+    __slots__ = ("_exact", "_wild", "patterns")
+
+    def __init__(self, patterns: str | Iterable[str]) -> None:
+        texts = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        self.patterns: Final = tuple(Pattern.parse(text) for text in texts)
+        self._exact = frozenset(tuple[str, str, str](p) for p in self.patterns if _ANY not in p)
+        self._wild = tuple(p for p in self.patterns if _ANY in p)
+        if not self.patterns:
+            raise TickdError("no pattern given", hint="use * for everything")
+
+    def matches(self, topic: Topic) -> bool:
+        """Whether any of the patterns selects `topic`."""
+        return topic in self._exact or any(pattern.matches(topic) for pattern in self._wild)

@@ -43,19 +43,26 @@ impl Batch {
             .filter_map(<[u8]>::first_chunk)
             .map(Event::from_bytes)
             .collect();
-        let seqs = || events.iter().map(|event| event.seq);
-        let seq = (seqs().min().unwrap_or(0), seqs().max().unwrap_or(0));
         let topics = vec![TopicRange {
             topic: 0,
             start: 0,
             stop: events.len() as u32,
         }];
-        Ok(Batch {
-            topics,
-            seq,
-            frame_last: frame_last.unwrap_or(seq.1 >> SEQ_INDEX_BITS),
+        let mut batch = Batch::from_parts(events, topics, ts_mono);
+        batch.frame_last = frame_last.unwrap_or(batch.frame_last);
+        Ok(batch)
+    }
+
+    /// A batch of these events: its numbers are found by looking at each.
+    pub fn from_parts(events: Vec<Event>, topics: Vec<TopicRange>, ts_mono: i64) -> Batch {
+        let first = events.iter().map(|event| event.seq).min().unwrap_or(0);
+        let last = events.iter().map(|event| event.seq).max().unwrap_or(0);
+        Batch {
+            frame_last: last >> SEQ_INDEX_BITS,
+            seq: (first, last),
             ts_mono,
+            topics,
             events,
-        })
+        }
     }
 }

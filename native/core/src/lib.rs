@@ -5,16 +5,17 @@
 
 #![deny(unsafe_code)]
 
-pub mod error;
-pub mod decimal;
-pub mod event;
 pub mod batch;
-pub mod instrument;
-pub mod topic;
-pub mod record;
-pub mod decode;
-pub mod book;
-pub mod segment;
 pub mod block;
+pub mod book;
+pub mod decimal;
+pub mod decode;
+pub mod error;
+pub mod event;
 pub mod histogram;
+pub mod instrument;
+pub mod queue;
+pub mod record;
+pub mod segment;
 pub mod sim;
+pub mod topic;

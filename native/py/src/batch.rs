@@ -3,12 +3,13 @@
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyBufferError, PyIndexError};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{ffi, PyClass};
 use tickd_core::batch::{Batch, TopicRange};
-use tickd_core::event::{Event, EVENT_BYTES};
+use tickd_core::event::{Event, EVENT_BYTES, SEQ_INDEX_BITS};
 
 /// An immutable batch; slices share its memory.
 #[pyclass(frozen, module = "tickd._native")]
@@ -39,6 +40,48 @@ impl EventBatch {
         (Arc::clone(&self.batch), self.start, self.stop)
     }
 
+    /// A face of the events [start, stop) of a batch.
+    pub fn part(batch: Arc<Batch>, start: usize, stop: usize) -> Self {
+        EventBatch { batch, start, stop }
+    }
+
+    /// Lowest and highest sequence number it shows.
+    fn seq(&self) -> (u64, u64) {
+        if self.is_whole() {
+            return self.batch.seq;
+        }
+        let numbers = || self.events().iter().map(|event| event.seq);
+        (numbers().min().unwrap_or(0), numbers().max().unwrap_or(0))
+    }
+
+    /// Whether it shows its whole batch.
+    pub fn is_whole(&self) -> bool {
+        self.start == 0 && self.stop == self.batch.events.len()
+    }
+
+    /// The batch it shows: shared when whole, else a copy of its part.
+    pub fn to_whole(&self) -> Arc<Batch> {
+        if self.is_whole() {
+            return Arc::clone(&self.batch);
+        }
+        let (lo, hi) = (self.start as u32, self.stop as u32);
+        let inside = self
+            .batch
+            .topics
+            .iter()
+            .filter(|range| range.start < hi && range.stop > lo);
+        let topics = inside.map(|range| TopicRange {
+            topic: range.topic,
+            start: range.start.max(lo) - lo,
+            stop: range.stop.min(hi) - lo,
+        });
+        Arc::new(Batch::from_parts(
+            self.events().to_vec(),
+            topics.collect(),
+            self.batch.ts_mono,
+        ))
+    }
+
     /// The shared batch behind it.
     pub fn shared(&self) -> &Arc<Batch> {
         &self.batch
@@ -47,6 +90,44 @@ impl EventBatch {
 
 #[pymethods]
 impl EventBatch {
+    /// A batch of the given events (bytes of 64 each), for replays and tests. `topics` = ((topic, start, stop), ...) must
+    /// cover them in order.
+    #[staticmethod]
+    #[pyo3(signature = (data, topics, ts_mono_ns=0))]
+    fn from_events(data: &Bound<'_, PyAny>, topics: Vec<(u32, u32, u32)>, ts_mono_ns: i64) -> PyResult<Self> {
+        let bytes = PyBuffer::<u8>::get(data)?.to_vec(data.py())?;
+        if bytes.len() % EVENT_BYTES != 0 {
+            return Err(PyValueError::new_err(format!(
+                "{} bytes are no whole number of events",
+                bytes.len()
+            )));
+        }
+        let events: Vec<Event> = bytes
+            .chunks_exact(EVENT_BYTES)
+            .filter_map(<[u8]>::first_chunk)
+            .map(Event::from_bytes)
+            .collect();
+        let mut end = 0;
+        for (_, start, stop) in &topics {
+            if *start != end || stop <= start {
+                return Err(PyValueError::new_err(format!(
+                    "topic range {start}..{stop} does not follow {end}"
+                )));
+            }
+            end = *stop;
+        }
+        if end as usize != events.len() {
+            return Err(PyValueError::new_err(format!(
+                "topics cover {end} of {} events",
+                events.len()
+            )));
+        }
+        let ranges = topics
+            .into_iter()
+            .map(|(topic, start, stop)| TopicRange { topic, start, stop });
+        Ok(EventBatch::new(Batch::from_parts(events, ranges.collect(), ts_mono_ns)))
+    }
+
     fn __len__(&self) -> usize {
         self.stop - self.start
     }
@@ -72,17 +153,21 @@ impl EventBatch {
 
     #[getter]
     fn seq_first(&self) -> u64 {
-        self.batch.seq.0
+        self.seq().0
     }
 
     #[getter]
     fn seq_last(&self) -> u64 {
-        self.batch.seq.1
+        self.seq().1
     }
 
     #[getter]
     fn frame_last(&self) -> u64 {
-        self.batch.frame_last
+        if self.is_whole() {
+            self.batch.frame_last
+        } else {
+            self.seq().1 >> SEQ_INDEX_BITS
+        }
     }
 
     #[getter]

@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 
 mod batch;
 mod book;
+mod bus;
+mod bus_queue;
 mod decoder;
 mod errors;
 mod sink;
@@ -20,5 +22,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<book::L2Book>()?;
     m.add_class::<decoder::Decoder>()?;
     sink::register(m)?;
+    m.add_class::<bus::BusCore>()?;
+    m.add_class::<bus::BusHandler>()?;
+    m.add_class::<bus_queue::TopicQueues>()?;
+    m.add_class::<bus_queue::BurstQueue>()?;
     Ok(())
 }

@@ -1,0 +1,527 @@
+//! One consumer's queues, one per topic: a hot topic fills only its own, and none waits behind another.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{cut, message_end, newest_message, stretch, Dropped, Lag, Limits, State, Taken, WhenFull};
+use crate::batch::{Batch, TopicRange};
+use crate::event::Event;
+
+/// A stretch this long keeps its batch alive; shorter ones behind a waiting one are copied together, so that a few
+/// records of a slow topic do not pin whole bursts and a late consumer pays per run, not per burst.
+const SHARED_RECORDS_MIN: usize = 32;
+/// A run of copies ends here: in records, and in age, because a run has one stamp.
+const RUN_RECORDS_MAX: usize = 512;
+/// Ten milliseconds: the resolution of the age limit under load.
+const RUN_AGE_NS_MAX: i64 = 10_000_000;
+const NO_LANE: u32 = u32::MAX;
+
+/// Events waiting: part of a shared batch, or a run copied together.
+#[derive(Debug)]
+enum Run {
+    Shared {
+        batch: Arc<Batch>,
+        start: usize,
+        stop: usize,
+    },
+    Own {
+        events: Vec<Event>,
+        start: usize,
+    },
+}
+
+impl Run {
+    fn events(&self) -> &[Event] {
+        match self {
+            Run::Shared { batch, start, stop } => batch.events.get(*start..*stop).unwrap_or_default(),
+            Run::Own { events, start } => events.get(*start..).unwrap_or_default(),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Run::Shared { start, .. } | Run::Own { start, .. } => *start += count,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    run: Run,
+    /// Monotonic stamp of its oldest record, ns; 0 = unknown.
+    oldest: i64,
+}
+
+#[derive(Debug)]
+struct Lane {
+    topic: u32,
+    entries: VecDeque<Entry>,
+    high_water: usize,
+    dropped: u64,
+    events: u64,
+    unreported: Dropped,
+    /// Whether it stands in `turns`; an emptied lane keeps its turn, so that dropping costs no search.
+    in_turn: bool,
+}
+
+impl Lane {
+    /// Takes the oldest whole message away; returns its length.
+    fn drop_message(&mut self) -> usize {
+        let Some(entry) = self.entries.front_mut() else {
+            return 0;
+        };
+        let events = entry.run.events();
+        let end = message_end(events, 0);
+        let whole = end == events.len();
+        self.unreported.add(events.get(..end).unwrap_or_default());
+        self.dropped += end as u64;
+        entry.run.advance(end);
+        if whole {
+            self.entries.pop_front();
+        }
+        end
+    }
+
+    fn drop_entry(&mut self) -> usize {
+        let Some(entry) = self.entries.pop_front() else {
+            return 0;
+        };
+        let events = entry.run.events();
+        self.unreported.add(events);
+        self.dropped += events.len() as u64;
+        events.len()
+    }
+
+    fn refuse(&mut self, events: &[Event]) {
+        self.unreported.add(events);
+        self.dropped += events.len() as u64;
+    }
+
+    fn oldest(&self) -> i64 {
+        self.entries.front().map_or(0, |entry| entry.oldest)
+    }
+
+    fn append(&mut self, batch: &Arc<Batch>, start: usize, stop: usize) {
+        let now = batch.ts_mono;
+        let events = batch.events.get(start..stop).unwrap_or_default();
+        if events.len() < SHARED_RECORDS_MIN {
+            if let Some(Entry {
+                run: Run::Own { events: run, .. },
+                oldest,
+            }) = self.entries.back_mut()
+            {
+                if run.len() + events.len() <= RUN_RECORDS_MAX && now - *oldest <= RUN_AGE_NS_MAX {
+                    run.extend_from_slice(events);
+                    return;
+                }
+            }
+            if !self.entries.is_empty() {
+                self.entries.push_back(Entry {
+                    run: Run::Own {
+                        events: events.to_vec(),
+                        start: 0,
+                    },
+                    oldest: now,
+                });
+                return;
+            }
+        }
+        self.entries.push_back(Entry {
+            run: Run::Shared {
+                batch: Arc::clone(batch),
+                start,
+                stop,
+            },
+            oldest: now,
+        });
+    }
+}
+
+/// The queues of one subscription.
+#[derive(Debug)]
+pub struct TopicQueues {
+    limits: Limits,
+    when_full: WhenFull,
+    quantum: usize,
+    state: State,
+    /// Only batches that end after this sequence number are taken.
+    after: u64,
+    /// Topic number to lane.
+    index: Vec<u32>,
+    lanes: Vec<Lane>,
+    /// Records waiting per lane; apart from the lanes so that the search for the longest reads few cache lines.
+    depths: Vec<usize>,
+    /// Lanes with something to take, in the order of their turn.
+    turns: VecDeque<u32>,
+    total: usize,
+    /// Records that the batch now asked about would add (atomic policies).
+    planned: usize,
+    planned_full: bool,
+    unreported: bool,
+}
+
+impl TopicQueues {
+    /// Empty queues that take what comes after `after`; `quantum` = records per topic and turn.
+    pub fn new(limits: Limits, when_full: WhenFull, quantum: usize, after: u64) -> Self {
+        TopicQueues {
+            limits,
+            when_full,
+            quantum: quantum.max(1),
+            state: State::Live,
+            after,
+            index: Vec::new(),
+            lanes: Vec::new(),
+            depths: Vec::new(),
+            turns: VecDeque::new(),
+            total: 0,
+            planned: 0,
+            planned_full: false,
+            unreported: false,
+        }
+    }
+
+    /// Whether it receives.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Its policy.
+    pub fn when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    /// Records waiting.
+    pub fn depth(&self) -> usize {
+        self.total
+    }
+
+    /// Whether drops wait to be reported.
+    pub fn has_unreported(&self) -> bool {
+        self.unreported
+    }
+
+    fn lane(&mut self, topic: u32) -> usize {
+        let at = topic as usize;
+        if at >= self.index.len() {
+            self.index.resize(at + 1, NO_LANE);
+        }
+        match self.index.get_mut(at) {
+            Some(slot) if *slot == NO_LANE => {
+                *slot = self.lanes.len() as u32;
+                self.lanes.push(Lane {
+                    topic,
+                    entries: VecDeque::new(),
+                    high_water: 0,
+                    dropped: 0,
+                    events: 0,
+                    unreported: Dropped::none(topic),
+                    in_turn: false,
+                });
+                self.depths.push(0);
+                self.lanes.len() - 1
+            }
+            Some(slot) => *slot as usize,
+            None => 0,
+        }
+    }
+
+    /// Asks whether a stretch of a batch would fit; call for every stretch, then `settle`.
+    pub fn plan(&mut self, batch: &Batch, range: TopicRange) {
+        let count = (range.stop - range.start) as usize;
+        let lane = self.lane(range.topic);
+        let depth = self.depths.get(lane).copied().unwrap_or(0);
+        let oldest = self.lanes.get(lane).map_or(0, Lane::oldest);
+        let late = self.when_full == WhenFull::Spill && self.limits.expired(oldest, batch.ts_mono);
+        self.planned += count;
+        self.planned_full |= late || (depth > 0 && depth + count > self.limits.records);
+        self.planned_full |= self.total > 0 && self.total + self.planned > self.limits.records_total;
+    }
+
+    /// Ends a plan: returns whether the batch fits. With `Spill` a batch that does not is spilled from its first record.
+    pub fn settle(&mut self, batch: &Batch, commit: bool) -> bool {
+        let fits = !self.planned_full;
+        let wanted = self.planned > 0 && batch.seq.1 > self.after;
+        self.planned = 0;
+        self.planned_full = false;
+        if commit && wanted && !fits && self.when_full == WhenFull::Spill && self.state == State::Live {
+            self.state = State::Spilled(batch.seq.0, batch.seq.1);
+        }
+        fits || !wanted || self.state != State::Live
+    }
+
+    /// Queues one topic's stretch of a batch. Returns whether there may be something new to take or to know.
+    pub fn push(&mut self, batch: &Arc<Batch>, range: TopicRange) -> bool {
+        if batch.seq.1 <= self.after {
+            return false;
+        }
+        match self.state {
+            State::Live => {}
+            State::Spilled(from, to) => {
+                self.state = State::Spilled(from, to.max(batch.seq.1));
+                return true;
+            }
+            State::Disconnected => return false,
+        }
+        let at = self.lane(range.topic);
+        let (mut start, stop) = (range.start as usize, range.stop as usize);
+        let count = stop - start;
+        let limits = self.limits;
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return false;
+        };
+        let depth = self.depths.get(at).copied().unwrap_or(0);
+        lane.events += count as u64;
+        let full = depth + count > limits.records
+            || self.total + count > limits.records_total
+            || limits.expired(lane.oldest(), batch.ts_mono);
+        if full {
+            match self.when_full {
+                WhenFull::DropOldest => start = self.make_room(at, batch, range),
+                WhenFull::Conflate => start = self.conflate(at, batch, range),
+                WhenFull::Disconnect => {
+                    self.disconnect(at, stretch(batch, range));
+                    return true;
+                }
+                WhenFull::Spill | WhenFull::Block => {}
+            }
+        }
+        self.append(at, batch, start, stop);
+        true
+    }
+
+    fn append(&mut self, at: usize, batch: &Arc<Batch>, start: usize, stop: usize) {
+        let (Some(lane), Some(depth)) = (self.lanes.get_mut(at), self.depths.get_mut(at)) else {
+            return;
+        };
+        if start >= stop {
+            return;
+        }
+        if !lane.in_turn {
+            lane.in_turn = true;
+            self.turns.push_back(at as u32);
+        }
+        lane.append(batch, start, stop);
+        *depth += stop - start;
+        self.total += stop - start;
+        lane.high_water = lane.high_water.max(*depth);
+    }
+
+    /// Drops what is too old or too much; returns where the incoming stretch now begins.
+    fn make_room(&mut self, at: usize, batch: &Batch, range: TopicRange) -> usize {
+        self.expire(at, batch.ts_mono);
+        let incoming = stretch(batch, range);
+        let mut skip = 0;
+        while self
+            .depths
+            .get(at)
+            .is_some_and(|depth| *depth > 0 && depth + incoming.len() > self.limits.records)
+        {
+            self.drop_message(at);
+        }
+        let allowed = self.limits.records.min(self.limits.records_total);
+        let newest = newest_message(incoming);
+        while incoming.len() - skip > allowed && skip < newest {
+            skip = message_end(incoming, skip);
+        }
+        if let Some(lane) = self.lanes.get_mut(at).filter(|_| skip > 0) {
+            lane.refuse(incoming.get(..skip).unwrap_or_default());
+            self.unreported = true;
+        }
+        self.shed(incoming.len() - skip);
+        range.start as usize + skip
+    }
+
+    /// Makes room in the total: the longest queue gives its oldest messages, so that the hot topic pays.
+    fn shed(&mut self, incoming: usize) {
+        while self.total > 0 && self.total + incoming > self.limits.records_total {
+            let longest = self
+                .depths
+                .iter()
+                .enumerate()
+                .max_by_key(|(at, depth)| (**depth, usize::MAX - *at));
+            let Some((victim, _)) = longest else { return };
+            while self.depths.get(victim).is_some_and(|depth| *depth > 0)
+                && self.total + incoming > self.limits.records_total
+            {
+                self.drop_message(victim);
+            }
+        }
+    }
+
+    /// Empties the topic and returns where the newest message of the incoming stretch begins.
+    fn conflate(&mut self, at: usize, batch: &Batch, range: TopicRange) -> usize {
+        while self.depths.get(at).is_some_and(|depth| *depth > 0) {
+            self.drop_message(at);
+        }
+        let incoming = stretch(batch, range);
+        let newest = newest_message(incoming);
+        if let Some(lane) = self.lanes.get_mut(at).filter(|_| newest > 0) {
+            lane.refuse(incoming.get(..newest).unwrap_or_default());
+            self.unreported = true;
+        }
+        self.shed(incoming.len() - newest);
+        range.start as usize + newest
+    }
+
+    fn drop_message(&mut self, at: usize) {
+        let (Some(lane), Some(depth)) = (self.lanes.get_mut(at), self.depths.get_mut(at)) else {
+            return;
+        };
+        let count = lane.drop_message();
+        *depth -= count;
+        self.total -= count;
+        self.unreported = true;
+    }
+
+    /// Drops the entries of a topic that are too old.
+    fn expire(&mut self, at: usize, now: i64) {
+        let (Some(lane), Some(depth)) = (self.lanes.get_mut(at), self.depths.get_mut(at)) else {
+            return;
+        };
+        while *depth > 0 && self.limits.expired(lane.oldest(), now) {
+            let count = lane.drop_entry();
+            *depth -= count;
+            self.total -= count;
+            self.unreported = true;
+        }
+    }
+
+    fn disconnect(&mut self, at: usize, incoming: &[Event]) {
+        for lane in &mut self.lanes {
+            lane.in_turn = false;
+            while lane.drop_entry() > 0 {}
+        }
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.refuse(incoming);
+        }
+        self.depths.fill(0);
+        self.turns.clear();
+        self.total = 0;
+        self.unreported = true;
+        self.state = State::Disconnected;
+    }
+
+    /// Hands out up to `records_max` records (at least one message), one quantum per topic and turn.
+    /// With `DropOldest` what is older at `now` than the limit is dropped instead; `now` 0 = no check.
+    pub fn take(&mut self, records_max: usize, now: i64, out: &mut Vec<Taken>) {
+        let mut left = records_max.max(1);
+        while left > 0 {
+            let Some(turn) = self.turns.pop_front() else { return };
+            let at = turn as usize;
+            if self.when_full == WhenFull::DropOldest && now > 0 {
+                self.expire(at, now);
+            }
+            let (Some(lane), Some(depth)) = (self.lanes.get_mut(at), self.depths.get_mut(at)) else {
+                return;
+            };
+            let mut budget = self.quantum.min(left);
+            while budget > 0 {
+                let Some(taken) = take_run(lane, budget) else { break };
+                let count = taken.stop - taken.start;
+                out.push(taken);
+                *depth -= count;
+                self.total -= count;
+                budget = budget.saturating_sub(count);
+                left = left.saturating_sub(count);
+            }
+            lane.in_turn = *depth > 0;
+            if lane.in_turn {
+                self.turns.push_back(turn);
+            }
+        }
+    }
+
+    /// After a spill: returns the range that was missed and receives again what comes after it.
+    pub fn resume(&mut self) -> Option<(u64, u64)> {
+        let State::Spilled(from, to) = self.state else {
+            return None;
+        };
+        self.after = to;
+        self.state = State::Live;
+        Some((from, to))
+    }
+
+    /// What was dropped since the last call.
+    pub fn take_dropped(&mut self) -> Vec<Dropped> {
+        if !self.unreported {
+            return Vec::new();
+        }
+        self.unreported = false;
+        let lanes = self.lanes.iter_mut().filter(|lane| lane.unreported.records > 0);
+        lanes
+            .map(|lane| std::mem::replace(&mut lane.unreported, Dropped::none(lane.topic)))
+            .collect()
+    }
+
+    /// How far each topic is behind; `reset` begins a new high-water period.
+    pub fn lag(&mut self, reset: bool) -> Vec<Lag> {
+        let rows = self.lanes.iter_mut().zip(&self.depths).map(|(lane, depth)| {
+            let high_water = lane.high_water.max(*depth);
+            if reset {
+                lane.high_water = *depth;
+            }
+            Lag {
+                topic: lane.topic,
+                depth: *depth,
+                high_water,
+                oldest_ns: lane.oldest(),
+                dropped: lane.dropped,
+                events: lane.events,
+            }
+        });
+        rows.collect()
+    }
+}
+
+/// Takes one run of at most `budget` records (at least one message) from the front.
+fn take_run(lane: &mut Lane, budget: usize) -> Option<Taken> {
+    let front = lane.entries.front_mut()?;
+    let length = front.run.events().len();
+    let count = cut(front.run.events(), budget);
+    let topic = lane.topic;
+    if let Run::Shared { batch, start, .. } = &front.run {
+        let taken = Taken {
+            topic,
+            batch: Arc::clone(batch),
+            start: *start,
+            stop: *start + count,
+        };
+        if count == length {
+            lane.entries.pop_front();
+        } else {
+            front.run.advance(count);
+        }
+        return Some(taken);
+    }
+    let oldest = front.oldest;
+    let events = if count == length {
+        match lane.entries.pop_front() {
+            Some(Entry {
+                run: Run::Own { events, start: 0 },
+                ..
+            }) => events,
+            Some(entry) => entry.run.events().to_vec(),
+            None => return None,
+        }
+    } else {
+        let events = front.run.events().get(..count).unwrap_or_default().to_vec();
+        front.run.advance(count);
+        events
+    };
+    let batch = own_batch(topic, events, oldest);
+    Some(Taken {
+        topic,
+        batch: Arc::new(batch),
+        start: 0,
+        stop: count,
+    })
+}
+
+fn own_batch(topic: u32, events: Vec<Event>, oldest: i64) -> Batch {
+    let topics = vec![TopicRange {
+        topic,
+        start: 0,
+        stop: events.len() as u32,
+    }];
+    Batch::from_parts(events, topics, oldest)
+}
