@@ -128,6 +128,18 @@ pub(crate) fn plain(bytes: &[u8], scale: u8) -> Option<(i64, usize)> {
     Some((in_range(mantissa)?, at))
 }
 
+/// The digits of `bytes` from `at`, fewer than 16 of them: their value and count.
+#[inline(always)]
+pub(crate) fn whole(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
+    digits_16(bytes, at)
+}
+
+/// How many of the eight bytes from `at` are digits, counted from the first.
+#[inline(always)]
+pub(crate) fn digit_count(bytes: &[u8], at: usize) -> usize {
+    digit_run(bytes, at).map_or(0, |(_, count)| count)
+}
+
 #[inline(always)]
 fn in_range(mantissa: u64) -> Option<i64> {
     (mantissa < i64::MAX as u64).then_some(mantissa as i64)

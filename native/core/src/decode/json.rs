@@ -323,8 +323,12 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn digits(&mut self) -> Result<()> {
         let start = self.at;
-        while self.bytes.get(self.at).is_some_and(|byte| byte.wrapping_sub(b'0') < 10) {
-            self.at += 1;
+        loop {
+            let count = decimal::digit_count(self.bytes, self.at);
+            self.at += count;
+            if count < 8 {
+                break;
+            }
         }
         if self.at > start {
             return Ok(());

@@ -165,14 +165,15 @@ impl Stage {
     #[inline]
     pub fn trade(&mut self, market: Market, trade: Trade) {
         let start = self.events.len();
+        let blank = self.blank(market, Kind::Trade, trade.ts_event);
         self.push(Event {
             id: trade.id,
             price: trade.price,
             size: trade.size,
             aux: trade.fills,
-            flags: trade.flags | flag::LAST,
             side: trade.side,
-            ..self.blank(market, Kind::Trade, trade.ts_event)
+            flags: blank.flags | trade.flags | flag::LAST,
+            ..blank
         });
         let channel = if trade.flags & flag::AGGREGATE == 0 {
             Channel::Trade
@@ -376,6 +377,14 @@ pub struct DepthStart {
     level: Event,
     begun: Depth,
     market: Market,
+}
+
+impl DepthStart {
+    /// The market of the message.
+    #[inline]
+    pub const fn market(&self) -> Market {
+        self.market
+    }
 }
 
 /// The flags that follow from the two times.
