@@ -8,6 +8,7 @@ mod bus;
 mod bus_queue;
 mod decoder;
 mod errors;
+mod sim;
 mod sink;
 
 #[pymodule]
@@ -26,5 +27,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<bus::BusHandler>()?;
     m.add_class::<bus_queue::TopicQueues>()?;
     m.add_class::<bus_queue::BurstQueue>()?;
+    m.add_class::<sim::SimMarket>()?;
     Ok(())
 }
