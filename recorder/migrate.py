@@ -18,7 +18,14 @@ from typing import Final
 from recorder.statements import Statements
 from tickd.errors import Action, TickdError
 
-__all__ = ["Migration", "MigrationError", "MigrationReport", "ddl_directory", "migrate", "read_migrations"]
+__all__ = [
+    "Migration",
+    "MigrationError",
+    "MigrationReport",
+    "ddl_directory",
+    "migrate",
+    "read_migrations",
+]
 
 _FILE: Final = re.compile(r"(\d{3})_([a-z0-9_]+)\.sql")
 _DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -119,7 +126,10 @@ async def migrate(
         # The token makes two daemons that migrate at once write one line.
         await server.run(
             f"INSERT INTO {database}.migrations (number, name, sha256) FORMAT JSONEachRow\n{json.dumps(row)}",
-            settings={"insert_deduplication_token": f"{migration.name}-{migration.sha256}", "async_insert": "0"},
+            settings={
+                "insert_deduplication_token": f"{migration.name}-{migration.sha256}",
+                "async_insert": "0",
+            },
         )
         done.append(migration.name)
     return MigrationReport(database, tuple(done), len(applied))
@@ -171,7 +181,9 @@ def _check(
 
 
 def _without_comments(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")) + "\n"
+    return (
+        "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")) + "\n"
+    )
 
 
 def _escaped(text: str) -> str:

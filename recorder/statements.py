@@ -99,16 +99,18 @@ class Statements:
                 tag = reply.headers.get("X-ClickHouse-Exception-Tag")
                 if reply.status != 200:
                     text = (await reply.content.read(_ERROR_BYTES_MAX)).decode("utf-8", "replace")
-                    raise _refusal(text, reply.headers.get("X-ClickHouse-Exception-Code"), reply.status)
+                    raise _refusal(
+                        text, reply.headers.get("X-ClickHouse-Exception-Code"), reply.status
+                    )
                 async for piece in reply.content.iter_chunked(_PIECE_BYTES):
                     ended = (ended + piece)[-_ERROR_BYTES_MAX:]
                     if tag is not None and _marked(ended, tag) is not None:
                         raise _refusal(_marked(ended, tag) or "", None, reply.status)
                     yield piece
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            text = _marked(ended, tag) if tag is not None else None
-            if text is not None:
-                raise _refusal(text, None, 200) from None
+            said = _marked(ended, tag) if tag is not None else None
+            if said is not None:
+                raise _refusal(said, None, 200) from None
             raise ServerError(
                 f"no answer from ClickHouse at {self.url}: {error or type(error).__name__}",
                 code=None,

@@ -1,0 +1,226 @@
+"""The supervisor with real children: nothing here is a mock, and children must never outlive a test."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from recorder.embedded.address import Address, ping, read_address, write_address
+from recorder.embedded.config import EmbeddedConfig
+from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
+from recorder.embedded.supervisor import EmbeddedClickHouse
+from recorder.query import find_embedded
+from recorder.statements import Statements
+
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
+    pytest.mark.timeout(60),
+]
+
+ROOT = Path(__file__).resolve().parents[3]
+DAEMON = ROOT / "tests/servers/embedded_daemon.py"
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Poll another process: there is no clock of ours to move."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def lock_is_free(directory: Path) -> bool:
+    with (directory / "lock").open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+async def test_url_answers_and_the_file_names_it_until_the_stop(tmp_path: Path) -> None:
+    server = EmbeddedClickHouse(tmp_path / "ch")
+    assert server.url is None
+    async with server.serving() as url:
+        address = read_address(tmp_path / "ch")
+        assert address is not None
+        assert address.url == url == server.url
+        assert address.pid == server.pid
+        assert await find_embedded(tmp_path / "ch") == address
+        pid = address.pid
+        assert (tmp_path / "ch").stat().st_mode & 0o777 == 0o700
+        async with Statements(url) as statements:
+            assert await statements.run("SELECT 1") == b"1\n"
+    assert server.url is None
+    assert ended(pid)
+    assert read_address(tmp_path / "ch") is None
+    assert lock_is_free(tmp_path / "ch")
+
+
+async def test_a_stale_file_is_not_taken_for_a_server(tmp_path: Path) -> None:
+    async with EmbeddedClickHouse(tmp_path / "ch").serving():
+        address = read_address(tmp_path / "ch")
+        assert address is not None
+        reused = Address(address.host, address.port, address.pid + 1)
+        assert not await ping(reused)
+    write_address(tmp_path / "ch", address)
+    assert await find_embedded(tmp_path / "ch") is None
+    (tmp_path / "ch" / "http.json").write_text("{")
+    assert read_address(tmp_path / "ch") is None
+
+
+async def test_signals_to_the_whole_group_do_not_end_the_child(tmp_path: Path) -> None:
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, str(DAEMON), str(tmp_path / "ch"), stdout=-1, start_new_session=True
+    )
+    try:
+        assert daemon.stdout is not None
+        said = json.loads(await daemon.stdout.readline())
+        os.killpg(daemon.pid, signal.SIGINT)  # Ctrl-C of a terminal
+        for one in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+            os.kill(said["pid"], one)  # a signal to the whole cgroup
+        async with Statements(said["url"]) as statements:
+            assert await statements.run("SELECT 1") == b"1\n"
+        assert daemon.returncode is None
+    finally:
+        daemon.kill()
+        await daemon.wait()
+    await until(lambda: ended(said["pid"]))
+
+
+async def test_kill_9_of_the_daemon_ends_the_child_and_frees_the_lock(tmp_path: Path) -> None:
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, str(DAEMON), str(tmp_path / "ch"), stdout=-1
+    )
+    assert daemon.stdout is not None
+    said = json.loads(await daemon.stdout.readline())
+    daemon.kill()
+    await daemon.wait()
+    await until(lambda: ended(said["pid"]))
+    # The first thread of a process may be gone before the others, which still hold its files.
+    await until(lambda: lock_is_free(tmp_path / "ch"))
+
+
+async def test_second_server_on_a_directory_is_refused_with_the_holder(tmp_path: Path) -> None:
+    impatient = EmbeddedConfig(lock_timeout_ms=200)
+    async with EmbeddedClickHouse(tmp_path / "ch").serving():
+        address = read_address(tmp_path / "ch")
+        assert address is not None
+        with pytest.raises(EmbeddedError, match=f"in use by the server with pid {address.pid}"):
+            async with EmbeddedClickHouse(tmp_path / "ch", impatient).serving():
+                pass
+        assert await ping(address)
+        assert read_address(tmp_path / "ch") == address
+
+
+async def test_new_server_waits_for_the_lock_of_an_orphan(tmp_path: Path) -> None:
+    second = EmbeddedClickHouse(tmp_path / "ch")
+    async with asyncio.TaskGroup() as tasks:
+        async with EmbeddedClickHouse(tmp_path / "ch").serving():
+            running = tasks.create_task(second.run())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await second.ready()
+        async with asyncio.timeout(10):
+            await second.ready()
+        running.cancel()
+
+
+async def test_killed_child_comes_back_with_its_url_and_its_rows(tmp_path: Path) -> None:
+    server = EmbeddedClickHouse(tmp_path / "ch")
+    async with server.serving() as url, Statements(url) as statements:
+        await statements.run("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+        await statements.run("INSERT INTO t FORMAT TSV\n1\n")
+        killed = server.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: server.url is None)
+        async with asyncio.timeout(10):
+            assert await server.ready() == url
+        assert server.pid != killed
+        assert server.restarts == 1
+        assert server.last_fault is not None
+        assert "SIGKILL" in server.last_fault
+        assert await statements.run("SELECT a FROM t") == b"1\n"
+
+
+async def test_stop_lets_a_running_statement_finish(tmp_path: Path) -> None:
+    async with EmbeddedClickHouse(tmp_path / "ch").serving() as url, Statements(url) as statements:
+        await statements.run("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                statements.run(
+                    "INSERT INTO t SELECT sleepEachRow(0.2) FROM numbers(5) SETTINGS max_block_size = 1"
+                )
+            )
+            while b"sleepEachRow(0.2)" not in await statements.run(
+                "SELECT query FROM system.processes WHERE query NOT LIKE '%system.processes%'"
+            ):
+                pass
+            address = read_address(tmp_path / "ch")
+            assert address is not None
+            os.kill(address.pid, signal.SIGTERM)
+    async with EmbeddedClickHouse(tmp_path / "ch").serving() as url, Statements(url) as statements:
+        assert await statements.run("SELECT count() FROM t") == b"5\n"
+
+
+def test_missing_chdb_is_named_with_both_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(EmbeddedMissingError, match="chdb") as caught:
+        EmbeddedClickHouse(tmp_path)
+    assert caught.value.hint is not None
+    assert "tickd[embedded]" in caught.value.hint
+    assert "clickhouse.url" in caught.value.hint
+
+
+async def test_child_that_cannot_start_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "ch").mkdir()
+    (tmp_path / "ch" / "data").write_text("in the way")
+    with pytest.raises(EmbeddedError, match="before it was ready"):
+        async with EmbeddedClickHouse(tmp_path / "ch").serving():
+            pass
+
+
+async def test_child_does_not_import_the_daemon(tmp_path: Path) -> None:
+    async with EmbeddedClickHouse(tmp_path / "ch").serving():
+        address = read_address(tmp_path / "ch")
+        assert address is not None
+        maps = Path(f"/proc/{address.pid}/maps").read_text()  # noqa: ASYNC240
+    assert "_chdb" in maps
+    for heavy in ("pyarrow", "pandas", "uvloop", "_native", "picows"):
+        assert heavy not in maps
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"port": 70_000},
+        {"workers": 1},
+        {"memory_bytes_max": 1},
+        {"query_memory_bytes_max": 8 << 30},
+        {"backoff_ms_min": 0},
+        {"backoff_ms_min": 20_000},
+    ],
+)
+def test_config_refuses_what_cannot_work(fields: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"port|workers|memory|backoff"):
+        EmbeddedConfig(**fields)
