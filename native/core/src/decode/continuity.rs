@@ -77,6 +77,11 @@ impl Chain {
         self.last.is_none()
     }
 
+    /// Whether a live connection other than `connection` owns it.
+    pub const fn belongs_to_another(&self, connection: u32) -> bool {
+        self.owner != 0 && self.owner != connection
+    }
+
     /// Judges the message with ids `first..=last` that `connection` brought at `recv_ns`.
     #[inline]
     pub fn judge(&mut self, numbering: Numbering, connection: u32, first: u64, last: u64, recv_ns: i64) -> Judgement {

@@ -19,6 +19,8 @@ mod connections;
 pub mod continuity;
 mod control;
 pub mod json;
+pub mod okx;
+mod okx_checksum;
 pub mod report;
 mod slot;
 pub mod stage;
@@ -252,10 +254,12 @@ impl Decoder {
         let mut hole = None;
         if in_stream {
             let numbering = slot.numbering(channel);
+            let behind = message.snapshot && slot.is_ahead_of(record.connection, message.last);
             let Some(chain) = slot.chain_mut(channel) else {
                 return true;
             };
-            if message.snapshot {
+            // A snapshot begins the chain anew, unless it is only the subscription of a second leg to a book that is further.
+            if message.snapshot && !behind {
                 hole = chain.adopt(record.connection, message.last, record.recv_ns);
             } else {
                 match chain.judge(
@@ -289,10 +293,13 @@ impl Decoder {
             return;
         };
         let since_ns = std::mem::replace(&mut slot.depth_recv_ns, record.recv_ns);
-        let verdict = match message.snapshot {
+        let mut verdict = match message.snapshot {
             true => slot.sync.snapshot(message.last),
             false => slot.sync.change(message.first, message.last, message.previous),
         };
+        if let Some((said, reckoned)) = message.distrust {
+            verdict = slot.sync.distrust(said, reckoned).or(verdict);
+        }
         let Some(verdict) = verdict else { return };
         if let Some((first, last)) = slot.sync.rule().missing(&verdict) {
             let missing = slot.counts_ids().then(|| last - first + 1);

@@ -4,6 +4,7 @@ use crate::book::sync::{Rule, Synchroniser};
 use crate::decode::continuity::{Chain, Numbering};
 use crate::decode::symbols::Symbols;
 use crate::decode::venues::{self, VenueDecoder};
+use crate::event::BookState;
 use crate::topic::{Channel, Topics};
 
 /// The channels that have a chain, in the order of their numbers.
@@ -61,6 +62,13 @@ impl Slot {
     /// Whether the depth ids count changes one by one, so that a range of them has a size.
     pub(super) fn counts_ids(&self) -> bool {
         self.sync.rule() == Rule::BinanceSpot
+    }
+
+    /// Whether another live leg keeps the book, and has brought it to `last` or further.
+    pub(super) fn is_ahead_of(&self, connection: u32, last: u64) -> bool {
+        let chain = self.chains.get(Channel::Depth as usize);
+        let other = chain.is_some_and(|chain| chain.belongs_to_another(connection));
+        other && self.sync.state() == BookState::Synced && last <= self.sync.last_id()
     }
 
     /// The topic number of `channel`, given out at its first event.

@@ -3,6 +3,7 @@
 //! Nothing here is final. When the venue decoder refuses the frame, the stage goes back to where the frame began; when it
 //! accepts, `Decoder` judges each message (duplicate? gap?) and keeps or drops it whole. No rule of continuity lives here.
 
+use crate::decode::okx_checksum::TextBooks;
 use crate::decode::report::{NoticeKind, Report};
 use crate::decode::symbols::{Market, Symbols};
 use crate::error::{Error, Reason, Result};
@@ -101,6 +102,8 @@ pub(crate) struct Message {
     pub last: u64,
     pub previous: Option<u64>,
     pub ts_event: i64,
+    /// Something else than the ids proved the book wrong: what was said, what was reckoned.
+    pub distrust: Option<(u64, u64)>,
 }
 
 /// The stage; see the module.
@@ -110,6 +113,7 @@ pub struct Stage {
     pub(crate) messages: Vec<Message>,
     pub(crate) symbols: Symbols,
     pub(crate) report: Report,
+    pub(crate) okx_texts: TextBooks,
     /// First event of the frame being read.
     base: usize,
     venue: u16,
@@ -331,6 +335,13 @@ impl Stage {
         self.message(market, Channel::Liquidation, start, id, id, order.ts_event);
     }
 
+    /// Notes on the depth message that was staged last that its book is wrong whatever its ids say.
+    pub(crate) fn distrust(&mut self, said: u32, reckoned: u32) {
+        if let Some(message) = self.messages.last_mut() {
+            message.distrust = Some((u64::from(said), u64::from(reckoned)));
+        }
+    }
+
     /// Tells the session that owns the connection.
     pub fn notice(&mut self, kind: NoticeKind, text: &str) {
         self.report.notice(self.connection, self.frame_no, kind, text);
@@ -366,6 +377,7 @@ impl Stage {
             last,
             previous: None,
             ts_event,
+            distrust: None,
         });
     }
 }

@@ -3,12 +3,12 @@
 use crate::book::sync::Rule;
 use crate::decode::continuity::Numbering;
 use crate::decode::stage::Stage;
-use crate::decode::{binance, report::NoticeKind};
+use crate::decode::{binance, okx, report::NoticeKind};
 use crate::error::{Error, Reason, Result};
 use crate::topic::Channel;
 
 /// Every venue, in the order of their numbers (a number lives in one process only).
-pub static VENUES: &[&dyn VenueDecoder] = &[&binance::SPOT, &binance::USD_M, &binance::COIN_M];
+pub static VENUES: &[&dyn VenueDecoder] = &[&binance::SPOT, &binance::USD_M, &binance::COIN_M, &okx::Okx];
 
 /// The request line of a REST record, `GET /api/v3/depth?symbol=BTCUSDT&limit=1000 200`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
