@@ -1,0 +1,68 @@
+"""What a session says about itself: counters that only grow, and a picture of the moment.
+
+Plain values; the composition root turns them into metrics and pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+LineState = Literal["waiting", "connecting", "streaming", "replacing"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the session began; metric `tickd_gateway_<name>_total{venue}`."""
+
+    connects: int = 0
+    connect_failures: int = 0
+    disconnects: int = 0  # every end of a connection, replacements included
+    replacements: int = 0  # make-before-break hand-overs completed
+    handovers_incomplete: int = 0  # ended by the bound with streams still owed
+    shutdown_notices: int = 0
+    silences: int = 0  # connections replaced because streams or heartbeats fell silent
+    subscribe_refusals: int = 0
+    subscribe_timeouts: int = 0
+    snapshots_wanted: int = 0
+    snapshots_fetched: int = 0
+    snapshot_failures: int = 0
+    resubscribes: int = 0  # books renewed by messages on the connection
+    instruments_recorded: int = 0
+    instrument_failures: int = 0
+    rest_requests: int = 0
+    rest_throttled: int = 0  # 429 and 418
+    pauses: int = 0  # sockets the raw log did not read for a while
+    paused_ns: int = 0
+    fragments: int = 0
+    binary_messages: int = 0
+
+
+class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned connection."""
+
+    endpoint: str
+    url: str
+    streams_count: int
+    state: LineState
+    connections: tuple[int, ...]  # node-wide numbers; two during a replacement
+    opened_mono_ns: int | None
+    paused: bool
+    attempts: int  # failures since the last stable connection
+    fault: str | None  # last failure, None once streaming
+    refused: tuple[str, ...]  # the venue's words on declined subscriptions
+
+
+class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue."""
+
+    venue: str
+    rule: str
+    symbols_count: int
+    symbols_missing: tuple[str, ...]  # configured but not listed by the venue
+    instruments_count: int
+    snapshots_pending: tuple[str, ...]
+    rest_weight_used: int
+    lines: tuple[LineStatus, ...]
