@@ -1,5 +1,4 @@
-"""Migrations: applies deploy/clickhouse/NNN_*.sql in order, once each, and refuses a changed
-history.
+"""Migrations: applies deploy/clickhouse/NNN_*.sql in order, refuses a changed history.
 
 What ran is written down in the table `migrations` with the checksum of the file. A run that was cut
 off is simply run again: every statement says IF NOT EXISTS. It moves no data.
@@ -51,7 +50,7 @@ class Migration:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def statements(self, places: Mapping[str, str]) -> list[str]:
-        """Return the statements with `{{name}}` filled in. Raises MigrationError for an unknown name."""
+        """Return the statements with `{{name}}` filled in. Raises MigrationError."""
 
         def fill(match: re.Match[str]) -> str:
             if match[1] not in places:
@@ -73,12 +72,12 @@ class MigrationReport:
 
 
 def ddl_directory() -> Path:
-    """Return deploy/clickhouse: beside the stage's folder in a checkout and in an installed wheel alike."""
+    """Return deploy/clickhouse, beside this package in a checkout and in a wheel alike."""
     return Path(__file__).resolve().parent.parent / "deploy" / "clickhouse"
 
 
 def read_migrations(directory: Path) -> list[Migration]:
-    """Return the files in order. Raises MigrationError for a foreign name, a double or missing number."""
+    """Return the files in order. Raises MigrationError for a wrong name or numbering."""
     found: list[Migration] = []
     for path in sorted(directory.glob("*.sql")):
         match = _FILE.fullmatch(path.name)
@@ -125,7 +124,8 @@ async def migrate(
         row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
         # The token makes two daemons that migrate at once write one line.
         await server.run(
-            f"INSERT INTO {database}.migrations (number, name, sha256) FORMAT JSONEachRow\n{json.dumps(row)}",
+            f"INSERT INTO {database}.migrations (number, name, sha256)"
+            f" FORMAT JSONEachRow\n{json.dumps(row)}",
             settings={
                 "insert_deduplication_token": f"{migration.name}-{migration.sha256}",
                 "async_insert": "0",
@@ -152,7 +152,8 @@ SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsy
 
 async def _history(server: Statements, database: str) -> dict[int, tuple[str, str]]:
     reply = await server.run(
-        f"SELECT number, name, sha256 FROM {database}.migrations ORDER BY number FORMAT JSONCompactEachRow",  # noqa: S608
+        f"SELECT number, name, sha256 FROM {database}.migrations"  # noqa: S608 - checked name
+        " ORDER BY number FORMAT JSONCompactEachRow",
     )
     rows = [json.loads(line) for line in reply.splitlines()]
     return {int(number): (str(name), str(sha256)) for number, name, sha256 in rows}
@@ -169,7 +170,7 @@ def _check(
         migration = known.get(number)
         if migration is None:
             raise MigrationError(
-                f"database {database} has migration {name}, which this version of tickd does not know",
+                f"database {database} has migration {name}, which this tickd does not know",
                 hint="a newer tickd migrated it: upgrade this one",
             )
         if migration.sha256 != sha256:

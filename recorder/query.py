@@ -1,5 +1,4 @@
-"""`tickd query`: one SQL statement, its rows to a stream of bytes, from any ClickHouse or the
-embedded one.
+"""`tickd query`: one SQL statement, its rows as a stream of bytes, from any ClickHouse.
 
 A running daemon's embedded server is found through the file it leaves; without a daemon the server
 is started for the duration. This file prints nothing and keeps nothing.
@@ -73,9 +72,9 @@ async def connect(
     password: Secret | None = None,
     config: EmbeddedConfig | None = None,
 ) -> AsyncIterator[Statements]:
-    """Give a connection to `url`; `embedded` means the daemon's server in `directory`, or our own
-    for the block.
+    """Give a connection to `url`.
 
+    `embedded` means the daemon's server in `directory`, or without one our own for the block.
     Raises EmbeddedError when the embedded server is neither there nor can be started.
     """
     async with contextlib.AsyncExitStack() as stack:

@@ -1,7 +1,7 @@
-"""Statements over HTTP: what `migrate` and `query` send to ClickHouse, embedded or not. It inserts
-no events.
+"""Statements over HTTP: what `migrate` and `query` send to ClickHouse, embedded or not.
 
-One request per statement, no retries: whoever calls decides. Errors carry ClickHouse's own code.
+It inserts no events. One request per statement, no retries: whoever calls decides. Errors carry
+ClickHouse's own code.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Statements:
         *,
         settings: Mapping[str, str] | None = None,
     ) -> AsyncIterator[bytes]:
-        """Send one statement and give its reply in pieces as they come. Raises ServerError, also in the middle."""
+        """Send one statement and give its reply as it comes. Raises ServerError, even midway."""
         assert self._http is not None, "used outside `async with`"
         ended = b""  # the last bytes, where an exception is written once the status has left
         tag: str | None = None

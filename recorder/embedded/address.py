@@ -47,7 +47,7 @@ def remove_address(directory: Path, pid: int) -> None:
 
 
 def read_address(directory: Path) -> Address | None:
-    """Return what the file says, None when there is none or it is not ours. It may be stale: see `ping`."""
+    """Return what the file says, None without a usable one. It may be stale: see `ping`."""
     try:
         fields = json.loads((directory / FILE_NAME).read_bytes())
         return Address(host=str(fields["host"]), port=int(fields["port"]), pid=int(fields["pid"]))
@@ -56,7 +56,7 @@ def read_address(directory: Path) -> Address | None:
 
 
 async def ping(address: Address, *, timeout_s: float = 2.0) -> bool:
-    """Say whether this very server answers: the reply carries its pid, so a reused port does not fool us."""
+    """Say whether this very server answers: its pid in the reply exposes a reused port."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(address.host, address.port)

@@ -1,4 +1,4 @@
-"""Settings of the embedded ClickHouse: limits, memory and patience. It reads no file and no environment."""
+"""Settings of the embedded ClickHouse: limits, memory and patience. It reads no file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class EmbeddedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """What the supervisor tells the child. Bytes are bytes, `*_ms` are milliseconds."""
 
     port: int = 0
-    """Loopback port of the HTTP interface; 0 lets the kernel pick, and a restart takes the same one again."""
+    """Loopback port; 0 lets the kernel pick, and a restart takes the same one again."""
     workers: int = 8
     """Statements that may run at once; more wait."""
     memory_bytes_max: int = 4 << 30

@@ -1,4 +1,4 @@
-"""Content codings of the HTTP interface: gzip, deflate, zstd and lz4, streaming, both ways. No HTTP, no engine."""
+"""Content codings of the HTTP interface: gzip, deflate, zstd, lz4, streaming, both ways."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ __all__ = ["Packer", "Unpacker", "accepted", "packer", "unpacker"]
 
 
 class Unpacker(Protocol):
-    """A stream of bytes on its way in."""
+    """A stream of bytes on its way in; `decompress` raises one of `BAD_DATA`."""
 
-    def decompress(self, data: bytes) -> bytes:
-        """Return what `data` adds; raises one of `BAD_DATA`."""
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 class Packer(Protocol):
     """A stream of bytes on its way out."""
 
-    def compress(self, data: bytes) -> bytes: ...
+    def compress(self, data: bytes, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 

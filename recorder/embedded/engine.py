@@ -45,7 +45,7 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What surrounds a statement; parameter values are escaped as ClickHouse wants them in the URL."""
+    """What surrounds a statement; parameters are escaped as ClickHouse wants them in a URL."""
 
     database: str
     settings: dict[str, str]
@@ -77,7 +77,7 @@ class _Session:
 
 
 class Engine:
-    """One chdb engine; a process has one path only. Methods block and belong on `inserts` or `reads`."""
+    """One chdb engine; a process has one path only. Methods block: run them on the pools."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Engine:
         self._root.close()
 
     def read(self, statement: Statement, request: Request, out_fd: int) -> Summary:
-        """Run a reading statement, its rows into the pipe `out_fd`, which is closed at the end. Raises EngineError."""
+        """Run a read, its rows into the pipe `out_fd`, closed at the end. Raises EngineError."""
         try:
             sql = statement.into(f"/proc/self/fd/{out_fd}", request.default_format)
             return self._run(sql, request)
@@ -121,7 +121,7 @@ class Engine:
             os.close(out_fd)
 
     def insert(self, statement: Statement, request: Request, data_fd: int) -> Summary:
-        """Run an insert, its data from the memory file `data_fd`, which stays open. Raises EngineError."""
+        """Run an insert from the memory file `data_fd`, which stays open. Raises EngineError."""
         size = os.fstat(data_fd).st_size
         summary = self._run(statement.data_from(f"/proc/self/fd/{data_fd}"), request)
         summary.written_bytes = size

@@ -112,21 +112,7 @@ class _Interface:
             self._waiting -= 1
 
     async def _answer(self, http: web.Request, call: _Call) -> web.StreamResponse:
-        if self._waiting > _WAITING_MAX:
-            limit = f"Too many simultaneous queries. Maximum: {_WAITING_MAX}"
-            raise StatementError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", limit)
-        if "Origin" in http.headers:  # a web page in the user's browser must not reach his data
-            raise StatementError(497, "ACCESS_DENIED", "Requests of web pages are refused")
-        if http.method not in {"GET", "HEAD", "POST"}:
-            raise StatementError(48, "NOT_IMPLEMENTED", f"Method {http.method} is not supported")
-        if http.content_type == "multipart/form-data":
-            raise StatementError(
-                48, "NOT_IMPLEMENTED", "External data is not supported by the embedded server"
-            )
-        if "1" in (http.query.get("compress"), http.query.get("decompress")):
-            raise StatementError(
-                48, "NOT_IMPLEMENTED", "Native compression is not supported: use Content-Encoding"
-            )
+        self._check(http)
         if http.method != "POST" and "query" not in http.query:
             return web.Response(text="Ok.\n", headers=call.headers)
         body = _Body(http, bytes_max=self._body_bytes_max)
@@ -150,6 +136,24 @@ class _Interface:
         return self._done(
             await loop.run_in_executor(self._engine.reads, run, statement, call.request), call
         )
+
+    def _check(self, http: web.Request) -> None:
+        """Refuse what is never served. Raises StatementError."""
+        if self._waiting > _WAITING_MAX:
+            limit = f"Too many simultaneous queries. Maximum: {_WAITING_MAX}"
+            raise StatementError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", limit)
+        if "Origin" in http.headers:  # a web page in the user's browser must not reach his data
+            raise StatementError(497, "ACCESS_DENIED", "Requests of web pages are refused")
+        if http.method not in {"GET", "HEAD", "POST"}:
+            raise StatementError(48, "NOT_IMPLEMENTED", f"Method {http.method} is not supported")
+        if http.content_type == "multipart/form-data":
+            raise StatementError(
+                48, "NOT_IMPLEMENTED", "External data is not supported by the embedded server"
+            )
+        if "1" in (http.query.get("compress"), http.query.get("decompress")):
+            raise StatementError(
+                48, "NOT_IMPLEMENTED", "Native compression is not supported: use Content-Encoding"
+            )
 
     async def _insert(self, statement: Statement, text: bytes, body: _Body, call: _Call) -> Summary:
         """Collect the data in a memory file first: a body cut on the way changes nothing."""
@@ -271,7 +275,7 @@ class _Interface:
 
 
 class _Body:
-    """A request body, unpacked on the way, read in two steps: a prefix to find the statement, then the rest."""
+    """A request body, unpacked on the way: a prefix to find the statement, then the rest."""
 
     def __init__(self, http: web.Request, *, bytes_max: int) -> None:
         self._source = http.content
@@ -357,6 +361,6 @@ def _write_all(data_fd: int, data: memoryview) -> None:
 
 
 def _widen(pipe_fd: int) -> None:
-    """Ask for a pipe of 1 MiB: fewer switches; refused above the user's limit, which does not matter."""
+    """Ask for a pipe of 1 MiB: fewer switches; a refusal does not matter."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe_fd, _F_SETPIPE_SZ, _FIRST_BYTES)

@@ -1,10 +1,9 @@
-"""The child process: `python -m recorder.embedded.server --directory DIR` serves DIR's ClickHouse
-on loopback.
+"""The child process, which serves one directory's ClickHouse on loopback.
 
-Says one JSON object per line on stdout: `waiting` (another server holds the lock), `starting`,
-`ready` with its port, or `refused` with the reason. Lives until its stdin closes or TERM arrives,
-then finishes running statements and ends. Imports as little as possible: it is started beside a
-daemon that has the heavy modules already.
+`python -m recorder.embedded.server --directory DIR` says one JSON object per line on stdout:
+`waiting` (another server holds the lock), `starting`, `ready` with its port, or `refused` with the
+reason. Lives until its stdin closes or TERM arrives, then finishes running statements and ends.
+Imports as little as possible: it is started beside a daemon that has the heavy modules already.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Final  # noqa: E402
+from typing import TYPE_CHECKING, Final  # noqa: E402
+
+if TYPE_CHECKING:
+    from aiohttp.web import AppRunner
 
 _LOCK_POLL_S: Final = 0.1
 _SHUTDOWN_S: Final = 15.0
@@ -86,14 +88,13 @@ async def _serve(directory: Path, options: argparse.Namespace) -> None:
             await loop.run_in_executor(None, engine.close)
 
 
-async def _listen(runner: object, wanted: int) -> int:
+async def _listen(runner: AppRunner, wanted: int) -> int:
     """Take the wanted port, which may be the one before a restart, or any."""
-    from aiohttp import web  # noqa: PLC0415
+    from aiohttp.web import TCPSite  # noqa: PLC0415
 
-    assert isinstance(runner, web.AppRunner)
     for port in dict.fromkeys((wanted, 0)):
         try:
-            await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+            await TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         except OSError:
             if port == 0:
                 raise
@@ -113,8 +114,7 @@ async def _watch_stdin(stop: asyncio.Event) -> None:
 
 
 def _lock(directory: Path, timeout_s: float) -> int | None:
-    """Take the directory's lock, waiting for an orphan that still works; None when it does not go
-    away.
+    """Take the directory's lock, waiting for an orphan that still works; None when it stays.
 
     flock belongs to the open file, so the kernel releases it however the holder dies.
     """
@@ -129,8 +129,9 @@ def _lock(directory: Path, timeout_s: float) -> int | None:
             if time.monotonic() >= until:
                 _say(
                     state="refused",
-                    reason=f"{directory} is in use by the server with pid {holder} (waited {timeout_s:g} s)",
-                    hint="another tickd runs on this directory: stop it, or give this one its own state_dir",
+                    reason=f"{directory} is in use by the server with pid {holder}"
+                    f" (waited {timeout_s:g} s)",
+                    hint="another tickd runs here: stop it, or give this one its own state_dir",
                 )
                 return None
             if not told:

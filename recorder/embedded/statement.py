@@ -1,9 +1,8 @@
-"""What kind of statement a request holds, and where its FORMAT clause and its data begin. Pure text
-work.
+"""What kind of statement a request holds, and where its FORMAT clause and its data begin.
 
 The engine returns results only through a file name (INTO OUTFILE) and takes data only through one
 (FROM INFILE), so those clauses must be put at the right place. This file finds the place; it does
-not validate SQL: the engine does.
+not validate SQL: the engine does. Pure text work.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Statement:
 
 
 def parse_statement(text: bytes) -> Statement:
-    """Cut one statement. For an insert `text` may go on with any bytes of data. Raises StatementError."""
+    """Cut one statement; after an insert's head come any bytes. Raises StatementError."""
     tokens = _tokens(text)
     first = next(tokens, None)
     if first is None:
@@ -145,7 +144,7 @@ def _read(text: bytes, rest: list[_Token], end: int) -> Statement:
 
 
 def _insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
-    """Follow the head of an insert; the first SELECT makes it an ordinary statement, VALUES or FORMAT begin the data."""
+    """Follow the head of an insert: SELECT makes it ordinary, VALUES or FORMAT start data."""
     settings_at: int | None = None
     last = _Token("word", b"INSERT", 0, 0, 0)
     for token in tokens:
@@ -159,11 +158,7 @@ def _insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
         if token.text == b"SETTINGS":
             settings_at = token.start
         elif token.text in {b"SELECT", b"WITH"}:
-            rest = _until_end(tokens)
-            for one, after in pairwise(rest):
-                if one.text == b"INPUT" and after.text == b"(":
-                    raise StatementError(48, "NOT_IMPLEMENTED", "input() is not supported")
-            return Statement("other", _text(text[: rest[-1].end if rest else token.end]))
+            return _insert_select(text, tokens, token)
         elif token.text == b"VALUES" and previous.text not in {
             b"INTO",
             b"TABLE",
@@ -180,6 +175,14 @@ def _insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
             chosen = _text(text[name.start : name.end])
             return Statement("insert", _text(text[:head_end]), tail, chosen, data_start)
     return Statement("other", _text(text))  # the engine says what is wrong with it
+
+
+def _insert_select(text: bytes, tokens: Iterator[_Token], select: _Token) -> Statement:
+    rest = _until_end(tokens)
+    for one, after in pairwise(rest):
+        if one.text == b"INPUT" and after.text == b"(":
+            raise StatementError(48, "NOT_IMPLEMENTED", "input() is not supported")
+    return Statement("other", _text(text[: rest[-1].end if rest else select.end]))
 
 
 def _text(part: bytes) -> str:

@@ -1,5 +1,4 @@
-"""The supervisor of the embedded ClickHouse: starts the child, waits until it answers, restarts it,
-stops it last.
+"""The supervisor of the embedded ClickHouse: starts the child, restarts it, stops it last.
 
 The child has its own session (Ctrl-C of the terminal does not reach it), ignores INT, USR1, USR2
 and HUP (a signal to the whole cgroup does), and ends by itself when the pipe to its stdin closes,
@@ -36,9 +35,9 @@ _LINE_BYTES_MAX: Final = 65_536
 
 
 class EmbeddedClickHouse:
-    """One embedded server under `directory` (created, mode 0700). Run `run()` as a task; cancel it
-    to stop, last of all.
+    """One embedded server under `directory` (created, mode 0700).
 
+    Run `run()` as a task and cancel it to stop, last of all.
     Raises EmbeddedMissingError at once when chdb is not installed.
     """
 
@@ -63,14 +62,14 @@ class EmbeddedClickHouse:
         return self._address.pid if self._address is not None else None
 
     async def ready(self) -> str:
-        """Wait for the server and return its URL; bounded by what `run` raises and by the caller's timeout."""
+        """Wait for the server and return its URL; the caller sets the timeout."""
         while self._address is None:
             await self._ready.wait()
         return self._address.url
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """Run the server for the duration of a block and give its URL. A failed start is raised as it is."""
+        """Run the server for a block and give its URL. A failed start is raised as it is."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(self.run(), name="embedded_clickhouse")
@@ -84,8 +83,7 @@ class EmbeddedClickHouse:
             raise
 
     async def run(self) -> None:
-        """Keep the server running until cancelled; the cancelled call returns when the child has
-        ended.
+        """Keep the server running until cancelled; ends when the child has ended.
 
         Raises EmbeddedError when the *first* start fails; a later failure is retried for ever.
         """
@@ -153,7 +151,7 @@ class EmbeddedClickHouse:
             )
 
     async def _start_up(self, child: asyncio.subprocess.Process) -> Address:
-        """Follow the child's lines (`waiting`, `starting`, `ready`, `refused`) and ping it once it says ready."""
+        """Follow the child's lines (`waiting`, `starting`, `ready`, `refused`), then ping it."""
         try:
             async with asyncio.timeout(self._config.lock_timeout_ms / 1000 + 10) as limit:
                 while True:
@@ -168,7 +166,7 @@ class EmbeddedClickHouse:
                             raise EmbeddedError(str(said.get("reason")), hint=str(said.get("hint")))
                         case "ready":
                             address = Address("127.0.0.1", int(str(said["port"])), child.pid)
-                            while not await ping(address):
+                            while not await ping(address):  # noqa: ASYNC110 - another process
                                 await asyncio.sleep(_PING_EVERY_S)
                             return address
                         case _:
@@ -185,8 +183,9 @@ class EmbeddedClickHouse:
         if not line:
             code = await child.wait()
             raise EmbeddedError(
-                f"the embedded server ended with {_exit_text(code)} before it was ready: {self._log_tail()}",
-                hint=f"look into {self._directory / 'server.log'}; chdb needs a CPU with AVX2",
+                f"the embedded server ended with {_exit_text(code)} before it was ready:"
+                f" {self._log_tail()}",
+                hint=f"look into {self._directory / 'server.log'}; chdb needs AVX2",
             )
         try:
             said = json.loads(line)
@@ -197,7 +196,7 @@ class EmbeddedClickHouse:
         return said
 
     async def _stop(self, child: asyncio.subprocess.Process) -> None:
-        """Orderly: close the pipe, which lets running statements finish; killed after `stop_timeout_ms`."""
+        """Close the pipe, which lets running statements finish; kill after the time limit."""
         if child.returncode is not None:
             return
         assert child.stdin is not None

@@ -1,4 +1,4 @@
-"""ClickHouse servers for integration tests: the embedded one and a real one, as processes that can be killed."""
+"""ClickHouse servers for integration tests, embedded and real, as processes to be killed."""
 
 from __future__ import annotations
 

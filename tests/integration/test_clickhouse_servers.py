@@ -123,24 +123,29 @@ async def test_names_and_natural_values_are_columns(clickhouse: Any) -> None:
     clickhouse.post(
         "INSERT INTO tickd.instruments FORMAT JSONEachRow",
         b'{"node":1,"instrument":7,"venue":"binance-usdm","symbol":"BTCUSDT","asset_class":"perpetual",'
-        b'"price_scale":1,"size_scale":3,"tick":1,"lot":1,"multiplier":"1","valid_from":"2024-08-08 00:00:00"}',
+        b'"price_scale":1,"size_scale":3,"tick":1,"lot":1,"multiplier":"1",'
+        b'"valid_from":"2024-08-08 00:00:00"}',
     )
     clickhouse.post("SYSTEM RELOAD DICTIONARY tickd.instrument_names")
     clickhouse.post(INSERT + "Native", native(trades(3)))
     clickhouse.post(
-        "INSERT INTO tickd.book (node, seq, ts_recv, ts_event, instrument, price_scale, size_scale, flags,"
+        "INSERT INTO tickd.book (node, seq, ts_recv, ts_event, instrument, price_scale, size_scale,"
+        " flags,"
         " bid_price, bid_size, ask_price, ask_size) FORMAT Values",
-        b"(1, 65536, '2024-08-08 00:00:01', '2024-08-08 00:00:01', 7, 1, 3, 32, [618371, 618370], [1, 2], [618380], [0])",
+        b"(1, 65536, '2024-08-08 00:00:01', '2024-08-08 00:00:01', 7, 1, 3, 32,"
+        b" [618371, 618370], [1, 2], [618380], [0])",
     )
     clickhouse.post(
         "INSERT INTO tickd.quotes (instrument, price_scale, bid_price, ask_price) FORMAT TSV",
         b"7\t1\t9223372036854775807\t618380\n",
     )
     assert clickhouse.post(
-        "SELECT symbol, venue, price_f, size_f, frame_no, side FROM tickd.trades ORDER BY seq LIMIT 1 OFFSET 1"
+        "SELECT symbol, venue, price_f, size_f, frame_no, side FROM tickd.trades"
+        " ORDER BY seq LIMIT 1 OFFSET 1"
     ) == (b"BTCUSDT\tbinance-usdm\t61837.2\t1.5\t1\tB\n")
     assert clickhouse.post(
-        "SELECT symbol, side, position, price_f, size_f FROM tickd.book_levels ORDER BY side, position"
+        "SELECT symbol, side, position, price_f, size_f FROM tickd.book_levels"
+        " ORDER BY side, position"
     ) == (b"BTCUSDT\tB\t1\t61837.1\t0.001\nBTCUSDT\tB\t2\t61837\t0.002\nBTCUSDT\tA\t1\t61838\t0\n")
     assert clickhouse.post("SELECT bid_price_f, ask_price_f FROM tickd.quotes") == b"\\N\t61838\n"
     assert clickhouse.post(

@@ -1,7 +1,8 @@
-"""A stand-in for the daemon, as a process: supervises an embedded server until it is killed. Prints
+"""A stand-in for the daemon: supervises an embedded server until it is killed. Prints
 the URL and the child's pid.
 
-Usage: python tests/servers/embedded_daemon.py DIRECTORY. Ignores SIGINT, as a daemon does that handles it.
+Usage: python tests/servers/embedded_daemon.py DIRECTORY. Ignores SIGINT, as a daemon does that
+handles it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""A real ClickHouse server for tests: runs as a program, `python tests/servers/libchdb.py LIBCHDB.so DATA_DIR`.
+"""A real ClickHouse server for tests: runs as a program, `python tests/servers/libchdb.py
+LIBCHDB.so DATA_DIR`.
 
-The npm package @chdb/lib-linux-x64-gnu carries `clickhouse local` as a library; since 26.6 that listens on HTTP after
-SYSTEM START LISTEN. Prints {"http": port, "pid": pid} and lives until its stdin closes.
+The npm package @chdb/lib-linux-x64-gnu carries `clickhouse local` as a library; since 26.6 that
+listens on HTTP after SYSTEM START LISTEN. Prints {"http": port, "pid": pid} and lives until its
+stdin closes.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def main(library: str, directory: str) -> None:
         "SYSTEM START LISTEN HTTP;"
         f"SELECT getServerPort('http_port') INTO OUTFILE '{port_file}' FORMAT TSV;"
         # Holds the process: the listeners live as long as the query.
-        "SELECT sum(sleepEachRow(1)) FROM numbers(864000) SETTINGS max_block_size = 1, max_threads = 1,"
+        "SELECT sum(sleepEachRow(1)) FROM numbers(864000) SETTINGS max_block_size = 1,"
+        " max_threads = 1,"
         " function_sleep_max_microseconds_per_block = 0"
     )
     arguments = [

@@ -1,4 +1,4 @@
-"""The supervisor with real children: nothing here is a mock, and children must never outlive a test."""
+"""The supervisor with real children, which must never outlive a test."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ async def test_stop_lets_a_running_statement_finish(tmp_path: Path) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
                 statements.run(
-                    "INSERT INTO t SELECT sleepEachRow(0.2) FROM numbers(5) SETTINGS max_block_size = 1"
+                    "INSERT INTO t SELECT sleepEachRow(0.2) FROM numbers(5)"
+                    " SETTINGS max_block_size = 1"
                 )
             )
             while b"sleepEachRow(0.2)" not in await statements.run(

@@ -1,4 +1,4 @@
-"""Finding or starting the server for `tickd query`, and its errors; formats are in tests/integration."""
+"""Finding or starting the server for `tickd query`; formats are in tests/integration."""
 
 from __future__ import annotations
 
