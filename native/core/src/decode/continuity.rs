@@ -63,12 +63,17 @@ pub struct Chain {
     owner: u32,
     /// Another live connection that brings the same stream; 0 = none.
     standby: u32,
+    /// How far the standby leg has come itself.
+    standby_last: u64,
     last: Option<u64>,
     last_recv_ns: i64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     down: Option<Down>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     missing: Vec<(u64, u64)>,
+    /// Ids the lost leg brought and the owner, who was behind it, will bring again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    owed: Option<(u64, u64)>,
 }
 
 impl Chain {
@@ -118,6 +123,8 @@ impl Chain {
         }
         self.owner = std::mem::take(&mut self.standby);
         if self.owner != 0 {
+            let last = self.last.unwrap_or(self.standby_last);
+            self.owed = (self.standby_last < last).then_some((self.standby_last + 1, last));
             return false;
         }
         self.down = Some(Down {
@@ -147,7 +154,9 @@ impl Chain {
     fn take(&mut self, connection: u32, last: u64, recv_ns: i64) {
         if self.owner != connection {
             self.standby = self.owner;
+            self.standby_last = self.last.unwrap_or(0);
             self.owner = connection;
+            self.owed = None;
         }
         self.last = Some(last);
         self.last_recv_ns = recv_ns;
@@ -217,6 +226,10 @@ impl Chain {
             return hole.map_or(Judgement::Emit, Judgement::EmitAfter);
         }
         let late = numbering == Numbering::Gapless && self.fill(last);
+        let owed = self.owed.is_some_and(|(first, to)| (first..=to).contains(&last));
+        if connection == self.owner && owed && !late {
+            return Judgement::Duplicate;
+        }
         if connection == self.owner {
             self.last_recv_ns = recv_ns;
             if numbering == Numbering::Linked {
@@ -225,6 +238,11 @@ impl Chain {
             return Judgement::Emit;
         }
         if self.owner != 0 {
+            self.standby_last = if self.standby == connection {
+                self.standby_last.max(last)
+            } else {
+                last
+            };
             self.standby = connection;
         }
         if late || last == ID_UNDEF {

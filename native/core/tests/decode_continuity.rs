@@ -1,0 +1,326 @@
+//! What the decoder concludes: gaps, repeats of another leg, losses of connections, books.
+
+mod support;
+
+use support::{decode, Stream};
+use tickd_core::decode::Decoder;
+use tickd_core::event::{flag, BookState, Event, GapCause, Kind, ID_UNDEF, PRICE_UNDEF, SIZE_UNDEF, TS_UNDEF};
+use tickd_core::topic::Channel;
+
+fn usdm() -> Stream {
+    let mut stream = Stream::new();
+    stream.connect(1, "binance-usdm");
+    stream.connect(2, "binance-usdm");
+    stream
+}
+
+fn run(stream: &Stream) -> (Decoder, Vec<Event>) {
+    let mut decoder = Decoder::new();
+    let events = decode(&mut decoder, &stream.records);
+    (decoder, events)
+}
+
+fn of(events: &[Event], kind: Kind) -> Vec<Event> {
+    events
+        .iter()
+        .copied()
+        .filter(|event| event.kind == kind as u8)
+        .collect()
+}
+
+fn trades(events: &[Event]) -> Vec<u64> {
+    of(events, Kind::Trade).iter().map(|event| event.id).collect()
+}
+
+fn gap_aux(cause: GapCause, channel: Channel) -> i64 {
+    cause as i64 | (channel as i64) << 8
+}
+
+fn count(decoder: &Decoder, name: &str) -> u64 {
+    decoder
+        .counters()
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or(0, |(_, count)| *count)
+}
+
+#[test]
+fn a_hole_in_the_trade_ids_is_a_gap_with_its_exact_range() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    let frame = stream.trade(1, 14);
+    let (_, events) = run(&stream);
+    assert_eq!(trades(&events), [10, 14]);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    let gap = gaps[0];
+    assert_eq!((gap.id, gap.price, gap.size), (11, 13, 3));
+    assert_eq!(gap.aux, gap_aux(GapCause::Sequence, Channel::Trade));
+    assert_eq!(gap.seq, frame << 16 | 1, "conclusions follow the data of their frame");
+    let recv = |frame_no: u64| {
+        stream
+            .records
+            .iter()
+            .find(|record| record.frame_no == frame_no)
+            .unwrap()
+            .recv_ns
+    };
+    assert_eq!((gap.ts_event, gap.ts_recv), (recv(frame - 1), recv(frame)));
+    assert_eq!(gap.flags, flag::SYNTHETIC | flag::LAST);
+}
+
+#[test]
+fn what_another_leg_brought_is_dropped_and_a_late_arrival_is_kept() {
+    let mut stream = usdm();
+    for (leg, id) in [
+        (1, 10),
+        (1, 11),
+        (2, 11),
+        (2, 12),
+        (1, 12),
+        (1, 15),
+        (2, 13),
+        (2, 13),
+        (2, 14),
+        (2, 15),
+        (2, 16),
+    ] {
+        stream.trade(leg, id);
+    }
+    let (decoder, events) = run(&stream);
+    assert_eq!(trades(&events), [10, 11, 12, 15, 13, 14, 16]);
+    assert_eq!(count(&decoder, "duplicates"), 4);
+    assert_eq!(of(&events, Kind::Gap).len(), 1);
+}
+
+#[test]
+fn repeats_on_the_same_connection_are_what_the_venue_said() {
+    let mut stream = usdm();
+    for id in [10, 10, 11, 9, 12] {
+        stream.trade(1, id);
+    }
+    let (_, events) = run(&stream);
+    assert_eq!(trades(&events), [10, 10, 11, 9, 12]);
+    assert!(of(&events, Kind::Gap).is_empty());
+}
+
+#[test]
+fn after_a_disconnect_the_first_trade_says_what_is_missing() {
+    let mut stream = usdm();
+    let last = stream.trade(1, 10);
+    stream.disconnect(1);
+    stream.connect(3, "binance-usdm");
+    let first = stream.trade(3, 15);
+    stream.trade(3, 16);
+    let (_, events) = run(&stream);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((gaps[0].id, gaps[0].price, gaps[0].size), (11, 14, 4));
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Disconnect, Channel::Trade));
+    assert_eq!(gaps[0].ts_recv - gaps[0].ts_event, (first - last) as i64 * 1_000_000);
+}
+
+#[test]
+fn a_reconnect_that_missed_nothing_says_so() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    stream.disconnect(1);
+    stream.connect(3, "binance-usdm");
+    stream.trade(3, 11);
+    let (_, events) = run(&stream);
+    let gap = of(&events, Kind::Gap)[0];
+    assert_eq!((gap.id, gap.price, gap.size), (ID_UNDEF, PRICE_UNDEF, 0));
+}
+
+#[test]
+fn the_other_leg_covers_a_disconnect() {
+    let mut stream = usdm();
+    for (leg, id) in [(1, 10), (2, 10), (1, 11)] {
+        stream.trade(leg, id);
+    }
+    stream.disconnect(1);
+    stream.trade(2, 11);
+    stream.trade(2, 12);
+    let (decoder, events) = run(&stream);
+    assert_eq!(trades(&events), [10, 11, 12]);
+    assert!(of(&events, Kind::Gap).is_empty());
+    assert_eq!(count(&decoder, "duplicates"), 2);
+}
+
+#[test]
+fn a_restart_explains_the_loss_of_everything() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    stream.disconnect(1);
+    stream.control(r#"{"kind":"stop","version":"0","node":1}"#);
+    stream.control(r#"{"kind":"start","version":"0","node":1}"#);
+    stream.connect(3, "binance-usdm");
+    stream.trade(3, 12);
+    let (_, events) = run(&stream);
+    let gap = of(&events, Kind::Gap)[0];
+    assert_eq!((gap.id, gap.price, gap.size), (11, 11, 1));
+    assert_eq!(gap.aux, gap_aux(GapCause::Restart, Channel::Trade));
+}
+
+#[test]
+fn missing_frames_are_a_gap_of_the_node_and_of_every_channel() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    stream.control(r#"{"kind":"gap","cause":"quarantine","from_frame":8,"to_frame":11,"from_ns":50,"to_ns":90}"#);
+    stream.trade(1, 12);
+    let (_, events) = run(&stream);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 2);
+    let (node, trade) = (gaps[0], gaps[1]);
+    assert_eq!((node.instrument, node.id, node.price, node.size), (0, 8, 11, 4));
+    assert_eq!((node.ts_event, node.ts_recv), (50, 90));
+    assert_eq!(node.aux, gap_aux(GapCause::Quarantine, Channel::Gap));
+    assert_eq!((trade.id, trade.price, trade.ts_event), (11, 11, 50));
+    assert_eq!(trade.aux, gap_aux(GapCause::Quarantine, Channel::Trade));
+}
+
+#[test]
+fn quotes_have_no_gapless_ids_but_lose_their_connection_too() {
+    let mut stream = usdm();
+    let quote = |id: u64| {
+        format!(r#"{{"u":{id},"e":"bookTicker","s":"BTCUSDT","b":"1.20","B":"2","a":"1.30","A":"3","T":1,"E":2}}"#)
+    };
+    for (leg, id) in [(1, 100), (2, 90), (1, 170)] {
+        stream.text(leg, &quote(id));
+    }
+    stream.disconnect(1);
+    stream.disconnect(2);
+    stream.connect(3, "binance-usdm");
+    stream.text(3, &quote(500));
+    let (_, events) = run(&stream);
+    assert_eq!(of(&events, Kind::Quote).len(), 6);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(
+        (gaps[0].id, gaps[0].price, gaps[0].size),
+        (ID_UNDEF, PRICE_UNDEF, SIZE_UNDEF)
+    );
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Disconnect, Channel::Quote));
+}
+
+#[test]
+fn a_book_is_synchronised_broken_and_asked_for() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    stream.snapshot(1, 8);
+    stream.depth(1, 9, 12, 8);
+    stream.depth(1, 15, 20, 14);
+    let (mut decoder, events) = run(&stream);
+    let states: Vec<i64> = of(&events, Kind::BookState).iter().map(|event| event.aux).collect();
+    assert_eq!(states.first(), Some(&(BookState::Buffering as i64)));
+    assert!(states.contains(&(BookState::Synced as i64)) && states.contains(&(BookState::Gap as i64)));
+    let gap = of(&events, Kind::Gap)[0];
+    assert_eq!((gap.id, gap.price, gap.size), (13, 14, SIZE_UNDEF));
+    assert_eq!(gap.aux, gap_aux(GapCause::Sequence, Channel::Depth));
+    let wanted: Vec<_> = decoder.report_mut().take_notices();
+    assert!(wanted
+        .iter()
+        .all(|notice| notice.kind.name() == "snapshot_wanted" && notice.text == "BTCUSDT"));
+    assert_eq!(wanted.len(), 2);
+}
+
+#[test]
+fn a_lost_connection_closes_its_book() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    stream.snapshot(1, 8);
+    stream.depth(1, 9, 12, 8);
+    let frame = stream.disconnect(1);
+    let (_, events) = run(&stream);
+    let closed = *of(&events, Kind::BookState).last().unwrap();
+    assert_eq!((closed.seq, closed.id), (frame << 16, 12));
+    assert_eq!(
+        (closed.ts_event, closed.flags & flag::NO_EVENT_TIME),
+        (TS_UNDEF, flag::NO_EVENT_TIME)
+    );
+}
+
+#[test]
+fn a_snapshot_is_a_depth_message_of_its_own() {
+    let mut stream = usdm();
+    let frame = stream.snapshot(1, 77);
+    let (_, events) = run(&stream);
+    let head = events[0];
+    assert_eq!(
+        (head.kind, head.id, head.price, head.size, head.aux),
+        (Kind::DepthHead as u8, 77, 77, SIZE_UNDEF, 1)
+    );
+    assert_eq!((head.seq, head.flags & flag::SNAPSHOT), (frame << 16, flag::SNAPSHOT));
+    assert_eq!(
+        (events[1].price, events[1].size, events[1].side, events[1].aux),
+        (10_010, 2_500, b'B', 0)
+    );
+    assert_eq!(
+        events[1].flags & (flag::SNAPSHOT | flag::LAST),
+        flag::SNAPSHOT | flag::LAST
+    );
+}
+
+#[test]
+fn a_new_scale_is_a_new_instrument_and_starts_the_book_again() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    stream.snapshot(1, 8);
+    stream.depth(1, 9, 12, 8);
+    stream.instrument("binance-usdm", "BTCUSDT", 4, 3);
+    stream.depth(1, 13, 14, 12);
+    let (_, events) = run(&stream);
+    let depth = of(&events, Kind::Depth);
+    assert_ne!(depth.first().unwrap().instrument, depth.last().unwrap().instrument);
+    assert_eq!(depth.last().unwrap().price, 587_102_000);
+    let states: Vec<i64> = of(&events, Kind::BookState).iter().map(|event| event.aux).collect();
+    assert_eq!(states.last(), Some(&(BookState::Buffering as i64)));
+}
+
+#[test]
+fn a_frame_of_an_unknown_connection_is_refused() {
+    let mut stream = Stream::new();
+    stream.trade(9, 1);
+    let (mut decoder, events) = run(&stream);
+    assert!(events.is_empty());
+    assert_eq!(count(&decoder, "unknown_connection"), 1);
+    assert_eq!(decoder.report_mut().take_refusals()[0].connection, 9);
+}
+
+#[test]
+fn levels_are_found_wherever_they_stand_and_bids_come_first() {
+    let mut stream = usdm();
+    stream.text(
+        1,
+        r#" { "a":[["2.00","1"],["3.00","0"]] , "b":[["1.00","5"]], "s":"BTCUSDT","new":{"x":[1,{}]}, "pu":3,"u":9,"U":4,"T":7,"E":8,"e":"depthUpdate" } "#,
+    );
+    stream.text(
+        1,
+        r#"{"e":"depthUpdate","E":8,"T":7,"s":"BTCUSDT","U":10,"u":19,"pu":9,"b":[["1.00","5"]],"a":[["2.00","1"],["3.00","0"]]}"#,
+    );
+    let (_, events) = run(&stream);
+    let shape = |event: &Event| {
+        (
+            event.kind,
+            event.side,
+            event.price,
+            event.size,
+            event.aux,
+            event.ts_event,
+            event.flags,
+        )
+    };
+    let messages: Vec<Vec<_>> = [9, 19]
+        .iter()
+        .map(|id| {
+            events
+                .iter()
+                .filter(|event| event.id == *id && event.kind == Kind::Depth as u8)
+                .map(shape)
+                .collect()
+        })
+        .collect();
+    assert_eq!(messages[0].len(), 3);
+    assert_eq!(messages[0], messages[1]);
+    assert_eq!(messages[0][0].1, b'B');
+}
