@@ -4,10 +4,14 @@ use pyo3::prelude::*;
 
 mod batch;
 mod book;
+mod buffer;
 mod bus;
 mod bus_queue;
 mod decoder;
 mod errors;
+mod histogram;
+mod raw_log;
+mod raw_log_files;
 mod sim;
 mod sink;
 
@@ -22,6 +26,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<batch::EventBatch>()?;
     m.add_class::<book::L2Book>()?;
     m.add_class::<decoder::Decoder>()?;
+    m.add_class::<histogram::Histogram>()?;
+    m.add_class::<raw_log::RawLog>()?;
+    raw_log_files::register(m)?;
     sink::register(m)?;
     m.add_class::<bus::BusCore>()?;
     m.add_class::<bus::BusHandler>()?;

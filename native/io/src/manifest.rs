@@ -1,0 +1,364 @@
+//! `MANIFEST.jsonl`: an append-only, hash-chained list of what became of every segment.
+//!
+//! Each line is a JSON object that ends with `"prev"` (the sum of the line before) and `"sum"` (xxh3-64 of its own bytes
+//! up to `,"sum"`). States are new lines, never edits. The chain guards against accidents, not against forgery.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tickd_core::segment::{hash_of, hash_text};
+
+use crate::error::{LogError, Result};
+
+/// File name in the raw log's directory.
+pub const MANIFEST_NAME: &str = "MANIFEST.jsonl";
+const NO_LINE: &str = "0000000000000000";
+
+/// What the raw log itself writes; other tools may add kinds of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    /// A segment got its final name.
+    Sealed(Sealed),
+    /// Damaged bytes were set aside.
+    Quarantined(Quarantined),
+    /// The gap record for these frames is on the disk.
+    Announced {
+        /// First missing frame number.
+        frame_from: u64,
+        /// Last missing frame number.
+        frame_to: u64,
+    },
+    /// A daemon may give out frame numbers from here on.
+    Started {
+        /// The first of them.
+        frame_next: u64,
+    },
+    /// The daemon that started last ended in order without having written anything.
+    Stopped {
+        /// The number it would have given out next.
+        frame_next: u64,
+    },
+}
+
+/// A sealed segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// File name.
+    pub segment: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Number of chunks.
+    pub chunks: u64,
+    /// Number of records.
+    pub records: u64,
+    /// First frame number.
+    pub frame_first: u64,
+    /// Last frame number taken.
+    pub frame_last: u64,
+    /// Wall clock of the first record.
+    pub recv_first: i64,
+    /// Wall clock of the last record.
+    pub recv_last: i64,
+    /// Highest connection number.
+    pub connection_max: u32,
+    /// xxh3-64 of header and chunks, hex.
+    pub hash: String,
+    /// The daemon stopped in order after it.
+    pub clean: bool,
+    /// A sync of it failed.
+    pub suspect: bool,
+    /// Sealed by recovery, not by its writer.
+    pub recovered: bool,
+}
+
+/// A quarantined stretch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The segment it stood in (final name).
+    pub segment: String,
+    /// Where.
+    pub offset: u64,
+    /// How much.
+    pub bytes: u64,
+    /// Why.
+    pub reason: String,
+    /// First missing frame number; above `frame_to` when the numbers are not known (a torn tail).
+    pub frame_from: u64,
+    /// Last missing frame number.
+    pub frame_to: u64,
+    /// Wall clock of the record before it, 0 = unknown.
+    pub recv_before: i64,
+    /// Wall clock of the record behind it, 0 = unknown.
+    pub recv_behind: i64,
+    /// Where it lies now, in `quarantine/`.
+    pub file: String,
+}
+
+/// The open manifest, positioned at its end.
+#[derive(Debug)]
+pub struct Manifest {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    count: u64,
+    last_sum: String,
+}
+
+/// What was read from a manifest.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Every whole line, as JSON.
+    pub lines: Vec<Map<String, Value>>,
+    /// Lines whose sum or chain is wrong (the last one excepted).
+    pub damaged_lines: u64,
+    /// Bytes of a torn last line.
+    pub torn_bytes: u64,
+    /// Bytes before it.
+    pub good_bytes: u64,
+    last_sum: String,
+    count: u64,
+}
+
+impl Loaded {
+    /// The lines that this version understands.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.lines
+            .iter()
+            .filter_map(|line| serde_json::from_value(Value::Object(line.clone())).ok())
+    }
+
+    /// The last `sealed` line per segment.
+    pub fn sealed(&self) -> HashMap<String, Sealed> {
+        let sealed = self.entries().filter_map(|entry| match entry {
+            Entry::Sealed(sealed) => Some((sealed.segment.clone(), sealed)),
+            _ => None,
+        });
+        sealed.collect()
+    }
+}
+
+/// Quarantined frame ranges whose gap record is not known to be on the disk.
+pub fn unannounced(entries: &[Entry]) -> Vec<Quarantined> {
+    let mut open = Vec::new();
+    let mut announced = HashSet::new();
+    for entry in entries {
+        match entry {
+            Entry::Quarantined(hole) if hole.frame_from <= hole.frame_to => open.push(hole.clone()),
+            Entry::Announced { frame_from, frame_to } => {
+                announced.insert((*frame_from, *frame_to));
+            }
+            _ => {}
+        }
+    }
+    open.retain(|hole| !announced.contains(&(hole.frame_from, hole.frame_to)));
+    open
+}
+
+/// Reads and checks the manifest of a raw-log directory; an absent one is empty.
+pub fn load(directory: &Path) -> Result<Loaded> {
+    let path = directory.join(MANIFEST_NAME);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(LogError::io("read", &path))?,
+    };
+    let mut loaded = Loaded {
+        last_sum: NO_LINE.to_owned(),
+        ..Loaded::default()
+    };
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let (line, whole) = match rest.iter().position(|byte| *byte == b'\n') {
+            Some(len) => (rest.get(..len).unwrap_or_default(), len + 1),
+            None => (&[][..], rest.len()),
+        };
+        match checked_line(line) {
+            Some((object, prev, sum)) => {
+                // A line before this one is missing or was exchanged; what stands here is good all the same.
+                loaded.damaged_lines += u64::from(prev != loaded.last_sum);
+                loaded.lines.push(object);
+                loaded.last_sum = sum;
+                loaded.good_bytes = (at + whole) as u64;
+            }
+            None if at + whole == bytes.len() => loaded.torn_bytes = whole as u64,
+            None => loaded.good_bytes = (at + whole) as u64,
+        }
+        loaded.count += 1;
+        at += whole;
+    }
+    loaded.count -= u64::from(loaded.torn_bytes > 0);
+    Ok(loaded)
+}
+
+fn checked_line(line: &[u8]) -> Option<(Map<String, Value>, String, String)> {
+    let object: Map<String, Value> = serde_json::from_slice(line).ok()?;
+    let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (prev, sum) = (text("prev")?, text("sum")?);
+    let body = line.get(..line.len().checked_sub(sum.len() + br#","sum":""}"#.len())?)?;
+    (hash_text(hash_of(body)) == sum).then_some((object, prev, sum))
+}
+
+impl Manifest {
+    /// Opens for appending; a torn last line goes to `quarantine/` and is cut off.
+    pub fn open(directory: &Path, loaded: &Loaded) -> Result<Self> {
+        let path = directory.join(MANIFEST_NAME);
+        if loaded.torn_bytes > 0 {
+            let bytes = fs::read(&path).map_err(LogError::io("read", &path))?;
+            let torn = bytes.get(loaded.good_bytes as usize..).unwrap_or_default();
+            let kept = directory
+                .join("quarantine")
+                .join(format!("{MANIFEST_NAME}-{}.bin", loaded.good_bytes));
+            fs::write(&kept, torn).map_err(LogError::io("write", &kept))?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(LogError::io("open", &path))?;
+        file.set_len(loaded.good_bytes)
+            .map_err(LogError::io("truncate", &path))?;
+        let last_sum = loaded.last_sum.clone();
+        Ok(Manifest {
+            file,
+            path,
+            len: loaded.good_bytes,
+            count: loaded.count,
+            last_sum,
+        })
+    }
+
+    /// Appends one line and syncs it. After an error the file is as before, as far as the disk lets us.
+    pub fn append(&mut self, entry: &Entry, at_ns: i64) -> Result<()> {
+        let body = serde_json::to_string(entry).unwrap_or_default();
+        let body = body
+            .strip_prefix('{')
+            .and_then(|body| body.strip_suffix('}'))
+            .unwrap_or_default();
+        let mut line = format!(
+            r#"{{"line":{},"at_ns":{at_ns},{body},"prev":"{}""#,
+            self.count, self.last_sum
+        );
+        let sum = hash_text(hash_of(line.as_bytes()));
+        line.push_str(&format!(",\"sum\":\"{sum}\"}}\n"));
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            // Best effort: a torn line that stays is dropped at the next start.
+            let _ = self.file.set_len(self.len);
+            return Err(LogError::Io {
+                doing: "append to",
+                path: self.path.clone(),
+                source,
+            });
+        }
+        self.len += line.len() as u64;
+        self.count += 1;
+        self.last_sum = sum;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(lines: u64) -> (tempfile::TempDir, Vec<u8>) {
+        // Memory where there is some: hundreds of syncs take long on a disk.
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        }
+        .unwrap();
+        fs::create_dir(directory.path().join("quarantine")).unwrap();
+        let mut manifest = Manifest::open(directory.path(), &load(directory.path()).unwrap()).unwrap();
+        for n in 0..lines {
+            manifest
+                .append(
+                    &Entry::Announced {
+                        frame_from: n,
+                        frame_to: n + 1,
+                    },
+                    5,
+                )
+                .unwrap();
+        }
+        let bytes = fs::read(directory.path().join(MANIFEST_NAME)).unwrap();
+        (directory, bytes)
+    }
+
+    #[test]
+    fn lines_read_back_and_the_chain_goes_on() {
+        let (directory, _) = filled(3);
+        let loaded = load(directory.path()).unwrap();
+        assert_eq!((loaded.lines.len(), loaded.damaged_lines, loaded.torn_bytes), (3, 0, 0));
+        assert_eq!(
+            loaded.entries().nth(1),
+            Some(Entry::Announced {
+                frame_from: 1,
+                frame_to: 2
+            })
+        );
+        Manifest::open(directory.path(), &loaded)
+            .unwrap()
+            .append(
+                &Entry::Announced {
+                    frame_from: 9,
+                    frame_to: 9,
+                },
+                6,
+            )
+            .unwrap();
+        let loaded = load(directory.path()).unwrap();
+        assert_eq!((loaded.lines.len(), loaded.damaged_lines), (4, 0));
+    }
+
+    #[test]
+    fn a_cut_at_every_byte_loses_only_the_torn_line() {
+        let (directory, bytes) = filled(3);
+        let path = directory.path().join(MANIFEST_NAME);
+        for cut in 0..bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let whole = bytes[..cut].iter().filter(|byte| **byte == b'\n').count();
+            let loaded = load(directory.path()).unwrap();
+            assert_eq!((loaded.lines.len(), loaded.damaged_lines), (whole, 0), "cut at {cut}");
+            let mut manifest = Manifest::open(directory.path(), &loaded).unwrap();
+            manifest
+                .append(
+                    &Entry::Announced {
+                        frame_from: 7,
+                        frame_to: 7,
+                    },
+                    6,
+                )
+                .unwrap();
+            let loaded = load(directory.path()).unwrap();
+            assert_eq!(
+                (loaded.lines.len(), loaded.damaged_lines, loaded.torn_bytes),
+                (whole + 1, 0, 0)
+            );
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let (directory, bytes) = filled(3);
+        let path = directory.path().join(MANIFEST_NAME);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &flipped).unwrap();
+            let loaded = load(directory.path()).unwrap();
+            assert!(loaded.damaged_lines > 0 || loaded.torn_bytes > 0, "bit {bit}");
+            assert!(loaded.lines.len() < 3, "bit {bit}");
+        }
+    }
+}

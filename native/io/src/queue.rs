@@ -1,0 +1,177 @@
+//! What the tap and the writer thread of the raw log pass to each other: groups of records one way, watermarks the other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tickd_core::histogram::Histogram;
+use tickd_core::segment::{ChunkEntry, SegmentHeader};
+
+use crate::error::LogError;
+use crate::event_fd::EventFd;
+
+/// When the writer writes and syncs.
+#[derive(Debug, Clone)]
+pub struct WriterConfig {
+    /// A chunk is full at this many raw bytes.
+    pub group_bytes: usize,
+    /// A chunk is written at this age at the latest.
+    pub group: Duration,
+    /// A written chunk is synced at this age at the latest; None = only when a segment is sealed.
+    pub fsync: Option<Duration>,
+    /// Raw bytes not yet written at which the sockets are to pause.
+    pub pending_bytes_max: u64,
+    /// zstd level.
+    pub zstd_level: i32,
+    /// Fields of every segment header.
+    pub header: SegmentHeader,
+}
+
+/// Records on their way to one chunk.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// The records.
+    pub raw: Vec<u8>,
+    /// What the index will say; offset, lengths and hash are still open.
+    pub entry: ChunkEntry,
+    /// Begins a new segment.
+    pub opens_segment: bool,
+    /// Frame ranges whose gap record is in here.
+    pub announces: Vec<(u64, u64)>,
+    /// Per burst: monotonic stamp of its first frame (0 = not stamped here) and number of records.
+    pub bursts: Vec<(i64, u32)>,
+    /// When the first burst came.
+    pub began: Option<Instant>,
+}
+
+/// What tap and writer pass to each other.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// In order; the last one may still grow.
+    pub groups: VecDeque<Group>,
+    /// Emptied buffers.
+    pub spare: Vec<Vec<u8>>,
+    /// Write everything up to this frame without waiting.
+    pub write_to: u64,
+    /// Sync everything up to this frame without waiting.
+    pub sync_to: u64,
+    /// Write all, seal, end; give up at this time.
+    pub closing: Option<Instant>,
+    /// What could not be done, once the thread has ended.
+    pub failure: Option<LogError>,
+}
+
+/// Running totals; relaxed, for people.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Raw bytes written.
+    pub raw_bytes: AtomicU64,
+    /// Compressed bytes written.
+    pub compressed_bytes: AtomicU64,
+    /// Chunks written.
+    pub chunks: AtomicU64,
+    /// Records written.
+    pub records: AtomicU64,
+    /// Segments begun.
+    pub segments: AtomicU64,
+    /// Syncs done.
+    pub fsyncs: AtomicU64,
+    /// Failed operations.
+    pub faults: AtomicU64,
+    /// CPU time of the writer thread.
+    pub cpu_ns: AtomicU64,
+    /// Compressed bytes written and not yet synced: what a power cut would take.
+    pub unsynced_bytes: AtomicU64,
+}
+
+/// Shared by tap and writer.
+#[derive(Debug)]
+pub struct Shared {
+    queue: Mutex<Queue>,
+    /// Something in the queue changed.
+    pub changed: Condvar,
+    /// Last frame number in the file.
+    pub written: AtomicU64,
+    /// Last frame number on the disk.
+    pub synced: AtomicU64,
+    /// Raw bytes handed over and not yet written.
+    pub pending_bytes: AtomicU64,
+    /// The sockets are to pause: pending bytes exceeded their limit and have not yet fallen to half of it.
+    pub full: AtomicBool,
+    /// Compressed bytes of the live segment.
+    pub segment_bytes: AtomicU64,
+    /// Segments begun by request of the tap.
+    pub rotations: AtomicU64,
+    /// The live segment was lost to a failed sync: the tap is to rotate, so that a checkpoint comes soon.
+    pub rotate_wanted: AtomicBool,
+    fault: Mutex<Option<String>>,
+    segment: Mutex<Option<String>>,
+    /// Frame received → in the file, ns.
+    pub write_latency: Arc<Histogram>,
+    /// Duration of a sync, ns.
+    pub fsync_latency: Arc<Histogram>,
+    /// Totals.
+    pub counters: Counters,
+    /// Rung whenever something above changed for the better or worse.
+    pub bell: EventFd,
+}
+
+impl Shared {
+    /// Shared state of a log whose last frame on the disk is `frame_last`.
+    pub fn new(frame_last: u64, bell: EventFd) -> Self {
+        Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            written: AtomicU64::new(frame_last),
+            synced: AtomicU64::new(frame_last),
+            pending_bytes: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            segment_bytes: AtomicU64::new(0),
+            rotations: AtomicU64::new(0),
+            rotate_wanted: AtomicBool::new(false),
+            fault: Mutex::default(),
+            segment: Mutex::default(),
+            write_latency: Arc::default(),
+            fsync_latency: Arc::default(),
+            counters: Counters::default(),
+            bell,
+        }
+    }
+
+    /// The queue; a panic elsewhere does not make its records worthless.
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the writer.
+    pub fn notify(&self) {
+        self.changed.notify_one();
+    }
+
+    /// The fault that lasts.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Name of the live segment.
+    pub fn segment(&self) -> Option<String> {
+        self.segment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Publishes a fault, or its end.
+    pub fn set_fault(&self, fault: Option<String>) {
+        let mut current = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != fault;
+        *current = fault;
+        drop(current);
+        if changed {
+            self.bell.ring();
+        }
+    }
+
+    /// Publishes the live segment.
+    pub fn set_segment(&self, name: Option<String>) {
+        *self.segment.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+}
