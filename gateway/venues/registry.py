@@ -15,6 +15,7 @@ VENUE_NAMES: Final[tuple[str, ...]] = (
     "binance-spot",
     "binance-usdm",
     "binance-coinm",
+    "okx",
 )
 
 

@@ -198,6 +198,7 @@ fn trades_merge_fills_and_trades_all_do_not() {
 #[test]
 fn best_levels_and_single_values_become_their_events() {
     let mut wire = Wire::new();
+    wire.define("BTC-USDT-INDEX", 8, 0);
     wire.define("BTC-USDT", 1, 4);
     let arg = |channel: &str, data: &str| {
         format!(r#"{{"arg":{{"channel":"{channel}","instId":"BTC-USDT"}},"data":[{data}]}}"#)

@@ -14,6 +14,8 @@ use crate::error::{Error, Reason, Result};
 use crate::event::{flag, side, Kind, ID_UNDEF, PRICE_UNDEF, SIZE_UNDEF, TS_UNDEF};
 
 const NS_PER_MS: i64 = 1_000_000;
+/// An index has the name of a pair that is also a spot instrument; tickd's name of it ends so (`gateway/venues/okx/wire.py`).
+const INDEX_SUFFIX: &[u8] = b"-INDEX";
 
 /// The decoder; it remembers nothing.
 #[derive(Debug)]
@@ -130,7 +132,10 @@ impl<'a> Envelope<'a> {
         self.read = true;
         let arg = self.arg.ok_or(Error::new(Reason::MissingField, 0))?;
         let form = form(arg.channel).ok_or(Error::new(Reason::UnknownMessage, arg.at))?;
-        let market = stage.market(arg.symbol, arg.at)?;
+        let market = match form {
+            Form::Value { kind: Kind::Index, .. } => stage.market(&[arg.symbol, INDEX_SUFFIX].concat(), arg.at)?,
+            _ => stage.market(arg.symbol, arg.at)?,
+        };
         let snapshot = self.snapshot;
         cursor.expect(b'[')?;
         let mut first = true;

@@ -1,0 +1,1 @@
+"""Venue folder: the registry joins wire, sync and limits."""
