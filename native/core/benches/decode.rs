@@ -1,6 +1,6 @@
 //! Decode: records of one shape, in bursts of 64, through the whole decoder (record header to grouped batch).
 
-#![allow(missing_docs)] // criterion's macros write functions without any
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)] // a bench stops at a surprise
 
 use std::hint::black_box;
 
@@ -12,7 +12,7 @@ use tickd_core::record::{write_record, Record, RecordType};
 const BURST: u64 = 64;
 const BURSTS: u64 = 200;
 
-fn burst(number: u64, payload: &dyn Fn(u64) -> String) -> Vec<u8> {
+fn burst(number: u64, payload: fn(u64) -> String) -> Vec<u8> {
     let mut out = Vec::new();
     for at in number * BURST..(number + 1) * BURST {
         record(&mut out, 3 + at, RecordType::Text, &payload(at));
@@ -77,12 +77,12 @@ fn depth(at: u64, levels: u64) -> String {
 
 fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
-    let shapes: [(&str, Box<dyn Fn(u64) -> String>, u64); 5] = [
-        ("trade", Box::new(trade), 1),
-        ("quote", Box::new(quote), 1),
-        ("depth_8", Box::new(|at| depth(at, 8)), 1),
-        ("depth_100", Box::new(|at| depth(at, 100)), 1),
-        ("depth_100_levels", Box::new(|at| depth(at, 100)), 100),
+    let shapes: [(&str, fn(u64) -> String, u64); 5] = [
+        ("trade", trade, 1),
+        ("quote", quote, 1),
+        ("depth_8", |at| depth(at, 8), 1),
+        ("depth_100", |at| depth(at, 100), 1),
+        ("depth_100_levels", |at| depth(at, 100), 100),
     ];
     for (name, payload, per_message) in shapes {
         let mut setup = Vec::new();
@@ -101,7 +101,7 @@ fn bench(c: &mut Criterion) {
         let mut decoder = Decoder::new();
         decoder.push_all(&setup).unwrap();
         let known = decoder.state();
-        let bursts: Vec<Vec<u8>> = (0..BURSTS).map(|number| burst(number, &payload)).collect();
+        let bursts: Vec<Vec<u8>> = (0..BURSTS).map(|number| burst(number, payload)).collect();
         group.throughput(Throughput::Elements(BURST * per_message));
         group.bench_function(name, |b| {
             let mut next = 0;

@@ -1,5 +1,7 @@
 //! Decimals against plain i128 arithmetic over generated texts.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use proptest::prelude::*;
 use tickd_core::decimal::{format, parse, parse_own};
 use tickd_core::error::Reason;

@@ -1,5 +1,7 @@
 //! What the decoder concludes: gaps, repeats of another leg, losses of connections, books.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 mod support;
 
 use support::{decode, Stream};

@@ -1,5 +1,7 @@
 //! The decoder is a pure function of the records in order: bursts, restarts and damage do not change what it says.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 mod support;
 
 use proptest::prelude::*;

@@ -208,7 +208,7 @@ impl Stage {
             size,
             side: side::ASK,
             seq: self.next_seq(),
-            flags: flag::LAST,
+            flags: blank.flags | flag::LAST,
             ..blank
         });
         let id = if quote.id == ID_UNDEF {
