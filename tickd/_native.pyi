@@ -392,6 +392,8 @@ class Decoder:
 @final
 class BusHandler:
     @property
+    def number(self) -> int: ...
+    @property
     def active(self) -> bool: ...
     @property
     def calls(self) -> int: ...
@@ -440,7 +442,7 @@ class BusCore:
     def __init__(
         self,
         resolve: Callable[[int], tuple[str, list[TopicQueues], list[BusHandler]]],
-        on_failure: Callable[[BusHandler, Exception], None],
+        on_failure: Callable[[int, Exception], None],
         on_turn: Callable[[], None],
         on_drops: Callable[[], None],
         seq: int = 0,

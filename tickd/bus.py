@@ -334,11 +334,13 @@ class Bus:
             self._burst_handlers.remove(handling)
             self._changed()
 
-    def _handler_failed(self, native: BusHandler, error: Exception) -> None:
+    def _handler_failed(self, number: int, error: Exception) -> None:
         every = (*self._handlers, *self._burst_handlers)
-        handling = next((each for each in every if each.native is native), None)
+        handling = next((each for each in every if each.native.number == number), None)
+        # A handler may close itself and then raise.
         name = handling.name if handling is not None else "closed handler"
-        self._failed(HandlerFailure(name, error, switched_off=not native.active))
+        switched_off = handling is not None and not handling.active
+        self._failed(HandlerFailure(name, error, switched_off))
 
     def _endpoint_failed(self, endpoint: str, error: Exception) -> None:
         self._failed(HandlerFailure(endpoint, error, switched_off=False))

@@ -142,7 +142,7 @@ fn dropped_rows<'py>(py: Python<'py>, names: &Names, rows: Vec<Dropped>) -> PyRe
 }
 
 /// One subscription's bounded queues, one per topic.
-#[pyclass(unsendable, module = "tickd._native")]
+#[pyclass(frozen, unsendable, module = "tickd._native")]
 pub struct TopicQueues {
     inner: Rc<Queues>,
     names: Rc<Names>,
@@ -271,7 +271,7 @@ impl TopicQueues {
 }
 
 /// One subscription's bounded queue of whole batches.
-#[pyclass(unsendable, module = "tickd._native")]
+#[pyclass(frozen, unsendable, module = "tickd._native")]
 pub struct BurstQueue {
     inner: Rc<Bursts>,
     names: Rc<Names>,
