@@ -1,4 +1,4 @@
-"""The bus against a dictionary bus and asyncio.Queue: same process, same loop, same payload, same handler.
+"""The bus against a dictionary bus and asyncio.Queue: same process, payload and handler.
 
 Prints rates by CPU time, medians of interleaved rounds, and ratios. Budgets: ARCHITECTURE.md §6.
 Run: python benchmarks/bench_bus.py [--rounds 9] [--check]
@@ -32,8 +32,8 @@ BURST = 64
 class DictBus:
     """The common shape of a Python bus: a dictionary of handler lists, statistics, no isolation.
 
-    The loop is that of hoky1227/LuminaQuant (MIT) as its own benchmark drives it: str(topic), two counters per
-    publish, no wildcards, one raising handler stops the others.
+    The loop is that of hoky1227/LuminaQuant (MIT) as its own benchmark drives it: str(topic), two
+    counters per publish, no wildcards, one raising handler stops the others.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def new_bus() -> Bus:
 
 
 async def bus_zipf() -> tuple[int, float]:
-    """Bursts over 1,000 Zipf topics to three queues, each drained by its own task once per burst."""
+    """Bursts over 1,000 Zipf topics to three queues, each drained by its own task."""
     bus, bursts = new_bus(), zipf_bursts(2000)
     counts = [0, 0, 0]
 
@@ -155,7 +155,10 @@ async def python_zipf() -> tuple[int, float]:
 
 
 async def bus_one_topic() -> tuple[int, float]:
-    """Batches of 64 on one topic through a queue; the consumer takes what is there, batch by batch."""
+    """Batches of 64 on one topic through a queue.
+
+    The consumer takes what is there, batch by batch.
+    """
     bus = new_bus()
     mono = time.monotonic_ns()
     batches = [make_batch(1 + n * BURST, [0] * BURST, mono) for n in range(20_000)]
@@ -172,7 +175,10 @@ async def bus_one_topic() -> tuple[int, float]:
 
 
 def singles(count: int = 200_000) -> list[EventBatch]:
-    """One and the same batch again and again: a live one has just been decoded and lies in the cache."""
+    """One and the same batch again and again.
+
+    A live one has just been decoded and lies in the cache.
+    """
     return [make_batch(1, [0], 0)] * count
 
 
@@ -187,7 +193,7 @@ def bus_single(
     async def run() -> tuple[int, float]:
         bus, sink, batches = new_bus(), {"count": 0}, singles()
 
-        def handler(topic: str, payload: EventBatch) -> None:
+        def handler(_topic: str, payload: EventBatch) -> None:
             _ = payload
             sink["count"] += 1
 
@@ -275,7 +281,10 @@ BUDGETS: list[tuple[str, str | None, float]] = [
 
 
 async def measure(rounds: int) -> dict[str, float]:
-    """Million events per CPU second, by case; the cases take turns, so that a busy moment hits all alike."""
+    """Million events per CPU second, by case.
+
+    The cases take turns, so that a busy moment hits all alike.
+    """
     rates: dict[str, list[float]] = {name: [] for name in CASES}
     for _round in range(rounds):
         for name, case in CASES.items():

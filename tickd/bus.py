@@ -354,7 +354,12 @@ class Bus:
         self.endpoints.run_lane()
 
     def _note_dropped(self) -> None:
-        asyncio.get_running_loop().call_later(REPORT_MS / 1e3, self.report_dropped)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # outside a loop (tools, tests) nobody would call later
+            self.report_dropped()
+        else:
+            loop.call_later(REPORT_MS / 1e3, self.report_dropped)
 
     def _make_room(self) -> None:
         waiters, self._room_waiters = self._room_waiters, []

@@ -85,7 +85,7 @@ class Pattern(NamedTuple):
         for part in parts:
             if _ANY in part and part != _ANY:
                 raise TickdError(
-                    f"a star stands for a whole part, not in {part!r} of {text!r}",
+                    f"a star stands for a whole part: {part!r} in pattern {text!r}",
                     hint="write channel.venue.symbol with whole parts",
                 )
         return cls(*parts)

@@ -8,6 +8,7 @@ use crate::batch::{Batch, TopicRange};
 use crate::event::{flag, Event};
 
 pub mod bursts;
+mod lane;
 pub mod topics;
 
 /// What a full queue does.

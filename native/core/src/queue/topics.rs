@@ -3,139 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{cut, message_end, newest_message, stretch, Dropped, Lag, Limits, State, Taken, WhenFull};
+use super::lane::{take_run, Lane};
+use super::{message_end, newest_message, stretch, Dropped, Lag, Limits, State, Taken, WhenFull};
 use crate::batch::{Batch, TopicRange};
 use crate::event::Event;
 
-/// A stretch this long keeps its batch alive; shorter ones behind a waiting one are copied together, so that a few
-/// records of a slow topic do not pin whole bursts and a late consumer pays per run, not per burst.
-const SHARED_RECORDS_MIN: usize = 32;
-/// A run of copies ends here: in records, and in age, because a run has one stamp.
-const RUN_RECORDS_MAX: usize = 512;
-/// Ten milliseconds: the resolution of the age limit under load.
-const RUN_AGE_NS_MAX: i64 = 10_000_000;
 const NO_LANE: u32 = u32::MAX;
-
-/// Events waiting: part of a shared batch, or a run copied together.
-#[derive(Debug)]
-enum Run {
-    Shared {
-        batch: Arc<Batch>,
-        start: usize,
-        stop: usize,
-    },
-    Own {
-        events: Vec<Event>,
-        start: usize,
-    },
-}
-
-impl Run {
-    fn events(&self) -> &[Event] {
-        match self {
-            Run::Shared { batch, start, stop } => batch.events.get(*start..*stop).unwrap_or_default(),
-            Run::Own { events, start } => events.get(*start..).unwrap_or_default(),
-        }
-    }
-
-    fn advance(&mut self, count: usize) {
-        match self {
-            Run::Shared { start, .. } | Run::Own { start, .. } => *start += count,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    run: Run,
-    /// Monotonic stamp of its oldest record, ns; 0 = unknown.
-    oldest: i64,
-}
-
-#[derive(Debug)]
-struct Lane {
-    topic: u32,
-    entries: VecDeque<Entry>,
-    high_water: usize,
-    dropped: u64,
-    events: u64,
-    unreported: Dropped,
-    /// Whether it stands in `turns`; an emptied lane keeps its turn, so that dropping costs no search.
-    in_turn: bool,
-}
-
-impl Lane {
-    /// Takes the oldest whole message away; returns its length.
-    fn drop_message(&mut self) -> usize {
-        let Some(entry) = self.entries.front_mut() else {
-            return 0;
-        };
-        let events = entry.run.events();
-        let end = message_end(events, 0);
-        let whole = end == events.len();
-        self.unreported.add(events.get(..end).unwrap_or_default());
-        self.dropped += end as u64;
-        entry.run.advance(end);
-        if whole {
-            self.entries.pop_front();
-        }
-        end
-    }
-
-    fn drop_entry(&mut self) -> usize {
-        let Some(entry) = self.entries.pop_front() else {
-            return 0;
-        };
-        let events = entry.run.events();
-        self.unreported.add(events);
-        self.dropped += events.len() as u64;
-        events.len()
-    }
-
-    fn refuse(&mut self, events: &[Event]) {
-        self.unreported.add(events);
-        self.dropped += events.len() as u64;
-    }
-
-    fn oldest(&self) -> i64 {
-        self.entries.front().map_or(0, |entry| entry.oldest)
-    }
-
-    fn append(&mut self, batch: &Arc<Batch>, start: usize, stop: usize) {
-        let now = batch.ts_mono;
-        let events = batch.events.get(start..stop).unwrap_or_default();
-        if events.len() < SHARED_RECORDS_MIN {
-            if let Some(Entry {
-                run: Run::Own { events: run, .. },
-                oldest,
-            }) = self.entries.back_mut()
-            {
-                if run.len() + events.len() <= RUN_RECORDS_MAX && now - *oldest <= RUN_AGE_NS_MAX {
-                    run.extend_from_slice(events);
-                    return;
-                }
-            }
-            if !self.entries.is_empty() {
-                self.entries.push_back(Entry {
-                    run: Run::Own {
-                        events: events.to_vec(),
-                        start: 0,
-                    },
-                    oldest: now,
-                });
-                return;
-            }
-        }
-        self.entries.push_back(Entry {
-            run: Run::Shared {
-                batch: Arc::clone(batch),
-                start,
-                stop,
-            },
-            oldest: now,
-        });
-    }
-}
 
 /// The queues of one subscription.
 #[derive(Debug)]
@@ -208,15 +81,7 @@ impl TopicQueues {
         match self.index.get_mut(at) {
             Some(slot) if *slot == NO_LANE => {
                 *slot = self.lanes.len() as u32;
-                self.lanes.push(Lane {
-                    topic,
-                    entries: VecDeque::new(),
-                    high_water: 0,
-                    dropped: 0,
-                    events: 0,
-                    unreported: Dropped::none(topic),
-                    in_turn: false,
-                });
+                self.lanes.push(Lane::new(topic));
                 self.depths.push(0);
                 self.lanes.len() - 1
             }
@@ -240,13 +105,13 @@ impl TopicQueues {
     /// Ends a plan: returns whether the batch fits. With `Spill` a batch that does not is spilled from its first record.
     pub fn settle(&mut self, batch: &Batch, commit: bool) -> bool {
         let fits = !self.planned_full;
-        let wanted = self.planned > 0 && batch.seq.1 > self.after;
+        let wanted = self.planned > 0 && batch.seq.1 > self.after && self.state == State::Live;
         self.planned = 0;
         self.planned_full = false;
-        if commit && wanted && !fits && self.when_full == WhenFull::Spill && self.state == State::Live {
+        if commit && wanted && !fits && self.when_full == WhenFull::Spill {
             self.state = State::Spilled(batch.seq.0, batch.seq.1);
         }
-        fits || !wanted || self.state != State::Live
+        fits || !wanted
     }
 
     /// Queues one topic's stretch of a batch. Returns whether there may be something new to take or to know.
@@ -414,9 +279,12 @@ impl TopicQueues {
             let (Some(lane), Some(depth)) = (self.lanes.get_mut(at), self.depths.get_mut(at)) else {
                 return;
             };
-            let mut budget = self.quantum.min(left);
+            let turn_budget = self.quantum.min(left);
+            let mut budget = turn_budget;
             while budget > 0 {
-                let Some(taken) = take_run(lane, budget) else { break };
+                let Some(taken) = take_run(lane, budget, budget == turn_budget) else {
+                    break;
+                };
                 let count = taken.stop - taken.start;
                 out.push(taken);
                 *depth -= count;
@@ -473,55 +341,105 @@ impl TopicQueues {
     }
 }
 
-/// Takes one run of at most `budget` records (at least one message) from the front.
-fn take_run(lane: &mut Lane, budget: usize) -> Option<Taken> {
-    let front = lane.entries.front_mut()?;
-    let length = front.run.events().len();
-    let count = cut(front.run.events(), budget);
-    let topic = lane.topic;
-    if let Run::Shared { batch, start, .. } = &front.run {
-        let taken = Taken {
-            topic,
-            batch: Arc::clone(batch),
-            start: *start,
-            stop: *start + count,
-        };
-        if count == length {
-            lane.entries.pop_front();
-        } else {
-            front.run.advance(count);
-        }
-        return Some(taken);
-    }
-    let oldest = front.oldest;
-    let events = if count == length {
-        match lane.entries.pop_front() {
-            Some(Entry {
-                run: Run::Own { events, start: 0 },
-                ..
-            }) => events,
-            Some(entry) => entry.run.events().to_vec(),
-            None => return None,
-        }
-    } else {
-        let events = front.run.events().get(..count).unwrap_or_default().to_vec();
-        front.run.advance(count);
-        events
-    };
-    let batch = own_batch(topic, events, oldest);
-    Some(Taken {
-        topic,
-        batch: Arc::new(batch),
-        start: 0,
-        stop: count,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{flag, Kind};
 
-fn own_batch(topic: u32, events: Vec<Event>, oldest: i64) -> Batch {
-    let topics = vec![TopicRange {
-        topic,
-        start: 0,
-        stop: events.len() as u32,
-    }];
-    Batch::from_parts(events, topics, oldest)
+    const NO_LIMIT: Limits = Limits {
+        records: usize::MAX,
+        records_total: usize::MAX,
+        age_ns: 0,
+    };
+
+    fn batch(seq: u64, counts: &[(u32, u32)], mono: i64) -> Arc<Batch> {
+        let (mut events, mut topics) = (Vec::new(), Vec::new());
+        for (topic, count) in counts {
+            let start = events.len() as u32;
+            for _ in 0..*count {
+                let mut event = Event::new(Kind::Trade, seq + events.len() as u64, 0, 0, 1);
+                event.flags = flag::LAST;
+                events.push(event);
+            }
+            topics.push(TopicRange {
+                topic: *topic,
+                start,
+                stop: start + count,
+            });
+        }
+        Arc::new(Batch::from_parts(events, topics, mono))
+    }
+
+    fn push(queues: &mut TopicQueues, batch: &Arc<Batch>) {
+        for range in &batch.topics {
+            queues.push(batch, *range);
+        }
+    }
+
+    fn numbers(taken: &[Taken]) -> Vec<u64> {
+        let events = taken
+            .iter()
+            .flat_map(|run| run.batch.events[run.start..run.stop].iter());
+        events.map(|event| event.seq).collect()
+    }
+
+    #[test]
+    fn single_batches_are_shared_and_late_ones_copied_together() {
+        let mut queues = TopicQueues::new(NO_LIMIT, WhenFull::DropOldest, 1000, 0);
+        let first = batch(1, &[(0, 2)], 5);
+        push(&mut queues, &first);
+        for n in 0..10 {
+            push(&mut queues, &batch(10 + n, &[(0, 1)], 6));
+        }
+        let mut taken = Vec::new();
+        queues.take(100, 0, &mut taken);
+        assert!(Arc::ptr_eq(&taken[0].batch, &first));
+        assert_eq!(taken.len(), 2);
+        assert_eq!(taken[1].batch.ts_mono, 6);
+        assert_eq!(numbers(&taken), [1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn run_of_copies_ends_after_ten_milliseconds() {
+        let mut queues = TopicQueues::new(NO_LIMIT, WhenFull::DropOldest, 1000, 0);
+        for (n, mono) in [1, 2, 3, 10_000_003, 10_000_004].into_iter().enumerate() {
+            push(&mut queues, &batch(1 + n as u64, &[(0, 1)], mono));
+        }
+        let mut taken = Vec::new();
+        queues.take(100, 0, &mut taken);
+        assert_eq!(
+            taken.iter().map(|run| run.stop - run.start).collect::<Vec<_>>(),
+            [1, 2, 2]
+        );
+    }
+
+    #[test]
+    fn emptied_lane_is_not_listed_twice() {
+        let limits = Limits { records: 1, ..NO_LIMIT };
+        let mut queues = TopicQueues::new(limits, WhenFull::Conflate, 10, 0);
+        for n in 0..100 {
+            push(&mut queues, &batch(1 + n, &[(0, 1)], 0));
+        }
+        assert_eq!(queues.turns.len(), 1);
+        let mut taken = Vec::new();
+        queues.take(10, 0, &mut taken);
+        assert_eq!((numbers(&taken), queues.depth()), (vec![100], 0));
+        assert_eq!(queues.take_dropped()[0].records, 99);
+    }
+
+    #[test]
+    fn spill_is_decided_for_the_whole_batch() {
+        let limits = Limits { records: 3, ..NO_LIMIT };
+        let mut queues = TopicQueues::new(limits, WhenFull::Spill, 10, 0);
+        push(&mut queues, &batch(1, &[(0, 2), (1, 1)], 0));
+        let next = batch(4, &[(1, 1), (0, 2)], 0);
+        for range in &next.topics {
+            queues.plan(&next, *range);
+        }
+        assert!(!queues.settle(&next, true));
+        push(&mut queues, &next);
+        assert_eq!((queues.state(), queues.depth()), (State::Spilled(4, 6), 3));
+        assert_eq!(queues.resume(), Some((4, 6)));
+        assert_eq!(queues.resume(), None);
+    }
 }
