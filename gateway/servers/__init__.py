@@ -1,1 +1,1 @@
-"""Servers that speak a venue's own protocol on loopback: replayed captures and a simulated market."""
+"""Servers that speak a venue's own protocol on loopback: recorded captures, a simulated market."""

@@ -15,8 +15,8 @@ MARKETS: tuple[Market, ...] = ("spot", "usdm", "coinm")
 class ProtocolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the venue behaves on the wire; `None` means what Binance documents for the market.
 
-    slow: `close` ends a client whose unsent bytes exceed `slow_bytes_max`, as the venue does; `wait` stops sending until
-    it has read on. weight_per_minute_max: REST weight after which 429 is answered.
+    slow: `close` ends a client whose unsent bytes exceed `slow_bytes_max`, as the venue does;
+    `wait` stops sending until it has read on. weight_per_minute_max: more is answered with 429.
     """
 
     host: str = "127.0.0.1"
@@ -43,7 +43,7 @@ class ProtocolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class ReplayServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Captures to play. speed: factor on the recorded receive times; 0 = as fast as clients read."""
+    """Captures to play. speed: factor on the recorded times; 0 = as fast as clients read."""
 
     files: tuple[str, ...]
     speed: float = 1.0
@@ -59,7 +59,10 @@ class ReplayServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class SimServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A simulated venue. rate: messages per second of one market over trade, bookTicker and depth@0ms of all symbols."""
+    """A simulated venue.
+
+    rate: messages per second of one market, over trade, bookTicker and depth@0ms of all symbols.
+    """
 
     markets: tuple[Market, ...] = ("usdm",)
     symbols: int = 20

@@ -332,3 +332,21 @@ fn test_what_cannot_be_simulated_is_refused() {
         assert!(Market::new(&bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn test_a_leap_moves_time_and_nothing_else() {
+    const AN_HOUR_NS: i64 = 3_600_000_000_000;
+    let mut here = market(MarketKind::Usdm, 2, 2, &["@trade"]);
+    let mut there = market(MarketKind::Usdm, 2, 2, &["@trade"]);
+    there.leap(START_NS + AN_HOUR_NS);
+    there.leap(START_NS);
+    assert_eq!(there.now_ns(), START_NS + AN_HOUR_NS);
+    here.advance(START_NS + 50_000_000);
+    there.advance(START_NS + AN_HOUR_NS + 50_000_000);
+    let (here, there) = (take(&mut here), take(&mut there));
+    assert_eq!(here.len(), there.len());
+    for (early, late) in here.iter().zip(&there) {
+        assert_eq!(number(&early["data"], "t"), number(&late["data"], "t"));
+        assert_eq!(number(&early["data"], "E") + AN_HOUR_NS as u64 / 1_000_000, number(&late["data"], "E"));
+    }
+}

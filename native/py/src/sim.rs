@@ -91,6 +91,11 @@ impl SimMarket {
         py.detach(|| market.advance(until_ns))
     }
 
+    /// Leaps to `now_ns`: nothing happens in between.
+    fn leap(&mut self, now_ns: i64) {
+        self.market.leap(now_ns);
+    }
+
     /// Everything a connection has not taken: WebSocket frames, ready for the socket.
     fn take<'py>(&mut self, py: Python<'py>, connection: u32) -> Bound<'py, PyBytes> {
         let bytes = PyBytes::new(py, self.market.hub().buffer(connection));

@@ -109,6 +109,15 @@ impl Arrivals {
         Some(symbol as usize)
     }
 
+    /// Moves everything that is still to come by `delta_ns`.
+    pub fn shift(&mut self, delta_ns: i64) {
+        for process in &mut self.processes {
+            process.at_ns = process.at_ns.saturating_add(delta_ns);
+        }
+        let shifted = self.next.drain().map(|Reverse((at, symbol))| Reverse((at.saturating_add(delta_ns), symbol)));
+        self.next = shifted.collect::<Vec<_>>().into();
+    }
+
     /// From now on `per_s` arrivals per second; arrivals already drawn stay.
     pub fn set_rate(&mut self, per_s: f64) {
         for (process, weight) in self.processes.iter_mut().zip(&self.weights) {

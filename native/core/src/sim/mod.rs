@@ -84,7 +84,6 @@ pub struct Market {
     update_id: u64,        // last id of the space that futures share
     now_ns: i64,
     tick_ns: i64, // next whole millisecond
-    events: u64,
 }
 
 impl Market {
@@ -144,7 +143,6 @@ impl Market {
             symbols,
             now_ns: config.start_ns,
             tick_ns: (config.start_ns / NS_PER_MS + 1) * NS_PER_MS,
-            events: 0,
         })
     }
 
@@ -223,6 +221,15 @@ impl Market {
         Ok(())
     }
 
+    /// Leaps to `now_ns` as if the time between had not been: nothing happens in it. Never goes back.
+    pub fn leap(&mut self, now_ns: i64) {
+        if now_ns > self.now_ns {
+            self.arrivals.shift(now_ns - self.now_ns);
+            self.now_ns = now_ns;
+            self.tick_ns = (now_ns / NS_PER_MS + 1) * NS_PER_MS;
+        }
+    }
+
     /// Lets everything happen up to and including `until_ns`: the messages made.
     pub fn advance(&mut self, until_ns: i64) -> u64 {
         let before = self.hub.messages();
@@ -249,7 +256,6 @@ impl Market {
         let Some(symbol) = self.arrivals.take(&mut self.random) else {
             return;
         };
-        self.events += 1;
         let pick = self.random.bits() >> 32;
         if pick < self.cuts.order {
             self.on_order(symbol);

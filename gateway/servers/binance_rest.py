@@ -1,0 +1,148 @@
+"""Binance's REST side as far as a market-data client needs it: ping, time, depth, exchangeInfo.
+
+Counts weights and answers 429 as the venue does. It knows no books: `RestSource` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+
+from gateway.servers.config import Market, ProtocolConfig
+from gateway.servers.rules import RULES, MarketRules
+from tickd.ports import Clock
+
+__all__ = ["RestSource", "rest_routes"]
+
+NS_PER_MINUTE = 60_000_000_000
+
+
+class RestSource(Protocol):
+    """What a market answers."""
+
+    async def depth(self, symbol: str, limit: int) -> bytes | None:
+        """The book as JSON; None for an unknown symbol. Raises TimeoutError while there is none."""
+
+    def exchange_info(self) -> bytes:
+        """The whole list as JSON. Raises nothing."""
+        ...
+
+
+class _Weights:
+    """The weight used in the current minute."""
+
+    def __init__(self, per_minute_max: int, clock: Clock) -> None:
+        self._max = per_minute_max
+        self._clock = clock
+        self._minute = 0
+        self.used = 0
+
+    def take(self, weight: int) -> int:
+        """Use `weight`; 0 when allowed, otherwise the seconds to wait."""
+        now_ns = self._clock.mono_ns()
+        minute = now_ns // NS_PER_MINUTE
+        if minute != self._minute:
+            self._minute, self.used = minute, 0
+        self.used += weight
+        if self.used <= self._max:
+            return 0
+        return 1 + (NS_PER_MINUTE - now_ns % NS_PER_MINUTE) // 1_000_000_000
+
+
+class _MarketRest:
+    def __init__(
+        self, rules: MarketRules, config: ProtocolConfig, clock: Clock, source: RestSource
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._source = source
+        self._weights = _Weights(config.weight_per_minute_max or rules.weight_per_minute_max, clock)
+
+    def routes(self) -> list[web.RouteDef]:
+        prefix = self._rules.rest_prefix
+        return [
+            web.get(f"{prefix}/ping", self._ping),
+            web.get(f"{prefix}/time", self._time),
+            web.get(f"{prefix}/depth", self._depth),
+            web.get(f"{prefix}/exchangeInfo", self._info),
+        ]
+
+    def _reply(self, body: bytes, status: int = 200) -> web.Response:
+        return web.Response(
+            body=body,
+            status=status,
+            content_type="application/json",
+            headers={"X-MBX-USED-WEIGHT-1M": str(self._weights.used)},
+        )
+
+    def _error(self, status: int, code: int, text: str) -> web.Response:
+        return self._reply(msgspec.json.encode({"code": code, "msg": text}), status)
+
+    def _limited(self, weight: int) -> web.Response | None:
+        wait_s = self._weights.take(weight)
+        if wait_s == 0:
+            return None
+        reply = self._error(429, -1003, "Too many requests; current limit of weight is exceeded.")
+        reply.headers["Retry-After"] = str(wait_s)
+        return reply
+
+    async def _ping(self, _: web.Request) -> web.Response:
+        return self._limited(1) or self._reply(b"{}")
+
+    async def _time(self, _: web.Request) -> web.Response:
+        time_ms = self._clock.wall_ns() // 1_000_000
+        return self._limited(1) or self._reply(b'{"serverTime":%d}' % time_ms)
+
+    async def _depth(self, request: web.Request) -> web.Response:
+        symbol, text = request.query.get("symbol"), request.query.get("limit", "100")
+        if symbol is None:
+            return self._error(400, -1102, "Mandatory parameter 'symbol' was not sent.")
+        limit = int(text) if text.isascii() and text.isdigit() else 0
+        if not self._rules.depth_limit_is_valid(limit):
+            return self._error(400, -4021, f"{text[:20]} is not valid depth limit.")
+        limited = self._limited(self._rules.depth_weight(limit))
+        if limited is not None:
+            return limited
+        try:
+            body = await self._source.depth(symbol, limit)
+        except TimeoutError:
+            return self._error(504, -1007, "Timeout waiting for response from backend server.")
+        return self._error(400, -1121, "Invalid symbol.") if body is None else self._reply(body)
+
+    async def _info(self, request: web.Request) -> web.Response:
+        limited = self._limited(self._rules.info_weight)
+        if limited is not None:
+            return limited
+        body = self._source.exchange_info()
+        wanted = _wanted_symbols(request)
+        if self._rules.venue != "binance-spot" or wanted is None:
+            return self._reply(body)  # futures ignore the parameter
+        info = msgspec.json.decode(body)
+        info["symbols"] = [entry for entry in info["symbols"] if entry["symbol"] in wanted]
+        if len(info["symbols"]) != len(wanted):
+            return self._error(400, -1121, "Invalid symbol.")
+        return self._reply(msgspec.json.encode(info))
+
+
+def _wanted_symbols(request: web.Request) -> set[str] | None:
+    if "symbol" in request.query:
+        return {request.query["symbol"]}
+    if "symbols" in request.query:
+        try:
+            return set(msgspec.json.decode(request.query["symbols"], type=list[str]))
+        except msgspec.DecodeError:
+            return {""}  # no symbol has this name: -1121
+    return None
+
+
+def rest_routes(
+    sources: Mapping[Market, RestSource], config: ProtocolConfig, clock: Clock
+) -> list[web.RouteDef]:
+    """The routes of all markets; their paths differ, so one port serves them."""
+    routes: list[web.RouteDef] = []
+    for market, source in sources.items():
+        routes += _MarketRest(RULES[market], config, clock, source).routes()
+    return routes

@@ -1,0 +1,317 @@
+"""The replay venue: recorded captures behind Binance's protocol, paced or as fast as clients read.
+
+Messages are sent byte for byte as recorded, in the order of the files. It invents nothing but the
+exchangeInfo, whose tick and lot are the recorded decimals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from gateway.servers.binance_protocol import Client, ProtocolServer, text_frame
+from gateway.servers.binance_rest import RestSource, rest_routes
+from gateway.servers.captures import Capture, Line, merged, scan
+from gateway.servers.config import Market, ProtocolConfig, ReplayServerConfig
+from gateway.servers.http_site import HttpSite
+from gateway.servers.process import Addresses, announce, run_until_signal
+from gateway.servers.replay_book import ReplayBook
+from gateway.servers.rules import RULES
+from gateway.servers.sent_log import SentLog
+from tickd.clock import SystemClock
+from tickd.ports import Clock
+
+NS_PER_S: Final = 1_000_000_000
+# Messages handed over before the event loop runs again.
+BURST_MAX: Final = 256
+SLEEP_MIN_S: Final = 0.001
+SNAPSHOT_TIMEOUT_S: Final = 30.0
+DRAIN_TIMEOUT_S: Final = 5.0
+
+
+class _MarketFeed:
+    """The recorded streams of one market: who gets them, and the books behind the REST side."""
+
+    def __init__(self, market: Market, captures: Sequence[Capture], clock: Clock) -> None:
+        self.market: Market = market
+        self.streams = {stream for capture in captures for stream in capture.streams}
+        self._captures = captures
+        self._clock = clock
+        self._subscribers: dict[str, list[Client]] = {stream: [] for stream in self.streams}
+        self._books = {symbol: ReplayBook() for capture in captures for symbol in capture.symbols}
+        # Several intervals of one symbol would be applied twice: the first stream makes the book.
+        self._book_streams: dict[str, tuple[str, ReplayBook]] = {}
+        self._snapshot_came = asyncio.Event()
+        self._outboxes: dict[Client, bytearray] = {}
+        self.log_lines = bytearray()
+        self.logs = False
+        self.sent = 0
+
+    # -- Feed
+
+    def subscribe(self, client: Client, stream: str) -> bool:
+        if stream not in self._subscribers:
+            return False
+        self._subscribers[stream].append(client)
+        return True
+
+    def unsubscribe(self, client: Client, stream: str) -> None:
+        if client in self._subscribers.get(stream, ()):
+            self._subscribers[stream].remove(client)
+
+    def gone(self, client: Client) -> None:
+        for clients in self._subscribers.values():
+            if client in clients:
+                clients.remove(client)
+        self._outboxes.pop(client, None)
+
+    # -- RestSource
+
+    async def depth(self, symbol: str, limit: int) -> bytes | None:
+        book = self._books.get(symbol)
+        if book is None:
+            return None
+        async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
+            while not book.is_known:
+                self._snapshot_came.clear()
+                await self._snapshot_came.wait()
+        return book.answer(limit)
+
+    def exchange_info(self) -> bytes:
+        facts = {s: f for capture in self._captures for s, f in capture.symbols.items()}
+        symbols = [
+            _listing(self.market, name, f.price_scale, f.size_scale) for name, f in facts.items()
+        ]
+        return msgspec.json.encode(
+            {
+                "timezone": "UTC",
+                "serverTime": self._clock.wall_ns() // 1_000_000,
+                "rateLimits": [],
+                "exchangeFilters": [],
+                "symbols": symbols,
+            }
+        )
+
+    # -- playing
+
+    def is_awaited(self) -> bool:
+        """Whether a recorded stream still has no subscriber."""
+        return not all(self._subscribers.values())
+
+    def play(self, line: Line) -> None:
+        """Put one recorded line into the outboxes of its subscribers, and into the book."""
+        if not line.stream:
+            if line.symbol in self._books:
+                self._books[line.symbol].play_snapshot(line.payload)
+                self._snapshot_came.set()
+            return
+        if "@depth" in line.stream:
+            self._play_depth(line)
+        framed = b""
+        for client in self._subscribers[line.stream]:
+            if client.combined:
+                payload, framed = line.payload, framed or text_frame(line.payload)
+                frame = framed
+            else:
+                payload = line.payload[len(line.stream) + 20 : -1]  # the value of "data"
+                frame = text_frame(payload)
+            self._outboxes.setdefault(client, bytearray()).extend(frame)
+            self.sent += 1
+            if self.logs:
+                self.log_lines += b"%d %s %s\n" % (client.number, line.stream.encode(), payload)
+
+    def _play_depth(self, line: Line) -> None:
+        owner = line.stream.partition("@")[0]
+        known = self._book_streams.get(owner)
+        if known is None:
+            book = self._books.get(owner.upper())
+            if book is None:
+                return
+            known = self._book_streams[owner] = (line.stream, book)
+        if known[0] == line.stream:
+            known[1].play_diff(line.payload)
+
+    def flush(self) -> None:
+        """One write per connection."""
+        for client, outbox in self._outboxes.items():
+            if outbox:
+                client.write(bytes(outbox))
+                outbox.clear()
+
+
+def _listing(market: Market, symbol: str, price_scale: int, size_scale: int) -> dict[str, object]:
+    pair = symbol.partition("_")[0]
+    quote = next((q for q in ("USDT", "USDC", "BUSD", "USD", "BTC") if pair.endswith(q)), "USDT")
+    entry: dict[str, object] = {
+        "symbol": symbol,
+        "pair": pair,
+        "status": "TRADING",
+        "contractType": "PERPETUAL",
+        "baseAsset": pair.removesuffix(quote),
+        "quoteAsset": quote,
+        "pricePrecision": price_scale,
+        "quantityPrecision": size_scale,
+        "filters": [
+            {"filterType": "PRICE_FILTER", "tickSize": _step(price_scale)},
+            {"filterType": "LOT_SIZE", "stepSize": _step(size_scale)},
+        ],
+    }
+    if market == "coinm":
+        entry["contractSize"] = 100 if pair.startswith("BTC") else 10
+        entry["contractStatus"] = entry.pop("status")
+    if market == "spot":
+        for key in ("pair", "contractType", "pricePrecision", "quantityPrecision"):
+            del entry[key]
+    return entry
+
+
+def _step(scale: int) -> str:
+    return "1" if scale == 0 else "0." + "0" * (scale - 1) + "1"
+
+
+class ReplayServer:
+    """All captures of one configuration, on one clock."""
+
+    def __init__(self, config: ReplayServerConfig, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._captures = [scan(name) for name in config.files]
+        self._log = SentLog(config.protocol.sent_log)
+        by_market: dict[Market, list[Capture]] = {}
+        for capture in self._captures:
+            by_market.setdefault(capture.market, []).append(capture)
+        self.feeds: dict[Market, _MarketFeed] = {
+            market: _MarketFeed(market, captures, clock) for market, captures in by_market.items()
+        }
+        numbers = itertools.count(1)
+        self.servers: dict[Market, ProtocolServer] = {
+            market: ProtocolServer(market, config.protocol, clock, feed, numbers)
+            for market, feed in self.feeds.items()
+        }
+        for feed in self.feeds.values():
+            feed.logs = self._log.is_on
+        sources: dict[Market, RestSource] = dict(self.feeds)
+        routes = rest_routes(sources, config.protocol, clock)
+        self._site = HttpSite(config.protocol.host, config.protocol.rest_port, routes)
+        self.done = asyncio.Event()
+
+    async def start(self) -> Addresses:
+        """Listen; where."""
+        urls = {
+            RULES[market].venue: await server.start() for market, server in self.servers.items()
+        }
+        rest = await self._site.start()
+        return Addresses(ws=urls, rest=dict.fromkeys(urls, rest))
+
+    async def run(self) -> None:
+        """Play once; then wait to be stopped, or return with `exit_when_done`."""
+        async with asyncio.TaskGroup() as tasks:
+            keepers = [
+                tasks.create_task(server.keep(), name=f"replay-keep-{market}")
+                for market, server in self.servers.items()
+            ]
+            if self._config.wait_subscribed:
+                while any(feed.is_awaited() for feed in self.feeds.values()):
+                    await self._clock.sleep(SLEEP_MIN_S)
+            await self._play()
+            self.done.set()
+            if not self._config.exit_when_done:
+                await asyncio.Event().wait()  # ends by cancellation
+            for server in self.servers.values():
+                await server.drained(DRAIN_TIMEOUT_S)
+            for keeper in keepers:
+                keeper.cancel()
+
+    async def stop(self) -> None:
+        for server in self.servers.values():
+            await server.stop()
+        await self._site.stop()
+        self._log.close()
+
+    async def _play(self) -> None:
+        started_ns = self._clock.mono_ns()
+        first_ns: int | None = None
+        burst = 0
+        for line in merged(self._captures):
+            first_ns = line.recv_ns if first_ns is None else first_ns
+            wait_ns = self._wait_ns(started_ns, line.recv_ns - first_ns)
+            if wait_ns > 0 or burst >= BURST_MAX:
+                await self._flush(max(0.0, wait_ns / NS_PER_S))
+                burst = 0
+            self.feeds[line.market].play(line)
+            burst += 1
+        await self._flush(0.0)
+
+    def _wait_ns(self, started_ns: int, offset_ns: int) -> int:
+        if self._config.speed == 0:
+            return 0
+        due_ns = started_ns + int(offset_ns / self._config.speed)
+        return due_ns - self._clock.mono_ns()
+
+    async def _flush(self, wait_s: float) -> None:
+        """Hand over what is due, let clients read, then wait."""
+        for feed in self.feeds.values():
+            feed.flush()
+            self._log.append(feed.log_lines, self._clock.mono_ns())
+            feed.log_lines.clear()
+        for server in self.servers.values():
+            while server.is_congested() and not await server.writable(1.0):
+                self._log.append(b"", self._clock.mono_ns())
+        await self._clock.sleep(wait_s)
+
+
+async def serve_replay(
+    config: ReplayServerConfig, clock: Clock, on_start: Callable[[Addresses], None]
+) -> None:
+    """Serve until cancelled, or played with `exit_when_done`. Raises ConfigError: bad file."""
+    server = ReplayServer(config, clock)
+    try:
+        on_start(await server.start())
+        await server.run()
+    finally:
+        await server.stop()
+
+
+def replay_config(arguments: Sequence[str]) -> ReplayServerConfig:
+    """The configuration that a command line asks for. Raises ConfigError, SystemExit (argparse)."""
+    parser = argparse.ArgumentParser(
+        prog="tickd serve-replay", description="recorded Binance wire data"
+    )
+    parser.add_argument("files", nargs="+", metavar="[market:]FILE")
+    parser.add_argument("--speed", default="1", help="factor, or max")
+    parser.add_argument("--no-wait-subscribed", action="store_true")
+    parser.add_argument("--exit-when-done", action="store_true")
+    parser.add_argument("--slow", choices=("close", "wait"), default="wait")
+    parser.add_argument("--ws-port", type=int, default=0)
+    parser.add_argument("--rest-port", type=int, default=0)
+    parser.add_argument("--sent-log")
+    options = parser.parse_args(arguments)
+    return ReplayServerConfig(
+        files=tuple(options.files),
+        speed=0.0 if options.speed == "max" else float(options.speed),
+        wait_subscribed=not options.no_wait_subscribed,
+        exit_when_done=options.exit_when_done,
+        protocol=ProtocolConfig(
+            ws_port=options.ws_port,
+            rest_port=options.rest_port,
+            slow=options.slow,
+            slow_bytes_max=1 << 20,
+            sent_log=options.sent_log,
+        ),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m gateway.servers.replay`; the exit code."""
+    return run_until_signal(
+        lambda args: serve_replay(replay_config(args), SystemClock(), announce), arguments
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

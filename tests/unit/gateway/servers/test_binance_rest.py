@@ -1,0 +1,67 @@
+"""The REST side: depth, exchangeInfo, weights and refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.servers.config import ProtocolConfig, SimServerConfig
+from tests.unit.gateway.servers.kit import simulated
+
+PREFIXES = {"spot": "/api/v3", "usdm": "/fapi/v1", "coinm": "/dapi/v1"}
+
+
+async def test_three_markets_answer_on_one_port() -> None:
+    config = SimServerConfig(markets=("spot", "usdm", "coinm"), symbols=2)
+    async with simulated(config) as venue:
+        assert len(set(venue.addresses.ws.values())) == 3
+        assert len(set(venue.addresses.rest.values())) == 1
+        for market, prefix in PREFIXES.items():
+            symbol = "BTCUSD_PERP" if market == "coinm" else "BTCUSDT"
+            status, book = await venue.get(f"{prefix}/depth?symbol={symbol}&limit=100")
+            assert status == 200
+            assert (len(book["bids"]), len(book["asks"])) == (100, 100)
+            assert float(book["bids"][0][0]) < float(book["asks"][0][0])
+            assert ("T" in book) == (market != "spot")
+            status, info = await venue.get(f"{prefix}/exchangeInfo")
+            assert [entry["symbol"] for entry in info["symbols"]][:1] == [symbol]
+            assert (await venue.get(f"{prefix}/ping")) == (200, {})
+            assert (await venue.get(f"{prefix}/time"))[1]["serverTime"] > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("symbol=NOSUCH", 400, -1121),
+        ("limit=5", 400, -1102),
+        ("symbol=BTCUSDT&limit=7", 400, -4021),
+        ("symbol=BTCUSDT&limit=x", 400, -4021),
+    ],
+)
+async def test_a_bad_depth_request_is_refused(query: str, status: int, code: int) -> None:
+    async with simulated(SimServerConfig(symbols=1)) as venue:
+        answer = await venue.get(f"/fapi/v1/depth?{query}")
+        assert (answer[0], answer[1]["code"]) == (status, code)
+
+
+async def test_spot_filters_the_list_and_refuses_unknown_symbols() -> None:
+    async with simulated(SimServerConfig(markets=("spot",), symbols=5)) as venue:
+        path = "/api/v3/exchangeInfo?symbols="
+        _, info = await venue.get(f'{path}["ETHUSDT"]', "binance-spot")
+        assert [entry["symbol"] for entry in info["symbols"]] == ["ETHUSDT"]
+        status, refusal = await venue.get(f'{path}["NOSUCH"]', "binance-spot")
+        assert (status, refusal["code"]) == (400, -1121)
+        assert (await venue.get(f"{path}nonsense", "binance-spot"))[0] == 400
+
+
+async def test_too_much_weight_is_429_with_retry_after() -> None:
+    # 1000 levels weigh 20: two fit into 40. Three requests can lie in two minutes, five cannot.
+    config = SimServerConfig(symbols=1, protocol=ProtocolConfig(weight_per_minute_max=40))
+    async with simulated(config) as venue:
+        path = f"{venue.addresses.rest['binance-usdm']}/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
+        seen = []
+        for _ in range(5):
+            async with venue.session.get(path) as reply:
+                seen.append((reply.status, "Retry-After" in reply.headers))
+                assert int(reply.headers["X-MBX-USED-WEIGHT-1M"]) % 20 == 0
+        assert seen[0] == (200, False)
+        assert (429, True) in seen
