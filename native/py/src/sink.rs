@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use tickd_core::block::{
     columns, definition, Assembler, Block as CoreBlock, Compression, Table, ENCODER_VERSION, TABLES,
 };
+use tickd_core::record::read_record;
 use tickd_io::sink_worker::{ReadyBlock, ReadyCut, SinkOptions, SinkWorker as Worker};
 
 use crate::batch::EventBatch;
@@ -376,6 +377,21 @@ fn event_batch(py: Python<'_>, events: PyBuffer<u8>, frame_last: Option<u64>, ts
     Ok(EventBatch::new(batch))
 }
 
+/// Bytes of concatenated records before the first one whose frame number is above `frame_no`.
+#[pyfunction]
+fn records_until(py: Python<'_>, records: PyBuffer<u8>, frame_no: u64) -> PyResult<usize> {
+    let bytes = records.to_vec(py)?;
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (record, used) = read_record(rest).map_err(|error| to_py(error, "records"))?;
+        if record.frame_no > frame_no {
+            break;
+        }
+        at += used;
+    }
+    Ok(at)
+}
+
 /// Adds this page's classes to the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("BLOCK_ENCODER_VERSION", ENCODER_VERSION)?;
@@ -387,5 +403,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(table_columns, m)?)?;
     m.add_function(wrap_pyfunction!(xxh3_hex, m)?)?;
     m.add_function(wrap_pyfunction!(event_batch, m)?)?;
+    m.add_function(wrap_pyfunction!(records_until, m)?)?;
     Ok(())
 }

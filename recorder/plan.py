@@ -1,0 +1,231 @@
+"""The plan: which blocks are promised to ClickHouse, and which of them it has acknowledged.
+
+One JSON object per line, append-only, fsynced before the block it names is sent; that is what lets
+a restart build exactly the same block again instead of guessing. A torn last line is what a crash
+leaves and is cut off. This file sends nothing and knows no ClickHouse; its methods block, so the
+sink calls them on a thread of its own.
+
+    {"plan": {...}}                      a block, before it is first sent
+    {"commit": {table, day, seq_from}}   ClickHouse has it (or it is in quarantine)
+    {"progress": {table: seq, ...}}      everything up to here is planned
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from recorder.errors import PlanError
+from tickd.native import BLOCK_ENCODER_VERSION, EVENT_TABLES, Block
+
+__all__ = ["Outcome", "Plan", "PlannedBlock"]
+
+Outcome = Literal["inserted", "present", "quarantined"]
+
+# About a day of one cut per second; beyond it the file is written anew with what is still open.
+_COMPACT_BYTES: Final = 32 << 20
+_DAY_S: Final = 86_400
+
+
+class PlannedBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """What identifies a block: rebuilt from the raw log at these bounds it has this hash."""
+
+    table: str
+    node: int
+    day: int
+    seq_from: int
+    seq_to: int
+    seq_first: int
+    seq_last: int
+    rows: int
+    hash: str
+    encoder: int
+
+    @classmethod
+    def of(cls, block: Block, node: int) -> PlannedBlock:
+        return cls(
+            table=block.table,
+            node=node,
+            day=block.day,
+            seq_from=block.seq_from,
+            seq_to=block.seq_to,
+            seq_first=block.seq_first,
+            seq_last=block.seq_last,
+            rows=block.rows,
+            hash=block.hash,
+            encoder=BLOCK_ENCODER_VERSION,
+        )
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return (self.table, self.day, self.seq_from)
+
+    @property
+    def token(self) -> str:
+        """The deduplication token: position and content, so that it never covers other rows."""
+        return (
+            f"{self.table}-{self.node}-{self.day}-{self.seq_first}-{self.seq_last}-{self.hash}"
+        )
+
+    @property
+    def day_start_s(self) -> int:
+        """Start of its partition, seconds since the epoch."""
+        return self.day * _DAY_S
+
+
+class _Commit(msgspec.Struct, frozen=True, kw_only=True):
+    table: str
+    day: int
+    seq_from: int
+    outcome: Outcome
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    plan: PlannedBlock | None = None
+    commit: _Commit | None = None
+    progress: dict[str, int] | None = None
+
+
+class Plan:
+    """The plan file of one node, and what it says. Not thread-safe: one thread calls it."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path` (absent: nothing planned), cut a torn tail, write it compacted.
+
+        Raises PlanError when a line before the last is damaged; OSError.
+        """
+        self._path = path
+        self._open: dict[tuple[str, int, int], PlannedBlock] = {}
+        self._progress: dict[str, int] = dict.fromkeys(EVENT_TABLES, 0)
+        self._fd = -1
+        self._bytes = 0
+        self.torn_bytes = 0
+        self.is_new = not path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._read()
+        self._compact()
+
+    @property
+    def open_blocks(self) -> list[PlannedBlock]:
+        """Planned and not committed, in the order of planning."""
+        return list(self._open.values())
+
+    def progress(self, table: str) -> int:
+        """Highest sequence number up to which every row of `table` is in some planned block."""
+        return self._progress[table]
+
+    def plan(self, blocks: Sequence[PlannedBlock], seq_to: int) -> None:
+        """Promise the blocks of one cut, which covers everything up to `seq_to`. Durable on return."""
+        lines = [_Line(plan=block) for block in blocks]
+        self._append([*lines, _Line(progress=self._moved(seq_to))], sync=True)
+
+    def replan(self, block: PlannedBlock) -> None:
+        """Promise another content for a planned block's place. Durable on return; moves no other table."""
+        self._append([_Line(plan=block)], sync=True)
+
+    def commit(self, block: PlannedBlock, outcome: Outcome) -> None:
+        """Note that `block` is settled. Losing this line costs one question after a restart, so it is not fsynced."""
+        table, day, seq_from = block.key
+        line = _Commit(table=table, day=day, seq_from=seq_from, outcome=outcome)
+        self._append([_Line(commit=line)], sync=False)
+
+    def start_at(self, progress: Mapping[str, int]) -> None:
+        """Take over what ClickHouse holds already; only for a new plan. Durable on return."""
+        assert not self._open
+        self._append([_Line(progress=dict(progress))], sync=True)
+
+    def close(self) -> None:
+        """Make everything durable and close the file."""
+        if self._fd >= 0:
+            os.fdatasync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _moved(self, seq_to: int) -> dict[str, int]:
+        return {table: max(seq_to, seq) for table, seq in self._progress.items()}
+
+    def _append(self, lines: Sequence[_Line], *, sync: bool) -> None:
+        data = _encode(lines)
+        _write(self._fd, data)
+        if sync:
+            os.fdatasync(self._fd)
+        for line in lines:
+            self._apply(line)
+        self._bytes += len(data)
+        if self._bytes > _COMPACT_BYTES:
+            self._compact()
+
+    def _apply(self, line: _Line) -> None:
+        if line.plan is not None:
+            self._open[line.plan.key] = line.plan
+            known = self._progress.get(line.plan.table, 0)
+            self._progress[line.plan.table] = max(known, line.plan.seq_to)
+        if line.commit is not None:
+            self._open.pop((line.commit.table, line.commit.day, line.commit.seq_from), None)
+        for table, seq in (line.progress or {}).items():
+            self._progress[table] = max(self._progress.get(table, 0), seq)
+
+    def _read(self) -> None:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        lines = data.split(b"\n")
+        decoder = msgspec.json.Decoder(_Line)
+        good_bytes = 0
+        for number, text in enumerate(lines[:-1], start=1):
+            try:
+                line = decoder.decode(text)
+            except msgspec.DecodeError as error:
+                if any(_is_line(decoder, later) for later in lines[number:-1]):
+                    raise PlanError(
+                        f"{self._path}: line {number} is damaged: {error}",
+                        hint="restore the file, or move it away: the sink then asks ClickHouse what it holds",
+                    ) from error
+                break
+            self._apply(line)
+            good_bytes += len(text) + 1
+        self.torn_bytes = len(data) - good_bytes
+
+    def _compact(self) -> None:
+        """Write what is still needed to a new file and put it in place of the old one, durably."""
+        lines = [
+            _Line(progress=self._progress),
+            *(_Line(plan=block) for block in self._open.values()),
+        ]
+        data = _encode(lines)
+        fresh = self._path.with_name(self._path.name + ".new")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        _write(fd, data)
+        os.fsync(fd)
+        os.replace(fresh, self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._bytes = fd, len(data)
+
+
+def _encode(lines: Iterable[_Line]) -> bytes:
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def _is_line(decoder: msgspec.json.Decoder[_Line], text: bytes) -> bool:
+    try:
+        decoder.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
