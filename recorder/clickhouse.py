@@ -100,7 +100,9 @@ class ClickHouse:
             settings={"insert_deduplication_token": token, "insert_deduplicate": "1"},
         )
 
-    async def insert_rows(self, table: str, rows: Sequence[Mapping[str, object]], token: str) -> None:
+    async def insert_rows(
+        self, table: str, rows: Sequence[Mapping[str, object]], token: str
+    ) -> None:
         """Insert a few rows as JSONEachRow (instruments, segments: slow tables). Raises as `insert_block`."""
         if not rows:
             return

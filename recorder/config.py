@@ -63,10 +63,15 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         if not 1 <= self.rows_max <= _ROWS_LIMIT:
             raise ValueError(f"rows_max {self.rows_max} is not in 1..{_ROWS_LIMIT}")
         if not 1 << 16 <= self.block_bytes_max <= _BYTES_LIMIT:
-            raise ValueError(f"block_bytes_max {self.block_bytes_max} is not in 65536..{_BYTES_LIMIT}")
+            raise ValueError(
+                f"block_bytes_max {self.block_bytes_max} is not in 65536..{_BYTES_LIMIT}"
+            )
         if self.pending_bytes_max < 2 * self.block_bytes_max:
             raise ValueError("pending_bytes_max must hold two blocks: 2 x block_bytes_max")
         if not 0 < self.backoff_ms_min <= self.backoff_ms_max:
             raise ValueError("backoff_ms_min must be above 0 and not above backoff_ms_max")
-        if min(self.age_ms_max, self.in_flight_max, self.held_bytes_max, self.drain_timeout_ms) <= 0:
+        if (
+            min(self.age_ms_max, self.in_flight_max, self.held_bytes_max, self.drain_timeout_ms)
+            <= 0
+        ):
             raise ValueError("age_ms_max, in_flight_max, held_bytes_max, drain_timeout_ms: above 0")

@@ -67,9 +67,7 @@ class PlannedBlock(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def token(self) -> str:
         """The deduplication token: position and content, so that it never covers other rows."""
-        return (
-            f"{self.table}-{self.node}-{self.day}-{self.seq_first}-{self.seq_last}-{self.hash}"
-        )
+        return f"{self.table}-{self.node}-{self.day}-{self.seq_first}-{self.seq_last}-{self.hash}"
 
     @property
     def day_start_s(self) -> int:
@@ -199,7 +197,9 @@ class Plan:
         ]
         data = _encode(lines)
         fresh = self._path.with_name(self._path.name + ".new")
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
         _write(fd, data)
         os.fsync(fd)
         os.replace(fresh, self._path)

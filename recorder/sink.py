@@ -263,7 +263,9 @@ class Sink:
             worker.want_from(table, seq)
         for definition in self._definitions:
             worker.define(definition)
-        self._frame_given = min(self._plan.progress(table) for table in EVENT_TABLES) >> SEQ_INDEX_BITS
+        self._frame_given = (
+            min(self._plan.progress(table) for table in EVENT_TABLES) >> SEQ_INDEX_BITS
+        )
         self._worker = worker
         asyncio.get_running_loop().add_reader(worker.wake_fd, self._collect)
 
@@ -303,7 +305,9 @@ class Sink:
         elif rebuilt.block is None:
             await self._commit(planned, "quarantined")
         elif verdict == "differs":
-            await self._set_aside(planned, rebuilt.block, "some of its rows are in the table already")
+            await self._set_aside(
+                planned, rebuilt.block, "some of its rows are in the table already"
+            )
         else:
             if not rebuilt.same:
                 planned = PlannedBlock.of(rebuilt.block, self._node)
@@ -426,7 +430,11 @@ class Sink:
             lambda: self._quarantine.keep(planned, block, reason, self._clickhouse.compression),
         )
         _log.error(
-            "sink_block_quarantined", token=planned.token, rows=planned.rows, reason=reason, path=str(path)
+            "sink_block_quarantined",
+            token=planned.token,
+            rows=planned.rows,
+            reason=reason,
+            path=str(path),
         )
         await self._commit(planned, "quarantined")
 
