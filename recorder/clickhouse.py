@@ -36,35 +36,29 @@ __all__ = ["ClickHouse", "error_of"]
 _PIECE_BYTES: Final = 256 << 10
 _TEXT_MAX: Final = 500
 
-_BUSY: Final = frozenset({202, 241})
+_TOO_MANY_PARTS: Final = 252
+_BUSY: Final = frozenset({202, 241, _TOO_MANY_PARTS})
 _SCHEMA: Final = frozenset({16, 36, 47, 60, 62, 80, 81, 115})
 _ACCESS: Final = frozenset({164, 192, 193, 194, 497, 516})
 # Cannot parse, cut body, out of bound, incorrect data, overflow, constraint, type mismatch.
 _DATA: Final = frozenset({6, 27, 33, 38, 41, 53, 69, 70, 72, 117, 307, 407, 457, 469})
-_TOO_MANY_PARTS: Final = 252
 
 
 def error_of(code: int | None, text: str) -> ClickHouseError:
-    """Return the error for an answer of the server; by its own code, because the HTTP status is no guide.
+    """Return the error for an answer of the server, by its own code: the HTTP status is no guide.
 
     An unknown code is retried: sending a block once more is harmless, throwing it away is not.
     """
     message = text[:_TEXT_MAX]
-    if code is None:
-        return ServerUnreachableError(message)
-    if code == _TOO_MANY_PARTS:
-        # One code for "slow down" and for "never": only the words differ.
-        if "Too many partitions" in text:
-            return BlockRefusedError(message, code=code)
-        return ServerBusyError(message, code=code)
-    if code in _BUSY:
-        return ServerBusyError(message, code=code)
     if code in _SCHEMA:
         return SchemaRefusedError(message, code=code, hint="run: tickd migrate")
     if code in _ACCESS:
         return AccessRefusedError(message, code=code, hint="check clickhouse.user and its password")
-    if code in _DATA:
+    # One code for "slow down" and for "never": only the words differ.
+    if code in _DATA or (code == _TOO_MANY_PARTS and "Too many partitions" in text):
         return BlockRefusedError(message, code=code)
+    if code in _BUSY:
+        return ServerBusyError(message, code=code)
     return ServerUnreachableError(message, code=code)
 
 
@@ -90,7 +84,7 @@ class ClickHouse:
         return None if self._config.compression == "none" else self._config.compression
 
     async def insert_block(self, block: Block, token: str) -> None:
-        """Insert one block. Raises ClickHouseError; the outcome is unknown unless the code says otherwise."""
+        """Insert one block. Raises ClickHouseError; without a code the outcome is unknown."""
         await self._insert(
             block.table,
             [name for name, _ in table_columns(block.table)],
@@ -103,7 +97,7 @@ class ClickHouse:
     async def insert_rows(
         self, table: str, rows: Sequence[Mapping[str, object]], token: str
     ) -> None:
-        """Insert a few rows as JSONEachRow (instruments, segments: slow tables). Raises as `insert_block`."""
+        """Insert a few rows of a slow table as JSONEachRow. Raises as `insert_block`."""
         if not rows:
             return
         encoder = msgspec.json.Encoder()

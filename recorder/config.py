@@ -13,8 +13,8 @@ from tickd.secrets import Secret
 
 __all__ = ["ClickHouseConfig", "SinkConfig"]
 
-# Atomicity of an insert ends at ClickHouse's own block limits (max_insert_block_size 1 048 449 rows,
-# min_insert_block_size_bytes 256 MiB); a burst may exceed `rows_max` a little, hence the distance.
+# Atomicity of an insert ends at ClickHouse's own block limits (max_insert_block_size 1 048 449
+# rows, min_insert_block_size_bytes 256 MiB); a burst may exceed `rows_max` a little.
 _ROWS_LIMIT = 500_000
 _BYTES_LIMIT = 128 << 20
 

@@ -1,4 +1,4 @@
-"""The recorder's errors: what ClickHouse, the plan file or the raw log answered, and what to do about it."""
+"""The recorder's errors: what ClickHouse or the plan file answered, and what to do about it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClickHouseError(TickdError):
 
 
 class ServerUnreachableError(ClickHouseError):
-    """No answer, or one that leaves the outcome open: send the same bytes with the same token again."""
+    """The outcome is open: send the same bytes with the same token again."""
 
 
 class ServerBusyError(ClickHouseError):
@@ -34,7 +34,7 @@ class ServerBusyError(ClickHouseError):
 
 
 class SchemaRefusedError(ClickHouseError):
-    """The table is not as this build expects it: every block would fail, so it waits for an operator."""
+    """The table is not as this build expects it: every block fails until an operator acts."""
 
 
 class AccessRefusedError(ClickHouseError):

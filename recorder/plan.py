@@ -117,16 +117,16 @@ class Plan:
         return self._progress[table]
 
     def plan(self, blocks: Sequence[PlannedBlock], seq_to: int) -> None:
-        """Promise the blocks of one cut, which covers everything up to `seq_to`. Durable on return."""
+        """Promise the blocks of a cut that covers everything up to `seq_to`. Durable on return."""
         lines = [_Line(plan=block) for block in blocks]
         self._append([*lines, _Line(progress=self._moved(seq_to))], sync=True)
 
     def replan(self, block: PlannedBlock) -> None:
-        """Promise another content for a planned block's place. Durable on return; moves no other table."""
+        """Promise another content for a planned block's place, durably; moves no other table."""
         self._append([_Line(plan=block)], sync=True)
 
     def commit(self, block: PlannedBlock, outcome: Outcome) -> None:
-        """Note that `block` is settled. Losing this line costs one question after a restart, so it is not fsynced."""
+        """Note that `block` is settled. Not fsynced: losing it costs a question at the start."""
         table, day, seq_from = block.key
         line = _Commit(table=table, day=day, seq_from=seq_from, outcome=outcome)
         self._append([_Line(commit=line)], sync=False)
@@ -182,7 +182,7 @@ class Plan:
                 if any(_is_line(decoder, later) for later in lines[number:-1]):
                     raise PlanError(
                         f"{self._path}: line {number} is damaged: {error}",
-                        hint="restore the file, or move it away: the sink then asks ClickHouse what it holds",
+                        hint="restore it, or move it away: the sink then asks ClickHouse",
                     ) from error
                 break
             self._apply(line)
@@ -202,7 +202,7 @@ class Plan:
         )
         _write(fd, data)
         os.fsync(fd)
-        os.replace(fresh, self._path)
+        fresh.replace(self._path)
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)

@@ -1,4 +1,4 @@
-"""Where refused blocks go: the bytes as they were sent, and beside them why. Blocks; for a thread."""
+"""Where refused blocks go: the bytes as they were sent, and beside them why."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From the raw log back to blocks: what a restart owes ClickHouse, and ranges that did not fit into memory.
+"""From the raw log back to blocks: what a restart owes, and what did not fit into memory.
 
-Two jobs share one way: a `Replay` gives the batches of a range of frames again, exactly as they were
-live. `rebuild` turns the planned, unsettled blocks into the same bytes; `settle` finds out what
-became of one. It cuts nothing and sends nothing.
+Two jobs share one way: a `Replay` gives the batches of a range of frames again, exactly as they
+were live. `rebuild` turns the planned, unsettled blocks into the same bytes; `settle` finds out
+what became of one. It cuts nothing and sends nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from recorder.clickhouse import ClickHouse
 from recorder.plan import PlannedBlock
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import BlockBuilder, Block, Decoder, EventBatch, RawLogReader, records_until
+from tickd.native import Block, BlockBuilder, Decoder, EventBatch, RawLogReader, records_until
 
 __all__ = [
     "LogReplay",
@@ -45,10 +45,11 @@ class Replay(Protocol):
     """The raw log, read again."""
 
     def read(self, frame_from: int, frame_to: int) -> Iterator[Replayed]:
-        """Yield the events of frames [frame_from, frame_to] in order, with the definitions they need.
+        """Yield the events of frames [frame_from, frame_to] in order, and their definitions.
 
         Blocks; used from one thread. Raises TickdError(FATAL) when the range cannot be read.
         """
+        ...
 
 
 class LogReplay:
@@ -107,7 +108,7 @@ class Rebuilt:
 
 
 def rebuild(planned: Sequence[PlannedBlock], replay: Replay, node: int) -> Iterator[Rebuilt]:
-    """Yield every planned block again, in the order of the stream, in one pass. Blocks; for a thread."""
+    """Yield every planned block again, in the order of the stream, in one pass. Blocks."""
     waiting = _cuts(planned, node)
     if not waiting:
         return
@@ -163,7 +164,7 @@ Verdict = Literal["present", "send", "differs"]
 
 
 async def settle(planned: PlannedBlock, clickhouse: ClickHouse) -> Verdict:
-    """Find out whether ClickHouse has the rows of a block: all (`present`), none (`send`), some (`differs`).
+    """Find out whether ClickHouse has a block's rows: all `present`, none `send`, some `differs`.
 
     Counting works also where the server's deduplication window has forgotten the token. A killed
     predecessor's insert may still arrive after the count; the token covers that.
@@ -187,7 +188,7 @@ async def settle(planned: PlannedBlock, clickhouse: ClickHouse) -> Verdict:
 
 
 async def last_seq(table: str, node: int, clickhouse: ClickHouse) -> int:
-    """Highest sequence number of a node's rows in a table, 0 for none: where a lost plan file begins again.
+    """Highest sequence number of a node's rows in a table, 0 for none: where a new plan begins.
 
     Blocks of a table are sent in order, so everything below is there. Raises ClickHouseError.
     """

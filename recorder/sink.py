@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -30,18 +31,32 @@ from recorder.quarantine import Quarantine
 from recorder.recover import Rebuilt, Replay, Replayed, last_seq, rebuild, settle
 from recorder.retry import delay_ms
 from recorder.watermark import LogProgress
-from tickd.errors import Action
+from tickd.errors import Action, TickdError
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import EVENT_TABLES, Block, Cut, EventBatch, SinkWorker
 from tickd.ports import Clock
 
-__all__ = ["Sink", "SinkCounters", "SinkState"]
+__all__ = ["Bursts", "Sink", "SinkCounters", "SinkState"]
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 # A verdict "these bytes are wrong" must be heard twice: a body cut by a proxy sounds the same.
 _REFUSALS_MAX: Final = 2
+
+
+class Bursts(Protocol):
+    """Where batches come from: a subscription of whole bursts with the policy SPILL."""
+
+    async def take_bursts(self) -> list[EventBatch]:
+        """Wait for the next batches in order; [] at the end.
+
+        Raises TickdError(RESYNC) when some were dropped, after the last that was not.
+        """
+        ...
+
+    def resume(self) -> tuple[int, int] | None:
+        """Receive again; return the range of sequence numbers that was dropped."""
 
 
 class SinkState(Enum):
@@ -153,8 +168,8 @@ class Sink:
         """Frames that are in the raw log and have still to be read again."""
         return max(0, self._frame_missed - self._frame_given)
 
-    async def run(self, batches: AsyncIterable[EventBatch]) -> bool:
-        """Store `batches` until they end, then cut and drain; True when everything is in ClickHouse.
+    async def run(self, bursts: Bursts) -> bool:
+        """Store what `bursts` gives until it ends, cut, drain; True when ClickHouse has everything.
 
         False: `drain_timeout_ms` passed first. What is missing is planned, or above the plan's
         progress, and the next start stores it. Raises TickdError(FATAL) when the raw log or the
@@ -170,14 +185,29 @@ class Sink:
                     group.create_task(self._send(table), name=f"sink_send_{table}")
                     for table in EVENT_TABLES
                 )
-                async for batch in batches:
-                    self._take(batch)
+                await self._consume(bursts)
                 drained = await self._drain()
                 for task in tasks:
                     task.cancel()
         finally:
             await self._close()
         return drained
+
+    async def _consume(self, bursts: Bursts) -> None:
+        while True:
+            try:
+                batches = await bursts.take_bursts()
+            except TickdError as error:
+                if error.action is not Action.RESYNC:
+                    raise
+                # The subscription overflowed first; its range has whole frames.
+                if (missed := bursts.resume()) is not None:
+                    self._fall_behind(missed[1] >> SEQ_INDEX_BITS)
+                continue
+            if not batches:
+                return
+            for batch in batches:
+                self._take(batch)
 
     # The front: batches to the worker. No await between a batch and its place in the order.
 
@@ -218,10 +248,6 @@ class Sink:
         while True:
             await self._clock.sleep(self._config.age_ms_max / 1000)
             self._cut("age")
-
-    def missed(self, frame_no: int) -> None:
-        """Note that frames up to `frame_no` will not come as batches: the subscription dropped them."""
-        self._fall_behind(frame_no)
 
     def _fall_behind(self, frame_no: int) -> None:
         """Give up the live order up to `frame_no`; what was held goes with it."""
@@ -273,9 +299,8 @@ class Sink:
         """The plan file is gone but the raw log is not: ClickHouse knows how far each table got."""
         progress: dict[str, int] = {}
         for table in EVENT_TABLES:
-            progress[table] = await self._until_answered(
-                "start", lambda table=table: last_seq(table, self._node, self._clickhouse)
-            )
+            ask = partial(last_seq, table, self._node, self._clickhouse)
+            progress[table] = await self._until_answered("start", ask)
         _log.warning("sink_plan_absent", progress=progress)
         await self._in_thread(self._files, lambda: self._plan.start_at(progress))
 
@@ -515,7 +540,7 @@ class Sink:
         if self._worker is not None:
             asyncio.get_running_loop().remove_reader(self._worker.wake_fd)
             self._worker.close()
-        # Queued file work is done in order before the plan closes: nothing acknowledged is forgotten.
+        # Queued file work is done in order before the plan closes.
         self._files.submit(self._plan.close)
         await asyncio.get_running_loop().run_in_executor(None, self._shut_threads)
 

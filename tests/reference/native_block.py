@@ -1,4 +1,4 @@
-"""A slow, obvious reader of ClickHouse's Native format, written from its documentation, not from the encoder.
+"""A slow, obvious reader of ClickHouse's Native format, written from its documentation.
 
 Source: https://clickhouse.com/docs/interfaces/formats/Native, read 2026-11-20.
 """
@@ -6,7 +6,15 @@ Source: https://clickhouse.com/docs/interfaces/formats/Native, read 2026-11-20.
 import re
 import struct
 
-FIXED = {"UInt8": "B", "UInt16": "H", "UInt32": "I", "UInt64": "Q", "Int8": "b", "Int32": "i", "Int64": "q"}
+FIXED = {
+    "UInt8": "B",
+    "UInt16": "H",
+    "UInt32": "I",
+    "UInt64": "Q",
+    "Int8": "b",
+    "Int32": "i",
+    "Int64": "q",
+}
 
 
 def read_block(data):
@@ -33,7 +41,9 @@ def read_block(data):
     def plain(code, count):
         nonlocal at
         size = struct.calcsize("<" + code)
-        values = [struct.unpack_from("<" + code, data, at + size * number)[0] for number in range(count)]
+        values = [
+            struct.unpack_from("<" + code, data, at + size * number)[0] for number in range(count)
+        ]
         at += size * count
         return values
 

@@ -47,7 +47,9 @@ _KINDS: Final = (
 class EventStream:
     """Batches with consecutive frame numbers; `rows` counts, per table, what they must become."""
 
-    def __init__(self, seed: int, *, frame_no: int = 1, instruments: int = 3, step_ns: int = 1_000_000) -> None:
+    def __init__(
+        self, seed: int, *, frame_no: int = 1, instruments: int = 3, step_ns: int = 1_000_000
+    ) -> None:
         self._random = Random(seed)  # noqa: S311 - a test's dice
         self._frame_no = frame_no
         self._step_ns = step_ns
@@ -92,7 +94,9 @@ class EventStream:
     def _count(self, table: str) -> None:
         self.rows[table] = self.rows.get(table, 0) + 1
 
-    def _message(self, kind: str, instrument: int) -> list[tuple[object, ...]]:
+    def _message(  # noqa: C901, PLR0911 - a table of shapes
+        self, kind: str, instrument: int
+    ) -> list[tuple[object, ...]]:
         random, recv = self._random, self.ts_recv
         seq = self._frame_no << SEQ_INDEX_BITS
         event_ns = recv - random.randrange(5_000_000) if random.random() < 0.9 else TS_UNDEF

@@ -23,8 +23,8 @@ class Fault(NamedTuple):
     """What happens to one request.
 
     `cut_before`: the connection dies before the server sees the request. `cut_after`: the server
-    answers (so it has committed), then the connection dies and the client never learns it.
-    `cut_inside`: the server sees half of the body. `delay`: the answer comes when `release` is called.
+    answers (so it has committed), then the connection dies and the client never learns.
+    `cut_inside`: the server sees half of the body. `delay`: the answer waits for `release`.
     """
 
     mode: Literal["cut_before", "cut_after", "cut_inside", "delay"]
@@ -42,6 +42,7 @@ class FaultyProxy:
         self._released = asyncio.Event()
         self._open: set[asyncio.StreamWriter] = set()
         self.refusing = False
+        self.refused_count = 0
         self.requests: list[str] = []
         self.port = 0
 
@@ -86,6 +87,7 @@ class FaultyProxy:
         self._open.add(writer)
         try:
             if self.refusing:
+                self.refused_count += 1
                 writer.transport.abort()
                 return
             async with self._connected() as (up_reader, up_writer):
@@ -147,10 +149,8 @@ class FaultyProxy:
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
     """Read the body that belongs to a head, as it is on the wire."""
-    headers = dict(
-        (name.strip().lower(), value.strip())
-        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
-    )
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    headers = {name.strip().lower(): value.strip() for name, _, value in lines}
     if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
         parts: list[bytes] = []
         while True:

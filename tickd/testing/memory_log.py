@@ -1,6 +1,7 @@
-"""A raw log in memory for tests of its readers: what was appended can be waited for and read again.
+"""A raw log and a subscription in memory, for tests of whoever reads them.
 
-It has the shape of the recorder's two ports (`reached`, `read`) and none of the disk.
+`MemoryLog` can be waited for and read again, as the recorder's ports ask; `MemoryBursts` gives
+batches to one consumer and overflows on command. Neither touches a disk.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, final
 
+from tickd.errors import Action, TickdError
 from tickd.native import EventBatch
 
-__all__ = ["MemoryLog", "MemoryPart"]
+__all__ = ["MemoryBursts", "MemoryLog", "MemoryPart", "OverflowedError"]
 
 
 class MemoryPart(NamedTuple):
@@ -63,3 +65,53 @@ class MemoryLog:
         for part in self._parts:
             if part.batch is None or frame_from <= part.batch.frame_last <= frame_to:
                 yield part
+
+
+class OverflowedError(TickdError):
+    """The consumer has missed batches."""
+
+    action = Action.RESYNC
+
+
+@final
+class MemoryBursts:
+    """Batches in the order of `put`; `drop` loses one, as a full subscription does."""
+
+    def __init__(self) -> None:
+        self._batches: list[EventBatch] = []
+        self._dropped: tuple[int, int] | None = None
+        self._closed = False
+        self._moved = asyncio.Event()
+
+    def put(self, batch: EventBatch) -> None:
+        """Give a batch, or lose it when `drop` was called and nobody resumed since."""
+        if self._dropped is not None:
+            self.drop(batch)
+        else:
+            self._batches.append(batch)
+            self._moved.set()
+
+    def drop(self, batch: EventBatch) -> None:
+        first = batch.seq_first if self._dropped is None else self._dropped[0]
+        self._dropped = (first, batch.seq_last)
+        self._moved.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._moved.set()
+
+    async def take_bursts(self) -> list[EventBatch]:
+        while True:
+            if self._batches:
+                taken, self._batches = self._batches, []
+                return taken
+            if self._dropped is not None:
+                raise OverflowedError(f"dropped {self._dropped}")
+            if self._closed:
+                return []
+            self._moved.clear()
+            await self._moved.wait()
+
+    def resume(self) -> tuple[int, int] | None:
+        dropped, self._dropped = self._dropped, None
+        return dropped

@@ -1,5 +1,6 @@
 """Fixtures of the recorder's tests: one embedded ClickHouse per session, one database per test."""
 
+import asyncio
 import importlib.util
 import itertools
 import json
@@ -10,6 +11,9 @@ import pytest
 
 from recorder.migrate import migrate
 from recorder.statements import Statements
+
+# Says "no loop yet" once, so that the test runner does not make one that nobody closes.
+asyncio.set_event_loop(None)
 
 _numbers = itertools.count(1)
 

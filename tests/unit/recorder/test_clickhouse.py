@@ -48,12 +48,15 @@ async def rows(client, table="trades"):
 async def without_window(client):
     """A table that would take a repeated body twice."""
     await client.command(
-        f"ALTER TABLE {client.database}.trades MODIFY SETTING non_replicated_deduplication_window = 0"
+        f"ALTER TABLE {client.database}.trades "
+        "MODIFY SETTING non_replicated_deduplication_window = 0"
     )
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize(("mode", "stored"), [("cut_after", 1), ("cut_before", 0), ("cut_inside", 0)])
+@pytest.mark.parametrize(
+    ("mode", "stored"), [("cut_after", 1), ("cut_before", 0), ("cut_inside", 0)]
+)
 async def test_a_cut_connection_is_reported_and_not_resent(client, proxy, block, mode, stored):
     await without_window(client)
     proxy.arm(Fault(mode))

@@ -1,0 +1,226 @@
+"""The sink against a real ClickHouse behind a breaking proxy: every row exactly once."""
+
+import asyncio
+import contextlib
+from random import Random
+
+import msgspec
+import pytest
+
+from recorder.clickhouse import ClickHouse
+from recorder.config import ClickHouseConfig, SinkConfig
+from recorder.plan import Plan
+from recorder.quarantine import Quarantine
+from recorder.sink import Sink, SinkState
+from tests.reference.native_block import read_block
+from tickd.clock import SystemClock
+from tickd.errors import TickdError
+from tickd.native import EVENT_TABLES
+from tickd.testing.events import EventStream
+from tickd.testing.faulty_proxy import Fault, FaultyProxy
+from tickd.testing.memory_log import MemoryBursts, MemoryLog
+
+pytestmark = pytest.mark.embedded
+
+CONFIG = SinkConfig(rows_max=100, age_ms_max=20, backoff_ms_min=1, backoff_ms_max=20)
+
+
+class World:
+    """What outlives a sink: server, proxy, raw log, state directory. One stream of events."""
+
+    def __init__(self, url, proxy, database, directory, seed):
+        self.proxy, self.database, self.directory = proxy, database, directory
+        self.direct = ClickHouse(ClickHouseConfig(database=database), lambda: url)
+        self.clickhouse = ClickHouse(ClickHouseConfig(database=database), lambda: proxy.url)
+        self.log = MemoryLog()
+        self.stream = EventStream(seed=seed)
+        self.bursts = MemoryBursts()
+        for definition in self.stream.definition_bytes():
+            self.log.define(definition)
+
+    def sink(self, config=CONFIG):
+        self.bursts = MemoryBursts()
+        return Sink(
+            config,
+            node=1,
+            plan=Plan(self.directory / "plan.jsonl"),
+            clickhouse=self.clickhouse,
+            progress=self.log,
+            replay=self.log,
+            frame_recovered=self.log.frame_last,
+            quarantine=Quarantine(self.directory / "quarantine"),
+            clock=SystemClock(),
+            random=Random(0).random,
+        )
+
+    def feed(self, frames):
+        self.bursts.put(self.log.append(self.stream.batch(frames)))
+
+    async def stored(self):
+        """(rows, distinct seqs) per table that has any."""
+        found = {}
+        for table in EVENT_TABLES:
+            sql = f"SELECT count(), uniqExact(node, seq) FROM {self.database}.{table}"
+            ((rows, distinct),) = await self.direct.query(sql)
+            if rows:
+                found[table] = (rows, distinct)
+        return found
+
+    @property
+    def expected(self):
+        return {table: (rows, rows) for table, rows in self.stream.rows.items()}
+
+
+@pytest.fixture
+async def world(clickhouse_url, database, tmp_path, request):
+    port = int(clickhouse_url.rpartition(":")[2])
+    async with FaultyProxy("127.0.0.1", port) as proxy:
+        world = World(clickhouse_url, proxy, database, tmp_path, getattr(request, "param", 1))
+        yield world
+        await world.direct.close()
+        await world.clickhouse.close()
+
+
+@contextlib.asynccontextmanager
+async def running(sink, world):
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(sink.run(world.bursts))
+        yield task
+        world.bursts.close()
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the sink offers no event for each
+            await asyncio.sleep(0.001)
+
+
+async def test_a_clean_life_stores_everything_once(world):
+    sink = world.sink()
+    async with running(sink, world) as task:
+        for _ in range(20):
+            world.feed(50)
+            await asyncio.sleep(0)
+    assert task.result() is True
+    assert await world.stored() == world.expected
+    assert sink.counters.rows_committed == sum(world.stream.rows.values())
+    assert (sink.blocks_waiting, sink.held_bytes) == (0, 0)
+
+
+async def test_nothing_is_planned_or_sent_before_the_raw_log_has_it(world):
+    world.log.hold = True
+    sink = world.sink()
+    async with running(sink, world):
+        await until(lambda: sink.state is SinkState.LIVE)
+        world.feed(50)
+        frame_last = world.log.frame_last
+        await until(lambda: sink.counters.cuts)
+        assert sink.counters.blocks_planned == 0
+        assert world.proxy.seen("INSERT INTO") == 0
+        world.log.release(frame_last)
+    assert await world.stored() == world.expected
+
+
+async def test_lost_answers_are_asked_again_with_the_same_token(world):
+    sink = world.sink()
+    world.proxy.arm(*map(Fault, ("cut_after", "cut_before", "cut_inside", "cut_after")))
+    async with running(sink, world) as task:
+        for _ in range(5):
+            world.feed(60)
+            await asyncio.sleep(0)
+    assert task.result() is True
+    assert world.proxy.faults_left == 0
+    assert sink.counters.attempts_failed == {"ServerUnreachableError": 4}
+    assert await world.stored() == world.expected
+
+
+async def test_an_outage_bounds_memory_and_the_raw_log_fills_the_hole(world):
+    config = msgspec.structs.replace(CONFIG, block_bytes_max=1 << 16, pending_bytes_max=1 << 17)
+    sink = world.sink(config)
+    async with running(sink, world) as task:
+        await until(lambda: sink.state is SinkState.LIVE)
+        world.proxy.refuse(refusing=True)
+        held_bytes_max = 0
+        for _ in range(100):
+            world.feed(50)
+            await asyncio.sleep(0.002)
+            held_bytes_max = max(held_bytes_max, sink.held_bytes)
+        assert sink.counters.falls_behind >= 1
+        assert sink.frames_behind > 0
+        assert held_bytes_max <= 1 << 18
+        world.proxy.refuse(refusing=False)
+        await until(lambda: sink.state is SinkState.LIVE)
+        world.feed(10)
+    assert task.result() is True
+    assert sink.counters.batches_reread > 0
+    assert await world.stored() == world.expected
+
+
+async def test_what_the_subscription_dropped_is_read_from_the_raw_log(world):
+    sink = world.sink()
+    async with running(sink, world) as task:
+        for number in range(10):
+            world.feed(20)
+            if number == 4:
+                world.bursts.drop(world.log.append(world.stream.batch(20)))
+            await asyncio.sleep(0.002)
+    assert task.result() is True
+    assert await world.stored() == world.expected
+
+
+async def test_a_permanently_refused_block_goes_to_quarantine_and_the_rest_goes_on(world):
+    await world.direct.command(
+        f"ALTER TABLE {world.database}.liquidations ADD CONSTRAINT never CHECK size < 0"
+    )
+    sink = world.sink()
+    async with running(sink, world) as task:
+        world.feed(400)
+    assert task.result() is True
+    rows = world.stream.rows.pop("liquidations")
+    assert await world.stored() == world.expected
+    kept = sorted((world.directory / "quarantine").glob("*.native"))
+    assert sum(len(read_block(path.read_bytes())[2]) for path in kept) == rows
+    assert "never" in kept[0].with_suffix(".json").read_text()
+
+
+async def test_a_plan_that_got_lost_is_replaced_by_asking_clickhouse(world):
+    async with running(world.sink(), world):
+        world.feed(200)
+    (world.directory / "plan.jsonl").unlink()
+    async with running(world.sink(), world):
+        world.feed(200)
+    assert await world.stored() == world.expected
+
+
+async def test_a_start_without_clickhouse_waits_and_then_catches_up(world):
+    world.proxy.refuse(refusing=True)
+    world.log.append(world.stream.batch(100))  # recorded by an earlier life
+    async with running(world.sink(), world) as task:
+        world.feed(50)
+        await until(lambda: world.proxy.refused_count > 3)
+        world.proxy.refuse(refusing=False)
+    assert task.result() is True
+    assert await world.stored() == world.expected
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("world", range(6), indirect=True)
+async def test_a_sink_that_dies_anywhere_leaves_each_row_once(world, request):
+    """Random: lives end at random moments, connections break in every way; then a clean life."""
+    dice = Random(request.node.callspec.params["world"])
+    modes = ("cut_after", "cut_before", "cut_inside")
+    for _ in range(6):
+        world.proxy.arm(*(Fault(dice.choice(modes)) for _ in range(dice.randrange(4))))
+        task = asyncio.ensure_future(world.sink().run(world.bursts))
+        for _ in range(dice.randrange(1, 8)):
+            world.feed(dice.randrange(1, 120))
+            await asyncio.sleep(dice.choice((0, 0, 0.001, 0.01, 0.03)))
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, TickdError):
+            await task
+        if dice.random() < 0.5:
+            world.log.append(world.stream.batch(30))  # recorded while no sink was running
+    async with running(world.sink(), world) as task:
+        world.feed(10)
+    assert task.result() is True
+    assert await world.stored() == world.expected
