@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / "data"))
+# Without this, pytest-asyncio 1.5 asks for "the current loop" and so makes one that nobody closes,
+# which some later test is then blamed for (ResourceWarning: unclosed event loop).
+asyncio.set_event_loop(None)
 # In CI a missing prerequisite is a failure; the captures are data that not everyone may have.
 REQUIRE_ALL = os.environ.get("TICKD_REQUIRE_ALL") == "1"
 
