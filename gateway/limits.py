@@ -6,7 +6,7 @@ Pure: time comes in as monotonic nanoseconds. Reads nothing, sends nothing, wait
 from __future__ import annotations
 
 from collections import deque
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 
 from gateway.venue import Rate
 
@@ -14,6 +14,8 @@ NS_PER_SECOND = 1_000_000_000
 # What tardis-node waits when a venue gives no Retry-After (its 18.2.0): 16 s x strikes, 120 s.
 THROTTLED_SECONDS = 16.0
 BANNED_SECONDS = 120.0
+# RFC 9110, IMF-fixdate. (`email.utils` would read more, and raises IndexError on odd text.)
+HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 # No Retry-After is believed beyond Binance's longest ban (3 days).
 RETRY_AFTER_SECONDS_MAX = 3 * 86_400.0
 
@@ -91,6 +93,7 @@ def _header_seconds(header: str | None, wall_ns: int) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:12])
     try:
-        return parsedate_to_datetime(text).timestamp() - wall_ns / NS_PER_SECOND
-    except (ValueError, OverflowError):
+        date = datetime.strptime(text, HTTP_DATE).replace(tzinfo=UTC)
+    except ValueError:
         return None
+    return date.timestamp() - wall_ns / NS_PER_SECOND

@@ -485,9 +485,9 @@ class Line:
                 await self._ended(new)
                 await self._wait_or_end(old, self._failed(failed))
                 continue
-            self._session.counters.replacements += 1
             await old.finish(f"replaced by connection {new.connection}: {cause}")
             await self._ended(old)
+            self._session.counters.replacements += 1
             self._streaming()
             return new
         await self._ended(old)

@@ -269,9 +269,13 @@ class Stage:
         return lines[0].state if lines else None
 
     async def until(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - three parties, no common event
-                await asyncio.sleep(0.005)
+        await wait_until(condition, seconds)
+
+
+async def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - three parties, no common event
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -371,3 +375,19 @@ def trades() -> Callable[[VenueServer], Callable[[], Awaitable[None]]]:
         return publish
 
     return make
+
+
+@pytest.fixture
+async def serving_venue() -> AsyncIterator[VenueServer]:
+    async with serving() as venue:
+        yield venue
+
+
+@pytest.fixture
+def fast() -> dict[str, object]:
+    return FAST
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    return wait_until
