@@ -8,6 +8,9 @@ use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use tickd_core::decode::Decoder;
 use tickd_core::record::{write_record, Record, RecordType};
 
+/// Name, payload by number, elements that count per message.
+type Shape = (&'static str, fn(u64) -> String, u64);
+
 /// Records per burst, and bursts before the ids begin again.
 const BURST: u64 = 64;
 const BURSTS: u64 = 200;
@@ -77,7 +80,7 @@ fn depth(at: u64, levels: u64) -> String {
 
 fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
-    let shapes: [(&str, fn(u64) -> String, u64); 5] = [
+    let shapes: [Shape; 5] = [
         ("trade", trade, 1),
         ("quote", quote, 1),
         ("depth_8", |at| depth(at, 8), 1),

@@ -140,6 +140,28 @@ pub(crate) fn digit_count(bytes: &[u8], at: usize) -> usize {
     digit_run(bytes, at).map_or(0, |(_, count)| count)
 }
 
+/// A run of at most 19 digits from `at`: its value and the position behind it. `None` where there are more, or none.
+#[inline(always)]
+pub(crate) fn run_19(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
+    let (word, first) = digit_run(bytes, at)?;
+    let mut value = fold(word, first);
+    let mut count = first;
+    if first == 8 {
+        let (word, second) = digit_run(bytes, at + 8)?;
+        value = value * *POWERS.get(second)? + fold(word, second);
+        count += second;
+        if second == 8 {
+            let (word, third) = digit_run(bytes, at + 16)?;
+            if third > 3 {
+                return None;
+            }
+            value = value * *POWERS.get(third)? + fold(word, third);
+            count += third;
+        }
+    }
+    (count > 0).then_some((value, at + count))
+}
+
 #[inline(always)]
 fn in_range(mantissa: u64) -> Option<i64> {
     (mantissa < i64::MAX as u64).then_some(mantissa as i64)

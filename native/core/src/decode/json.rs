@@ -165,8 +165,28 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next key of the object whose `{` was taken; `None` behind its `}`. `first` is true before the first key.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self, first: &mut bool) -> Result<Option<&'a [u8]>> {
+        // Most keys of a venue have one letter and no space around them: five bytes decide.
+        if let (false, Some([b',', b'"', letter, b'"', b':'])) = (*first, self.bytes.get(self.at..self.at + 5)) {
+            if letter.is_ascii_alphabetic() {
+                let key = self.bytes.get(self.at + 2..self.at + 3);
+                self.at += 5;
+                return Ok(key);
+            }
+        }
+        if let (true, Some([b'"', letter, b'"', b':'])) = (*first, self.bytes.get(self.at..self.at + 4)) {
+            if letter.is_ascii_alphabetic() {
+                *first = false;
+                let key = self.bytes.get(self.at + 1..self.at + 2);
+                self.at += 4;
+                return Ok(key);
+            }
+        }
+        self.any_key(first)
+    }
+
+    fn any_key(&mut self, first: &mut bool) -> Result<Option<&'a [u8]>> {
         if !self.next(first, b'}')? {
             return Ok(None);
         }
@@ -185,9 +205,29 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next value, whatever it is; nested ones are checked and taken whole.
-    #[inline]
+    #[inline(always)]
     pub fn value(&mut self) -> Result<Value<'a>> {
-        self.nested_value(0)
+        match self.bytes.get(self.at) {
+            Some(b'"') => {
+                let at = self.at + 1;
+                Ok(Value { bytes: self.text()?, at, shape: Shape::Text })
+            }
+            Some(b'1'..=b'9') => self.whole_number(),
+            _ => self.nested_value(0),
+        }
+    }
+
+    /// A number that begins with 1–9; whole ones end here.
+    #[inline]
+    fn whole_number(&mut self) -> Result<Value<'a>> {
+        let start = self.at;
+        self.digits()?;
+        if matches!(self.bytes.get(self.at), Some(b'.' | b'e' | b'E')) {
+            self.at = start;
+            return self.nested_value(0);
+        }
+        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
+        Ok(Value { bytes, at: start, shape: Shape::Number })
     }
 
     /// The mantissa of the next value, a decimal in quotes (or a bare number), at `scale`.
