@@ -142,6 +142,7 @@ struct Reference {
     last: u64,
     run: Vec<Message>,
     held: Option<u64>,
+    jumped: bool,
 }
 
 impl Reference {
@@ -161,8 +162,8 @@ impl Reference {
 
     fn change(&mut self, change: &Message) {
         if self.state == BookState::Synced {
-            if self.chained(self.last, change) {
-                self.last = change.last;
+            if self.chained(self.last, change) || (self.jumped && self.joins(self.last, change)) {
+                (self.last, self.jumped) = (change.last, false);
             } else if change.last > self.last {
                 self.state = BookState::Gap;
                 self.run = vec![change.clone()];
@@ -171,7 +172,7 @@ impl Reference {
         }
         if let Some(shot) = self.held {
             if self.joins(shot, change) {
-                (self.state, self.last, self.held) = (BookState::Synced, change.last, None);
+                (self.state, self.last, self.held, self.jumped) = (BookState::Synced, change.last, None, false);
             } else if change.last > shot {
                 (self.held, self.run) = (None, vec![change.clone()]);
             }
@@ -188,7 +189,13 @@ impl Reference {
     }
 
     fn snapshot(&mut self, shot: u64) {
-        if self.state == BookState::Synced || self.held.is_some_and(|held| held > shot) {
+        if self.state == BookState::Synced {
+            if shot > self.last {
+                (self.last, self.jumped) = (shot, true);
+            }
+            return;
+        }
+        if self.held.is_some_and(|held| held > shot) {
             return;
         }
         self.state = BookState::Buffering;
@@ -206,7 +213,7 @@ impl Reference {
         match useful.first() {
             None => (self.held, self.run) = (Some(shot), Vec::new()),
             Some(oldest) if self.joins(shot, oldest) => {
-                (self.state, self.last) = (BookState::Synced, useful[useful.len() - 1].last);
+                (self.state, self.last, self.jumped) = (BookState::Synced, useful[useful.len() - 1].last, false);
                 self.run.clear();
             }
             Some(_) => {}
@@ -255,7 +262,7 @@ proptest! {
     fn the_synchroniser_agrees_with_the_reference(spot in any::<bool>(), atoms in atoms(), faults in faults()) {
         let rule = if spot { Rule::BinanceSpot } else { Rule::BinanceFutures };
         let venue = venue(rule, &atoms);
-        let mut reference = Reference { rule, state: BookState::Init, last: u64::MAX, run: Vec::new(), held: None };
+        let mut reference = Reference { rule, state: BookState::Init, last: u64::MAX, run: Vec::new(), held: None, jumped: false };
         let mut sync = Synchroniser::new(rule);
         for message in delivered(&venue, &faults) {
             let before = sync.state();
@@ -274,6 +281,53 @@ proptest! {
             let text = serde_json::to_vec(&sync).unwrap();
             prop_assert_eq!(&serde_json::from_slice::<Synchroniser>(&text).unwrap(), &sync);
         }
+    }
+
+    /// The decoder sees lost connections, a consumer of events does not; its own machine must come to the same end.
+    #[test]
+    fn decoder_and_consumer_are_both_live_again_after_any_faults(
+        rule in rules(), atoms in vec((1..5u64, any::<bool>(), 1..12i64, 0..4i64), 40..160), faults in vec(0..12u8, 1..30),
+        delay in 0..4usize,
+    ) {
+        let atoms: Vec<Atom> = atoms.into_iter().map(|(step, bid, price, size)| (step, bid, price, size, true)).collect();
+        let venue = venue(rule, &atoms);
+        let (mut decoder, mut consumer) = (Synchroniser::new(rule), BookBuilder::new(rule));
+        let mut due: Option<(usize, u64)> = None;
+        for (index, change) in venue.changes.iter().enumerate() {
+            let fault = if index < venue.changes.len() - 20 { faults[index % faults.len()] } else { 11 };
+            if fault == 0 {
+                continue; // lost
+            }
+            if fault == 1 {
+                decoder.disconnect();
+            }
+            let verdict = decoder.change(change.first, change.last, change.previous);
+            consumer.apply(&change.events(), 1);
+            if verdict.is_some() && decoder.snapshot_wanted() {
+                due = Some((index + delay, change.last));
+            }
+            // It is as old as its request, and may come while the stream is down.
+            if let Some((_, id)) = due.filter(|(at, _)| *at <= index) {
+                due = None;
+                // OKX sends it in the stream: it cannot be older than what was delivered before it.
+                let id = if rule == Rule::Okx { change.last } else { id };
+                let verdict = decoder.snapshot(id);
+                consumer.apply(&snapshot(id, &venue.truth[&id]).events(), 1);
+                if verdict.is_some() && decoder.snapshot_wanted() {
+                    due = Some((index + 1 + delay, venue.changes[(index + delay).min(venue.changes.len() - 1)].last));
+                }
+            }
+            if consumer.state() == BookState::Synced {
+                let mut mine = Book::new();
+                for (side, bid) in [(Side::Bid, true), (Side::Ask, false)] {
+                    mine.extend(consumer.levels().iter(side).map(|level| ((bid, level.price), level.size)));
+                }
+                prop_assert_eq!(&mine, &venue.truth[&consumer.last_id()]);
+            }
+        }
+        let last = venue.changes[venue.changes.len() - 1].last;
+        prop_assert_eq!((decoder.state(), decoder.last_id()), (BookState::Synced, last));
+        prop_assert_eq!((consumer.state(), consumer.last_id()), (BookState::Synced, last));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tickd_core::book::builder::BookBuilder;
 use tickd_core::book::l2::{Levels, Side};
-use tickd_core::book::sync::Rule;
+use tickd_core::decode::venues;
 
 use crate::batch::EventBatch;
 
@@ -37,8 +37,9 @@ fn side_of(side: &str) -> PyResult<Side> {
 impl L2Book {
     #[new]
     fn new(venue: &str, instrument: u32) -> PyResult<Self> {
-        let rule =
-            Rule::of_venue(venue).ok_or_else(|| PyValueError::new_err(format!("no book rule for venue {venue:?}")))?;
+        let decoder = venues::number(venue).and_then(venues::decoder);
+        let rule = decoder.map(|decoder| decoder.rule());
+        let rule = rule.ok_or_else(|| PyValueError::new_err(format!("no book rule for venue {venue:?}")))?;
         Ok(L2Book {
             builder: BookBuilder::new(rule),
             instrument,

@@ -7,8 +7,8 @@ use crate::book::l2::{Levels, Side};
 use crate::book::sync::{OnChange, OnSnapshot, Rule, Synchroniser};
 use crate::event::{flag, side, BookState, Event, Kind, EVENT_BYTES, ID_UNDEF, SIZE_UNDEF};
 
-/// Bytes of kept changes per book: 65,536 events, about half a minute of the busiest recorded stream. When they are used
-/// up the oldest are useless anyway: the snapshot that joins them is late, and a newer one will come.
+/// Bytes of kept changes per book: 65,536 events. A snapshot is about a second old when it comes; the recorded streams
+/// have up to 1,300 levels a second, and half of the bound stays when the older half is dropped.
 pub const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Where the levels of the message that is being read go.
@@ -108,18 +108,11 @@ impl BookBuilder {
 
     fn change(&mut self, head: &Event) -> bool {
         let previous = (head.size != SIZE_UNDEF).then_some(head.size as u64);
-        let first = u64::try_from(head.price)
-            .ok()
-            .filter(|_| head.price != SIZE_UNDEF)
-            .unwrap_or(head.id);
-        let (todo, _) = self.sync.on_change(first, head.id, previous);
-        let full = self.kept_bytes() >= KEPT_BYTES_MAX;
-        if todo == OnChange::KeepOnly || (todo == OnChange::Keep && full) {
+        let (todo, _) = self.sync.on_change(head.price as u64, head.id, previous);
+        if todo == OnChange::KeepOnly {
             self.kept.clear();
-        }
-        if todo == OnChange::Keep && full {
-            self.sync.forget_run();
-            self.sync.on_change(first, head.id, previous);
+        } else if self.kept_bytes() >= KEPT_BYTES_MAX {
+            self.drop_older_half();
         }
         self.target = match todo {
             OnChange::Apply => Target::Book,
@@ -130,6 +123,22 @@ impl BookBuilder {
             OnChange::Ignore => Target::Nothing,
         };
         todo == OnChange::Apply
+    }
+
+    /// Drops the older kept messages: a snapshot that is late enough to need them is refused, and a newer one comes.
+    fn drop_older_half(&mut self) {
+        let is_head = |event: &Event| event.kind == Kind::DepthHead as u8;
+        let half = self.kept.len() / 2;
+        let newer = self
+            .kept
+            .iter()
+            .skip(half)
+            .position(is_head)
+            .map_or(self.kept.len(), |at| half + at);
+        self.kept.drain(..newer);
+        // The message that is being taken is in the run already and will be kept.
+        self.sync
+            .keep_newest(self.kept.iter().filter(|event| is_head(event)).count() + 1);
     }
 
     fn snapshot(&mut self, head: &Event) -> bool {
@@ -259,14 +268,18 @@ mod tests {
     }
 
     #[test]
-    fn the_kept_changes_are_bounded_in_bytes() {
-        let mut book = BookBuilder::new(Rule::BinanceSpot);
+    fn the_kept_changes_are_bounded_in_bytes_and_the_newer_half_still_joins() {
         let levels: Vec<_> = (0..1000).map(|price| (b'B', price, 1)).collect();
-        for id in 1..=200 {
-            book.apply(&message((id, id, None), 0, &levels), 7);
-            assert!(book.kept_bytes() <= KEPT_BYTES_MAX + 1001 * EVENT_BYTES);
+        for (snapshot, joins) in [(199, true), (170, true), (100, false)] {
+            let mut book = BookBuilder::new(Rule::BinanceSpot);
+            for id in 1..=200 {
+                book.apply(&message((id, id, None), 0, &levels), 7);
+                assert!(book.kept_bytes() <= KEPT_BYTES_MAX + 1001 * EVENT_BYTES);
+            }
+            book.apply(&message((snapshot, snapshot, None), flag::SNAPSHOT, &[]), 7);
+            let expected = if joins { BookState::Synced } else { BookState::Buffering };
+            assert_eq!(book.state(), expected, "snapshot {snapshot}");
+            assert!(!joins || (book.last_id() == 200 && book.levels().count(Side::Bid) == 1000));
         }
-        book.apply(&message((199, 199, None), flag::SNAPSHOT, &[]), 7);
-        assert_eq!((book.state(), book.last_id()), (BookState::Synced, 200));
     }
 }

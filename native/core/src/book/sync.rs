@@ -32,16 +32,6 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule of a venue by tickd's name of it.
-    pub fn of_venue(venue: &str) -> Option<Rule> {
-        match venue {
-            "binance-spot" => Some(Rule::BinanceSpot),
-            "binance-usdm" | "binance-coinm" => Some(Rule::BinanceFutures),
-            "okx" => Some(Rule::Okx),
-            _ => None,
-        }
-    }
-
     /// The ids among which every missing change lies, inclusive, when `verdict` is a broken chain that tells.
     pub fn missing(self, verdict: &Verdict) -> Option<(u64, u64)> {
         if verdict.state != BookState::Gap || verdict.last == ID_UNDEF || verdict.received == ID_UNDEF {
@@ -92,7 +82,7 @@ pub enum OnSnapshot {
     Hold,
     /// It is older than what was kept: useless.
     Refuse,
-    /// The book is live without it.
+    /// The book is live and not older.
     Ignore,
 }
 
@@ -138,6 +128,8 @@ pub struct Synchroniser {
     held: Option<u64>,
     /// A snapshot is needed and none is held.
     wanted: bool,
+    /// The live book was replaced by a newer snapshot: the next change need only join it.
+    jumped: bool,
 }
 
 impl Synchroniser {
@@ -151,6 +143,7 @@ impl Synchroniser {
             run: VecDeque::new(),
             held: None,
             wanted: false,
+            jumped: false,
         }
     }
 
@@ -208,7 +201,10 @@ impl Synchroniser {
         if self.rule == Rule::Okx {
             return self.snapshot_in_stream(last);
         }
-        if self.state == State::Synced || self.held.is_some_and(|held| held > last) {
+        if self.state == State::Synced {
+            return (self.snapshot_of_live(last), None);
+        }
+        if self.held.is_some_and(|held| held > last) {
             return (OnSnapshot::Ignore, None);
         }
         // The first change that reaches beyond (or, futures, up to) the snapshot must join it; the others follow by the chain.
@@ -237,6 +233,18 @@ impl Synchroniser {
         (OnSnapshot::Join, Some(self.live(newest, last, joining.first)))
     }
 
+    /// Whoever saw a loss that this machine did not see (a consumer of events) may get a snapshot while it believes itself
+    /// live. A newer one replaces the book at once, so that both agree again.
+    fn snapshot_of_live(&mut self, last: u64) -> OnSnapshot {
+        if last <= self.last {
+            return OnSnapshot::Ignore;
+        }
+        self.last = last;
+        self.previous = None;
+        self.jumped = true;
+        OnSnapshot::Join
+    }
+
     /// The connection that carried the changes is gone. A live or buffering book enters GAP; the next change begins again.
     pub fn disconnect(&mut self) -> Option<Verdict> {
         self.run.clear();
@@ -257,9 +265,10 @@ impl Synchroniser {
         (!again).then(|| self.enter(State::Gap, expected, received))
     }
 
-    /// Forgets the kept changes (the builder's buffer is full); the run begins again with the next change.
-    pub fn forget_run(&mut self) {
-        self.run.clear();
+    /// Keeps only the newest `count` changes of the run (the builder's buffer is full).
+    pub fn keep_newest(&mut self, count: usize) {
+        let excess = self.run.len().saturating_sub(count);
+        self.run.drain(..excess);
     }
 
     fn enter(&mut self, state: State, expected: u64, received: u64) -> Verdict {
@@ -278,12 +287,14 @@ impl Synchroniser {
         self.run.clear();
         self.held = None;
         self.wanted = false;
+        self.jumped = false;
         self.enter(State::Synced, expected, received)
     }
 
     /// A change of a live book.
     fn continued(&mut self, ids: Ids) -> (OnChange, Option<Verdict>) {
-        if self.follows(self.last, ids) {
+        if self.follows(self.last, ids) || (self.jumped && self.joins(self.last, ids)) {
+            self.jumped = false;
             self.last = ids.last;
             self.previous = ids.previous;
             return (OnChange::Apply, None);
@@ -453,6 +464,18 @@ mod tests {
             (OnChange::KeepOnly, BookState::Buffering)
         );
         assert!(sync.snapshot_wanted());
+    }
+
+    #[test]
+    fn a_newer_snapshot_of_a_live_book_replaces_it_and_the_next_change_joins_it() {
+        let mut sync = Synchroniser::new(Rule::BinanceFutures);
+        sync.change(110, 120, Some(99));
+        sync.snapshot(115);
+        assert_eq!(sync.on_snapshot(120), (OnSnapshot::Ignore, None));
+        assert_eq!(sync.on_snapshot(135), (OnSnapshot::Join, None));
+        assert_eq!(sync.on_change(121, 130, Some(120)), (OnChange::Ignore, None));
+        assert_eq!(sync.on_change(131, 140, Some(130)), (OnChange::Apply, None));
+        assert_eq!(sync.change(131, 150, Some(130)).unwrap().state, BookState::Gap);
     }
 
     #[test]
