@@ -25,9 +25,7 @@ $(VENV)/.requirements: requirements/dev.txt
 	touch $@
 
 $(VENV)/.native: $(VENV)/.requirements $(SOURCES) pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --skip-install --quiet 2>/dev/null || \
-	    VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 setup: $(VENV)/.native ## the virtual environment with every dependency and the native core

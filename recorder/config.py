@@ -11,12 +11,40 @@ import msgspec
 
 from tickd.secrets import Secret
 
-__all__ = ["ClickHouseConfig", "SinkConfig"]
+__all__ = ["ClickHouseConfig", "RawLogConfig", "SinkConfig"]
 
 # Atomicity of an insert ends at ClickHouse's own block limits (max_insert_block_size 1 048 449
 # rows, min_insert_block_size_bytes 256 MiB); a burst may exceed `rows_max` a little.
 _ROWS_LIMIT = 500_000
 _BYTES_LIMIT = 128 << 20
+
+
+class RawLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a crash may cost, and how big a file gets.
+
+    `kill -9` loses at most one group (`group_ms` or `group_bytes`), a power cut at most `fsync_ms`.
+    """
+
+    group_bytes: int = 256 << 10
+    group_ms: int = 250
+    fsync_ms: int = 500
+    segment_bytes_max: int = 512 << 20
+    segment_seconds: int = 3_600
+    # Not yet written; from half of it on the sockets are not read.
+    pending_bytes_max: int = 64 << 20
+    zstd_level: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 << 10 <= self.group_bytes <= 16 << 20:
+            raise ValueError(f"group_bytes {self.group_bytes} is not in 1024..16777216")
+        if min(self.group_ms, self.fsync_ms, self.segment_seconds) <= 0:
+            raise ValueError("group_ms, fsync_ms, segment_seconds: above 0")
+        if self.segment_bytes_max < 1 << 20:
+            raise ValueError("segment_bytes_max must be 1 MiB or more")
+        if self.pending_bytes_max < 4 * self.group_bytes:
+            raise ValueError("pending_bytes_max must hold four groups: 4 x group_bytes")
+        if not 1 <= self.zstd_level <= 19:
+            raise ValueError(f"zstd_level {self.zstd_level} is not in 1..19")
 
 
 class ClickHouseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,6 +9,7 @@ __all__ = [
     "BlockRefusedError",
     "ClickHouseError",
     "PlanError",
+    "RawLogError",
     "SchemaRefusedError",
     "ServerBusyError",
     "ServerUnreachableError",
@@ -49,5 +50,11 @@ class BlockRefusedError(ClickHouseError):
 
 class PlanError(TickdError):
     """The plan file is damaged where no crash can have damaged it."""
+
+    action = Action.FATAL
+
+
+class RawLogError(TickdError):
+    """The raw log cannot be opened; without it nothing is recorded."""
 
     action = Action.FATAL

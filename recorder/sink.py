@@ -33,7 +33,7 @@ from recorder.retry import delay_ms
 from recorder.watermark import LogProgress
 from tickd.errors import Action, TickdError
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import EVENT_TABLES, Block, Cut, EventBatch, SinkWorker
+from tickd.native import EVENT_TABLES, Block, Cut, EventBatch, Histogram, SinkWorker
 from tickd.ports import Clock
 
 __all__ = ["Bursts", "Sink", "SinkCounters", "SinkState"]
@@ -125,6 +125,7 @@ class Sink:
         self._clock = clock
         self._random = random
         self.counters = SinkCounters()
+        self.ack_latency = Histogram()
         self.state = SinkState.BEHIND
         self._definitions: list[bytes] = []
         # The worker exists once the plan and ClickHouse have said where to begin.
@@ -447,6 +448,10 @@ class Sink:
             else:
                 self.counters.bytes_sent += job.block.nbytes
                 await self._commit(job.planned, "inserted")
+                if job.block.ts_mono_ns:  # rows read again from the log have no socket to measure from
+                    self.ack_latency.record(
+                        self._clock.mono_ns() - job.block.ts_mono_ns, job.block.rows
+                    )
                 return
 
     async def _set_aside(self, planned: PlannedBlock, block: Block, reason: str) -> None:

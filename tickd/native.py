@@ -54,6 +54,7 @@ __all__ = [
     "RawLogReader",
     "SimMarket",
     "SinkWorker",
+    "VERSION",
     "TopicQueues",
     "event_batch",
     "manifest_read",
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 BUILD_PROFILE: Final[str] = _native.build_profile
+VERSION: Final[str] = _native.__version__
 
 
 def _check_version() -> None:

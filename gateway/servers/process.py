@@ -20,15 +20,16 @@ EXIT_BAD_CONFIG = 2
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where the markets listen, by venue: `{"binance-usdm": "ws://127.0.0.1:4711"}`."""
+    """Where the markets listen and what they list, by venue: `{"binance-usdm": "ws://127.0.0.1:4711"}`."""
 
     ws: Mapping[str, str]
     rest: Mapping[str, str]
+    symbols: Mapping[str, Sequence[str]]
 
 
 def announce(addresses: Addresses) -> None:
     """Say where, and who: one JSON line on the standard output."""
-    line = {"ws": addresses.ws, "rest": addresses.rest, "pid": os.getpid()}
+    line = {"ws": addresses.ws, "rest": addresses.rest, "symbols": addresses.symbols, "pid": os.getpid()}
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

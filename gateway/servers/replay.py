@@ -206,7 +206,10 @@ class ReplayServer:
             RULES[market].venue: await server.start() for market, server in self.servers.items()
         }
         rest = await self._site.start()
-        return Addresses(ws=urls, rest=dict.fromkeys(urls, rest))
+        symbols: dict[str, list[str]] = {venue: [] for venue in urls}
+        for capture in self._captures:
+            symbols[RULES[capture.market].venue] += capture.symbols
+        return Addresses(ws=urls, rest=dict.fromkeys(urls, rest), symbols=symbols)
 
     async def run(self) -> None:
         """Play once; then wait to be stopped, or return with `exit_when_done`."""

@@ -15,8 +15,8 @@ import structlog
 from typing_extensions import Buffer
 
 from tickd.bus import Bus
-from tickd.native import Decoder, RawLog
-from tickd.ports import Leg, Notice, RecordType
+from tickd.native import Decoder, Histogram, RawLog
+from tickd.ports import Clock, Leg, Notice, RecordType
 
 log = structlog.get_logger(__name__)
 
@@ -27,16 +27,23 @@ PENDING_PAUSE_SHARE = 0.5
 class Tap:
     """The one `RawTap` of a daemon. Loop thread only."""
 
-    def __init__(self, raw_log: RawLog, decoder: Decoder, bus: Bus, *, pending_bytes_max: int) -> None:
+    def __init__(
+        self, raw_log: RawLog, decoder: Decoder, bus: Bus, *, clock: Clock, pending_bytes_max: int
+    ) -> None:
         self._raw = raw_log
         self._decoder = decoder
-        self._bus = bus
+        self._publish = bus.publish
+        self._clock = clock
+        self.publish_latency = Histogram()
         self._pause_bytes = int(pending_bytes_max * PENDING_PAUSE_SHARE)
         self._resume_bytes = self._pause_bytes // 2
         self._legs: dict[int, Leg] = {}
         self._armed = False
         self._closed = False
-        self._watermark_waiters: list[Callable[[], None]] = []
+        self._on_watermark: list[Callable[[], None]] = []
+        self._on_definition: list[Callable[[bytes], None]] = []
+        self._defined: set[int] = set()
+        self._definitions_due = True  # the recovered decoder may know some already
         self._loop = asyncio.get_running_loop()
         self.paused = False
         self.pauses_total = 0
@@ -64,6 +71,7 @@ class Tap:
 
     def record(self, connection: int, record_type: RecordType, payload: Buffer) -> int:
         frame_no = self._raw.record(connection, record_type, payload)
+        self._definitions_due = self._definitions_due or record_type == "C"
         if not self._armed:
             self._armed = True
             self._loop.call_soon(self._end_burst)
@@ -81,14 +89,21 @@ class Tap:
 
     def on_watermark(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever the written watermark moved."""
-        self._watermark_waiters.append(callback)
+        self._on_watermark.append(callback)
+
+    def on_definition(self, callback: Callable[[bytes], None]) -> None:
+        """Call `callback` with each instrument definition (JSON), before the first batch that uses it."""
+        self._on_definition.append(callback)
 
     def finish(self) -> None:
-        """Decode and hand over what is left; afterwards the tap takes nothing."""
+        """Decode and hand over what is left; afterwards the tap takes nothing, but still tells the watermark."""
         if not self._closed:
             self._end_burst()
             self._closed = True
-            self._loop.remove_reader(self._raw.wake_fd)
+
+    def detach(self) -> None:
+        """Stop listening to the raw log."""
+        self._loop.remove_reader(self._raw.wake_fd)
 
     def _control(self, connection: int, fields: dict[str, object]) -> int:
         return self.record(connection, "C", orjson.dumps(fields))
@@ -99,14 +114,26 @@ class Tap:
             return
         self.bursts_total += 1
         batch = self._raw.end_burst(self._decoder)
+        if self._definitions_due:
+            self._tell_definitions()
         if batch is not None:
-            self._bus.publish_many(batch)
+            self._publish(batch)
+            # The oldest frame of the burst speaks for all: never better than the truth.
+            self.publish_latency.record(self._clock.mono_ns() - batch.ts_mono_ns, len(batch))
         for connection, frame_no, kind, text in self._decoder.take_notices():
             leg = self._legs.get(connection)
             if leg is not None:
                 leg.on_notice(Notice(connection, frame_no, kind, text))
         if not self.paused and self._raw.pending_bytes > self._pause_bytes:
             self._pause()
+
+    def _tell_definitions(self) -> None:
+        self._definitions_due = False
+        for instrument, definition in self._decoder.instruments():
+            if instrument not in self._defined:
+                self._defined.add(instrument)
+                for callback in self._on_definition:
+                    callback(definition)
 
     def _pause(self) -> None:
         self.paused = True
@@ -117,7 +144,7 @@ class Tap:
 
     def _on_wake(self) -> None:
         os.read(self._raw.wake_fd, 8)
-        for callback in self._watermark_waiters:
+        for callback in self._on_watermark:
             callback()
         if self.paused and self._raw.pending_bytes < self._resume_bytes:
             self.paused = False

@@ -1,0 +1,1 @@
+"""What tests of whole processes share: start, ask, stop."""

@@ -1,0 +1,142 @@
+"""Real processes for tests: the daemon and the loopback venues, started, asked and ended by pid."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tickd.app.control import ask
+from tickd.errors import TickdError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / "data"))
+POLL_S = 0.05
+
+
+def tickd(*arguments: str, timeout: float = 120, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run one `tickd` command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "tickd", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=check,
+        cwd=REPOSITORY,
+    )
+
+
+@contextmanager
+def server(*arguments: str, log: Path) -> Iterator[dict[str, Any]]:
+    """A loopback venue: yields what it printed at start (`ws`, `rest`, `pid`)."""
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tickd", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=REPOSITORY,
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, f"the server printed nothing: {log.read_text()[-2000:]}"
+            yield json.loads(line)
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
+    """End a process by SIGTERM, by SIGKILL after `timeout` seconds; return its exit code."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait(10)
+
+
+class Daemon:
+    """`tickd run CONFIG` as a child; may be killed and started again."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self.config = config
+        self.log = log
+        self._stderr: IO[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.state_dir = Path()
+
+    def start(self, *, ready_timeout: float = 60) -> None:
+        from tickd.app.config import load_config
+
+        self.state_dir = load_config(self.config).state_dir
+        self._stderr = self.log.open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tickd", "run", str(self.config)],
+            stderr=self._stderr,
+            cwd=REPOSITORY,
+        )
+        self.wait_for(lambda _: True, timeout=ready_timeout)
+
+    def status(self, **arguments: object) -> dict[str, Any]:
+        result: Any = asyncio.run(ask(self.state_dir, "status", **arguments))
+        return dict(result)
+
+    def wait_for(self, condition: Any, *, timeout: float = 60) -> dict[str, Any]:
+        """Poll the status until `condition(status)` holds; return that status."""
+        deadline = time.monotonic() + timeout
+        last: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"the daemon ended: {self.tail()}")
+            try:
+                last = self.status()
+                if condition(last):
+                    return last
+            except TickdError:
+                pass
+            time.sleep(POLL_S)
+        raise AssertionError(f"condition not met in {timeout} s: {last}\n{self.tail()}")
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        code = stop(self.process, timeout=60)
+        if self._stderr is not None:
+            self._stderr.close()
+        return code
+
+
+def write_config(
+    path: Path,
+    *,
+    state_dir: Path,
+    venues: list[dict[str, object]],
+    sections: dict[str, dict[str, object]] | None = None,
+) -> Path:
+    """A config file for loopback venues, embedded ClickHouse and any free HTTP port."""
+    lines = ["[node]", f'state_dir = "{state_dir}"', "[http]", "port = 0"]
+    for name, values in (sections or {}).items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    for venue in venues:
+        lines.append("[[venues]]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in venue.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,63 @@
+"""The distribution: what a wheel holds, and that the generic package names are ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from importlib import import_module, metadata
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_is_ours_and_typed(stage: str) -> None:
+    module = import_module(stage)
+    assert module.__tickd_stage__ is True
+    assert module.__file__ is not None
+    assert (Path(module.__file__).parent / "py.typed").exists()
+
+
+def test_native_module_belongs_to_this_version() -> None:
+    from tickd.native import BUILD_PROFILE, VERSION
+
+    assert metadata.version("tickd") == VERSION
+    assert BUILD_PROFILE in ("debug", "release")
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+def test_wheel_holds_every_stage_the_ddl_and_one_native_module(tmp_path: Path) -> None:
+    maturin = Path(sys.executable).parent / "maturin"
+    subprocess.run(
+        [str(maturin), "build", "--release", "--locked", "--quiet", "--out", str(tmp_path)],
+        cwd=REPOSITORY,
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("tickd-*.whl")
+    assert "-abi3-" in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    for stage in STAGES:
+        assert f"{stage}/__init__.py" in names
+        assert f"{stage}/py.typed" in names
+    assert [n for n in names if n.startswith("tickd/_native") and n.endswith(".so")]
+    assert "tickd/_native.pyi" in names
+    assert [n for n in names if n.endswith(".sql")], "the tables' DDL is missing"
+    outside = [n for n in names if n.split("/")[0] not in STAGES and ".dist-info/" not in n]
+    assert not outside, f"unexpected top-level content: {outside[:5]}"
+    # The wheel alone is enough to load the DDL and the command line.
+    target = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target), wheel],
+        check=True,
+    )
+    subprocess.run(
+        [sys.executable, "-P", "-c", "import recorder.migrate as m; assert m.load_migrations()"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin"},
+        check=True,
+    )

@@ -1,0 +1,5 @@
+"""`python -m tickd` is the `tickd` command."""
+
+from tickd.app.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""The `tickd` command: names, help and exit codes. Each command lives in its own module and is imported when called."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from tickd.app.exit_codes import ExitCode
+from tickd.app.logs import LogConfig, configure_logging
+from tickd.errors import ConfigError, TickdError
+
+COMMANDS = {
+    "run": "record the venues of a config file until stopped",
+    "demo": "record a simulated market with an embedded ClickHouse and watch it",
+    "check": "validate a config file and print the resolved result",
+    "migrate": "create or update the tables in ClickHouse",
+    "status": "ask a running daemon how it is",
+    "query": "ask ClickHouse a question in SQL",
+    "inspect": "look into a raw log: segments, frames, events",
+    "verify": "prove that raw log, manifest and ClickHouse agree",
+    "serve-replay": "serve captures as the venue they came from, on loopback",
+    "sim": "serve a simulated venue, on loopback",
+}
+
+EXAMPLES = """
+Examples:
+
+    tickd demo --seconds 20
+    tickd check tickd.toml && tickd run tickd.toml
+    tickd status tickd.toml --topics
+    tickd query --config tickd.toml "SELECT symbol, count() FROM trades GROUP BY symbol"
+    tickd inspect /var/lib/tickd --events | head
+    tickd verify tickd.toml
+
+Shell completion: tickd --install-completion
+"""
+
+
+def build() -> App:
+    app = App(
+        name="tickd",
+        help="A market-data gateway and tick recorder that loses nothing silently.",
+        help_epilogue=EXAMPLES,
+        help_format="plaintext",
+        version=_version,
+    )
+    for name, help_text in COMMANDS.items():
+        module = name.replace("-", "_")
+        app.command(f"tickd.app.commands.{module}:{module}", name=name, help=help_text)
+    app.register_install_completion_command()
+    return app
+
+
+def _version() -> str:
+    from tickd.native import BUILD_PROFILE, VERSION
+
+    return f"tickd {VERSION} ({BUILD_PROFILE})"
+
+
+def main() -> None:
+    """Run the command line; expected failures are one sentence on stderr and an exit code."""
+    configure_logging(LogConfig(level="warning"))  # `run` sets what its config file says
+    try:
+        result = build()(result_action="return_value")
+    except TickdError as error:
+        print(f"tickd: {error}", file=sys.stderr)  # noqa: T201 - the user's terminal is the place
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)  # noqa: T201
+        sys.exit(ExitCode.BAD_CONFIG if isinstance(error, ConfigError) else ExitCode.FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(int(result) if isinstance(result, int) else ExitCode.OK)

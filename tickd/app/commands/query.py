@@ -1,0 +1,58 @@
+"""`tickd query`: ask ClickHouse a question in SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from recorder.query import OutputFormat
+from recorder.query import query as ask
+from tickd.app.clickhouse_of import clickhouse_of
+from tickd.app.config import Config, load_config
+
+
+def query(
+    sql: str,
+    *,
+    config: Path = Path("tickd.toml"),
+    output: Annotated[
+        Literal["table", "json", "csv", "arrow"], Parameter(name=["--format", "-f"])
+    ] = "table",
+) -> int:
+    """Ask ClickHouse a question in SQL.
+
+    A running daemon's embedded server answers; without a daemon it is started for the question.
+
+    Args:
+        sql: one statement
+        config: the daemon's config file
+        output: table, json (one object per line), csv (with names) or arrow (stream)
+
+    Examples:
+
+        tickd query "SELECT symbol, count() FROM trades GROUP BY symbol"
+        tickd query -f csv "SELECT * FROM ohlcv_1m" > bars.csv
+    """
+    return asyncio.run(_query(load_config(config), sql, OutputFormat[output.upper()]))
+
+
+async def _query(config: Config, sql: str, output: OutputFormat) -> int:
+    async with clickhouse_of(config) as server:
+        pieces = ask(
+            server,
+            sql,
+            output=output,
+            database=config.clickhouse.database,
+            color=output is OutputFormat.TABLE and sys.stdout.isatty(),
+        )
+        try:
+            async for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # `| head` is a fine way to use this command
+            sys.stderr.close()
+    return 0

@@ -1,0 +1,31 @@
+"""`tickd run`: record the venues of a config file until stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tickd.app.commands.check import check_stages
+from tickd.app.config import load_config
+from tickd.app.event_loop import run as run_loop
+from tickd.app.exit_codes import ExitCode
+from tickd.app.wiring import run_until_signalled
+from tickd.app.logs import configure_logging
+
+
+def run(config: Path) -> ExitCode:
+    """Record the venues of a config file until stopped.
+
+    INT or TERM drains and ends; a second one ends at once. Exit codes: 0 clean, 1 drain timed out or failed,
+    2 bad config.
+
+    Args:
+        config: the TOML file
+
+    Example:
+
+        tickd run tickd.toml
+    """
+    resolved = load_config(config)
+    check_stages()
+    configure_logging(resolved.log)
+    return run_loop(run_until_signalled(resolved))

@@ -1,0 +1,66 @@
+"""The configuration of the whole program: the stages' own structs under one roof.
+
+It composes and checks relations between stages; each stage explains its own keys in `<stage>/config.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from gateway.config import VenueConfig
+from recorder.config import ClickHouseConfig, RawLogConfig, SinkConfig
+from tickd.app.logs import LogConfig
+from tickd.config import load
+
+NODE_MAX = 65_535
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who this daemon is. id: stands in every row; two daemons that share tables need different ones."""
+
+    id: int = 1
+    state_dir: str = "data"
+    shutdown_timeout_ms: int = 20_000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.id <= NODE_MAX:
+            raise ValueError(f"node.id is {self.id}, 0 to {NODE_MAX} possible")
+        if self.shutdown_timeout_ms < 1:
+            raise ValueError("node.shutdown_timeout_ms must be positive")
+
+
+class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The operator's HTTP port. port 0: the kernel picks; `tickd status` says which."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 9464
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A daemon. `clickhouse.url = "embedded"` starts the embedded server."""
+
+    node: NodeConfig = NodeConfig()
+    raw_log: RawLogConfig = RawLogConfig()
+    clickhouse: ClickHouseConfig = ClickHouseConfig()
+    sink: SinkConfig = SinkConfig()
+    http: HttpConfig = HttpConfig()
+    log: LogConfig = LogConfig()
+    venues: tuple[VenueConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [venue.name for venue in self.venues]
+        if len(set(names)) != len(names):
+            raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(self.node.state_dir)
+
+
+def load_config(path: Path) -> Config:
+    """Return the configuration of a file with environment overrides. Raises ConfigError."""
+    return load(path, Config, os.environ)

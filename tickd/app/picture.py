@@ -1,0 +1,143 @@
+"""The daemon's picture of itself: what `tickd status`, `/readyz` and the demo show. It reads, it changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from recorder.sink import SinkState
+from tickd.native import BUILD_PROFILE, VERSION
+
+if TYPE_CHECKING:
+    from tickd.app.wiring import Daemon
+
+NS_PER_S = 1_000_000_000
+
+
+class Picture:
+    """Draws a daemon; one per daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._started_ns = daemon.clock.mono_ns()
+        self.stopping = False
+
+    async def answer(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """The control command `status`; `topics: true` adds every topic."""
+        return self.draw(topics=request.get("topics") is True)
+
+    def draw(self, *, topics: bool) -> dict[str, Any]:
+        daemon = self._daemon
+        rows = self.topics() if topics else []
+        return {
+            "node": daemon.config.node.id,
+            "version": VERSION,
+            "build": BUILD_PROFILE,
+            "pid": os.getpid(),
+            "state": self.state(),
+            "waiting_for": self.waiting_for(),
+            "uptime_s": (daemon.clock.mono_ns() - self._started_ns) / NS_PER_S,
+            "http_port": daemon.http.port,
+            "raw_log": self.raw_log(),
+            "decoder": daemon.decoder.counters(),
+            "bus": self.bus(),
+            "sink": self.sink(),
+            "venues": [msgspec.to_builtins(session.status()) for session in daemon.sessions],
+            "topics_count": daemon.decoder.topic_count,
+            "topics": rows,
+        }
+
+    def state(self) -> str:
+        if self.stopping:
+            return "stopping"
+        if self._daemon.raw_log.fault is not None or self._daemon.tap.paused:
+            return "degraded"
+        return "starting" if self.waiting_for() else "recording"
+
+    def waiting_for(self) -> str:
+        """What keeps the daemon from recording everything; empty when nothing does."""
+        if self.stopping:
+            return "stopping"
+        if self._daemon.raw_log.fault is not None:
+            return f"raw log: {self._daemon.raw_log.fault}"
+        for session in self._daemon.sessions:
+            status = session.status()
+            if not status.lines:
+                return f"{status.venue}: instruments"
+            for line in status.lines:
+                if line.state not in ("streaming", "replacing"):
+                    return f"{status.venue} {line.endpoint}: {line.state}"
+        return ""
+
+    def raw_log(self) -> dict[str, Any]:
+        raw = self._daemon.raw_log
+        return {
+            **raw.stats(),
+            "written": raw.written,
+            "synced": raw.synced,
+            "next_frame_no": raw.next_frame_no,
+            "pending_bytes": raw.pending_bytes,
+            "paused": self._daemon.tap.paused,
+            "pauses": self._daemon.tap.pauses_total,
+            "fault": raw.fault,
+            "write_p99_ms": raw.write_latency.quantile(0.99) / 1e6,
+            "fsync_p99_ms": raw.fsync_latency.quantile(0.99) / 1e6,
+            "recovery": raw.recovery,
+        }
+
+    def bus(self) -> dict[str, Any]:
+        stats = self._daemon.bus.stats()
+        return {
+            "events": stats.events,
+            "batches": stats.batches,
+            "queues": [queue._asdict() for queue in stats.queues],
+            "worst": [row._asdict() for row in stats.worst],
+            "failures": stats.failures,
+        }
+
+    def sink(self) -> dict[str, Any]:
+        storage = self._daemon.storage
+        sink = storage.sink
+        counters = {name: getattr(sink.counters, name) for name in sink.counters.__slots__}
+        return {
+            **counters,
+            "state": sink.state.value if storage.migrated else "waiting for ClickHouse",
+            "caught_up": sink.state is SinkState.LIVE and storage.migrated,
+            "url": storage.address(),
+            "fault": storage.fault,
+            "pending_bytes": sink.held_bytes,
+            "blocks_waiting": sink.blocks_waiting,
+            "frames_behind": sink.frames_behind,
+            "ack_p99_ms": sink.ack_latency.quantile(0.99) / 1e6,
+            "restarts": storage.embedded.restarts if storage.embedded is not None else 0,
+        }
+
+    def topics(self) -> list[dict[str, Any]]:
+        """Every topic, the busiest first; queue figures are those of the slowest subscription."""
+        daemon = self._daemon
+        now_ns = daemon.clock.mono_ns()
+        worst: dict[str, Any] = {}
+        for row in daemon.bus.topic_lag():
+            known = worst.get(row.topic)
+            if known is None or row.oldest_age_s > known.oldest_age_s:
+                worst[row.topic] = row
+        rows = []
+        for number, events, mono_ns in daemon.decoder.topic_stats():
+            name = daemon.decoder.topic_name(number)
+            lag = worst.get(name)
+            rows.append(
+                {
+                    "topic": name,
+                    "events": events,
+                    "silent_s": max(0, now_ns - mono_ns) / NS_PER_S if mono_ns else 0.0,
+                    "depth": lag.depth if lag else 0,
+                    "high_water": lag.high_water if lag else 0,
+                    "oldest_age_s": lag.oldest_age_s if lag else 0.0,
+                    "dropped": lag.dropped if lag else 0,
+                }
+            )
+        rows.sort(key=lambda row: row["events"], reverse=True)
+        return rows

@@ -1,0 +1,179 @@
+"""A raw log as people and tests want to see it: segments, frames, events with natural numbers. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from tickd.errors import ConfigError
+from tickd.events import (
+    EVENT,
+    ID_UNDEF,
+    PRICE_UNDEF,
+    SEQ_INDEX_BITS,
+    TS_UNDEF,
+    BookState,
+    Flag,
+    GapCause,
+    Kind,
+    as_array,
+)
+from tickd.native import Decoder, EventBatch, RawLogReader, segment_info
+from tickd.topics import CHANNELS
+from tickd.units import mantissa_to_text
+
+SEGMENT_SUFFIXES = (".tkraw", ".tkraw.open")
+# Kinds whose price (and size) are mantissas in the instrument's scales.
+_SCALED = {Kind.TRADE, Kind.QUOTE, Kind.DEPTH, Kind.LIQUIDATION}
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One record of the log."""
+
+    frame_no: int
+    recv_ns: int
+    mono_ns: int
+    connection: int
+    type: str
+    payload: bytes
+
+
+def frames_of(chunk: bytes) -> Iterator[Frame]:
+    """The records of a chunk; the header is ASCII, the length says where the payload ends."""
+    at = 0
+    while at < len(chunk):
+        parts = chunk[at : at + 96].split(b" ", 6)
+        head = sum(len(part) + 1 for part in parts[:6])
+        length = int(parts[5])
+        payload = chunk[at + head : at + head + length]
+        yield Frame(
+            int(parts[0]), int(parts[1]), int(parts[2]), int(parts[3]), parts[4].decode(), payload
+        )
+        at += head + length + 1
+
+
+class RawView:
+    """The segments behind a path: a state directory, a raw-log directory or one segment file."""
+
+    def __init__(self, path: Path) -> None:
+        self._only: Path | None = None
+        if path.is_file():
+            self._only = path
+            self._directory = path.parent.parent
+        else:
+            self._directory = path / "raw" if (path / "raw").is_dir() else path
+        if not (self._directory / "segments").is_dir():
+            raise ConfigError(
+                f"no raw log at {path}",
+                hint="name a state directory, the folder that holds segments/, or one segment file",
+            )
+        self._instruments: dict[int, dict[str, Any]] = {}
+        self.damaged = False
+
+    def paths(self) -> list[Path]:
+        if self._only is not None:
+            return [self._only]
+        folder = self._directory / "segments"
+        return sorted(p for p in folder.iterdir() if p.name.endswith(SEGMENT_SUFFIXES))
+
+    def segments(self) -> Iterator[Mapping[str, Any]]:
+        for path in self.paths():
+            yield segment_info(str(path))
+
+    def chunks(self, first: int, last: int | None) -> Iterator[bytes]:
+        if self._only is not None:
+            info = segment_info(str(self._only))
+            first = max(first, info["frame_first"])
+            last = info["frame_last"] if last is None else min(last, info["frame_last"])
+        reader = RawLogReader(str(self._directory), first, last)
+        for _segment, chunk in reader:
+            yield chunk
+        self.damaged = self.damaged or bool(reader.damaged)
+
+    def chunks_from_checkpoint(self, first: int, last: int | None) -> Iterator[bytes]:
+        """As `chunks`, from the start of the segment that holds `first`: it begins with a checkpoint."""
+        starts = [int(path.name.split("-", 1)[0]) for path in self.paths()]
+        begin = max((start for start in starts if start <= first), default=0)
+        yield from self.chunks(begin, last)
+
+    def events(self, batch: EventBatch, decoder: Decoder) -> Iterator[tuple[str, np.void]]:
+        """Topic and event, in the order of `seq`."""
+        array = as_array(batch)
+        topics = np.empty(len(array), dtype=np.int64)
+        for topic, start, stop in batch.topics:
+            topics[start:stop] = topic
+        for index in np.argsort(array["seq"], kind="stable"):
+            yield decoder.topic_name(int(topics[index])), array[index]
+
+    def instrument(self, decoder: Decoder, instrument_id: int) -> dict[str, Any] | None:
+        if instrument_id not in self._instruments:
+            self._instruments = {i: orjson.loads(text) for i, text in decoder.instruments()}
+        return self._instruments.get(instrument_id)
+
+
+def time_text(ns: int) -> str | None:
+    if ns == TS_UNDEF:
+        return None
+    whole, rest = divmod(ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def describe_event(
+    topic: str, event: np.void, instrument: dict[str, Any] | None
+) -> dict[str, object]:
+    """The event with names and natural numbers; exact decimal text, never a float."""
+    values = dict(zip(EVENT.names or (), event.tolist(), strict=True))
+    kind = Kind(values["kind"])
+    seq = values["seq"]
+    fields: dict[str, object] = {
+        "seq": seq,
+        "frame_no": seq >> SEQ_INDEX_BITS,
+        "index": seq & ((1 << SEQ_INDEX_BITS) - 1),
+        "topic": topic,
+        "kind": kind.name,
+        "ts_event": time_text(values["ts_event"]),
+        "ts_recv": time_text(values["ts_recv"]),
+        "side": chr(values["side"]),
+    }
+    if values["id"] != ID_UNDEF:
+        fields["id"] = values["id"]
+    fields |= _numbers(kind, values, instrument)
+    if values["flags"]:
+        fields["flags"] = "|".join(str(flag.name) for flag in Flag(values["flags"]))
+    return fields
+
+
+def _numbers(
+    kind: Kind, values: dict[str, int], instrument: dict[str, Any] | None
+) -> dict[str, object]:
+    price, size, aux = values["price"], values["size"], values["aux"]
+    if kind in (Kind.MARK, Kind.INDEX, Kind.FUNDING):
+        return {"value": mantissa_to_text(price, aux)}
+    if kind in _SCALED and instrument is not None:
+        scaled: dict[str, object] = {}
+        if price != PRICE_UNDEF:
+            scaled["price"] = mantissa_to_text(price, instrument["price_scale"])
+        if size != PRICE_UNDEF:
+            scaled["size"] = mantissa_to_text(size, instrument["size_scale"])
+        return {**scaled, "aux": aux}
+    if kind is Kind.DEPTH_HEAD:
+        previous = None if size == PRICE_UNDEF else size
+        return {"first_id": price, "previous_id": previous, "levels": aux}
+    if kind is Kind.BOOK_STATE:
+        return {"state": BookState(aux).name, "expected_id": price, "received_id": size}
+    if kind is Kind.GAP:
+        return {
+            "cause": GapCause(aux & 0xFF).name,
+            "channel": CHANNELS[aux >> 8],
+            "start_ns": values["ts_event"],
+            "end_ns": values["ts_recv"],
+            "last_missing_id": None if price == PRICE_UNDEF else price,
+            "missing": None if size == PRICE_UNDEF else size,
+        }
+    return {"price": price, "size": size, "aux": aux}

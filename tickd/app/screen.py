@@ -1,0 +1,101 @@
+"""What people see on a terminal: the status page, also the demo's live table. It shows, it measures nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tickd.units import format_bytes
+
+TOPIC_ROWS = 20
+
+
+def print_status(status: dict[str, Any]) -> None:
+    Console().print(render(status, rates=None, topic_rows=None))
+
+
+def render(
+    status: dict[str, Any],
+    *,
+    rates: dict[str, float] | None,
+    topic_rows: int | None = TOPIC_ROWS,
+) -> RenderableType:
+    """The page; `rates`: events per second by topic, None where no earlier picture exists."""
+    parts: list[RenderableType] = [_head(status), _venues(status)]
+    if status.get("topics"):
+        parts.append(_topics(status["topics"], rates, topic_rows))
+    return Group(*parts)
+
+
+def _head(status: dict[str, Any]) -> RenderableType:
+    raw, sink, decoder = status["raw_log"], status["sink"], status["decoder"]
+    table = Table.grid(padding=(0, 3))
+    for _ in range(4):
+        table.add_column()
+    state = Text(status["state"], style="bold green" if status["state"] == "recording" else "bold yellow")
+    table.add_row(Text("tickd", style="bold"), state, f"node {status['node']}", f"up {status['uptime_s']:.0f} s")
+    table.add_row(
+        "raw log",
+        f"{raw['frames']:,} frames",
+        f"{format_bytes(raw['compressed_bytes'])} on disk",
+        f"recv→raw p99 {raw['write_p99_ms']:.1f} ms" + ("  [red]sockets paused[/]" if raw["paused"] else ""),
+    )
+    table.add_row(
+        "decoder",
+        f"{decoder.get('events', 0):,} events",
+        f"{decoder.get('refused', 0):,} refused, {decoder.get('gaps', 0):,} gaps",
+        f"{status['topics_count']:,} topics",
+    )
+    table.add_row(
+        "clickhouse",
+        f"{sink['rows_committed']:,} rows",
+        f"{sink['state']}, {format_bytes(sink['pending_bytes'])} waiting",
+        f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms",
+    )
+    return table
+
+
+def _venues(status: dict[str, Any]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("venue", "endpoint", "state", "streams", "connections", "failures", "last fault"):
+        table.add_column(name)
+    for venue in status["venues"]:
+        for line in venue["lines"]:
+            table.add_row(
+                venue["venue"],
+                line["endpoint"],
+                line["state"] + (" (paused)" if line["paused"] else ""),
+                str(line["streams_count"]),
+                ", ".join(map(str, line["connections"])),
+                str(line["attempts"]),
+                line["fault"] or "",
+            )
+    return table
+
+
+def _topics(
+    topics: list[dict[str, Any]], rates: dict[str, float] | None, rows: int | None
+) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, justify in (
+        ("topic", "left"), ("events", "right"), ("ev/s", "right"), ("silent", "right"),
+        ("queue", "right"), ("lag", "right"), ("dropped", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for topic in topics[:rows]:
+        rate = "" if rates is None else f"{rates.get(topic['topic'], 0.0):,.0f}"
+        table.add_row(
+            topic["topic"],
+            f"{topic['events']:,}",
+            rate,
+            f"{topic['silent_s']:.1f} s",
+            f"{topic['depth']:,}",
+            f"{topic['oldest_age_s'] * 1e3:.0f} ms",
+            f"{topic['dropped']:,}",
+        )
+    if rows is not None and len(topics) > rows:
+        table.caption = f"{len(topics) - rows} more: tickd status --topics"
+    return table

@@ -1,0 +1,130 @@
+"""The ClickHouse half of the daemon: the server (embedded or not), its tables, and the sink's life.
+
+The raw log never waits for any of this. It builds no block and decides nothing about retries of blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import structlog
+
+from recorder.clickhouse import ClickHouse
+from recorder.embedded.supervisor import EmbeddedClickHouse
+from recorder.migrate import migrate
+from recorder.plan import Plan
+from recorder.quarantine import Quarantine
+from recorder.recover import LogReplay
+from recorder.retry import delay_ms
+from recorder.sink import Sink
+from recorder.statements import ServerError, Statements
+from recorder.watermark import LogProgress
+from tickd.app.config import Config
+from tickd.bus_queue import BurstSubscription, SpilledError
+from tickd.events import SEQ_INDEX_BITS
+from tickd.native import EventBatch
+from tickd.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+EMBEDDED = "embedded"
+
+
+class Storage:
+    """Stores what a subscription delivers. `run` is its life; it ends when the subscription is closed.
+
+    Raises EmbeddedError at the start when the embedded server is wanted and cannot be.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        subscription: BurstSubscription,
+        progress: LogProgress,
+        frame_recovered: int,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._subscription = subscription
+        self._clock = clock
+        state_dir = config.state_dir
+        self.embedded: EmbeddedClickHouse | None = None
+        if config.clickhouse.url == EMBEDDED:
+            self.embedded = EmbeddedClickHouse(state_dir / "clickhouse")
+        self.clickhouse = ClickHouse(config.clickhouse, self.address)
+        self.migrated = False
+        self.fault: str | None = None
+        self.sink = Sink(
+            config.sink,
+            node=config.node.id,
+            plan=Plan(state_dir / "sink" / "plan.jsonl"),
+            clickhouse=self.clickhouse,
+            progress=progress,
+            replay=LogReplay(state_dir / "raw"),
+            frame_recovered=frame_recovered,
+            quarantine=Quarantine(state_dir / "sink" / "quarantine"),
+            clock=clock,
+            random=random.random,
+        )
+
+    def address(self) -> str | None:
+        """The server's URL, None while it is known to be down."""
+        return self.embedded.url if self.embedded is not None else self._config.clickhouse.url
+
+    async def run(self) -> bool:
+        """Store until the subscription ends, then drain; True when everything is in ClickHouse."""
+        if self.embedded is None:
+            return await self._store()
+        async with self.embedded.serving():
+            return await self._store()
+
+    async def _store(self) -> bool:
+        try:
+            await self._migrate()
+            return await self.sink.run(self._batches())
+        finally:
+            await self.clickhouse.close()
+
+    async def _migrate(self) -> None:
+        """Bring the tables up to date; a server that is away is asked again, for ever."""
+        clickhouse, sink = self._config.clickhouse, self._config.sink
+        attempt = 0
+        while not self._subscription.closed:
+            url = self.address()
+            try:
+                if url is not None:
+                    async with Statements(
+                        url, user=clickhouse.user, password=clickhouse.password
+                    ) as server:
+                        await migrate(server, database=clickhouse.database)
+                    self.migrated, self.fault = True, None
+                    return
+            except ServerError as error:
+                self.fault = str(error)
+                log.warning("migrate_failed", fault=str(error), hint=error.hint, attempt=attempt)
+            pause_ms = delay_ms(
+                attempt,
+                delay_ms_min=sink.backoff_ms_min,
+                delay_ms_max=sink.backoff_ms_max,
+                random=random.random,
+            )
+            await self._clock.sleep(pause_ms / 1000)
+            attempt += 1
+
+    async def _batches(self) -> AsyncIterator[EventBatch]:
+        """The live batches; what the queue had to let go is read from the raw log by the sink."""
+        while True:
+            try:
+                bursts = await self._subscription.take_bursts()
+            except SpilledError as spilled:
+                self._subscription.resume()
+                self.sink.missed(spilled.seq_to >> SEQ_INDEX_BITS)
+                continue
+            if not bursts:
+                return
+            for batch in bursts:
+                yield batch
+            await asyncio.sleep(0)  # a burst of bursts must not keep the loop

@@ -1,0 +1,213 @@
+"""The composition root of the live daemon: constructs every stage and joins them; nothing else does.
+
+Up: raw log (recovery) → decoder → bus → storage → sessions. Down, in the order of the flow: sessions → tap → bus →
+storage → raw log, within `node.shutdown_timeout_ms`; then what is left is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+
+import structlog
+
+from gateway.config import VenueConfig
+from gateway.session import Session
+from gateway.venues import registry
+from recorder.raw_log import open_raw_log
+from recorder.watermark import Watermark
+from tickd.app.config import Config
+from tickd.app.control import ControlServer
+from tickd.app.exit_codes import ExitCode
+from tickd.app.http import HttpServer
+from tickd.app.metrics import registry_of
+from tickd.app.picture import Picture
+from tickd.app.storage import Storage
+from tickd.app.tap import Tap
+from tickd.bus import Bus, HandlerFailure
+from tickd.bus_queue import Dropped, Limits, WhenFull
+from tickd.clock import SystemClock
+from tickd.events import SEQ_INDEX_BITS
+from tickd.native import VERSION, Decoder, Histogram
+
+log = structlog.get_logger(__name__)
+
+# Events that may wait for the sink in whole bursts (64 B each); beyond, the range is read from the raw log again.
+SINK_QUEUE = Limits(records_total_max=2 << 20)
+REFUSALS_LOGGED_MAX = 10
+HOUSEKEEPING_S = 1.0
+LOOP_PROBE_NS = 50_000_000
+
+
+class Daemon:
+    """One daemon: `run` records until `stop` is set. Construct it on a running loop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        self.loop_lag = Histogram()
+        self.raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
+        self.decoder = Decoder()
+        self.raw_log.restore_decoder(self.decoder)
+        frame_recovered = self.raw_log.recovery["frame_last"]
+        self.bus = Bus(
+            self.decoder.topic_name,
+            self.clock,
+            seq=frame_recovered << SEQ_INDEX_BITS | 0xFFFF,
+            on_dropped=self._dropped,
+            on_failure=_failed,
+        )
+        self.tap = Tap(
+            self.raw_log,
+            self.decoder,
+            self.bus,
+            clock=self.clock,
+            pending_bytes_max=config.raw_log.pending_bytes_max,
+        )
+        self.watermark = Watermark(self.raw_log, durable=config.sink.durability == "disk")
+        self.tap.on_watermark(self.watermark.moved)
+        self.storage = Storage(
+            config,
+            subscription=self.bus.subscribe_bursts(
+                name="clickhouse", when_full=WhenFull.SPILL, limits=SINK_QUEUE
+            ),
+            progress=self.watermark,
+            frame_recovered=frame_recovered,
+            clock=self.clock,
+        )
+        self.tap.on_definition(self.storage.sink.define)
+        self.sessions = [self._session(venue) for venue in config.venues]
+        self.picture = Picture(self)
+        self.http = HttpServer(
+            host=config.http.host,
+            port=config.http.port,
+            registry=registry_of(self),
+            ready=self.picture.waiting_for,
+        )
+        self.control = ControlServer(config.state_dir, {"status": self.picture.answer})
+
+    async def run(self, stop: asyncio.Event) -> ExitCode:
+        """Record until `stop` is set, then drain down the flow.
+
+        Raises TickdError(FATAL): the raw log failed for good, or a stage cannot run at all.
+        """
+        self.tap.control({"kind": "start", "version": VERSION, "node": self.config.node.id})
+        if self.config.http.enabled:
+            await self.http.start()
+        await self.control.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                storing = tasks.create_task(self.storage.run(), name="storage")
+                keeping = tasks.create_task(self._keep_house(), name="housekeeping")
+                probing = tasks.create_task(self._probe_loop(), name="loop probe")
+                recording = [
+                    tasks.create_task(session.run(), name=f"session {session.venue.name}")
+                    for session in self.sessions
+                ]
+                await stop.wait()
+                self.picture.stopping = True
+                log.info("daemon_stopping", frames=self.raw_log.stats()["frames"])
+                drained = await self._drain(recording, storing)
+                keeping.cancel()
+                probing.cancel()
+        finally:
+            await self.control.stop()
+            await self.http.stop()
+            self.tap.finish()
+            self.tap.detach()
+            await asyncio.to_thread(self.raw_log.close)
+        log.info("daemon_stopped", drained=drained)
+        return ExitCode.OK if drained else ExitCode.FAILED
+
+    async def _drain(self, recording: list[asyncio.Task[None]], storing: asyncio.Task[bool]) -> bool:
+        """Stop the sources, close the queues, wait for the storage; False when the time is up."""
+        try:
+            async with asyncio.timeout(self.config.node.shutdown_timeout_ms / 1000):
+                for task in recording:
+                    task.cancel()
+                if recording:
+                    await asyncio.wait(recording)
+                self.tap.control({"kind": "stop", "node": self.config.node.id})
+                self.tap.finish()
+                self.raw_log.write_now(sync=True)
+                self.bus.close()
+                return await storing
+        except TimeoutError:
+            storing.cancel()
+            return False
+
+    async def _keep_house(self) -> None:
+        """Once a second: refusals to the log, unknown instruments to the sessions."""
+        while True:
+            await self.clock.sleep(HOUSEKEEPING_S)
+            self._report_refusals()
+
+    async def _probe_loop(self) -> None:
+        """Measure how late the loop wakes a sleeper."""
+        while True:
+            due_ns = self.clock.mono_ns() + LOOP_PROBE_NS
+            await self.clock.sleep(LOOP_PROBE_NS / 1e9)
+            self.loop_lag.record(max(0, self.clock.mono_ns() - due_ns))
+
+    def _report_refusals(self) -> None:
+        refusals = self.decoder.take_refusals()
+        for frame_no, connection, reason, position in refusals[:REFUSALS_LOGGED_MAX]:
+            log.warning(
+                "frame_refused",
+                frame_no=frame_no,
+                connection=connection,
+                reason=reason,
+                position=position,
+                hint=f"tickd inspect {self.config.state_dir} --frames --from {frame_no} --to {frame_no}",
+            )
+        if len(refusals) > REFUSALS_LOGGED_MAX:
+            log.warning("frames_refused", more=len(refusals) - REFUSALS_LOGGED_MAX)
+        if any(reason == "unknown_instrument" for _, _, reason, _ in refusals):
+            for session in self.sessions:
+                session.refresh_instruments()
+
+    def _session(self, config: VenueConfig) -> Session:
+        return Session(
+            registry.find(config.name),
+            config,
+            tap=self.tap,
+            clock=self.clock,
+            activity=self._activity,
+            jitter=random.random,
+        )
+
+    def _activity(self) -> dict[str, int]:
+        name = self.decoder.topic_name
+        return {name(topic): mono_ns for topic, _, mono_ns in self.decoder.topic_stats()}
+
+    def _dropped(self, rows: list[Dropped]) -> None:
+        """What a queue let go is a fact of the node: it goes into the raw log."""
+        for row in rows:
+            self.tap.control({"kind": "drop", **row._asdict()})
+
+
+def _failed(failure: HandlerFailure) -> None:
+    log.error(
+        "handler_failed",
+        handler=failure.name,
+        switched_off=failure.switched_off,
+        exc_info=failure.error,
+    )
+
+
+async def run_until_signalled(config: Config) -> ExitCode:
+    """Run a daemon until INT or TERM; a second signal cancels at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def on_signal() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    return await Daemon(config).run(stop)
