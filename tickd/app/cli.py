@@ -64,10 +64,28 @@ def main() -> None:
     try:
         result = build()(result_action="return_value")
     except TickdError as error:
-        print(f"tickd: {error}", file=sys.stderr)  # noqa: T201 - the user's terminal is the place
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)  # noqa: T201
-        sys.exit(ExitCode.BAD_CONFIG if isinstance(error, ConfigError) else ExitCode.FAILED)
+        sys.exit(_report(error))
+    except BaseExceptionGroup as group:  # a stage failed inside the daemon's task group
+        sys.exit(_report(_first_expected(group)))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(int(result) if isinstance(result, int) else ExitCode.OK)
+
+
+def _report(error: TickdError) -> ExitCode:
+    print(f"tickd: {error}", file=sys.stderr)  # noqa: T201 - the user's terminal is the place
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)  # noqa: T201
+    return ExitCode.BAD_CONFIG if isinstance(error, ConfigError) else ExitCode.FAILED
+
+
+def _first_expected(group: BaseExceptionGroup[BaseException]) -> TickdError:
+    """The expected error in a group of nothing else; a bug among them is raised as it is."""
+    expected, bugs = group.split(TickdError)
+    if bugs is not None or expected is None:
+        raise group
+    error: BaseException = expected
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, TickdError)
+    return error

@@ -5,9 +5,7 @@ The raw log never waits for any of this. It builds no block and decides nothing 
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import structlog
 
@@ -22,9 +20,7 @@ from recorder.sink import Sink
 from recorder.statements import ServerError, Statements
 from recorder.watermark import LogProgress
 from tickd.app.config import Config
-from tickd.bus_queue import BurstSubscription, SpilledError
-from tickd.events import SEQ_INDEX_BITS
-from tickd.native import EventBatch
+from tickd.bus_queue import BurstSubscription
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -84,7 +80,7 @@ class Storage:
     async def _store(self) -> bool:
         try:
             await self._migrate()
-            return await self.sink.run(self._batches())
+            return await self.sink.run(self._subscription)
         finally:
             await self.clickhouse.close()
 
@@ -113,18 +109,3 @@ class Storage:
             )
             await self._clock.sleep(pause_ms / 1000)
             attempt += 1
-
-    async def _batches(self) -> AsyncIterator[EventBatch]:
-        """The live batches; what the queue had to let go is read from the raw log by the sink."""
-        while True:
-            try:
-                bursts = await self._subscription.take_bursts()
-            except SpilledError as spilled:
-                self._subscription.resume()
-                self.sink.missed(spilled.seq_to >> SEQ_INDEX_BITS)
-                continue
-            if not bursts:
-                return
-            for batch in bursts:
-                yield batch
-            await asyncio.sleep(0)  # a burst of bursts must not keep the loop
