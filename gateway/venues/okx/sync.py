@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.venue import ClientMessage, RestRequest, Stream, Sync
 from gateway.venues.okx.wire import request
 
 
+@dataclass(frozen=True, slots=True)
 class OkxSync:
     """A new snapshot comes with a new subscription."""
 
-    rule: Final = "okx"
+    rule: str
 
     def resync(
         self, symbol: str, streams: Sequence[Stream], first_id: int
@@ -25,4 +27,4 @@ class OkxSync:
         )
 
 
-SYNC: Final[Sync] = OkxSync()
+SYNC: Final[Sync] = OkxSync(rule="okx")

@@ -6,6 +6,7 @@ Pure. A stream's name is `channel:instId`, as the decoder's notices say it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, NamedTuple
 
@@ -97,16 +98,14 @@ def pair(symbol: str) -> str:
     return "-".join(symbol.split("-")[:2])
 
 
+@dataclass(frozen=True, slots=True)
 class OkxWire:
     """The `Wire` of OKX."""
 
-    ws_url: Final = "wss://ws.okx.com:8443"
-    rest_url: Final = "https://www.okx.com"
-    endpoints: Final[Mapping[str, str]] = {
-        "public": "/ws/v5/public",
-        "business": "/ws/v5/business",
-    }
-    ping: Final[bytes | None] = b"ping"
+    ws_url: str
+    rest_url: str
+    endpoints: Mapping[str, str]
+    ping: bytes | None
 
     def streams(
         self, channels: Sequence[str], symbols: Sequence[str], depth_interval_ms: int | None
@@ -233,4 +232,9 @@ def _multiplier(row: _Row) -> str:
     return f"{value.normalize():f}"
 
 
-WIRE: Final[Wire] = OkxWire()
+WIRE: Final[Wire] = OkxWire(
+    ws_url="wss://ws.okx.com:8443",
+    rest_url="https://www.okx.com",
+    endpoints={"public": "/ws/v5/public", "business": "/ws/v5/business"},
+    ping=b"ping",
+)
