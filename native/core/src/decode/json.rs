@@ -210,7 +210,11 @@ impl<'a> Cursor<'a> {
         match self.bytes.get(self.at) {
             Some(b'"') => {
                 let at = self.at + 1;
-                Ok(Value { bytes: self.text()?, at, shape: Shape::Text })
+                Ok(Value {
+                    bytes: self.text()?,
+                    at,
+                    shape: Shape::Text,
+                })
             }
             Some(b'1'..=b'9') => self.whole_number(),
             _ => self.nested_value(0),
@@ -227,7 +231,11 @@ impl<'a> Cursor<'a> {
             return self.nested_value(0);
         }
         let bytes = self.bytes.get(start..self.at).unwrap_or_default();
-        Ok(Value { bytes, at: start, shape: Shape::Number })
+        Ok(Value {
+            bytes,
+            at: start,
+            shape: Shape::Number,
+        })
     }
 
     /// The mantissa of the next value, a decimal in quotes (or a bare number), at `scale`.
@@ -473,75 +481,4 @@ fn plain_run(bytes: &[u8], at: usize) -> usize {
         run += 8;
     }
     run
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn whole(text: &str) -> Result<Shape> {
-        let mut cursor = Cursor::new(text.as_bytes());
-        let value = cursor.value()?;
-        cursor.end()?;
-        Ok(value.shape)
-    }
-
-    #[test]
-    fn values_of_every_shape_are_taken_whole() {
-        for (text, shape) in [
-            (r#""a\"b\u00e9\\""#, Shape::Text),
-            ("-12.5e+3", Shape::Number),
-            (" [1 , [ ] , {} ] \n", Shape::Array),
-            (r#"{"a":{"b":[1,"]}"]},"c":null}"#, Shape::Object),
-            ("true", Shape::Word),
-        ] {
-            assert_eq!(whole(text), Ok(shape), "{text}");
-        }
-    }
-
-    #[test]
-    fn broken_grammar_is_refused() {
-        for text in [
-            "[1,]",
-            "{,}",
-            "[1 2]",
-            "{\"a\" 1}",
-            "01",
-            "1.e",
-            "-x",
-            "tru ",
-            "\"\\x\"",
-            "\"a\nb\"",
-            "[]]",
-            "nul!",
-            "{1:2}",
-        ] {
-            assert_eq!(
-                whole(text).map_err(|error| error.reason),
-                Err(Reason::Malformed),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_cut_of_an_object_is_truncated() {
-        let text = r#"{"a":[["1.5","2"],[]],"b":{"c":true,"d":-1.5e-3,"e":"x\u1234y"},"f":null}"#;
-        for cut in 0..text.len() {
-            assert_eq!(
-                whole(&text[..cut]).map_err(|error| error.reason),
-                Err(Reason::Truncated),
-                "cut at {cut}"
-            );
-        }
-        assert!(whole(text).is_ok());
-    }
-
-    #[test]
-    fn nesting_has_a_limit() {
-        let fine = "[".repeat(32) + &"]".repeat(32);
-        let deep = "[".repeat(33) + &"]".repeat(33);
-        assert!(whole(&fine).is_ok());
-        assert_eq!(whole(&deep).map_err(|error| error.reason), Err(Reason::TooLarge));
-    }
 }
