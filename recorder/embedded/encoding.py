@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -13,10 +14,16 @@ from recorder.embedded.statement import StatementError
 __all__ = ["Packer", "Unpacker", "accepted", "packer", "unpacker"]
 
 
-class Unpacker(Protocol):
-    """A stream of bytes on its way in; `decompress` raises one of `BAD_DATA`."""
+class _Frame(Protocol):
+    """One gzip member, zstd or lz4 frame; `decompress` raises one of `BAD_DATA`."""
 
     def decompress(self, data: bytes, /) -> bytes: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes | None: ...
 
 
 class Packer(Protocol):
@@ -30,9 +37,32 @@ class Packer(Protocol):
 BAD_DATA = (zlib.error, zstd.ZstdError, RuntimeError, EOFError, ValueError)
 
 
-class _Plain:
+class Unpacker:
+    """A stream of bytes on its way in, of one frame after another; without `make` it is plain."""
+
+    def __init__(self, make: Callable[[], _Frame] | None) -> None:
+        self._make = make
+        self._frame: _Frame | None = None
+
     def decompress(self, data: bytes) -> bytes:
-        return data
+        """Return what `data` adds. Raises one of `BAD_DATA`."""
+        if self._make is None:
+            return data
+        out = []
+        while data:
+            if self._frame is None:
+                self._frame = self._make()
+            out.append(self._frame.decompress(data))
+            data = b""
+            if self._frame.eof:
+                data = self._frame.unused_data or b""
+                self._frame = None
+        return b"".join(out)
+
+    def finish(self) -> None:
+        """Check that the last frame is whole. Raises EOFError: the body was cut on the way."""
+        if self._frame is not None:
+            raise EOFError("the compressed body is cut off")
 
 
 class _Lz4Packer:
@@ -53,16 +83,15 @@ def unpacker(coding: str) -> Unpacker:
     """Return the unpacker of a Content-Encoding. Raises StatementError for an unknown one."""
     match coding:
         case "" | "identity":
-            return _Plain()
+            return Unpacker(None)
         case "gzip":
-            return zlib.decompressobj(31)
+            return Unpacker(lambda: zlib.decompressobj(31))
         case "deflate":
-            return zlib.decompressobj()
+            return Unpacker(zlib.decompressobj)
         case "zstd":
-            return zstd.ZstdDecompressor()
+            return Unpacker(zstd.ZstdDecompressor)
         case "lz4":
-            frame: Unpacker = lz4.frame.LZ4FrameDecompressor()
-            return frame
+            return Unpacker(lz4.frame.LZ4FrameDecompressor)
         case _:
             text = f"Unknown Content-Encoding of HTTP request: {coding[:40]}"
             raise StatementError(89, "UNKNOWN_COMPRESSION_METHOD", text)

@@ -112,13 +112,24 @@ class Engine:
             pool.shutdown(wait=True)
         self._root.close()
 
-    def read(self, statement: Statement, request: Request, out_fd: int) -> Summary:
-        """Run a read, its rows into the pipe `out_fd`, closed at the end. Raises EngineError."""
+    def read(self, statement: Statement, request: Request, out_fd: int, mark: str) -> Summary:
+        """Run a read, its rows into the pipe `out_fd`, closed at the end. Raises EngineError.
+
+        `mark` (letters and digits) is what `cancel` finds it by: chdb gives no query id.
+        """
         try:
-            sql = statement.into(f"/proc/self/fd/{out_fd}", request.default_format)
-            return self._run(sql, request)
+            path = f"/proc/self/fd/{out_fd}"
+            comment = f"/* tickd {mark} */"
+            return self._run(statement.into(path, request.default_format, comment=comment), request)
         finally:
             os.close(out_fd)
+
+    def cancel(self, mark: str) -> None:
+        """Cancel the read with this mark, if it runs."""
+        # Concatenated, so that this statement does not find itself.
+        marked = f"position(query, concat('/* tickd ', '{mark} */')) > 0"
+        with contextlib.suppress(RuntimeError, chdb.ChdbError):
+            self._session().connection.query(f"KILL QUERY WHERE {marked} ASYNC")
 
     def insert(self, statement: Statement, request: Request, data_fd: int) -> Summary:
         """Run an insert from the memory file `data_fd`, which stays open. Raises EngineError."""

@@ -69,6 +69,7 @@ _QUERY_BYTES_MAX: Final = 16 << 20  # of statements without data
 _FIRST_BYTES: Final = 1 << 20  # results up to this leave with exact headers, larger ones stream
 _PIECE_BYTES: Final = 262_144
 _WAITING_MAX: Final = 64
+_CANCEL_AGAIN_S: Final = 0.5
 _F_SETPIPE_SZ: Final = 1031
 
 
@@ -108,6 +109,8 @@ class _Interface:
             return await self._answer(http, call)
         except (EngineError, StatementError) as error:
             return self._refusal(error, call)
+        except ConnectionResetError:
+            return web.Response()  # the client has gone: nobody reads this
         finally:
             self._waiting -= 1
 
@@ -182,9 +185,10 @@ class _Interface:
         transport, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(in_fd, "rb", 0)
         )
-        running = loop.run_in_executor(
-            self._engine.reads, self._engine.read, statement, call.request, out_fd
-        )
+        mark = uuid.uuid4().hex
+        read = self._engine.read
+        job = self._engine.reads.submit(read, statement, call.request, out_fd, mark)
+        running = asyncio.wrap_future(job)
         try:
             call.headers["X-ClickHouse-Format"] = statement.format or call.request.default_format
             first = bytearray()
@@ -197,10 +201,16 @@ class _Interface:
                 return self._done(await running, call, bytes(first))
             return await self._stream(http, bytes(first), reader, running, call)
         finally:
-            # Closing our end stops a statement whose reader has gone: its next write fails.
             transport.close()
-            if not running.done() and not running.cancel():
-                await asyncio.wait([running])
+            # The job is asked, not its asyncio face, which says yes to a cancel in any case.
+            if not job.done() and job.cancel():
+                os.close(out_fd)  # it never began, so nobody else closes the pipe
+            while not job.done():
+                # The engine goes on after a broken pipe. Again, as it may not be listed yet.
+                await loop.run_in_executor(self._engine.inserts, self._engine.cancel, mark)
+                await asyncio.wait([running], timeout=_CANCEL_AGAIN_S)
+            if running.done() and not running.cancelled():
+                running.exception()  # seen: the reader has gone
 
     async def _stream(
         self,
@@ -306,10 +316,11 @@ class _Body:
 
     async def _next(self) -> bytes:
         packed = await self._source.readany()
-        if not packed:
-            self.ended = True
-            return b""
         try:
+            if not packed:
+                self.ended = True
+                self._unpacker.finish()
+                return b""
             plain = self._unpacker.decompress(packed)
         except BAD_DATA as error:
             text = f"Cannot decompress the request body: {error}"

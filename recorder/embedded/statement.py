@@ -66,10 +66,10 @@ class Statement:
     data_start: int = 0
     changes_database: bool = False
 
-    def into(self, path: str, default_format: str) -> str:
+    def into(self, path: str, default_format: str, *, comment: str = "") -> str:
         """Return the reading statement with its rows sent to `path`."""
         chosen = self.format or default_format
-        return f"{self.head}\nINTO OUTFILE '{path}' TRUNCATE\nFORMAT {chosen} {self.tail}"
+        return f"{self.head}\nINTO OUTFILE '{path}' TRUNCATE\nFORMAT {chosen} {self.tail}{comment}"
 
     def data_from(self, path: str) -> str:
         """Return the insert with its data taken from `path`."""
