@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
+
 import pytest
 
 from tickd.bus import Bus
@@ -106,7 +109,7 @@ def test_histogram_folds_nanoseconds_with_the_slo_as_an_exact_bound() -> None:
 def test_buckets_double_and_carry_the_thresholds() -> None:
     bounds = buckets(slo_s=(0.001, 0.005, 0.25))
     assert {0.001, 0.005, 0.25} <= set(bounds)
-    ratios = [after / before for before, after in zip(bounds, bounds[1:], strict=False)]
+    ratios = [after / before for before, after in pairwise(bounds)]
     assert all(1.2 < ratio < 3.2 for ratio in ratios)
     assert len(bounds) <= 24
 
@@ -129,8 +132,6 @@ def test_bus_metrics_show_sums_and_worst_topics_of_one_moment() -> None:
 
 def test_loop_lag_is_recorded_per_probe() -> None:
     async def main() -> None:
-        import asyncio
-
         clock, histogram = ManualClock(), Histogram()
         task = asyncio.create_task(probe_loop_lag(clock, histogram), name="probe")
         await clock.advance(1.0)

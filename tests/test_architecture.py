@@ -1,0 +1,306 @@
+"""The shape of the house, enforced: who may import, construct, wait and ask for the time.
+
+Method: each rule is a function from one file's text to its violations; it is run over every file,
+and shown to fail on a bad snippet.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from gateway.venues.registry import VENUE_NAMES
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("gateway", "recorder", "strategy_runner", "risk")
+PACKAGES = ("tickd", *STAGES, "backtest")
+# Pure: bytes, events and times in, values out. They import no loop, no clock, no files, no dice.
+PURE = (
+    "tickd/errors.py",
+    "tickd/events.py",
+    "tickd/ports.py",
+    "tickd/topics.py",
+    "tickd/units.py",
+    "gateway/backoff.py",
+    "gateway/errors.py",
+    "gateway/limits.py",
+    "gateway/plan.py",
+    "gateway/rotation.py",
+    "gateway/watchdog.py",
+    "gateway/venues/*.py",
+    "gateway/venues/*/wire.py",
+    "gateway/venues/*/sync.py",
+    "gateway/venues/*/limits.py",
+    "recorder/errors.py",
+)
+IMPURE_MODULES = {"asyncio", "time", "os", "random"}
+# Where the time and the environment may be asked for: the clock, the composition roots, and child
+# processes, which are composition roots of their own.
+CLOCK_PLACES = (
+    "tickd/clock.py",
+    "tickd/app/*.py",
+    "gateway/servers/process.py",
+    "recorder/embedded/*.py",
+)
+CLOCK_CALLS = re.compile(
+    r"(time\.(time|time_ns|monotonic|monotonic_ns|perf_counter|perf_counter_ns)"
+    r"|datetime\.(now|utcnow|today)|date\.today|os\.(environ|getenv))"
+)
+# Where a broad `except` may stand: the top of the program, the bus's dispatch, the strategy host.
+BROAD_EXCEPT_PLACES = ("tickd/app/*.py", "tickd/bus_control.py", "strategy_runner/host.py")
+LOOSE_TASKS = {"ensure_future", "gather", "create_task"}
+# Not a TaskGroup: what these names give tasks to has no owner.
+LOOSE_OWNERS = {"asyncio", "loop"}
+
+Rule = Callable[[str, str], Iterator[str]]
+
+
+def sources() -> list[str]:
+    found = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+def among(path: str, patterns: tuple[str, ...]) -> bool:
+    # `*` must not reach into folders: gateway/venues/*.py is not gateway/venues/okx/wire.py.
+    return any(fnmatch(path, each) and path.count("/") == each.count("/") for each in patterns)
+
+
+def imported(text: str) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield node.lineno, "." * node.level
+            # `from tickd import app` imports tickd.app.
+            yield from ((node.lineno, f"{node.module or ''}.{each.name}") for each in node.names)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def stages_import_only_the_spine(path: str, text: str) -> Iterator[str]:
+    home = path.split("/", 1)[0]
+    for line, module in imported(text):
+        if module.startswith("."):
+            yield f"{path}:{line}: relative import"
+        foreign = [
+            stage for stage in (*STAGES, "backtest") if within(module, stage) and stage != home
+        ]
+        if home in STAGES and (foreign or within(module, "tickd.app")):
+            yield f"{path}:{line}: stage {home} imports {module}"
+        if home == "tickd" and foreign and not path.startswith("tickd/app/"):
+            yield f"{path}:{line}: the spine imports {module}"
+
+
+def native_module_has_one_importer(path: str, text: str) -> Iterator[str]:
+    for line, module in imported(text):
+        if within(module, "tickd._native") and path != "tickd/native.py":
+            yield f"{path}:{line}: imports {module}; only tickd/native.py may"
+
+
+def pure_modules_stay_pure(path: str, text: str) -> Iterator[str]:
+    if among(path, PURE):
+        for line, module in imported(text):
+            if module.split(".", 1)[0] in IMPURE_MODULES:
+                yield f"{path}:{line}: pure module imports {module}"
+
+
+def time_and_environment_come_from_outside(path: str, text: str) -> Iterator[str]:
+    if among(path, CLOCK_PLACES):
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and CLOCK_CALLS.fullmatch(ast.unparse(node)):
+            yield f"{path}:{node.lineno}: {ast.unparse(node)} is for the clock and tickd.app"
+
+
+def tasks_have_owners_and_names(path: str, text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        owner, _, method = name.rpartition(".")
+        if method not in LOOSE_TASKS:
+            continue
+        loose = method != "create_task" or not owner or "get_running_loop" in owner
+        if loose or owner.split(".")[-1] in LOOSE_OWNERS:
+            yield f"{path}:{node.lineno}: {name} has no owner; use a TaskGroup"
+        elif not any(keyword.arg == "name" for keyword in node.keywords):
+            yield f"{path}:{node.lineno}: task without a name"
+
+
+def broad_except_only_at_the_edges(path: str, text: str) -> Iterator[str]:
+    if among(path, BROAD_EXCEPT_PLACES):
+        return
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        names = {"" if each is None else ast.unparse(each) for each in caught}
+        if names & {"", "Exception", "BaseException"} and not reraises(node):
+            yield f"{path}:{node.lineno}: broad except"
+
+
+def reraises(handler: ast.ExceptHandler) -> bool:
+    """Cleaning up and passing the exception on hides nothing."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def queues_have_limits(path: str, text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "asyncio.Queue":
+            sized = node.args or any(keyword.arg == "maxsize" for keyword in node.keywords)
+            if not sized or (node.args and ast.unparse(node.args[0]) == "0"):
+                yield f"{path}:{node.lineno}: queue without a limit"
+
+
+RULES: list[Rule] = [
+    stages_import_only_the_spine,
+    native_module_has_one_importer,
+    pure_modules_stay_pure,
+    time_and_environment_come_from_outside,
+    tasks_have_owners_and_names,
+    broad_except_only_at_the_edges,
+    queues_have_limits,
+]
+
+# (rule, path, snippet that breaks it, or that must pass when the last entry is False)
+SNIPPETS: list[tuple[Rule, str, str, bool]] = [
+    (stages_import_only_the_spine, "gateway/a.py", "import recorder.sink", True),
+    (stages_import_only_the_spine, "gateway/a.py", "from risk import gate", True),
+    (stages_import_only_the_spine, "risk/a.py", "from tickd.app.wiring import run", True),
+    (stages_import_only_the_spine, "risk/a.py", "from tickd import app", True),
+    (stages_import_only_the_spine, "risk/a.py", "def f():\n    import gateway.rest", True),
+    (stages_import_only_the_spine, "tickd/bus.py", "import recorder", True),
+    (stages_import_only_the_spine, "tickd/bus.py", "from .events import EVENT", True),
+    (stages_import_only_the_spine, "tickd/app/wiring.py", "import recorder", False),
+    (stages_import_only_the_spine, "gateway/a.py", "import gateway.b\nimport gatewayish", False),
+    (native_module_has_one_importer, "tickd/bus.py", "from tickd import _native", True),
+    (native_module_has_one_importer, "tickd/bus.py", "from tickd._native import EventBatch", True),
+    (native_module_has_one_importer, "tickd/bus.py", "from tickd.native import EventBatch", False),
+    (pure_modules_stay_pure, "tickd/topics.py", "from time import time", True),
+    (pure_modules_stay_pure, "gateway/venues/okx/wire.py", "import os.path", True),
+    (pure_modules_stay_pure, "gateway/session.py", "import asyncio", False),
+    (time_and_environment_come_from_outside, "risk/a.py", "now = time.time_ns()", True),
+    (time_and_environment_come_from_outside, "risk/a.py", "x = os.environ['A']", True),
+    (time_and_environment_come_from_outside, "risk/a.py", "x = datetime.now(UTC)", True),
+    (time_and_environment_come_from_outside, "tickd/clock.py", "now = time.time_ns()", False),
+    (tasks_have_owners_and_names, "risk/a.py", "asyncio.create_task(f(), name='f')", True),
+    (tasks_have_owners_and_names, "risk/a.py", "asyncio.get_running_loop().create_task(f())", True),
+    (tasks_have_owners_and_names, "risk/a.py", "await asyncio.gather(a(), b())", True),
+    (tasks_have_owners_and_names, "risk/a.py", "ensure_future(f())", True),
+    (tasks_have_owners_and_names, "risk/a.py", "self.loop.create_task(f(), name='f')", True),
+    (tasks_have_owners_and_names, "risk/a.py", "group.create_task(f())", True),
+    (tasks_have_owners_and_names, "risk/a.py", "group.create_task(f(), name='f')", False),
+    (broad_except_only_at_the_edges, "risk/a.py", "try: f()\nexcept Exception: pass", True),
+    (broad_except_only_at_the_edges, "risk/a.py", "try: f()\nexcept: pass", True),
+    (
+        broad_except_only_at_the_edges,
+        "risk/a.py",
+        "try: f()\nexcept (A, BaseException): pass",
+        True,
+    ),
+    (
+        broad_except_only_at_the_edges,
+        "risk/a.py",
+        "try: f()\nexcept BaseException:\n g()\n raise",
+        False,
+    ),
+    (broad_except_only_at_the_edges, "risk/a.py", "try: f()\nexcept OSError: pass", False),
+    (queues_have_limits, "risk/a.py", "q = asyncio.Queue()", True),
+    (queues_have_limits, "risk/a.py", "q = asyncio.Queue(0)", True),
+    (queues_have_limits, "risk/a.py", "q = asyncio.Queue(maxsize=5)", False),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_house_obeys(rule: Rule) -> None:
+    violations = [each for path in sources() for each in rule(path, (ROOT / path).read_text())]
+    assert not violations, "\n".join(violations)
+
+
+@pytest.mark.parametrize(("rule", "path", "snippet", "breaks"), SNIPPETS)
+def test_rule_sees_what_it_is_for(rule: Rule, path: str, snippet: str, breaks: bool) -> None:
+    assert bool(list(rule(path, snippet))) is breaks
+
+
+def test_every_rule_has_a_snippet_that_breaks_it() -> None:
+    assert {rule for rule, _, _, breaks in SNIPPETS if breaks} == set(RULES)
+
+
+def test_every_exception_names_something_that_exists_or_is_planned() -> None:
+    planned = {"strategy_runner/host.py"}
+    for pattern in (*PURE, *CLOCK_PLACES, *BROAD_EXCEPT_PLACES):
+        assert pattern in planned or any(among(path, (pattern,)) for path in sources()), pattern
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_is_marked_as_ours(package: str) -> None:
+    """`risk` and `gateway` are generic names: another distribution must not pass for ours."""
+    text = (ROOT / package / "__init__.py").read_text()
+    assert "__tickd_stage__ = True" in text
+    assert (ROOT / package / "py.typed").exists()
+
+
+# A venue is: a folder with these files, one registry line, its decoder, its fixtures; nothing else
+# knows its name.
+VENUE_FILES = {"__init__.py", "README.md", "limits.py", "sync.py", "wire.py"}
+
+
+def venue_folders(root: Path) -> set[str]:
+    folders = (path.parent for path in (root / "gateway/venues").glob("*/wire.py"))
+    return {folder.name.replace("_", "-") for folder in folders}
+
+
+def registry_problems(names: tuple[str, ...], folders: set[str]) -> list[str]:
+    problems = [f"venue {name} is registered and has no folder" for name in set(names) - folders]
+    problems += [f"folder of {name} is not registered" for name in folders - set(names)]
+    return problems + ["a venue is registered twice"] * (len(names) != len(set(names)))
+
+
+def test_registry_lists_exactly_the_folders() -> None:
+    assert registry_problems(VENUE_NAMES, venue_folders(ROOT)) == []
+    assert registry_problems(("a", "a"), {"a", "b"}) == [
+        "folder of b is not registered",
+        "a venue is registered twice",
+    ]
+    assert registry_problems(("a", "c"), {"a"}) == ["venue c is registered and has no folder"]
+
+
+@pytest.mark.parametrize("venue", VENUE_NAMES)
+def test_every_venue_has_the_same_files(venue: str) -> None:
+    folder = ROOT / "gateway/venues" / venue.replace("-", "_")
+    assert {path.name for path in folder.iterdir() if path.is_file()} == VENUE_FILES
+
+
+def test_native_decoders_are_registered_in_one_list_of_one_line() -> None:
+    text = (ROOT / "native/core/src/decode/venues.rs").read_text()
+    (listed,) = re.findall(r"VENUES: &\[&dyn VenueDecoder\] = &\[(.*?)\];", text, re.DOTALL)
+    assert len(re.findall(r"&\w+::\w+", listed)) == len(VENUE_NAMES)
+
+
+def venue_words(text: str) -> set[str]:
+    """Names of venues that appear in a file's code (docstrings and comments may give examples)."""
+    strings = {
+        node.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
+    }
+    return strings & set(VENUE_NAMES)
+
+
+def test_no_other_part_of_a_stage_knows_a_venue_by_name() -> None:
+    """Simulated and replayed venues speak a venue's protocol, so they may name it."""
+    free = ("gateway/venues/", "gateway/servers/", "tickd/app/")
+    for path in sources():
+        if not path.startswith(free):
+            assert not venue_words((ROOT / path).read_text()), f"{path} names a venue"
+    assert venue_words("if venue == 'okx': pass") == {"okx"}
+    assert venue_words('"""Such as `okx`."""') == set()
