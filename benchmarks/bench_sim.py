@@ -1,9 +1,9 @@
-"""What the simulated venue costs: generation on one core, and delivery to a trivial client on loopback.
+"""What the simulated venue costs: generation on one core, delivery to a client on loopback.
 
 Run: PYTHONPATH=. python benchmarks/bench_sim.py [--rate 300000] [--seconds 10]
 
-Prints messages/s, CPU-seconds per million messages of the server process and of the client process, and
-how late the server was. The client subscribes everything and counts frames; it parses nothing.
+Prints messages/s, CPU-seconds per million messages of the server process and of the client process,
+and how late the server was. The client subscribes everything and counts frames; it parses nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def generation(symbols: int, *, log: bool, messages: int = 3_000_000) -> None:
     spent = time.process_time() - started
     print(
         f"generation, {symbols:4d} symbols, log {'on ' if log else 'off'}: "
-        f"{market.messages / spent / 1e6:6.2f} M msg/s, {spent / market.messages * 1e6:.3f} CPU-s per "
-        f"million, {sent_bytes / market.messages:.0f} bytes per message"
+        f"{market.messages / spent / 1e6:6.2f} M msg/s, {spent / market.messages * 1e6:.3f} CPU-s "
+        f"per million, {sent_bytes / market.messages:.0f} bytes per message"
     )
 
 
@@ -109,9 +109,10 @@ def delivery(rate: float, seconds: float, symbols: int) -> None:
     million = counter.frames / 1e6
     print(
         f"delivery, {symbols} symbols, {rate:,.0f} msg/s ordered: {counter.frames:,} of "
-        f"{stats['messages']:,} messages in {elapsed:.1f} s = {counter.frames / seconds:,.0f} msg/s; CPU-s "
-        f"per million: server {stats['cpu_s'] / million:.2f}, client {cpu / million:.2f}; late mean "
-        f"{stats['late_ms_mean']:.2f} ms, max {stats['late_ms_max']:.1f} ms"
+        f"{stats['messages']:,} messages in {elapsed:.1f} s = "
+        f"{counter.frames / seconds:,.0f} msg/s; "
+        f"CPU-s per million: server {stats['cpu_s'] / million:.2f}, client {cpu / million:.2f}; "
+        f"late mean {stats['late_ms_mean']:.2f} ms, max {stats['late_ms_max']:.1f} ms"
     )
 
 

@@ -1,4 +1,7 @@
-"""Opens the raw log as configured. Its heart is native: `native/io/src/raw_log.rs`; the format is `docs/formats/raw-log.md`."""
+"""Opens the raw log as configured.
+
+Its heart is native: `native/io/src/raw_log.rs`; the format is `docs/formats/raw-log.md`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ __all__ = ["open_raw_log"]
 def open_raw_log(config: RawLogConfig, directory: Path, *, node: int) -> RawLog:
     """Recover what an earlier run left, lock the directory and start the writer thread.
 
-    Blocks for as long as the recovery takes. Raises RawLogError(FATAL): another daemon holds the directory, it cannot
-    be written, or its manifest is damaged where no crash can have damaged it.
+    Blocks for as long as the recovery takes. Raises RawLogError(FATAL): another daemon holds the
+    directory, it cannot be written, or its manifest is damaged where no crash can have damaged it.
     """
     meta = orjson.dumps({"version": VERSION, "host": platform.node()})
     try:

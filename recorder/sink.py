@@ -448,7 +448,9 @@ class Sink:
             else:
                 self.counters.bytes_sent += job.block.nbytes
                 await self._commit(job.planned, "inserted")
-                if job.block.ts_mono_ns:  # rows read again from the log have no socket to measure from
+                if (
+                    job.block.ts_mono_ns
+                ):  # rows read again from the log have no socket to measure from
                     self.ack_latency.record(
                         self._clock.mono_ns() - job.block.ts_mono_ns, job.block.rows
                     )

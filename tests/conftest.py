@@ -1,4 +1,7 @@
-"""Fixtures of every test: where the recorded captures are, and what a missing prerequisite means."""
+"""Fixtures of every test.
+
+Where the recorded captures are, and what a missing prerequisite means.
+"""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ IMPURE_MODULES = {"asyncio", "time", "os", "random"}
 CLOCK_PLACES = (
     "tickd/clock.py",
     "tickd/app/*.py",
+    "tickd/app/commands/*.py",
     "gateway/servers/process.py",
     "recorder/embedded/*.py",
 )

@@ -1,6 +1,7 @@
 """tickd's errors: each carries what the shell must do about it.
 
-The shell matches on `action`; it never parses messages. Stage errors subclass TickdError in `<stage>/errors.py`.
+The shell matches on `action`; it never parses messages. Stage errors subclass TickdError in
+`<stage>/errors.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The event: 64 bytes, the same in Rust, numpy and on the bus.
 
-This page mirrors `native/core/src/event.rs`; tests pin the two to each other. It reads events, it makes none.
+This page mirrors `native/core/src/event.rs`; tests pin the two to each other. It reads events, it
+makes none.
 """
 
 from __future__ import annotations
@@ -103,5 +104,5 @@ class GapCause(IntEnum):
 
 
 def as_array(batch: object) -> npt.NDArray[np.void]:
-    """Return the events of a batch (anything with the buffer protocol) as a read-only array of dtype EVENT, no copy."""
+    """Return a batch (anything with the buffer protocol) as a read-only array of EVENT, no copy."""
     return np.frombuffer(batch, dtype=EVENT)  # type: ignore[call-overload, no-any-return]

@@ -1,4 +1,7 @@
-"""The only importer of the native module: checks that it belongs to this version and re-exports its classes."""
+"""The only importer of the native module.
+
+Checks that it belongs to this version and re-exports its classes.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ from tickd._native import (
     TopicQueues,
     event_batch,
     manifest_read,
-    segment_info,
     records_until,
+    segment_info,
     table_columns,
     verify_segment,
     xxh3_hex,

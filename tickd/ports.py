@@ -16,8 +16,8 @@ RecordType = Literal["W", "B", "R", "C", "K"]
 class Notice(NamedTuple):
     """What the decoder tells the session that owns a connection.
 
-    kind: `subscribed`, `refused` (text = the venue's words), `shutdown` (reconnect at once), `snapshot_wanted`
-    (text = symbol), `pong`.
+    kind: `subscribed`, `refused` (text = the venue's words), `shutdown` (reconnect at once),
+    `snapshot_wanted` (text = symbol), `pong`.
     """
 
     connection: int
@@ -43,13 +43,22 @@ class RawTap(Protocol):
     """Where frames enter: first the raw log, then the decoder, then the bus."""
 
     def open(self, *, venue: str, url: str, streams: Sequence[str], leg: Leg) -> int:
-        """Record a new connection and return its node-wide number. Raises TickdError(FATAL) when the log is closed."""
+        """Record a new connection and return its node-wide number.
+
+        Raises TickdError(FATAL) when the log is closed.
+        """
 
     def frame(self, connection: int, payload: Buffer) -> None:
-        """Stamp and append one text message; the view may die with the call. Raises nothing: a full log pauses legs."""
+        """Stamp and append one text message.
+
+        The view may die with the call. Raises nothing: a full log pauses legs.
+        """
 
     def record(self, connection: int, record_type: RecordType, payload: Buffer) -> int:
-        """Append a REST reply, binary message or control record; return its frame number. Raises as `open`."""
+        """Append a REST reply, binary message or control record.
+
+        Return its frame number. Raises as `open`.
+        """
 
     def close(self, connection: int, reason: str) -> None:
         """Record the end of a connection. Raises nothing."""

@@ -20,7 +20,10 @@ EXIT_BAD_CONFIG = 2
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where the markets listen and what they list, by venue: `{"binance-usdm": "ws://127.0.0.1:4711"}`."""
+    """Where the markets listen and what they list, by venue.
+
+    `{"binance-usdm": "ws://127.0.0.1:4711"}`.
+    """
 
     ws: Mapping[str, str]
     rest: Mapping[str, str]
@@ -29,7 +32,12 @@ class Addresses(msgspec.Struct, frozen=True):
 
 def announce(addresses: Addresses) -> None:
     """Say where, and who: one JSON line on the standard output."""
-    line = {"ws": addresses.ws, "rest": addresses.rest, "symbols": addresses.symbols, "pid": os.getpid()}
+    line = {
+        "ws": addresses.ws,
+        "rest": addresses.rest,
+        "symbols": addresses.symbols,
+        "pid": os.getpid(),
+    }
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -114,7 +114,9 @@ class SimServer:
             RULES[market].venue: await server.start() for market, server in self.servers.items()
         }
         rest = await self._site.start()
-        symbols = {RULES[market].venue: feed.native.symbols() for market, feed in self.feeds.items()}
+        symbols = {
+            RULES[market].venue: feed.native.symbols() for market, feed in self.feeds.items()
+        }
         return Addresses(ws=urls, rest=dict.fromkeys(urls, rest), symbols=symbols)
 
     async def run(self) -> None:

@@ -1,4 +1,7 @@
-"""The `tickd` command: names, help and exit codes. Each command lives in its own module and is imported when called."""
+"""The `tickd` command.
+
+Names, help and exit codes. Each command lives in its own module and is imported when called.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@ from tickd.app.config import Config
 
 
 def clickhouse_of(config: Config) -> AbstractAsyncContextManager[Statements]:
-    """A connection; the embedded server of a running daemon is shared, without one it is started for the block."""
+    """A connection.
+
+    The embedded server of a running daemon is shared, without one it is started for the block.
+    """
     return connect(
         config.clickhouse.url,
         directory=config.state_dir / "clickhouse",

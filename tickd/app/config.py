@@ -1,6 +1,7 @@
 """The configuration of the whole program: the stages' own structs under one roof.
 
-It composes and checks relations between stages; each stage explains its own keys in `<stage>/config.py`.
+It composes and checks relations between stages; each stage explains its own keys in
+`<stage>/config.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ NODE_MAX = 65_535
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who this daemon is. id: stands in every row; two daemons that share tables need different ones."""
+    """Who this daemon is.
+
+    id: stands in every row; two daemons that share tables need different ones.
+    """
 
     id: int = 1
     state_dir: str = "data"

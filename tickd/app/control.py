@@ -36,10 +36,13 @@ class ControlServer:
 
     async def start(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()  # the raw log's lock proves that no other daemon owns this directory
+            # The raw log's lock proves that no other daemon owns this directory.
+            self._path.unlink()
         previous = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_BYTES_MAX)
+            self._server = await asyncio.start_unix_server(
+                self._serve, self._path, limit=LINE_BYTES_MAX
+            )
         finally:
             os.umask(previous)
 

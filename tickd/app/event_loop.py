@@ -1,4 +1,7 @@
-"""How the event loop is made: uvloop where it is installed, asyncio's own elsewhere. Correctness depends on neither."""
+"""How the event loop is made.
+
+Uvloop where it is installed, asyncio's own elsewhere. Correctness depends on neither.
+"""
 
 from __future__ import annotations
 

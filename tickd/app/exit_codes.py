@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """0 clean, 1 failed or drain timed out, 2 bad config or usage, 3 data loss or a difference detected."""
+    """0 clean, 1 failed or drain timed out, 2 bad config or usage, 3 data lost or different."""
 
     OK = 0
     FAILED = 1

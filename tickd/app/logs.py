@@ -1,4 +1,7 @@
-"""Structured logs to stderr: for journald with priorities, for people on a terminal, as JSON for collectors."""
+"""Structured logs to stderr.
+
+For journald with priorities, for people on a terminal, as JSON for collectors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The daemon's picture of itself: what `tickd status`, `/readyz` and the demo show. It reads, it changes nothing."""
+"""The daemon's picture of itself.
+
+What `tickd status`, `/readyz` and the demo show. It reads, it changes nothing.
+"""
 
 from __future__ import annotations
 

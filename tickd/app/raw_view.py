@@ -1,4 +1,7 @@
-"""A raw log as people and tests want to see it: segments, frames, events with natural numbers. Read-only."""
+"""A raw log as people and tests want to see it.
+
+Segments, frames, events with natural numbers. Read-only.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,10 @@ class RawView:
         self.damaged = self.damaged or bool(reader.damaged)
 
     def chunks_from_checkpoint(self, first: int, last: int | None) -> Iterator[bytes]:
-        """As `chunks`, from the start of the segment that holds `first`: it begins with a checkpoint."""
+        """As `chunks`, from the start of the segment that holds `first`.
+
+        It begins with a checkpoint.
+        """
         starts = [int(path.name.split("-", 1)[0]) for path in self.paths()]
         begin = max((start for start in starts if start <= first), default=0)
         yield from self.chunks(begin, last)

@@ -1,4 +1,7 @@
-"""What people see on a terminal: the status page, also the demo's live table. It shows, it measures nothing."""
+"""What people see on a terminal.
+
+The status page, also the demo's live table. It shows, it measures nothing.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,21 @@ def _head(status: dict[str, Any]) -> RenderableType:
     table = Table.grid(padding=(0, 3))
     for _ in range(4):
         table.add_column()
-    state = Text(status["state"], style="bold green" if status["state"] == "recording" else "bold yellow")
-    table.add_row(Text("tickd", style="bold"), state, f"node {status['node']}", f"up {status['uptime_s']:.0f} s")
+    state = Text(
+        status["state"], style="bold green" if status["state"] == "recording" else "bold yellow"
+    )
+    table.add_row(
+        Text("tickd", style="bold"),
+        state,
+        f"node {status['node']}",
+        f"up {status['uptime_s']:.0f} s",
+    )
     table.add_row(
         "raw log",
         f"{raw['frames']:,} frames",
         f"{format_bytes(raw['compressed_bytes'])} on disk",
-        f"recv→raw p99 {raw['write_p99_ms']:.1f} ms" + ("  [red]sockets paused[/]" if raw["paused"] else ""),
+        f"recv→raw p99 {raw['write_p99_ms']:.1f} ms"
+        + ("  [red]sockets paused[/]" if raw["paused"] else ""),
     )
     table.add_row(
         "decoder",

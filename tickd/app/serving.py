@@ -1,4 +1,7 @@
-"""Runs a loopback venue as a process: one JSON line with its addresses, then until done or signalled."""
+"""Runs a loopback venue as a process.
+
+One JSON line with its addresses, then until done or signalled.
+"""
 
 from __future__ import annotations
 

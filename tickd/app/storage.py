@@ -1,6 +1,7 @@
 """The ClickHouse half of the daemon: the server (embedded or not), its tables, and the sink's life.
 
-The raw log never waits for any of this. It builds no block and decides nothing about retries of blocks.
+The raw log never waits for any of this. It builds no block and decides nothing about retries of
+blocks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ EMBEDDED = "embedded"
 
 
 class Storage:
-    """Stores what a subscription delivers. `run` is its life; it ends when the subscription is closed.
+    """Stores what a subscription delivers. `run` is its life; it ends with the subscription.
 
     Raises EmbeddedError at the start when the embedded server is wanted and cannot be.
     """

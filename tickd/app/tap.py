@@ -1,7 +1,7 @@
 """The raw tap: where frames enter. Raw log first, then the decoder, then the bus, once per burst.
 
-A burst is what one turn of the event loop reads from the sockets. The tap is the only thing that may pause a socket:
-when the disk cannot keep up, reading stops and says so; nothing is dropped.
+A burst is what one turn of the event loop reads from the sockets. The tap is the only thing that
+may pause a socket: when the disk cannot keep up, reading stops and says so; nothing is dropped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,13 @@ class Tap:
         self._legs[connection] = leg
         self._control(
             connection,
-            {"kind": "connect", "connection": connection, "venue": venue, "url": url, "streams": list(streams)},
+            {
+                "kind": "connect",
+                "connection": connection,
+                "venue": venue,
+                "url": url,
+                "streams": list(streams),
+            },
         )
         if self.paused:
             leg.pause_reading()
@@ -79,12 +85,17 @@ class Tap:
 
     def close(self, connection: int, reason: str) -> None:
         if self._legs.pop(connection, None) is not None:
-            self._control(connection, {"kind": "disconnect", "connection": connection, "reason": reason})
+            self._control(
+                connection, {"kind": "disconnect", "connection": connection, "reason": reason}
+            )
 
     # For the composition root --------------------------------------------------------------------
 
     def control(self, fields: dict[str, object]) -> int:
-        """Record something that concerns the whole node (start, stop, gap); return its frame number."""
+        """Record something that concerns the whole node (start, stop, gap).
+
+        Return its frame number.
+        """
         return self._control(0, fields)
 
     def on_watermark(self, callback: Callable[[], None]) -> None:
@@ -92,11 +103,14 @@ class Tap:
         self._on_watermark.append(callback)
 
     def on_definition(self, callback: Callable[[bytes], None]) -> None:
-        """Call `callback` with each instrument definition (JSON), before the first batch that uses it."""
+        """Call `callback` with each instrument definition (JSON), before a batch that uses it."""
         self._on_definition.append(callback)
 
     def finish(self) -> None:
-        """Decode and hand over what is left; afterwards the tap takes nothing, but still tells the watermark."""
+        """Decode and hand over what is left.
+
+        Afterwards the tap takes nothing, but still tells the watermark.
+        """
         if not self._closed:
             self._end_burst()
             self._closed = True

@@ -1,7 +1,8 @@
-"""The composition root of the live daemon: constructs every stage and joins them; nothing else does.
+"""The composition root of the live daemon: constructs every stage and joins them.
 
-Up: raw log (recovery) → decoder → bus → storage → sessions. Down, in the order of the flow: sessions → tap → bus →
-storage → raw log, within `node.shutdown_timeout_ms`; then what is left is cancelled.
+Up: raw log (recovery) → decoder → bus → storage → sessions. Down, in the order of the flow:
+sessions → tap → bus → storage → raw log, within `node.shutdown_timeout_ms`; then what is left is
+cancelled.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from tickd.native import VERSION, Decoder, Histogram
 
 log = structlog.get_logger(__name__)
 
-# Events that may wait for the sink in whole bursts (64 B each); beyond, the range is read from the raw log again.
+# Events that may wait for the sink in whole bursts (64 B each); beyond, the range is read from the
+# raw log again.
 SINK_QUEUE = Limits(records_total_max=2 << 20)
 REFUSALS_LOGGED_MAX = 10
 HOUSEKEEPING_S = 1.0
@@ -120,7 +122,9 @@ class Daemon:
         log.info("daemon_stopped", drained=drained)
         return ExitCode.OK if drained else ExitCode.FAILED
 
-    async def _drain(self, recording: list[asyncio.Task[None]], storing: asyncio.Task[bool]) -> bool:
+    async def _drain(
+        self, recording: list[asyncio.Task[None]], storing: asyncio.Task[bool]
+    ) -> bool:
         """Stop the sources, close the queues, wait for the storage; False when the time is up."""
         try:
             async with asyncio.timeout(self.config.node.shutdown_timeout_ms / 1000):
@@ -159,7 +163,8 @@ class Daemon:
                 connection=connection,
                 reason=reason,
                 position=position,
-                hint=f"tickd inspect {self.config.state_dir} --frames --from {frame_no} --to {frame_no}",
+                hint=f"tickd inspect {self.config.state_dir} --frames "
+                f"--from {frame_no} --to {frame_no}",
             )
         if len(refusals) > REFUSALS_LOGGED_MAX:
             log.warning("frames_refused", more=len(refusals) - REFUSALS_LOGGED_MAX)

@@ -1,4 +1,7 @@
-"""`tickd demo`: a simulated market, the daemon and an embedded ClickHouse, watched live, answered by SQL, stopped."""
+"""`tickd demo`.
+
+A simulated market, the daemon and an embedded ClickHouse, watched live, answered by SQL, stopped.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ REFRESH_S = 0.5
 LINE_EVERY_S = 5.0
 QUESTIONS = {
     "rows per symbol": (
-        "SELECT symbol, count() AS trades, min(price_f) AS low, max(price_f) AS high, sum(size_f) AS volume "
+        "SELECT symbol, count() AS trades, min(price_f) AS low, max(price_f) AS high, "
+        "sum(size_f) AS volume "
         "FROM trades GROUP BY symbol ORDER BY trades DESC LIMIT 5"
     ),
     "spread and quote rate": (
@@ -46,7 +50,9 @@ QUESTIONS = {
 }
 
 
-def demo(*, seconds: float = 0.0, rate: float = 10_000.0, symbols: int = 20, keep: Path | None = None) -> int:
+def demo(
+    *, seconds: float = 0.0, rate: float = 10_000.0, symbols: int = 20, keep: Path | None = None
+) -> int:
     """Record a simulated market with an embedded ClickHouse and watch it.
 
     Args:
@@ -205,8 +211,9 @@ def _rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[
 def _line(status: dict[str, Any], rate: float) -> str:
     raw, sink = status["raw_log"], status["sink"]
     return (
-        f"{status['uptime_s']:5.0f} s  {status['state']:<10} {raw['frames']:>10,} frames  {rate:>9,.0f} ev/s  "
-        f"recv→raw p99 {raw['write_p99_ms']:.0f} ms  {sink['rows_committed']:>10,} rows in ClickHouse  "
+        f"{status['uptime_s']:5.0f} s  {status['state']:<10} {raw['frames']:>10,} frames  "
+        f"{rate:>9,.0f} ev/s  recv→raw p99 {raw['write_p99_ms']:.0f} ms  "
+        f"{sink['rows_committed']:>10,} rows in ClickHouse  "
         f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms"
     )
 
@@ -232,5 +239,3 @@ async def _answer(console: Console, config: Path) -> None:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:]
-
-

@@ -69,7 +69,10 @@ def inspect(
 
 def _segment_lines(view: RawView, *, jsonl: bool) -> Iterator[str]:
     if not jsonl:
-        yield f"{'segment':<44} {'state':<8} {'frames':>21} {'records':>10} {'bytes':>12} {'ratio':>6}"
+        yield (
+            f"{'segment':<44} {'state':<8} {'frames':>21} {'records':>10} "
+            f"{'bytes':>12} {'ratio':>6}"
+        )
     for info in view.segments():
         if jsonl:
             yield orjson.dumps({k: v for k, v in info.items() if k != "chunks"}).decode()
@@ -117,7 +120,9 @@ def _event_lines(
             if frame_no < first or (last is not None and frame_no > last):
                 continue
             if pattern.matches(Topic.parse(name)):
-                fields = describe_event(name, event, view.instrument(decoder, int(event["instrument"])))
+                fields = describe_event(
+                    name, event, view.instrument(decoder, int(event["instrument"]))
+                )
                 yield orjson.dumps(fields).decode() if jsonl else _event_text(fields)
 
 

@@ -24,7 +24,9 @@ def migrate(config: Path) -> int:
     """
     report = asyncio.run(_migrate(load_config(config)))
     applied = ", ".join(report.applied) or "nothing"
-    sys.stdout.write(f"database {report.database}: applied {applied}; {report.already} were there\n")
+    sys.stdout.write(
+        f"database {report.database}: applied {applied}; {report.already} were there\n"
+    )
     return 0
 
 

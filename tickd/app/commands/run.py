@@ -8,15 +8,15 @@ from tickd.app.commands.check import check_stages
 from tickd.app.config import load_config
 from tickd.app.event_loop import run as run_loop
 from tickd.app.exit_codes import ExitCode
-from tickd.app.wiring import run_until_signalled
 from tickd.app.logs import configure_logging
+from tickd.app.wiring import run_until_signalled
 
 
 def run(config: Path) -> ExitCode:
     """Record the venues of a config file until stopped.
 
-    INT or TERM drains and ends; a second one ends at once. Exit codes: 0 clean, 1 drain timed out or failed,
-    2 bad config.
+    INT or TERM drains and ends; a second one ends at once. Exit codes: 0 clean, 1 drain timed out
+    or failed, 2 bad config.
 
     Args:
         config: the TOML file

@@ -21,8 +21,8 @@ def serve_replay(
 ) -> int:
     """Serve captures as the venue they came from, on loopback.
 
-    Prints one JSON line with the ports, then plays when every stream has a subscriber. REST depth is answered
-    from the current book, exchangeInfo from the file's decimals where it holds none.
+    Prints one JSON line with the ports, then plays when every stream has a subscriber. REST depth
+    is answered from the current book, exchangeInfo from the file's decimals where it holds none.
 
     Args:
         files: captures, gzip or plain: one "recv_ns json" per line

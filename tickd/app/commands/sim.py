@@ -24,8 +24,8 @@ def sim(
 ) -> int:
     """Serve a simulated venue that speaks Binance's protocol, on loopback.
 
-    Prints one JSON line with the ports. The market starts at the first subscription; the same seed gives the
-    same market.
+    Prints one JSON line with the ports. The market starts at the first subscription; the same seed
+    gives the same market.
 
     Args:
         market: usdm, spot or coinm; may be given more than once
@@ -33,7 +33,8 @@ def sim(
         rate: messages per second of one market over all symbols
         seed: of everything random
         seconds: length of the market; 0 = until stopped
-        fault: e.g. "gap@t=5,symbol=BTCUSDT,channel=trade,count=3"; also duplicate, reorder, malformed, skew,
+        fault: e.g. "gap@t=5,symbol=BTCUSDT,channel=trade,count=3"; also duplicate, reorder,
+        malformed, skew,
             disconnect, stall
         exit_when_done: end after the last message
         sent_log: write every message sent: "connection stream json" per line
