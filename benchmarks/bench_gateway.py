@@ -35,15 +35,7 @@ PAYLOAD = (
 class NoTap:
     """A tap that does nothing."""
 
-    def open(self, **_: object) -> int:
-        return 1
-
     def frame(self, connection: int, payload: object) -> None: ...
-
-    def record(self, connection: int, record_type: str, payload: object) -> int:
-        return 0
-
-    def close(self, connection: int, reason: str) -> None: ...
 
 
 class RawTap(NoTap):

@@ -252,6 +252,14 @@ class Leg(WSListener):
         self._messages.take(self._clock.mono_ns())
         self._transport.send(_TEXT, text)
 
+    def ping(self, text: bytes) -> None:
+        """Send the venue's text ping now: it counts against the limit but cannot wait for it."""
+        now_ns = self._clock.mono_ns()
+        self.pinged_ns = now_ns
+        if self.ended is None and self._transport is not None:
+            self._messages.take(now_ns)
+            self._transport.send(_TEXT, text)
+
     async def finish(self, reason: str) -> None:
         """Close politely; what arrives until the peer's close is recorded."""
         if self.ended is None and self._transport is not None:

@@ -400,7 +400,7 @@ class Line:
             if not leg.paused:  # a paused socket can neither be judged nor replaced
                 if (cause := self._replace_cause(leg, rotate_ns, now_ns)) is not None:
                     return cause
-                await self._ping_if_due(leg, now_ns)
+                self._ping_if_due(leg, now_ns)
             wake_ns = now_ns + interval_ns
             if rotate_ns is not None and not leg.paused:
                 wake_ns = min(wake_ns, rotate_ns)
@@ -443,20 +443,15 @@ class Line:
             max((last_activity(stream, activity) for stream in self.plan.streams), default=0),
         )
 
-    async def _ping_if_due(self, leg: Leg, now_ns: int) -> None:
+    def _ping_if_due(self, leg: Leg, now_ns: int) -> None:
         """The client's ping, where the venue wants one after so much quiet."""
         seconds = self._session.venue.limits.client_ping_seconds
         ping = self._session.venue.wire.ping
         if seconds is None or ping is None:
             return
         last_ns = max(self._last_sign_ns(leg, self._session.activity()), leg.pinged_ns)
-        if now_ns - last_ns < seconds * NS_PER_SECOND:
-            return
-        leg.pinged_ns = now_ns
-        try:
-            await leg.send(ping)
-        except ConnectFailedError:  # it ended meanwhile: `_hold` sees that next
-            return
+        if now_ns - last_ns >= seconds * NS_PER_SECOND:
+            leg.ping(ping)
 
     # Replace --------------------------------------------------------------------------------
 

@@ -76,18 +76,22 @@ class Wire(Protocol):
     @property
     def ws_url(self) -> str:
         """Scheme, host and port, no path: what `VenueConfig.ws_url` replaces."""
+        ...
 
     @property
     def rest_url(self) -> str:
         """Scheme, host and port, no path: what `VenueConfig.rest_url` replaces."""
+        ...
 
     @property
     def endpoints(self) -> Mapping[str, str]:
         """Endpoint name -> path of the WebSocket URL."""
+        ...
 
     @property
     def ping(self) -> bytes | None:
         """The text message of a client ping; None: protocol pings by the server are enough."""
+        ...
 
     def streams(
         self, channels: Sequence[str], symbols: Sequence[str], depth_interval_ms: int | None
@@ -96,18 +100,23 @@ class Wire(Protocol):
 
         Raises UnknownStreamError.
         """
+        ...
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
         """The messages that subscribe `streams`, numbered from `first_id`, within the limits."""
+        ...
 
     def stream_name(self, payload: Buffer) -> str | None:
         """The `Stream.name` of a data frame, else None. Asked during handovers only."""
+        ...
 
     def instrument_requests(self, symbols: Sequence[str]) -> tuple[RestRequest, ...]:
         """What to ask for the definitions of `symbols`; replies go to `instruments`."""
+        ...
 
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
         """All definitions in a reply. Raises MalformedReplyError."""
+        ...
 
 
 class Sync(Protocol):
@@ -116,6 +125,7 @@ class Sync(Protocol):
     @property
     def rule(self) -> str:
         """The native rule's name, for status and documentation."""
+        ...
 
     def resync(
         self, symbol: str, streams: Sequence[Stream], first_id: int
@@ -124,6 +134,7 @@ class Sync(Protocol):
 
         Either a REST request, or messages to send on the connection that has its depth `streams`.
         """
+        ...
 
 
 class Venue(NamedTuple):

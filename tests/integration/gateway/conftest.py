@@ -30,6 +30,7 @@ from picows import (
 
 from gateway.config import VenueConfig
 from gateway.session import Session
+from gateway.venue import Venue
 from gateway.venues.registry import find
 from tickd.clock import SystemClock
 from tickd.errors import TickdError
@@ -105,6 +106,10 @@ class VenueServer:
         return Client(self, path)
 
     def on_text(self, client: Client, payload: bytes) -> None:
+        if payload == b"ping":
+            if self.acknowledge:
+                client.send(b"pong")
+            return
         message = json.loads(payload)
         if self.refuse is not None and self.refuse in payload.decode():
             client.send({"error": {"code": 2, "msg": "Invalid request"}, "id": message["id"]})
@@ -210,6 +215,8 @@ class KeepingTap:
                     self._legs[connection].on_notice(Notice(connection, frame_no, kind, text))
 
     def _notices(self, payload: bytes):
+        if payload == b"pong":
+            yield "pong", ""
         if payload.startswith(b"GET "):
             if b"/depth?" in payload:
                 symbol = re.search(rb"symbol=(\w+)", payload)[1].decode()
@@ -321,6 +328,7 @@ async def staged(
     prepare: Callable[[VenueServer], None] | None = None,
     *,
     name: str = "binance-spot",
+    change: Callable[[Venue], Venue] = lambda known: known,
     **fields: object,
 ) -> AsyncIterator[Stage]:
     async with serving() as venue:
@@ -339,7 +347,7 @@ async def staged(
         )
         tap = KeepingTap()
         session = Session(
-            find(name),
+            change(find(name)),
             config,
             tap=tap,
             clock=SystemClock(),

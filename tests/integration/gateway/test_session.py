@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 
 import pytest
+import uvloop
 from picows import WSMsgType
 
 from tickd.errors import TickdError
@@ -253,6 +255,35 @@ async def test_pings_are_answered_with_their_payload_and_counted_as_messages(sta
         assert [p for _, kind, p in client.received if kind == WSMsgType.PONG] == [b"42"]
 
 
+def wants_text_pings(venue):
+    """As OKX does: a text ping of ours after so much quiet."""
+    return venue._replace(
+        wire=dataclasses.replace(venue.wire, ping=b"ping"),
+        limits=dataclasses.replace(
+            venue.limits, client_ping_seconds=0.05, heartbeat_seconds=0.4, silence_seconds={}
+        ),
+    )
+
+
+async def test_quiet_connection_is_kept_alive_by_text_pings(stage):
+    async with stage(change=wants_text_pings) as s:
+        await s.until(lambda: s.venue.open and s.venue.open[0].streams)
+        client = s.venue.open[0]
+        await s.until(lambda: [p for _, _, p in client.received].count(b"ping") >= 12)
+        assert s.session.counters.silences == 0
+        assert len(s.venue.clients) == 1
+
+
+async def test_unanswered_text_pings_replace_the_connection(stage):
+    async with stage(change=wants_text_pings) as s:
+        await s.until(lambda: s.state == "streaming")
+        s.venue.acknowledge = False
+        await s.until(lambda: s.session.counters.silences == 1)
+        s.venue.acknowledge = True
+        await s.until(lambda: s.session.counters.replacements == 1)
+        assert s.tap.controls("disconnect")[0]["reason"].endswith("heartbeat lost")
+
+
 async def test_client_messages_stay_within_the_venues_rate(stage):
     """1200 streams are six messages; Binance spot takes five per second."""
     symbols = tuple(f"S{number}USDT" for number in range(1200))
@@ -332,3 +363,33 @@ async def test_closed_raw_log_ends_the_session_with_its_own_error(stage):
     (error,) = ended.value.exceptions
     assert isinstance(error, TickdError)
     assert str(error) == "the raw log is closed"
+
+
+def test_everything_works_on_uvloop_too(stage, trades):
+    """The daemon's loop: replacement, pause and resume, a snapshot, the end."""
+
+    async def run() -> None:
+        published: list[int] = []
+        channels = ("trade", "depth")
+        async with (
+            stage(rotation_seconds=0.3, channels=channels) as s,
+            asyncio.TaskGroup() as tasks,
+        ):
+            publisher = tasks.create_task(trades(s.venue, published)())
+            await s.until(lambda: s.session.counters.replacements >= 1)
+            for leg in s.tap.legs():
+                leg.pause_reading()
+            seen = len(trade_ids(s.tap))
+            await s.until(lambda: len(published) > seen + 20)
+            for leg in s.tap.legs():
+                leg.resume_reading()
+            s.venue.publish_depth()
+            await s.until(lambda: s.tap.synced("BTCUSDT"))
+            publisher.cancel()
+            last = published[-1]
+            await s.until(lambda: last in trade_ids(s.tap))
+            ids = set(trade_ids(s.tap))
+            assert ids == set(range(min(ids), last + 1))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
