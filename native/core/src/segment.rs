@@ -33,6 +33,8 @@ pub const CHUNK_RAW_MAX: usize = PAYLOAD_BYTES_MAX + (16 << 20);
 
 const FOOTER_CONTENT: usize = 96;
 const FOOTER_TAG: &[u8; 8] = b"TKRAWEND";
+/// In the byte behind the magic: a checksum follows the blocks (RFC 8878, 3.1.1.1.1).
+const ZSTD_CHECKSUM_FLAG: u8 = 1 << 2;
 /// zstd's `srcSize_wrong`: the frame goes on behind the bytes given.
 const ZSTD_SOURCE_SIZE_WRONG: usize = 0usize.wrapping_sub(72);
 
@@ -246,6 +248,10 @@ impl ChunkEncoder {
 /// The raw bytes of a whole chunk; `Checksum` when they are not what was written.
 pub fn decode_chunk(frame: &[u8]) -> Result<Vec<u8>> {
     let damaged = Error::new(Reason::Checksum, 0);
+    // Without this a flipped flag would turn the check off and let any content pass.
+    if frame.get(CHUNK_MAGIC.len()).is_none_or(|descriptor| descriptor & ZSTD_CHECKSUM_FLAG == 0) {
+        return Err(damaged);
+    }
     let raw = match zstd_safe::get_frame_content_size(frame) {
         Ok(Some(size)) if size <= CHUNK_RAW_MAX as u64 => size as usize,
         _ => return Err(damaged),
