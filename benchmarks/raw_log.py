@@ -1,9 +1,10 @@
-"""Frame → raw log: messages per second of one core, Python side included, by the messages of a capture.
+"""Frame → raw log: messages per second of one core, Python side included, on a capture.
 
 Usage: python benchmarks/raw_log.py [--messages N] [--burst N] [--directory DIR]
-Prints CPU nanoseconds per message for the tap (the calling thread: `frame` and `end_burst`) and for the writer thread
-(compression and writing), and their sum as messages per second of one core. Decoding happens inside `end_burst`; its
-cost is measured apart on the same records and taken off, because it has its own budget.
+Prints CPU nanoseconds per message for the tap (the calling thread: `frame` and `end_burst`) and
+for the writer thread (compression and writing), and their sum as messages per second of one core.
+Decoding happens inside `end_burst`; its cost is measured apart on the same records and taken off,
+because it has its own budget.
 """
 
 from __future__ import annotations
@@ -68,18 +69,22 @@ def run(messages: list[bytes], total: int, burst: int, directory: str) -> None:
         decode += time.thread_time_ns() - before
 
     writer = stats["writer_cpu_ns"]
-    per = lambda ns: ns / sent  # noqa: E731
+
+    def per(ns: int) -> float:
+        return ns / sent
+
     whole = per(tap - decode + writer)
-    print(f"messages            {sent:,} in bursts of {burst}, {stats['raw_bytes'] / sent:.0f} B/record")
+    raw, packed = stats["raw_bytes"], stats["compressed_bytes"]
+    print(f"messages            {sent:,} in bursts of {burst}, {raw / sent:.0f} B/record")
     print(f"frame() wall        {per(in_frame):8.1f} ns/msg (loop included)")
     print(f"tap CPU             {per(tap):8.1f} ns/msg, of which decoding {per(decode):.1f}")
     print(f"writer CPU          {per(writer):8.1f} ns/msg")
-    print(f"frame → raw log     {whole:8.1f} ns/msg = {1e9 / whole:,.0f} msg/s of one core")
-    print(f"against the budget  {1e9 / whole / BUDGET_PER_S:8.2f} ×")
-    print(f"wall, two threads   {sent / elapsed * 1e9:,.0f} msg/s, {stats['raw_bytes'] / elapsed * 1e3:,.0f} MB/s raw")
-    print(f"compression         {stats['raw_bytes'] / stats['compressed_bytes']:.2f} ×, {stats['chunks']:,} chunks")
+    print(f"frame to raw log    {whole:8.1f} ns/msg = {1e9 / whole:,.0f} msg/s of one core")
+    print(f"ratio to the budget {1e9 / whole / BUDGET_PER_S:8.2f}")
+    print(f"wall, two threads   {sent / elapsed * 1e9:,.0f} msg/s, {raw / elapsed * 1e3:,.0f} MB/s")
+    print(f"compression         {raw / packed:.2f}, {stats['chunks']:,} chunks")
     print(
-        f"received → written  p50 {log.write_latency.quantile(0.5) / 1e6:.2f} ms, "
+        f"received to written p50 {log.write_latency.quantile(0.5) / 1e6:.2f} ms, "
         f"p99 {log.write_latency.quantile(0.99) / 1e6:.2f} ms; "
         f"fsync p50 {log.fsync_latency.quantile(0.5) / 1e6:.2f} ms"
     )

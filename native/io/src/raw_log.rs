@@ -78,7 +78,7 @@ pub struct RawLog {
     frames: u64,
     bursts: u64,
     thread: Option<JoinHandle<()>>,
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl RawLog {
@@ -135,7 +135,7 @@ impl RawLog {
             frames: 0,
             bursts: 0,
             thread: Some(thread.map_err(LogError::io("start the writer of", directory))?),
-            _lock: lock,
+            lock: Some(lock),
         })
     }
 
@@ -392,7 +392,9 @@ impl RawLog {
         self.ready = false;
         self.shared.queue().closing = Some(Instant::now() + timeout);
         self.shared.notify();
-        if thread.join().is_err() {
+        let joined = thread.join();
+        self.lock = None;
+        if joined.is_err() {
             return Err(LogError::Misuse("the writer thread has panicked"));
         }
         self.shared.queue().failure.take().map_or(Ok(()), Err)

@@ -12,7 +12,7 @@ use tickd_core::segment::{hash_of, ChunkEncoder, ChunkEntry, SegmentHeader};
 
 use crate::error::{LogError, Result};
 use crate::live::{Layout, LiveSegment};
-use crate::manifest::{Entry, Manifest};
+use crate::manifest::{Entry, Manifest, Sealed};
 use crate::queue::{Group, Shared, WriterConfig};
 use crate::sys::{mono_ns, thread_cpu_ns, wall_ns};
 
@@ -51,6 +51,8 @@ pub struct Writer {
     unsynced_since: Option<Instant>,
     /// Gap records written and not yet announced in the manifest.
     announces: Vec<(u64, u64)>,
+    /// Segments given up after a failed sync, not yet in the manifest.
+    retired: Vec<Sealed>,
     sync_backoff: Option<Duration>,
     wrote_anything: bool,
     /// The last end was clean, so an end without a record is clean too.
@@ -86,6 +88,7 @@ impl Writer {
             unsynced: Vec::new(),
             unsynced_since: None,
             announces: Vec::new(),
+            retired: Vec::new(),
             sync_backoff: None,
             wrote_anything: false,
             clean_start,
@@ -320,6 +323,11 @@ impl Writer {
 
     /// Everything written is on the disk.
     fn synced(&mut self) -> Result<()> {
+        while let Some(sealed) = self.retired.first() {
+            let line = Entry::Sealed(sealed.clone());
+            self.manifest.append(&line, wall_ns())?;
+            self.retired.remove(0);
+        }
         while let Some((frame_from, frame_to)) = self.announces.last().copied() {
             self.manifest
                 .append(&Entry::Announced { frame_from, frame_to }, wall_ns())?;
@@ -348,7 +356,7 @@ impl Writer {
                 (sealed.suspect, sealed.clean) = (true, false);
                 self.previous = Some(sealed.hash.clone());
                 if live.rename(&self.layout).is_ok() {
-                    let _ = self.manifest.append(&Entry::Sealed(sealed), wall_ns());
+                    self.retired.push(sealed);
                 }
             }
         }
@@ -381,17 +389,22 @@ impl Writer {
             .fsync_latency
             .record(u64::try_from(mono_ns() - before).unwrap_or(0), 1);
         live.rename(&self.layout)?;
+        self.synced()?;
         self.previous = Some(sealed.hash.clone());
         self.manifest.append(&Entry::Sealed(sealed), wall_ns())?;
         self.live = None;
         self.shared.set_segment(None);
-        self.synced()
+        Ok(())
     }
 
     fn stop(&mut self) -> Result<()> {
         while self.live.is_some() {
             // A second round only when a sync failed and the rest went to a new segment.
             self.until_done(|writer| writer.seal(true))?;
+        }
+        if self.sync_backoff.is_some() {
+            let fault = self.shared.fault().unwrap_or_default();
+            return Err(LogError::Unwritten { bytes: 0, fault });
         }
         if !self.wrote_anything && self.clean_start {
             let frame_next = self.shared.written.load(Relaxed) + 1;
