@@ -110,9 +110,11 @@ async def test_kill_9_of_the_daemon_ends_the_child_and_frees_the_lock(tmp_path: 
         sys.executable, str(DAEMON), str(tmp_path / "ch"), stdout=-1
     )
     assert daemon.stdout is not None
-    said = json.loads(await daemon.stdout.readline())
-    daemon.kill()
-    await daemon.wait()
+    try:
+        said = json.loads(await daemon.stdout.readline())
+    finally:
+        daemon.kill()
+        await daemon.wait()
     await until(lambda: ended(said["pid"]))
     # The first thread of a process may be gone before the others, which still hold its files.
     await until(lambda: lock_is_free(tmp_path / "ch"))
