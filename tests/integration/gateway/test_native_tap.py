@@ -12,11 +12,14 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
 from gateway.config import VenueConfig
+from gateway.servers.config import ProtocolConfig, SimServerConfig
+from gateway.servers.sim import SimServer
 from gateway.session import Session
 from gateway.venues.registry import find
 from tickd.clock import SystemClock
@@ -98,11 +101,13 @@ class Recorded(NamedTuple):
 
 
 @asynccontextmanager
-async def recording(venue, fast, directory: Path, **fields: object) -> AsyncIterator[Recorded]:
+async def recording(
+    venue, fast, directory: Path, *, name: str = "binance-spot", **fields: object
+) -> AsyncIterator[Recorded]:
     tap = NativeTap(directory)
     config = VenueConfig(
         **{
-            "name": "binance-spot",
+            "name": name,
             "symbols": ("BTCUSDT",),
             "ws_url": venue.ws_url,
             "rest_url": venue.rest_url,
@@ -111,7 +116,7 @@ async def recording(venue, fast, directory: Path, **fields: object) -> AsyncIter
         }
     )
     session = Session(
-        find("binance-spot"),
+        find(name),
         config,
         tap=tap,
         clock=SystemClock(),
@@ -211,3 +216,52 @@ async def test_shutdown_notice_reaches_the_session(serving_venue, fast, until, t
             {"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": 1770123456789}}
         )
         await until(lambda: r.session.counters.replacements == 1)
+
+
+async def test_simulated_market_through_rotations_and_faults(fast, until, tmp_path):
+    """Every fault the simulated venue commits is found, and nothing else is called a gap."""
+    sim = SimServer(
+        SimServerConfig(
+            markets=("usdm",), symbols=3, rate=3000.0, seed=7, protocol=ProtocolConfig()
+        ),
+        SystemClock(),
+    )
+    addresses = await sim.start()
+    symbols = addresses.symbols["binance-usdm"]
+    where = SimpleNamespace(
+        ws_url=addresses.ws["binance-usdm"], rest_url=addresses.rest["binance-usdm"]
+    )
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(sim.run())
+            async with recording(
+                where,
+                fast,
+                tmp_path,
+                name="binance-usdm",
+                symbols=tuple(symbols),
+                channels=("trade", "quote", "depth"),
+                depth_interval_ms=0,
+                rotation_seconds=0.8,
+            ) as r:
+
+                def synced() -> int:
+                    states = r.tap.events(Kind.BOOK_STATE)
+                    return len({s["instrument"] for s in states if s["aux"] == BookState.SYNCED})
+
+                await until(lambda: synced() == len(symbols))
+                await until(lambda: r.session.counters.replacements >= 2, 10.0)
+                assert r.tap.ids(Kind.GAP) == []
+                trades = r.tap.events(Kind.TRADE)
+                for instrument in set(trades["instrument"].tolist()):
+                    ids = trades["id"][trades["instrument"] == instrument]
+                    assert (np.diff(ids.astype(np.int64)) == 1).all()
+                assert r.session.counters.handovers_incomplete == 0
+                stream = f"{symbols[0].lower()}@depth@0ms"
+                before = r.session.counters.snapshots_fetched
+                sim.feeds["usdm"].native.inject("gap", stream, 2)
+                await until(lambda: r.session.counters.snapshots_fetched > before)
+                await until(lambda: r.session.status().snapshots_pending == ())
+            playing.cancel()
+    finally:
+        await sim.stop()
