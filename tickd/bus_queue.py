@@ -37,7 +37,8 @@ TAKE_RECORDS_MAX: Final = 4096
 # Records of one topic before the next topic's turn.
 QUANTUM_RECORDS: Final = 256
 
-Item = TypeVar("Item")
+# A constraint, not a bound: each kind of subscription has exactly one kind of queue.
+Queue = TypeVar("Queue", TopicQueues, BurstQueue)
 
 
 class WhenFull(StrEnum):
@@ -115,7 +116,7 @@ class DisconnectedError(TickdError):
     action = Action.RECONNECT
 
 
-class _Waiting(Generic[Item]):
+class _Waiting(Generic[Queue]):
     """What both kinds of subscription share: waiting, ending, drops, lag."""
 
     schema: Final[np.dtype[np.void]] = EVENT
@@ -126,7 +127,7 @@ class _Waiting(Generic[Item]):
         seq: int,
         clock: Clock,
         *,
-        on_close: Callable[[_Waiting[Item]], None],
+        on_close: Callable[[_Waiting[Queue]], None],
         on_room: Callable[[], None] | None,
         controls: Mailbox | None,
     ) -> None:
@@ -137,7 +138,7 @@ class _Waiting(Generic[Item]):
         """Control messages of this consumer; they end a wait, and come before data."""
         self.closed = False
         self._clock = clock
-        self._on_close = on_close
+        self._on_close: Callable[[_Waiting[Queue]], None] = on_close
         # Called after a take when a publisher may wait for room (BLOCK only).
         self._on_room = on_room
         self._waiter: asyncio.Future[None] | None = None
@@ -145,8 +146,8 @@ class _Waiting(Generic[Item]):
         if controls is not None:
             controls.on_message = self.wake
 
-    # The native queue; the two subclasses have their own kind.
-    queue: TopicQueues | BurstQueue
+    # The native queue; set by the bus, which makes the waker first.
+    queue: Queue
 
     def wake(self) -> None:
         """End the wait of `take`; called by the native queue once per burst."""
@@ -234,10 +235,8 @@ class _Waiting(Generic[Item]):
         self.wake()
 
 
-class Subscription(_Waiting[tuple[str, EventBatch]]):
+class Subscription(_Waiting[TopicQueues]):
     """Bounded queues, one per topic, drained fairly."""
-
-    queue: TopicQueues
 
     async def take(self, records_max: int = TAKE_RECORDS_MAX) -> list[tuple[str, EventBatch]]:
         """Wait for and return [(topic, events), …]: in each topic in order, no topic starved.
@@ -261,10 +260,8 @@ class Subscription(_Waiting[tuple[str, EventBatch]]):
         return taken
 
 
-class BurstSubscription(_Waiting[EventBatch]):
+class BurstSubscription(_Waiting[BurstQueue]):
     """A bounded queue of whole batches, for consumers of everything."""
-
-    queue: BurstQueue
 
     async def take_bursts(self, records_max: int = 16 * TAKE_RECORDS_MAX) -> list[EventBatch]:
         """Wait for and return batches in the order of publication; returns and raises as `take`."""

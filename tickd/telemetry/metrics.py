@@ -61,10 +61,12 @@ class HistogramSource(Protocol):
 
     def counts(self, bounds: Sequence[int], /) -> list[int]:
         """Counts per interval (bound before, bound], and one more for the rest."""
+        ...
 
     @property
     def sum(self) -> int:
         """Sum of all values, ns."""
+        ...
 
 
 def buckets(*, slo_s: Iterable[float] = (), first_s: float = 16e-6, count: int = 20) -> list[float]:
