@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, Self, TypedDict, final
 
 from typing_extensions import Buffer
 
@@ -35,21 +35,21 @@ class EventBatch:
 class SimMarket:
     """One simulated Binance market; time is an argument."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         seed: int,
         symbols: int | list[str],
         rate: float,
         start_ns: int,
         *,
         market: Literal["spot", "usdm", "coinm"] = "usdm",
-        mix: tuple[float, float, float] = (70.0, 23.0, 7.0),
+        mix: tuple[float, float, float] = ...,
         depth_levels: float = 8.0,
         zipf: float = 1.0,
         branching: float = 0.6,
         decay_per_s: float = 100.0,
         log: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def subscribe(self, connection: int, stream: str, combined: bool = True) -> bool: ...
     def unsubscribe(self, connection: int, stream: str) -> bool: ...
     def drop(self, connection: int) -> None: ...

@@ -114,6 +114,8 @@ class _MarketFeed:
             self._play_depth(line)
         framed = b""
         for client in self._subscribers[line.stream]:
+            if client.closing:
+                continue  # what it no longer gets must not be in the sent-log either
             if client.combined:
                 payload, framed = line.payload, framed or text_frame(line.payload)
                 frame = framed

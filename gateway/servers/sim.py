@@ -36,6 +36,8 @@ NS_PER_S: Final = 1_000_000_000
 STEP_MAX_NS: Final = 20 * NS_PER_MS
 DRAIN_TIMEOUT_S: Final = 5.0
 LEDGER_ENTRIES_MAX: Final = 10_000
+# A stalled client that misses more than this is cut.
+STALLED_BYTES_MAX: Final = 256 << 20
 
 
 class _MarketFeed:
@@ -175,7 +177,13 @@ class SimServer:
             native = feed.native
             native.advance(self._market_start_ns + at_ns)
             for number, client in self.servers[market].clients.items():
-                if client.stalled_until_ns <= now_ns and native.pending_bytes(number):
+                # What a closing client no longer gets must not be in the sent-log either.
+                if client.closing:
+                    continue
+                if client.stalled_until_ns > now_ns:
+                    if native.pending_bytes(number) > STALLED_BYTES_MAX:
+                        client.abort()
+                elif native.pending_bytes(number):
                     client.write(native.take(number))
             if self._log.is_on:
                 self._log.append(native.take_log(), now_ns)

@@ -347,6 +347,9 @@ fn test_a_leap_moves_time_and_nothing_else() {
     assert_eq!(here.len(), there.len());
     for (early, late) in here.iter().zip(&there) {
         assert_eq!(number(&early["data"], "t"), number(&late["data"], "t"));
-        assert_eq!(number(&early["data"], "E") + AN_HOUR_NS as u64 / 1_000_000, number(&late["data"], "E"));
+        assert_eq!(
+            number(&early["data"], "E") + AN_HOUR_NS as u64 / 1_000_000,
+            number(&late["data"], "E")
+        );
     }
 }

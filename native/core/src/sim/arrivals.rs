@@ -114,7 +114,10 @@ impl Arrivals {
         for process in &mut self.processes {
             process.at_ns = process.at_ns.saturating_add(delta_ns);
         }
-        let shifted = self.next.drain().map(|Reverse((at, symbol))| Reverse((at.saturating_add(delta_ns), symbol)));
+        let shifted = self
+            .next
+            .drain()
+            .map(|Reverse((at, symbol))| Reverse((at.saturating_add(delta_ns), symbol)));
         self.next = shifted.collect::<Vec<_>>().into();
     }
 

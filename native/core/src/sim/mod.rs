@@ -1,7 +1,7 @@
 //! A simulated Binance market: order books that live, and the messages the venue would send about them.
 //!
-//! Deterministic by seed, whatever the steps in which time is advanced; no clock, no sockets. Symbols are active by Zipf's
-//! law, events excite each other (Hawkes), the order flow is zero-intelligence with power laws for size and distance.
+//! Deterministic by seed, whatever the steps of time; no clock, no sockets. Symbols are active by Zipf's law, events excite
+//! each other (Hawkes), the order flow is zero-intelligence with power laws for size and distance.
 
 pub mod arrivals;
 pub mod book;
@@ -155,7 +155,6 @@ impl Market {
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
-
     /// The same, to take from it.
     pub fn hub_mut(&mut self) -> &mut Hub {
         &mut self.hub

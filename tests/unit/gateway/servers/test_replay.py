@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from gateway.servers.replay_book import ReplayBook
 from tests.unit.gateway.servers.kit import Venue, receive, replayed
 from tickd.errors import ConfigError
 
-CAPTURES = Path(os.environ.get("TICKD_CAPTURES", "../shared/data")) / "wire"
 BASE_NS = 1_723_161_255_000_000_000
 
 
@@ -35,12 +33,15 @@ def trade(number: int) -> str:
     )
 
 
+SNAPSHOT = (
+    '{"lastUpdateId":105,"E":1,"T":1,"bids":[["10.40","1.0"],["10.30","3.0"]],'
+    '"asks":[["10.60","1.0"],["10.70","4.0"]]}'
+)
 MESSAGES = [
     trade(1),
     depth(90, 100, 80, '["9.00","7.0"]'),
     depth(101, 110, 100, '["10.40","2.0"]', '["10.60","0.0"]'),
-    '{"lastUpdateId":105,"E":1,"T":1,"bids":[["10.40","1.0"],["10.30","3.0"]],'
-    '"asks":[["10.60","1.0"],["10.70","4.0"]]}',
+    SNAPSHOT,
     trade(2),
     depth(111, 120, 110, '["10.30","0.0"]', '["10.55","9.0"]'),
     trade(3),
@@ -114,12 +115,12 @@ async def test_two_markets_of_one_symbol_stay_apart(tmp_path: Path) -> None:
     spot = trade(7).replace(',"X":"MARKET","m":true', ',"T":1,"m":true,"M":true')
     files = (write(tmp_path / "a", [trade(1)]), write(tmp_path / "b", [spot]))
     config = ReplayServerConfig(files=files, speed=0.0, exit_when_done=True)
-    async with replayed(config) as venue:
-        async with (
-            venue.connect("/ws/abcusdt@trade", "binance-usdm") as usdm,
-            venue.connect("/ws/abcusdt@trade", "binance-spot") as cash,
-        ):
-            assert ((await receive(usdm))["t"], (await receive(cash))["t"]) == (1, 7)
+    async with (
+        replayed(config) as venue,
+        venue.connect("/ws/abcusdt@trade", "binance-usdm") as usdm,
+        venue.connect("/ws/abcusdt@trade", "binance-spot") as cash,
+    ):
+        assert ((await receive(usdm))["t"], (await receive(cash))["t"]) == (1, 7)
 
 
 def test_the_book_follows_the_guide() -> None:
@@ -180,10 +181,10 @@ def recorded(path: Path) -> dict[str, list[str]]:
         ("cm_btcusd_perp_20240808.gz", "binance-coinm"),
     ],
 )
-async def test_real_captures_arrive_byte_for_byte(name: str, venue_name: str) -> None:
-    file = CAPTURES / "binance" / name
-    if not file.exists():
-        pytest.skip(f"no recorded data at {CAPTURES}: set TICKD_CAPTURES")
+async def test_real_captures_arrive_byte_for_byte(
+    name: str, venue_name: str, captures: Path
+) -> None:
+    file = captures / "wire" / "binance" / name
     expected = recorded(file)
     config = ReplayServerConfig(files=(str(file),), speed=0.0, exit_when_done=True)
     received = defaultdict(list)
@@ -194,10 +195,8 @@ async def test_real_captures_arrive_byte_for_byte(name: str, venue_name: str) ->
 
 
 @pytest.mark.captures
-def test_cryptofeed_text_is_read_with_its_rest_answers() -> None:
-    folder = CAPTURES / "cryptofeed"
-    if not folder.exists():
-        pytest.skip(f"no recorded data at {CAPTURES}: set TICKD_CAPTURES")
+def test_cryptofeed_text_is_read_with_its_rest_answers(captures: Path) -> None:
+    folder = captures / "wire" / "cryptofeed"
     frames = scan(str(folder / "BINANCE_FUTURES.ws.1.0"))
     kinds = Counter(line.stream.split("@", 1)[1] for line in frames.read())
     assert kinds["depth@100ms"] == 764

@@ -81,7 +81,7 @@ async def test_malformed_frames_arrive_malformed() -> None:
     )
     path = "/public/stream?streams=btcusdt@bookTicker"
     async with simulated(config) as venue, venue.connect(path) as ws:
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             await receive(ws)
         assert (await receive(ws))["data"]["e"] == "bookTicker"
 
@@ -140,14 +140,14 @@ async def test_the_sent_log_holds_every_message_in_order(tmp_path: Path) -> None
         protocol=ProtocolConfig(sent_log=str(log)),
     )
     received: dict[int, list[str]] = defaultdict(list)
-    async with simulated(config) as venue:
-        async with (
-            venue.connect(f"/public/stream?streams={STREAMS}") as first,
-            venue.connect("/public/ws/ethusdt@trade") as second,
-        ):
-            for number, ws in ((1, first), (2, second)):
-                async for message in ws:
-                    received[number].append(message.data)
+    async with (
+        simulated(config) as venue,
+        venue.connect(f"/public/stream?streams={STREAMS}") as first,
+        venue.connect("/public/ws/ethusdt@trade") as second,
+    ):
+        for number, ws in ((1, first), (2, second)):
+            async for message in ws:
+                received[number].append(message.data)
     logged: dict[int, list[str]] = defaultdict(list)
     for line in log.read_text().splitlines():
         number_text, _, payload = line.split(" ", 2)
