@@ -34,6 +34,10 @@ class RefusedError(Exception):
     """The frame gives no events."""
 
 
+class TooFineError(RefusedError):
+    """A digit other than zero beyond the scale."""
+
+
 @dataclass
 class Market:
     id: int
@@ -86,7 +90,7 @@ def exact(number: Decimal, scale: int) -> int:
     with localcontext(prec=1000):
         mantissa = number.scaleb(scale)
         if mantissa != mantissa.to_integral_value():
-            raise RefusedError("scale exceeded")
+            raise TooFineError
         if abs(mantissa) >= PRICE_UNDEF:
             raise RefusedError("overflow")
         return int(mantissa)
@@ -283,7 +287,7 @@ class Reference:
         market = self.market(frame, order["s"])
         try:
             average = exact(decimal(order["ap"]), market.price_scale)
-        except RefusedError:
+        except (TooFineError, KeyError):
             average = PRICE_UNDEF
         frame.add(
             Kind.LIQUIDATION,
