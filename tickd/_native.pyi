@@ -441,14 +441,14 @@ class BurstQueue:
 class BusCore:
     """Where batches are published; loop thread only."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         resolve: Callable[[int], tuple[str, list[TopicQueues], list[BusHandler]]],
         on_failure: Callable[[int, Exception], None],
         on_turn: Callable[[], None],
         on_drops: Callable[[], None],
         seq: int = 0,
-    ) -> None: ...
+    ) -> BusCore: ...
     @property
     def seq(self) -> int: ...
     @property
