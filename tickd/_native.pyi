@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Self, TypedDict, final
+from typing import Any, Literal, Self, TypedDict, final, type_check_only
 
 from typing_extensions import Buffer
 
@@ -72,6 +72,7 @@ class SimMarket:
     @property
     def messages(self) -> int: ...
 
+@type_check_only
 class RecoveryReport(TypedDict):
     segments: int
     records: int
@@ -86,6 +87,7 @@ class RecoveryReport(TypedDict):
     manifest_damaged_lines: int
     checkpoint_refused: str | None
 
+@type_check_only
 class QuarantineEntry(TypedDict):
     segment: str
     offset: int
@@ -93,8 +95,11 @@ class QuarantineEntry(TypedDict):
     reason: str
     frame_from: int
     frame_to: int
+    recv_before: int
+    recv_behind: int
     file: str
 
+@type_check_only
 class ChunkInfo(TypedDict):
     offset: int
     compressed_bytes: int
@@ -106,11 +111,13 @@ class ChunkInfo(TypedDict):
     recv_last_ns: int
     hash: str
 
+@type_check_only
 class DamageInfo(TypedDict):
     offset: int
     bytes: int
     reason: str
 
+@type_check_only
 class SegmentInfo(TypedDict):
     name: str
     bytes: int
@@ -127,6 +134,7 @@ class SegmentInfo(TypedDict):
     hash: str
     chunks: list[ChunkInfo]
 
+@type_check_only
 class SegmentVerdict(TypedDict):
     ok: bool
     name: str
@@ -137,6 +145,7 @@ class SegmentVerdict(TypedDict):
     hash_ok: bool
     sealed: bool
 
+@type_check_only
 class RawLogStats(TypedDict):
     frames: int
     bursts: int
@@ -153,7 +162,7 @@ class RawLogStats(TypedDict):
 
 @final
 class Histogram:
-    def __init__(self) -> None: ...
+    def __new__(cls) -> Self: ...
     def record(self, ns: int, count: int = 1) -> None: ...
     def counts(self, bounds: Sequence[int]) -> list[int]: ...
     def quantile(self, q: float) -> int: ...
@@ -166,8 +175,8 @@ class Histogram:
 
 @final
 class RawLog:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         directory: str,
         *,
         node: int,
@@ -178,8 +187,8 @@ class RawLog:
         segment_seconds: int = 3600,
         pending_bytes_max: int = 67108864,
         zstd_level: int = 1,
-        meta: bytes = b"{}",
-    ) -> None: ...
+        meta: bytes | None = None,
+    ) -> Self: ...
     @property
     def recovery(self) -> RecoveryReport: ...
     def restore_decoder(self, decoder: Decoder) -> int: ...
@@ -212,14 +221,14 @@ class RawLog:
 
 @final
 class RawLogReader:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         directory: str,
         from_frame: int = 0,
         to_frame: int | None = None,
         *,
         live: bool = True,
-    ) -> None: ...
+    ) -> Self: ...
     def __iter__(self) -> RawLogReader: ...
     def __next__(self) -> tuple[str, bytes]: ...
     @property

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::Arc;
@@ -56,6 +57,18 @@ struct Piece {
     announces: Vec<(u64, u64)>,
 }
 
+/// Where a record of the burst stands, so that decoding need not read its header again.
+#[derive(Debug)]
+struct Mark {
+    frame_no: u64,
+    recv_ns: i64,
+    mono_ns: i64,
+    connection: u32,
+    kind: RecordType,
+    payload_at: usize,
+    payload_len: usize,
+}
+
 /// An open raw log; one owner.
 #[derive(Debug)]
 pub struct RawLog {
@@ -67,6 +80,7 @@ pub struct RawLog {
     /// Records since the last `end_burst`.
     burst: Vec<u8>,
     pieces: Vec<Piece>,
+    marks: Vec<Mark>,
     frame_next: u64,
     connection_next: u32,
     /// The first segment has its checkpoint: frames may come.
@@ -115,9 +129,10 @@ impl RawLog {
         };
         let clean = recovered.report.clean;
         let writer = Writer::new(writer_config, layout.clone(), Arc::clone(&shared), manifest, clean)?;
+        let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("raw-writer".to_owned())
-            .spawn(move || writer.run());
+            .spawn(move || run_guarded(writer, &watched));
         Ok(RawLog {
             shared,
             layout,
@@ -126,6 +141,7 @@ impl RawLog {
             gaps: recovered.gaps,
             burst: Vec::new(),
             pieces: Vec::new(),
+            marks: Vec::new(),
             frame_next: recovered.frame_next,
             connection_next: recovered.connection_next,
             ready: false,
@@ -275,17 +291,26 @@ impl RawLog {
         }
         self.last_stamp = (recv_ns, mono_ns);
         self.frames += 1;
-        write_record(
-            &mut self.burst,
-            &Record {
-                frame_no,
-                recv_ns,
-                mono_ns,
-                connection,
-                kind,
-                payload,
-            },
-        );
+        let record = Record {
+            frame_no,
+            recv_ns,
+            mono_ns,
+            connection,
+            kind,
+            payload,
+        };
+        write_record(&mut self.burst, &record);
+        let payload_len = payload.len();
+        let payload_at = self.burst.len() - payload_len - 1;
+        self.marks.push(Mark {
+            frame_no,
+            recv_ns,
+            mono_ns,
+            connection,
+            kind,
+            payload_at,
+            payload_len,
+        });
         Ok(frame_no)
     }
 
@@ -295,9 +320,25 @@ impl RawLog {
         if self.burst.is_empty() {
             return Ok(None);
         }
-        // The tap wrote these bytes itself a moment ago; a refusal would be a bug that the decoder's counters show.
-        for record in records(&self.burst).flatten() {
-            decoder.push(&record);
+        for mark in self.marks.drain(..) {
+            let payload = self.burst.get(mark.payload_at..mark.payload_at + mark.payload_len);
+            let Mark {
+                frame_no,
+                recv_ns,
+                mono_ns,
+                connection,
+                kind,
+                ..
+            } = mark;
+            let payload = payload.unwrap_or_default();
+            decoder.push(&Record {
+                frame_no,
+                recv_ns,
+                mono_ns,
+                connection,
+                kind,
+                payload,
+            });
         }
         let batch = decoder.finish();
         self.bursts += 1;
@@ -364,6 +405,7 @@ impl RawLog {
             self.shared.notify();
         }
         self.burst.clear();
+        self.marks.clear();
     }
 
     /// Asks the writer to write what was handed over, without waiting for it.
@@ -445,6 +487,15 @@ impl Group {
         entry.connection_max = entry.connection_max.max(piece.connection_max);
         self.raw.extend_from_slice(raw);
         self.bursts.push((mono_ns, piece.records));
+    }
+}
+
+/// The writer thread: a panic is a bug, and must be seen as a fault rather than as silence.
+fn run_guarded(writer: Writer, shared: &Shared) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+        let panicked = "the writer thread has panicked";
+        shared.queue().failure = Some(LogError::Misuse(panicked));
+        shared.set_fault(Some(panicked.to_owned()));
     }
 }
 

@@ -59,8 +59,8 @@ impl RawLog {
 #[pymethods]
 impl RawLog {
     #[new]
-    #[pyo3(signature = (directory, *, node, group_bytes=256 << 10, group_ms=250, fsync_ms=500,
-        segment_bytes_max=512 << 20, segment_seconds=3600, pending_bytes_max=64 << 20, zstd_level=1, meta=None))]
+    #[pyo3(signature = (directory, *, node, group_bytes=262_144, group_ms=250, fsync_ms=500,
+        segment_bytes_max=536_870_912, segment_seconds=3600, pending_bytes_max=67_108_864, zstd_level=1, meta=None))]
     #[allow(clippy::too_many_arguments)] // keyword-only in Python, one per setting
     fn new(
         py: Python<'_>,
