@@ -50,7 +50,6 @@ SELF = "tests/test_tidy.py"
 
 # (rule, path): why this file may differ. An exemption that is no longer needed fails the tests.
 EXEMPT = {
-    ("files_are_short", "native/core/src/sim/mod.rs"): "one market's state, one line over",
     ("functions_are_short", "tickd/testing/events.py"): "one table of event shapes",
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_embedded_supervisor.py"): "a real process",
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_sink.py"): "a native thread, a socket",
