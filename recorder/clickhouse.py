@@ -90,7 +90,7 @@ class ClickHouse:
             [name for name, _ in table_columns(block.table)],
             _pieces(memoryview(block)),
             fmt="Native",
-            compression=self.compression,
+            compression=block.encoding,
             settings={"insert_deduplication_token": token, "insert_deduplicate": "1"},
         )
 

@@ -19,14 +19,12 @@ class Quarantine:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def keep(
-        self, planned: PlannedBlock, block: Block, reason: str, compression: str | None
-    ) -> Path:
+    def keep(self, planned: PlannedBlock, block: Block, reason: str) -> Path:
         """Store a block durably and return its path. Raises OSError."""
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"{planned.token}.native"
         _write(path, block)
-        facts = {"planned": planned, "reason": reason, "content_encoding": compression}
+        facts = {"planned": planned, "reason": reason, "content_encoding": block.encoding}
         _write(path.with_suffix(".json"), msgspec.json.encode(facts) + b"\n")
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

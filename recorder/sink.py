@@ -28,7 +28,7 @@ from recorder.config import SinkConfig
 from recorder.errors import BlockRefusedError, ClickHouseError
 from recorder.plan import Outcome, Plan, PlannedBlock
 from recorder.quarantine import Quarantine
-from recorder.recover import Rebuilt, Replay, Replayed, last_seq, rebuild, settle
+from recorder.recover import Rebuilt, Replay, Replayed, Verdict, last_seq, rebuild, settle
 from recorder.retry import delay_ms
 from recorder.watermark import LogProgress
 from tickd.errors import Action, TickdError
@@ -311,34 +311,50 @@ class Sink:
         if not planned:
             return
         _log.info("sink_recovery_started", blocks=len(planned))
+        unsent: set[str] = set()
         async for rebuilt in self._threaded(rebuild(planned, self._replay, self._node)):
-            await self._settle(rebuilt)
+            await self._settle(rebuilt, unsent)
+            while self._waiting_bytes() > self._config.pending_bytes_max // 2:
+                self._room.clear()
+                await self._room.wait()
 
-    async def _settle(self, rebuilt: Rebuilt) -> None:
-        planned = rebuilt.planned
-        verdict = await self._until_answered("settle", lambda: settle(planned, self._clickhouse))
+    async def _settle(self, rebuilt: Rebuilt, unsent: set[str]) -> None:
+        """Find out what became of one block; `unsent`: tables of which nothing later was sent."""
+        planned, block = rebuilt.planned, rebuilt.block
         if not rebuilt.same:
             self.counters.rebuilt_differently += 1
             _log.error(
                 "sink_block_differs",
                 token=planned.token,
                 rows_planned=planned.rows,
-                rows_rebuilt=0 if rebuilt.block is None else rebuilt.block.rows,
-                verdict=verdict,
+                rows_rebuilt=0 if block is None else block.rows,
             )
+        # A table's blocks are sent one at a time: behind the first absent one all are absent.
+        verdict: Verdict = "send"
+        if planned.table not in unsent or not rebuilt.same:
+            ask = partial(settle, planned, self._clickhouse)
+            verdict = await self._until_answered("settle", ask)
         if verdict == "present":
             await self._commit(planned, "present")
-        elif rebuilt.block is None:
+        elif block is None:
             await self._commit(planned, "quarantined")
         elif verdict == "differs":
-            await self._set_aside(
-                planned, rebuilt.block, "some of its rows are in the table already"
-            )
+            await self._set_aside(planned, block, "some of its rows are in the table already")
         else:
+            unsent.add(planned.table)
             if not rebuilt.same:
-                planned = PlannedBlock.of(rebuilt.block, self._node)
-                await self._in_thread(self._files, lambda: self._plan.replan(planned))
-            await self._deliver(_Job(planned, rebuilt.block))
+                planned = PlannedBlock.of(block, self._node)
+                await self._in_thread(self._files, partial(self._plan.replan, planned))
+            self._queue(planned, block)
+
+    def _queue(self, planned: PlannedBlock, block: Block) -> None:
+        self._unsettled += 1
+        self._idle.clear()
+        self._jobs[block.table].append(_Job(planned, block))
+        self._jobs_new[block.table].set()
+
+    def _waiting_bytes(self) -> int:
+        return sum(job.block.nbytes for jobs in self._jobs.values() for job in jobs)
 
     async def _catch_up(self) -> None:
         """Read the missed frames from the raw log until the live batches join without a hole."""
@@ -408,9 +424,7 @@ class Sink:
             await self._in_thread(self._files, lambda: self._plan.plan(planned, cut.seq_to))
             self.counters.blocks_planned += len(planned)
             for entry, block in zip(planned, cut.blocks, strict=True):
-                self._unsettled += 1
-                self._jobs[block.table].append(_Job(entry, block))
-                self._jobs_new[block.table].set()
+                self._queue(entry, block)
         self._settled()
 
     # The back: one block after the other, per table.
@@ -459,7 +473,7 @@ class Sink:
     async def _set_aside(self, planned: PlannedBlock, block: Block, reason: str) -> None:
         path = await self._in_thread(
             self._files,
-            lambda: self._quarantine.keep(planned, block, reason, self._clickhouse.compression),
+            partial(self._quarantine.keep, planned, block, reason),
         )
         _log.error(
             "sink_block_quarantined",

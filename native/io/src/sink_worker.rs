@@ -37,6 +37,8 @@ pub struct ReadyBlock {
     pub block: Block,
     /// Bytes of the uncompressed body.
     pub plain_bytes: usize,
+    /// `Content-Encoding` of the body; none when it is plain.
+    pub encoding: Option<&'static str>,
     charge: usize,
     held: Arc<AtomicUsize>,
 }
@@ -341,10 +343,11 @@ impl Loop {
 
     fn finish(&mut self, mut block: Block) -> ReadyBlock {
         let plain_bytes = block.body.len();
-        block.body = match compress(&block.body, self.compression) {
-            Some(body) => body,
-            None => std::mem::take(&mut block.body),
-        };
+        let mut encoding = None;
+        if let Some(packed) = compress(&block.body, self.compression) {
+            block.body = packed;
+            encoding = self.compression.encoding();
+        }
         self.stats.blocks += 1;
         self.stats.rows += u64::from(block.rows);
         self.stats.plain_bytes += plain_bytes as u64;
@@ -354,6 +357,7 @@ impl Loop {
         ReadyBlock {
             block,
             plain_bytes,
+            encoding,
             charge,
             held: Arc::clone(&self.shared.held),
         }

@@ -104,6 +104,15 @@ impl Block {
         }
     }
 
+    /// `Content-Encoding` of the body; None when it is plain.
+    #[getter]
+    fn encoding(&self) -> Option<&'static str> {
+        match &self.body {
+            Body::Ready(ready) => ready.encoding,
+            Body::Built(_) => None,
+        }
+    }
+
     #[allow(unsafe_code)]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {

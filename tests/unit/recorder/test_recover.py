@@ -1,0 +1,184 @@
+"""From a real raw log back to the same bytes, and what ClickHouse is asked about them."""
+
+import asyncio
+import gc
+from random import Random
+
+import pytest
+
+from recorder.clickhouse import ClickHouse
+from recorder.config import ClickHouseConfig, SinkConfig
+from recorder.plan import Plan, PlannedBlock
+from recorder.quarantine import Quarantine
+from recorder.recover import LogReplay, last_seq, rebuild, settle
+from recorder.sink import Sink
+from recorder.verify import verify
+from recorder.watermark import Watermark
+from tickd.clock import SystemClock
+from tickd.native import BlockBuilder
+from tickd.testing.memory_log import MemoryBursts
+from tickd.testing.wire_log import WireLog
+
+
+def cuts_of(log, bursts, frames):
+    """Cut a live stream every `frames` messages: the planned blocks of all cuts."""
+    planned, seq_from = [], 0
+    for _ in range(bursts):
+        batch = log.burst(frames)
+        builder = BlockBuilder(node=1, seq_from=seq_from)
+        for definition in log.definitions():
+            builder.define(definition)
+        builder.push(batch)
+        blocks = builder.finish()
+        planned += [PlannedBlock.of(block, 1) for block in blocks]
+        seq_from = blocks[0].seq_to + 1
+    return planned
+
+
+@pytest.mark.parametrize("options", [{}, {"group_bytes": 2_000}, {"segment_bytes_max": 20_000}])
+def test_planned_blocks_come_back_bit_for_bit(tmp_path, options):
+    log = WireLog(tmp_path, seed=1, **options)
+    planned = cuts_of(log, 40, 37)
+    log.close()
+    dice = Random(2)
+    chosen = sorted(dice.sample(planned, 30), key=lambda block: block.seq_from)
+    rebuilt = list(rebuild(chosen, LogReplay(tmp_path), 1))
+    assert len(rebuilt) == 30
+    assert all(entry.same for entry in rebuilt)
+
+
+def test_a_live_log_is_read_up_to_what_is_written(tmp_path):
+    log = WireLog(tmp_path, seed=3, group_ms=1)
+    planned = cuts_of(log, 5, 50)
+    log.raw_log.write_now(sync=True)
+    frame_last = log.raw_log.next_frame_no - 1
+    while log.raw_log.written < frame_last:
+        pass
+    assert all(entry.same for entry in rebuild(planned, LogReplay(tmp_path), 1))
+    log.close()
+
+
+def test_a_block_whose_frames_are_lost_is_not_called_the_same(tmp_path):
+    log = WireLog(tmp_path, seed=4)
+    (*_, last) = cuts_of(log, 2, 50)
+    log.close()
+    gone = PlannedBlock(
+        **{
+            **{name: getattr(last, name) for name in last.__struct_fields__},
+            "seq_from": last.seq_to + 1,
+            "seq_to": last.seq_to + (50 << 16),
+        }
+    )
+    (entry,) = rebuild([gone], LogReplay(tmp_path), 1)
+    assert (entry.block, entry.same) == (None, False)
+
+
+@pytest.fixture
+async def client(clickhouse_url, database):
+    client = ClickHouse(ClickHouseConfig(database=database), lambda: clickhouse_url)
+    yield client
+    await client.close()
+
+
+@pytest.mark.embedded
+async def test_counting_tells_sent_from_unsent(client, tmp_path):
+    log = WireLog(tmp_path, seed=5)
+    planned = cuts_of(log, 2, 200)
+    log.close()
+    rebuilt = list(rebuild(planned, LogReplay(tmp_path), 1))
+    first = next(entry for entry in rebuilt if entry.planned.table == "trades")
+    assert await settle(first.planned, client) == "send"
+    await client.insert_block(first.block, first.planned.token)
+    assert await settle(first.planned, client) == "present"
+    assert await last_seq("trades", 1, client) == first.planned.seq_last
+    await client.command(
+        f"ALTER TABLE {client.database}.trades DELETE WHERE seq = {first.planned.seq_first} "
+        "SETTINGS mutations_sync = 1"
+    )
+    assert await settle(first.planned, client) == "differs"
+
+
+async def life(state, client, seed, *, bursts, kill_after=None):
+    """One daemon's life on a real raw log; killed after so many bursts, or closed in order."""
+    log = WireLog(state / "raw", seed, group_ms=5, segment_bytes_max=60_000)
+    watermark = Watermark(log.raw_log, durable=False)
+    unwatch = watermark.watch(asyncio.get_running_loop())
+    feed = MemoryBursts()
+    sink = Sink(
+        SinkConfig(rows_max=200, age_ms_max=20, backoff_ms_min=1, backoff_ms_max=20),
+        node=1,
+        plan=Plan(state / "sink" / "plan.jsonl"),
+        clickhouse=client,
+        progress=watermark,
+        replay=LogReplay(state / "raw"),
+        frame_recovered=log.frame_recovered,
+        quarantine=Quarantine(state / "sink" / "quarantine"),
+        clock=SystemClock(),
+        random=Random(seed).random,
+    )
+    for definition in log.definitions():
+        sink.define(definition)
+    task = asyncio.ensure_future(sink.run(feed))
+    known = len(log.definitions())
+    for number in range(bursts):
+        batch = log.burst(40)
+        for definition in log.definitions()[known:] if known else log.definitions():
+            sink.define(definition)
+        known = len(log.definitions())
+        if batch is not None:
+            feed.put(batch)
+        await asyncio.sleep(0.001)
+        if number == kill_after:
+            break
+    if kill_after is not None:
+        task.cancel()
+        await asyncio.wait([task])
+    else:
+        feed.close()
+        assert await task is True
+    unwatch()
+    log.close()
+    # The log's lock goes with the object, and a cancelled task keeps it in a cycle.
+    del log, watermark, sink, task
+    gc.collect()
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(60)
+async def test_lives_on_a_real_raw_log_add_up_and_verify_finds_no_difference(client, tmp_path):
+    dice = Random(7)
+    for number in range(5):
+        await life(tmp_path, client, number, bursts=30, kill_after=dice.randrange(25))
+    await life(tmp_path, client, 99, bursts=30)
+    report = await verify(tmp_path / "raw", client, node=1)
+    assert report.differences == []
+    assert report.segments > 3
+    assert min(report.rows[table] for table in ("trades", "quotes", "book", "states")) > 0
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(60)
+async def test_verify_names_what_is_missing_doubled_or_changed(client, tmp_path):
+    await life(tmp_path, client, 1, bursts=20)
+    database = client.database
+    twice = (
+        f"INSERT INTO {database}.quotes SELECT * FROM {database}.quotes LIMIT 1 "
+        "SETTINGS deduplicate_insert = 'disable', insert_deduplicate = 0"
+    )
+    changed = (
+        f"ALTER TABLE {database}.trades UPDATE price = price + 1 WHERE 1 "
+        "SETTINGS mutations_sync = 1"
+    )
+    for statement in (twice, changed):
+        await client.command(statement)
+    (segment,) = (tmp_path / "raw" / "segments").glob("*.tkraw")
+    data = bytearray(segment.read_bytes())
+    report = await verify(tmp_path / "raw", client, node=1)
+    whats = {(found.where.split()[-1], found.what) for found in report.differences}
+    assert ("quotes", "rows stored twice") in whats
+    assert ("trades", "price_sum") in whats
+    assert ("trades", "rows") not in whats
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    report = await verify(tmp_path / "raw", client, node=1)
+    assert (segment.name, "bytes") in {(found.where, found.what) for found in report.differences}

@@ -1,0 +1,56 @@
+"""The slow tables: exact times, repeats without effect."""
+
+import pytest
+
+from recorder.clickhouse import ClickHouse
+from recorder.config import ClickHouseConfig
+from recorder.tables import store_instruments, store_segments, store_topic_lag
+from tickd.native import manifest_read
+from tickd.testing.wire_log import WireLog
+
+pytestmark = pytest.mark.embedded
+
+
+@pytest.fixture
+async def client(clickhouse_url, database):
+    client = ClickHouse(ClickHouseConfig(database=database), lambda: clickhouse_url)
+    yield client
+    await client.close()
+
+
+async def test_definitions_and_segments_of_a_raw_log_are_stored_once(client, tmp_path):
+    log = WireLog(tmp_path, seed=1, segment_bytes_max=20_000, group_bytes=2_000)
+    for _ in range(30):
+        log.burst(20)
+    definitions = log.decoder.instruments()
+    log.close()
+    manifest = manifest_read(str(tmp_path))
+    for _ in range(2):
+        await store_instruments(
+            client, node=1, definitions=definitions, valid_from_ns=1_795_219_199_123_456_789
+        )
+        await store_segments(client, node=1, manifest=manifest)
+    database = client.database
+    rows = await client.query(
+        f"SELECT instrument, toUnixTimestamp64Nano(valid_from) FROM {database}.instruments "
+        "ORDER BY instrument"
+    )
+    assert rows == [(number, 1_795_219_199_123_456_789) for number, _ in definitions]
+    sealed = [line for line in manifest if line["kind"] == "sealed"]
+    rows = await client.query(
+        f"SELECT segment, first_frame, toUnixTimestamp64Nano(first_recv), hash "
+        f"FROM {database}.segments ORDER BY segment"
+    )
+    assert rows == [
+        (line["segment"], line["frame_first"], line["recv_first"], line["hash"]) for line in sealed
+    ]
+
+
+async def test_lag_is_stored_with_its_time(client):
+    row = {"topic": "trade.sim.A", "depth": 1, "high_water": 2, "oldest_age_s": 0.5}
+    rows = [row | {"dropped": 0, "events": 9}]
+    await store_topic_lag(client, node=1, ts_ns=1_795_219_199_123_456_789, rows=rows)
+    found = await client.query(
+        f"SELECT topic, toUnixTimestamp64Milli(ts), events FROM {client.database}.topic_lag"
+    )
+    assert found == [("trade.sim.A", 1_795_219_199_123, 9)]
