@@ -326,3 +326,26 @@ fn levels_are_found_wherever_they_stand_and_bids_come_first() {
     assert_eq!(messages[0], messages[1]);
     assert_eq!(messages[0][0].1, b'B');
 }
+
+#[test]
+fn a_send_time_that_no_one_needs_refuses_nothing_wherever_it_stands() {
+    let mut stream = usdm();
+    let far = "18752821646475992";
+    stream.text(
+        1,
+        &format!(r#"{{"e":"depthUpdate","E":{far},"s":"BTCUSDT","U":1,"u":2,"b":[["1.00","5"]],"a":[],"T":7}}"#),
+    );
+    stream.text(
+        1,
+        &format!(r#"{{"e":"depthUpdate","T":7,"E":{far},"s":"BTCUSDT","U":3,"u":4,"b":[["1.00","5"]],"a":[]}}"#),
+    );
+    let (mut decoder, events) = run(&stream);
+    assert!(decoder.report_mut().take_refusals().is_empty());
+    assert_eq!(
+        of(&events, Kind::Depth)
+            .iter()
+            .map(|event| event.ts_event)
+            .collect::<Vec<_>>(),
+        [7_000_000; 2]
+    );
+}

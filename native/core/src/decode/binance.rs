@@ -358,7 +358,7 @@ impl Levels {
     fn read(&mut self, is_bid: bool, cursor: &mut Cursor<'_>, fields: &Fields<'_>, stage: &mut Stage) -> Result<()> {
         if self.start.is_none() {
             let market = market(fields, stage)?;
-            let depth = known_so_far(fields)?;
+            let depth = known_so_far(fields);
             self.start = Some(stage.depth_begin(market, &depth));
         }
         let Some(start) = &self.start else { return Ok(()) };
@@ -395,16 +395,18 @@ impl Levels {
 }
 
 /// What the fields in front of the levels say of the message: usually everything, so that nothing is written twice.
+/// A field that cannot be read is left undefined here: whether it matters is decided when all fields are known.
 #[inline]
-fn known_so_far(fields: &Fields<'_>) -> Result<Depth> {
-    let last = fields.get(b'u').map_or(Ok(ID_UNDEF), |_| fields.unsigned(b'u'))?;
-    Ok(Depth {
+fn known_so_far(fields: &Fields<'_>) -> Depth {
+    let last = fields.unsigned(b'u').unwrap_or(ID_UNDEF);
+    let ts_event = engine_time(fields).unwrap_or(TS_UNDEF);
+    Depth {
         first: ID_UNDEF,
         last,
         previous: None,
-        ts_event: engine_time(fields)?,
+        ts_event,
         snapshot: false,
-    })
+    }
 }
 
 /// `[["price","size"],…]`; more elements in a level are skipped (old spot messages had an empty array there).
