@@ -51,6 +51,8 @@ def server(*arguments: str, log: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         finally:
             stop(process)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
@@ -78,7 +80,7 @@ class Daemon:
         from tickd.app.config import load_config
 
         self.state_dir = load_config(self.config).state_dir
-        self._stderr = self.log.open("ab")
+        self._stderr = self._stderr or self.log.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tickd", "run", str(self.config)],
             stderr=self._stderr,
@@ -107,6 +109,18 @@ class Daemon:
             time.sleep(POLL_S)
         raise AssertionError(f"condition not met in {timeout} s: {last}\n{self.tail()}")
 
+    def wait_until_quiet(self, *, frames_min: int, timeout: float = 60) -> dict[str, Any]:
+        """Poll until at least so many frames are there and no more come."""
+        seen = (0, 0)  # frames, polls without a new one
+
+        def quiet(status: dict[str, Any]) -> bool:
+            nonlocal seen
+            frames = status["raw_log"]["frames"]
+            seen = (frames, seen[1] + 1 if frames == seen[0] else 0)
+            return bool(frames >= frames_min and seen[1] >= 20)
+
+        return self.wait_for(quiet, timeout=timeout)
+
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
 
@@ -115,12 +129,20 @@ class Daemon:
         self.process.kill()
         self.process.wait(10)
 
-    def stop(self) -> int:
-        assert self.process is not None
-        code = stop(self.process, timeout=60)
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End whatever still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
         if self._stderr is not None:
             self._stderr.close()
-        return code
+
+    def stop(self) -> int:
+        assert self.process is not None
+        return stop(self.process, timeout=60)
 
 
 def write_config(

@@ -79,11 +79,9 @@ def test_clickhouse_holds_exactly_what_the_capture_says(
                 }
             ],
         )
-        daemon = Daemon(config, tmp_path / "daemon.log")
-        daemon.start()
-        wanted = truth.trades.rows + truth.quotes.rows + truth.depth.rows
-        daemon.wait_for(lambda status: status["decoder"]["messages"] >= wanted, timeout=120)
-        assert daemon.stop() == 0, daemon.tail()
+        with Daemon(config, tmp_path / "daemon.log") as daemon:
+            daemon.wait_until_quiet(frames_min=truth.messages, timeout=120)
+            assert daemon.stop() == 0, daemon.tail()
     verified = tickd("verify", str(config))
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert from_sql(config, "trades") == truth.trades

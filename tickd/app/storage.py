@@ -89,7 +89,7 @@ class Storage:
         """Bring the tables up to date; a server that is away is asked again, for ever."""
         clickhouse, sink = self._config.clickhouse, self._config.sink
         attempt = 0
-        while not self._subscription.closed:
+        while True:
             url = self.address()
             try:
                 if url is not None:
