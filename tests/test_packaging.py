@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tickd.native import BUILD_PROFILE, VERSION
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
 
@@ -23,8 +25,6 @@ def test_stage_is_ours_and_typed(stage: str) -> None:
 
 
 def test_native_module_belongs_to_this_version() -> None:
-    from tickd.native import BUILD_PROFILE, VERSION
-
     assert metadata.version("tickd") == VERSION
     assert BUILD_PROFILE in ("debug", "release")
 

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
+from tickd.app.config import load_config
 from tickd.app.control import ask
 from tickd.errors import TickdError
 
@@ -22,7 +23,9 @@ CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / 
 POLL_S = 0.05
 
 
-def tickd(*arguments: str, timeout: float = 120, check: bool = False) -> subprocess.CompletedProcess[str]:
+def tickd(
+    *arguments: str, timeout: float = 120, check: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run one `tickd` command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "tickd", *arguments],
@@ -77,8 +80,6 @@ class Daemon:
         self.state_dir = Path()
 
     def start(self, *, ready_timeout: float = 60) -> None:
-        from tickd.app.config import load_config
-
         self.state_dir = load_config(self.config).state_dir
         self._stderr = self._stderr or self.log.open("ab")
         self.process = subprocess.Popen(
@@ -129,7 +130,7 @@ class Daemon:
         self.process.kill()
         self.process.wait(10)
 
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -1,4 +1,4 @@
-"""The main job on real input: a capture served by the replay venue, recorded, verified, asked by SQL.
+"""The main job on real input: a capture served as its venue, recorded, verified, asked by SQL.
 
 The truth is an independent reader of the file (tests/reference/capture.py).
 """
@@ -15,7 +15,12 @@ import pytest
 from tests.harness.processes import Daemon, server, tickd, write_config
 from tests.reference.capture import Capture, Totals, read
 
-pytestmark = [pytest.mark.proof, pytest.mark.captures, pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.captures,
+    pytest.mark.embedded,
+    pytest.mark.timeout(300),
+]
 
 RECORDINGS = {
     "usdm_btcusdt_20240808": ("binance-usdm", "BTCUSDT", 0),
@@ -43,7 +48,8 @@ def query(config: Path, sql: str) -> list[dict[str, Any]]:
 def from_sql(config: Path, table: str, where: str = "1") -> Totals:
     """Totals as ClickHouse has them, in natural numbers."""
     sql = (
-        f"SELECT count() AS n, tuple({SUMS[table]}) AS s, any(price_scale) AS ps, any(size_scale) AS ss "
+        f"SELECT count() AS n, tuple({SUMS[table]}) AS s, "
+        "any(price_scale) AS ps, any(size_scale) AS ss "
         f"FROM {table} WHERE {where} SETTINGS output_format_json_quote_64bit_integers = 1"
     )
     (row,) = query(config, sql)

@@ -56,7 +56,7 @@ def build() -> App:
 
 
 def _version() -> str:
-    from tickd.native import BUILD_PROFILE, VERSION
+    from tickd.native import BUILD_PROFILE, VERSION  # noqa: PLC0415 - lazy: numpy and all
 
     return f"tickd {VERSION} ({BUILD_PROFILE})"
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end on a new loop and return its result."""
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415 - optional
     except ImportError:  # Windows has none
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

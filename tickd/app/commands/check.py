@@ -23,8 +23,8 @@ def check(config: Path) -> int:
         config: the TOML file
 
     Example:
-
         tickd check tickd.toml
+
     """
     resolved = load_config(config)
     check_stages()

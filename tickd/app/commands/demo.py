@@ -62,8 +62,8 @@ def demo(
         keep: state directory to keep; otherwise a temporary one
 
     Example:
-
         tickd demo --seconds 20
+
     """
     with tempfile.TemporaryDirectory(prefix="tickd-demo-") as scratch:
         folder = keep or Path(scratch)

@@ -42,10 +42,10 @@ def inspect(
         limit: stop after so many lines; 0 = all
 
     Examples:
-
         tickd inspect /var/lib/tickd
         tickd inspect /var/lib/tickd --events --topic "trade.*.*" --limit 20
         tickd inspect segment.tkraw --frames --jsonl | jq .type
+
     """
     if frames and events:
         raise ConfigError("--frames and --events exclude each other", hint="ask for one of them")

@@ -19,8 +19,8 @@ def migrate(config: Path) -> int:
         config: the TOML file
 
     Example:
-
         tickd migrate tickd.toml
+
     """
     report = asyncio.run(_migrate(load_config(config)))
     applied = ", ".join(report.applied) or "nothing"

@@ -33,9 +33,9 @@ def query(
         output: table, json (one object per line), csv (with names) or arrow (stream)
 
     Examples:
-
         tickd query "SELECT symbol, count() FROM trades GROUP BY symbol"
         tickd query -f csv "SELECT * FROM ohlcv_1m" > bars.csv
+
     """
     return asyncio.run(_query(load_config(config), sql, OutputFormat[output.upper()]))
 

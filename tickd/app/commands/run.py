@@ -22,8 +22,8 @@ def run(config: Path) -> ExitCode:
         config: the TOML file
 
     Example:
-
         tickd run tickd.toml
+
     """
     resolved = load_config(config)
     check_stages()

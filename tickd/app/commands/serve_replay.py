@@ -34,8 +34,8 @@ def serve_replay(
         rest_port: REST port; 0 = the kernel picks
 
     Example:
-
         tickd serve-replay usdm_btcusdt.gz --speed max
+
     """
     if not files:
         raise ConfigError("no capture to replay", hint="name at least one file")

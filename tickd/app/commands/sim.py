@@ -42,8 +42,8 @@ def sim(
         rest_port: REST port; 0 = the kernel picks
 
     Example:
-
         tickd sim --symbols 20 --rate 20000 --fault "disconnect@t=10"
+
     """
     config = SimServerConfig(
         markets=market,

@@ -29,9 +29,9 @@ def status(
         topics: every topic with rate, lag, depth and drops
 
     Examples:
-
         tickd status tickd.toml
         tickd status /var/lib/tickd --json | jq .raw_log
+
     """
     state_dir = config if config.is_dir() else load_config(config).state_dir
     answer: Any = asyncio.run(ask(state_dir, "status", topics=topics))
