@@ -37,6 +37,8 @@ class _Filter(msgspec.Struct, frozen=True, rename="camel"):
     filter_type: str
     tick_size: str | None = None
     step_size: str | None = None
+    max_price: str | None = None
+    max_qty: str | None = None
 
 
 class _Symbol(msgspec.Struct, frozen=True, rename="camel"):
@@ -45,6 +47,11 @@ class _Symbol(msgspec.Struct, frozen=True, rename="camel"):
     contract_type: str | None = None
     contract_size: int | None = None
     pair: str | None = None
+    # What the venue prints: spot gives the asset precisions, the futures markets the two others.
+    base_asset_precision: int | None = None
+    quote_asset_precision: int | None = None
+    price_precision: int | None = None
+    quantity_precision: int | None = None
 
 
 class _ExchangeInfo(msgspec.Struct, frozen=True):
@@ -167,8 +174,10 @@ class BinanceWire:
 
     def _define(self, symbol: _Symbol) -> InstrumentDefinition | None:
         """The definition, or None for a symbol without steps (some delisted ones)."""
-        tick = _step(symbol, "PRICE_FILTER", "tick_size")
-        lot = _step(symbol, "LOT_SIZE", "step_size")
+        price_decimals = symbol.price_precision or symbol.quote_asset_precision or 0
+        size_decimals = symbol.quantity_precision or symbol.base_asset_precision or 0
+        tick = _step(symbol, "PRICE_FILTER", "tick_size", "max_price", price_decimals)
+        lot = _step(symbol, "LOT_SIZE", "step_size", "max_qty", size_decimals)
         if tick is None or lot is None:
             return None
         return InstrumentDefinition(
@@ -210,12 +219,19 @@ class BinanceWire:
         return tuple(indexes.values())
 
 
-def _step(symbol: _Symbol, filter_type: str, name: str) -> tuple[int, int] | None:
+def _step(
+    symbol: _Symbol, filter_type: str, name: str, most: str, decimals: int
+) -> tuple[int, int] | None:
+    """Scale and mantissa of a step. The scale holds what the venue prints, not only the step:
+
+    orders that rest since before a change of the step keep their finer decimals (seen in the
+    recorded spot book of 2024-08-08: sizes of 6 decimals at a step of 5).
+    """
     for found in symbol.filters:
         step = getattr(found, name)
         if found.filter_type == filter_type and step is not None:
             try:
-                return scale_and_step(step)
+                return scale_and_step(step, decimals=decimals, largest=getattr(found, most))
             except ValueError:  # "0.00000000" switches a filter off
                 return None
     return None

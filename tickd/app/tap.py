@@ -15,7 +15,8 @@ import structlog
 from typing_extensions import Buffer
 
 from tickd.bus import Bus
-from tickd.native import Decoder, Histogram, RawLog
+from tickd.errors import TickdError
+from tickd.native import Decoder, Histogram, NativeError, RawLog
 from tickd.ports import Clock, Leg, Notice, RecordType
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,8 @@ class Tap:
     # The port ------------------------------------------------------------------------------------
 
     def open(self, *, venue: str, url: str, streams: Sequence[str], leg: Leg) -> int:
+        if self._closed:
+            raise TickdError("the raw log is closed: nothing can be recorded any more")
         connection = self._raw.next_connection()
         self._legs[connection] = leg
         self._control(
@@ -76,7 +79,10 @@ class Tap:
             self._loop.call_soon(self._end_burst)
 
     def record(self, connection: int, record_type: RecordType, payload: Buffer) -> int:
-        frame_no = self._raw.record(connection, record_type, payload)
+        try:
+            frame_no = self._raw.record(connection, record_type, payload)
+        except NativeError as error:
+            raise TickdError(f"the raw log takes no record: {error.args[-1]}") from error
         self._definitions_due = self._definitions_due or record_type == "C"
         if not self._armed:
             self._armed = True

@@ -130,6 +130,27 @@ def test_spot_definitions():
     assert (found.price_scale, found.tick, found.size_scale, found.lot) == (2, 1, 5, 1)
 
 
+def test_the_scale_holds_what_the_venue_prints_not_only_the_step():
+    """Orders from before a change of the step rest on with finer sizes; levels are sums of orders."""
+
+    def listed(max_qty: str) -> bytes:
+        price = {"filterType": "PRICE_FILTER", "tickSize": "0.01000000", "maxPrice": "1000000.0"}
+        lot = {"filterType": "LOT_SIZE", "stepSize": "0.00001000", "maxQty": max_qty}
+        symbol = {
+            "symbol": "BTCUSDT",
+            "baseAssetPrecision": 8,
+            "quoteAssetPrecision": 8,
+            "filters": [price, lot],
+        }
+        return json.dumps({"symbols": [symbol]}).encode()
+
+    (found,) = SPOT.wire.instruments(listed("9000.00000000"))
+    assert (found.price_scale, found.tick) == (8, 1_000_000)
+    assert (found.size_scale, found.lot) == (8, 1_000)
+    (huge,) = SPOT.wire.instruments(listed("92141578000.00000000"))
+    assert (huge.size_scale, huge.lot) == (5, 1)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"symbols":[{}]}', b'{"symbols":"x"}'])
 def test_what_is_no_list_is_refused(body):
     with pytest.raises(MalformedReplyError):
