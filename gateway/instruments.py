@@ -33,9 +33,7 @@ class InstrumentDefinition(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: str  # decimal text: what one unit of size is worth
 
 
-def scale_and_step(
-    step: str, *, decimals: int = 0, largest: str | None = None
-) -> tuple[int, int]:
+def scale_and_step(step: str, *, decimals: int = 0, largest: str | None = None) -> tuple[int, int]:
     """Scale and mantissa of a smallest step: `"0.00500"` -> (3, 5), `"10"` -> (0, 10).
 
     Args: `decimals`: what the venue prints, the scale holds them too as long as a level of

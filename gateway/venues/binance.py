@@ -222,10 +222,11 @@ class BinanceWire:
 def _step(
     symbol: _Symbol, filter_type: str, name: str, most: str, decimals: int
 ) -> tuple[int, int] | None:
-    """Scale and mantissa of a step. The scale holds what the venue prints, not only the step:
+    """Scale and mantissa of a step.
 
-    orders that rest since before a change of the step keep their finer decimals (seen in the
-    recorded spot book of 2024-08-08: sizes of 6 decimals at a step of 5).
+    The scale holds what the venue prints, not only the step: orders that rest since before a change
+    of the step keep their finer decimals (seen in the recorded spot book of 2024-08-08: sizes of 6
+    decimals at a step of 5).
     """
     for found in symbol.filters:
         step = getattr(found, name)

@@ -39,7 +39,7 @@ async def record(directory: Path) -> np.ndarray:
     """Record a simulated venue until enough events came; return them as the bus delivered them."""
     clock = SystemClock()
     raw_log = RawLog(
-        str(directory), node=1, group_bytes=16 << 10, group_ms=20, segment_bytes_max=1 << 20
+        str(directory), node=1, group_bytes=16 << 10, group_ms=20, segment_bytes_max=150_000
     )
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
@@ -68,7 +68,7 @@ async def record(directory: Path) -> np.ndarray:
         )
         recording = tasks.create_task(session.run(), name="session")
         while sum(map(len, live)) < EVENTS_MIN:
-            await asyncio.sleep(0.01)
+            await clock.sleep(0.01)
         recording.cancel()
         await asyncio.wait([recording])
         serving.cancel()

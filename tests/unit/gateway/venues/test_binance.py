@@ -131,7 +131,7 @@ def test_spot_definitions():
 
 
 def test_the_scale_holds_what_the_venue_prints_not_only_the_step():
-    """Orders from before a change of the step rest on with finer sizes; levels are sums of orders."""
+    """Orders from before a change of the step rest on, finer; levels are sums of orders."""
 
     def listed(max_qty: str) -> bytes:
         price = {"filterType": "PRICE_FILTER", "tickSize": "0.01000000", "maxPrice": "1000000.0"}
