@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tickd.app.wiring import Daemon
 
 NS_PER_S = 1_000_000_000
+# Eight per octave from 4 µs to 17 s: fine enough for quantiles of a difference of two readings.
+BOUNDS_NS = sorted({int(4_000 * 2 ** (k / 8)) for k in range(8 * 22 + 1)})
 
 
 class Picture:
@@ -31,6 +33,21 @@ class Picture:
     async def answer(self, request: Mapping[str, object]) -> dict[str, Any]:
         """The control command `status`; `topics: true` adds every topic."""
         return self.draw(topics=request.get("topics") is True)
+
+    async def histograms(self, _: Mapping[str, object]) -> dict[str, list[int]]:
+        """The control command `histograms`: counts since the start per interval of `bounds_ns`.
+
+        One count more than bounds, for what is beyond the last. Differences of two answers tell
+        about the time between them.
+        """
+        daemon = self._daemon
+        return {
+            "bounds_ns": BOUNDS_NS,
+            "recv_to_bus": daemon.tap.publish_latency.counts(BOUNDS_NS),
+            "recv_to_raw": daemon.raw_log.write_latency.counts(BOUNDS_NS),
+            "recv_to_ack": daemon.storage.sink.ack_latency.counts(BOUNDS_NS),
+            "loop_lag": daemon.loop_lag.counts(BOUNDS_NS),
+        }
 
     def draw(self, *, topics: bool) -> dict[str, Any]:
         daemon = self._daemon

@@ -87,7 +87,10 @@ class Daemon:
             registry=registry_of(self),
             ready=self.picture.waiting_for,
         )
-        self.control = ControlServer(config.state_dir, {"status": self.picture.answer})
+        self.control = ControlServer(
+            config.state_dir,
+            {"status": self.picture.answer, "histograms": self.picture.histograms},
+        )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Record until `stop` is set, then drain down the flow.
