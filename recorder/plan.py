@@ -116,6 +116,11 @@ class Plan:
         """Highest sequence number up to which every row of `table` is in some planned block."""
         return self._progress[table]
 
+    def settled(self, table: str) -> int:
+        """Highest sequence number up to which every block of `table` is committed."""
+        open_from = (block.seq_from for block in list(self._open.values()) if block.table == table)
+        return min(open_from, default=self._progress[table] + 1) - 1
+
     def plan(self, blocks: Sequence[PlannedBlock], seq_to: int) -> None:
         """Promise the blocks of a cut that covers everything up to `seq_to`. Durable on return."""
         lines = [_Line(plan=block) for block in blocks]

@@ -165,6 +165,11 @@ class Sink:
         return self._held_bytes + (0 if self._worker is None else self._worker.held_bytes)
 
     @property
+    def frame_settled(self) -> int:
+        """Every event up to this frame is in ClickHouse, or in quarantine."""
+        return ((min(map(self._plan.settled, EVENT_TABLES)) + 1) >> SEQ_INDEX_BITS) - 1
+
+    @property
     def frames_behind(self) -> int:
         """Frames that are in the raw log and have still to be read again."""
         return max(0, self._frame_missed - self._frame_given)

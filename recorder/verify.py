@@ -9,7 +9,7 @@ of the encoder shows. It changes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -115,11 +115,17 @@ class _Segment:
 
 
 async def verify(
-    directory: Path, clickhouse: ClickHouse, *, node: int, frame_to: int | None = None
+    directory: Path,
+    clickhouse: ClickHouse,
+    *,
+    node: int,
+    frame_to: int | None = None,
+    on_segment: Callable[[VerifyReport], None] | None = None,
 ) -> VerifyReport:
     """Compare the raw log in `directory` with its manifest and with ClickHouse.
 
-    Args: `frame_to`: compare up to this frame only (a live sink is always a little behind).
+    Args: `frame_to`: compare up to this frame only (a live sink is always a little behind);
+    `on_segment`: called with the report so far after each segment.
     Raises ClickHouseError, TickdError(FATAL) when the raw log cannot be read.
     """
     report = VerifyReport()
@@ -132,7 +138,23 @@ async def verify(
             found = await _figures(clickhouse, table, node, segment)
             report.rows[table] = report.rows.get(table, 0) + wanted.rows
             _compare(report, f"{segment.name} {table}", wanted, found)
+        if on_segment is not None:
+            on_segment(report)
+    if frame_to is None:
+        await _look_for_orphans(report, clickhouse, node)
     return report
+
+
+async def _look_for_orphans(report: VerifyReport, clickhouse: ClickHouse, node: int) -> None:
+    """Rows of this node that no segment accounts for, wherever they are."""
+    for table in EVENT_TABLES:
+        rows = await clickhouse.query(
+            f"SELECT count() FROM {clickhouse.database}.{table} WHERE node = {{node:UInt16}}",  # noqa: S608
+            {"node": node},
+        )
+        found, wanted = int(str(rows[0][0])), report.rows.get(table, 0)
+        if found != wanted:
+            report.differences.append(Difference(table, "rows in all", wanted, found))
 
 
 def _compare(report: VerifyReport, where: str, wanted: TableFigures, found: TableFigures) -> None:

@@ -26,7 +26,6 @@ from tickd.events import EVENT, as_array
 from tickd.native import Decoder, EventBatch, RawLog, RawLogReader, manifest_read
 
 VENUE = "binance-usdm"
-PENDING_BYTES_MAX = 64 << 20
 EVENTS_MIN = 60_000
 
 
@@ -46,7 +45,7 @@ async def record(directory: Path) -> np.ndarray:
     bus = Bus(decoder.topic_name, clock)
     live: list[EventBatch] = []
     bus.handle_bursts(live.append, name="witness")
-    tap = Tap(raw_log, decoder, bus, clock=clock, pending_bytes_max=PENDING_BYTES_MAX)
+    tap = Tap(raw_log, decoder, bus, clock=clock)
     addresses: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
     config = SimServerConfig(symbols=4, rate=60_000, seed=7)
     async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:

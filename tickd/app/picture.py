@@ -131,6 +131,7 @@ class Picture:
             "pending_bytes": sink.held_bytes,
             "blocks_waiting": sink.blocks_waiting,
             "frames_behind": sink.frames_behind,
+            "frame_settled": sink.frame_settled,
             "ack_p99_ms": sink.ack_latency.quantile(0.99) / 1e6,
             "restarts": storage.embedded.restarts if storage.embedded is not None else 0,
         }

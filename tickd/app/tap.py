@@ -21,23 +21,16 @@ from tickd.ports import Clock, Leg, Notice, RecordType
 
 log = structlog.get_logger(__name__)
 
-# Sockets stop being read when this much waits for the disk, and are read again below half of it.
-PENDING_PAUSE_SHARE = 0.5
-
 
 class Tap:
     """The one `RawTap` of a daemon. Loop thread only."""
 
-    def __init__(
-        self, raw_log: RawLog, decoder: Decoder, bus: Bus, *, clock: Clock, pending_bytes_max: int
-    ) -> None:
+    def __init__(self, raw_log: RawLog, decoder: Decoder, bus: Bus, *, clock: Clock) -> None:
         self._raw = raw_log
         self._decoder = decoder
         self._publish = bus.publish
         self._clock = clock
         self.publish_latency = Histogram()
-        self._pause_bytes = int(pending_bytes_max * PENDING_PAUSE_SHARE)
-        self._resume_bytes = self._pause_bytes // 2
         self._legs: dict[int, Leg] = {}
         self._armed = False
         self._closed = False
@@ -144,7 +137,7 @@ class Tap:
             leg = self._legs.get(connection)
             if leg is not None:
                 leg.on_notice(Notice(connection, frame_no, kind, text))
-        if not self.paused and self._raw.pending_bytes > self._pause_bytes:
+        if not self.paused and self._raw.full:
             self._pause()
 
     def _tell_definitions(self) -> None:
@@ -166,7 +159,7 @@ class Tap:
         os.read(self._raw.wake_fd, 8)
         for callback in self._on_watermark:
             callback()
-        if self.paused and self._raw.pending_bytes < self._resume_bytes:
+        if self.paused and not self._raw.full:
             self.paused = False
             log.info("sockets_resumed", pending_bytes=self._raw.pending_bytes)
             for leg in self._legs.values():

@@ -65,7 +65,6 @@ class Daemon:
             self.decoder,
             self.bus,
             clock=self.clock,
-            pending_bytes_max=config.raw_log.pending_bytes_max,
         )
         self.watermark = Watermark(self.raw_log, durable=config.sink.durability == "disk")
         self.tap.on_watermark(self.watermark.moved)
