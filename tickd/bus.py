@@ -22,6 +22,7 @@ from tickd.bus_queue import (
     AnySubscription,
     BurstSubscription,
     Dropped,
+    HighWaters,
     Limits,
     Subscription,
     TopicLag,
@@ -134,6 +135,7 @@ class Bus:
         self._burst_handlers: list[Handling] = []
         self._room_waiters: list[asyncio.Future[None]] = []
         self._failures: dict[str, int] = {}
+        self._highs = HighWaters()
         self.endpoints: Final = Endpoints(self._core.want_turn, self._endpoint_failed)
         # One native call, no Python frame in between.
         self.publish: Final[Callable[[EventBatch], None]] = self._core.publish
@@ -250,16 +252,21 @@ class Bus:
         for handling in (*self._handlers, *self._burst_handlers):
             handling.close()
 
-    def topic_lag(self, *, reset: bool = False) -> list[TopicLag]:
-        """Return one row per subscription and topic; `reset` begins a new high-water period."""
-        return [row for each in self._subscriptions() for row in each.lag(reset=reset)]
+    def topic_lag(self, *, reset: bool = False, reader: str = "") -> list[TopicLag]:
+        """Return one row per subscription and topic.
 
-    def stats(self, *, reset: bool = False, worst: int = WORST_TOPICS) -> BusStats:
+        `reset` begins a new high-water period of this `reader`; those of others go on.
+        """
+        return [row for each in self._subscriptions() for row in self._lag(each, reset, reader)]
+
+    def stats(
+        self, *, reset: bool = False, reader: str = "", worst: int = WORST_TOPICS
+    ) -> BusStats:
         """Return sums per subscription and the `worst` topics by age, then depth."""
         queues: list[QueueStats] = []
         every: list[TopicLag] = []
         for subscription in self._subscriptions():
-            rows = subscription.lag(reset=reset)
+            rows = self._lag(subscription, reset, reader)
             every.extend(row for row in rows if row.depth or row.dropped)
             queues.append(
                 QueueStats(
@@ -279,6 +286,9 @@ class Bus:
             tuple(every[:worst]),
             dict(self._failures),
         )
+
+    def _lag(self, subscription: AnySubscription, reset: bool, reader: str) -> list[TopicLag]:  # noqa: FBT001
+        return self._highs.merge(subscription.lag(reset=reset), reset=reset, reader=reader)
 
     def report_dropped(self) -> None:
         """Report all drops now; the bus does so by itself shortly after the first one."""

@@ -24,6 +24,7 @@ __all__ = [
     "BurstSubscription",
     "DisconnectedError",
     "Dropped",
+    "HighWaters",
     "Limits",
     "SpilledError",
     "Subscription",
@@ -281,6 +282,28 @@ class BurstSubscription(_Waiting[BurstQueue]):
 
 
 AnySubscription = Subscription | BurstSubscription
+
+
+class HighWaters:
+    """High waters for several readers, each with its own period; the native queues know one."""
+
+    def __init__(self) -> None:
+        # reader -> (subscription, topic) -> what others took from the queues in its period
+        self._kept: dict[str, dict[tuple[str, str], int]] = {}
+
+    def merge(self, rows: list[TopicLag], *, reset: bool, reader: str) -> list[TopicLag]:
+        """Return `rows` with the high waters of the reader's own period; `reset` ends it."""
+        mine = self._kept.setdefault(reader, {})
+        merged = []
+        for row in rows:
+            key = (row.subscription, row.topic)
+            merged.append(row._replace(high_water=max(row.high_water, mine.get(key, 0))))
+            if reset:
+                for kept in self._kept.values():
+                    kept[key] = max(kept.get(key, 0), row.high_water)
+        if reset:
+            mine.clear()
+        return merged
 
 
 def _merge(old: Dropped, new: Dropped) -> Dropped:

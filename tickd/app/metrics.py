@@ -116,7 +116,7 @@ class _DaemonCollector(Collector):
         yield _gauge("tickd_gateway_topics", "Topics seen.", self._daemon.decoder.topic_count)
 
     def _bus(self) -> Iterator[Metric]:
-        stats = self._daemon.bus.stats(reset=True)
+        stats = self._daemon.bus.stats(reset=True, reader="metrics")
         yield _counter("tickd_bus_events", "Events published.", stats.events)
         yield _counter("tickd_bus_batches", "Batches published.", stats.batches)
         depth = GaugeMetricFamily("tickd_bus_queue_records", "Records waiting.", labels=["queue"])

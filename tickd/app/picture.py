@@ -6,12 +6,13 @@ What `tickd status`, `/readyz` and the demo show. It reads, it changes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from recorder.sink import SinkState
+from tickd.bus_queue import TopicLag
 from tickd.native import BUILD_PROFILE, VERSION
 
 if TYPE_CHECKING:
@@ -140,12 +141,8 @@ class Picture:
         """Every topic, the busiest first; queue figures are those of the slowest subscription."""
         daemon = self._daemon
         now_ns = daemon.clock.mono_ns()
-        worst: dict[str, Any] = {}
-        for row in daemon.bus.topic_lag():
-            known = worst.get(row.topic)
-            if known is None or row.oldest_age_s > known.oldest_age_s:
-                worst[row.topic] = row
-        rows = []
+        worst = _slowest(daemon.bus.topic_lag())
+        rows: list[dict[str, Any]] = []
         for number, events, mono_ns in daemon.decoder.topic_stats():
             name = daemon.decoder.topic_name(number)
             lag = worst.get(name)
@@ -162,3 +159,36 @@ class Picture:
             )
         rows.sort(key=lambda row: row["events"], reverse=True)
         return rows
+
+    def lag(self) -> list[dict[str, object]]:
+        """Every topic for the table `topic_lag`, and `*` for the queues of whole bursts."""
+        daemon = self._daemon
+        worst = _slowest(daemon.bus.topic_lag(reset=True, reader="topic_lag"))
+        events = {
+            daemon.decoder.topic_name(number): count
+            for number, count, _ in daemon.decoder.topic_stats()
+        }
+        rows: list[dict[str, object]] = []
+        for topic in events.keys() | worst.keys():
+            row = worst.get(topic)
+            rows.append(
+                {
+                    "topic": topic,
+                    "depth": row.depth if row else 0,
+                    "high_water": row.high_water if row else 0,
+                    "oldest_age_s": row.oldest_age_s if row else 0.0,
+                    "dropped": row.dropped if row else 0,
+                    "events": events.get(topic, row.events if row else 0),
+                }
+            )
+        return rows
+
+
+def _slowest(rows: Iterable[TopicLag]) -> dict[str, TopicLag]:
+    """Of each topic the row of the subscription that is furthest behind."""
+    worst: dict[str, TopicLag] = {}
+    for row in rows:
+        known = worst.get(row.topic)
+        if known is None or row.oldest_age_s > known.oldest_age_s:
+            worst[row.topic] = row
+    return worst

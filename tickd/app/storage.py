@@ -6,10 +6,13 @@ blocks.
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Callable
 
 import structlog
 
+from recorder.bookkeeping import Bookkeeping, Definitions, Rows
 from recorder.clickhouse import ClickHouse
 from recorder.embedded.supervisor import EmbeddedClickHouse
 from recorder.migrate import migrate
@@ -22,6 +25,7 @@ from recorder.statements import ServerError, Statements
 from recorder.watermark import LogProgress
 from tickd.app.config import Config
 from tickd.bus_queue import BurstSubscription
+from tickd.native import manifest_read
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -42,6 +46,8 @@ class Storage:
         subscription: BurstSubscription,
         progress: LogProgress,
         frame_recovered: int,
+        definitions: Callable[[], Definitions],
+        lag: Callable[[], Rows],
         clock: Clock,
     ) -> None:
         self._config = config
@@ -67,6 +73,20 @@ class Storage:
             random=random.random,
         )
 
+        self.books = Bookkeeping(
+            self.clickhouse,
+            node=config.node.id,
+            definitions=definitions,
+            manifest=lambda: manifest_read(str(state_dir / "raw")),
+            lag=lag,
+            clock=clock,
+        )
+
+    def define(self, definition: bytes) -> None:
+        """Take an instrument definition (JSON), before a batch that uses it."""
+        self.sink.define(definition)
+        self.books.define(definition)
+
     def address(self) -> str | None:
         """The server's URL, None while it is known to be down."""
         return self.embedded.url if self.embedded is not None else self._config.clickhouse.url
@@ -81,7 +101,12 @@ class Storage:
     async def _store(self) -> bool:
         try:
             await self._migrate()
-            return await self.sink.run(self._subscription)
+            async with asyncio.TaskGroup() as tasks:
+                books = tasks.create_task(self.books.run(), name="bookkeeping")
+                drained = await self.sink.run(self._subscription)
+                books.cancel()
+            await self.books.finish()
+            return drained
         finally:
             await self.clickhouse.close()
 

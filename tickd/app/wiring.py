@@ -68,6 +68,7 @@ class Daemon:
         )
         self.watermark = Watermark(self.raw_log, durable=config.sink.durability == "disk")
         self.tap.on_watermark(self.watermark.moved)
+        self.picture = Picture(self)
         self.storage = Storage(
             config,
             subscription=self.bus.subscribe_bursts(
@@ -75,11 +76,12 @@ class Daemon:
             ),
             progress=self.watermark,
             frame_recovered=frame_recovered,
+            definitions=self.decoder.instruments,
+            lag=self.picture.lag,
             clock=self.clock,
         )
-        self.tap.on_definition(self.storage.sink.define)
+        self.tap.on_definition(self.storage.define)
         self.sessions = [self._session(venue) for venue in config.venues]
-        self.picture = Picture(self)
         self.http = HttpServer(
             host=config.http.host,
             port=config.http.port,

@@ -17,7 +17,7 @@ def declare_bus_metrics(metrics: Metrics, bus: Bus) -> None:
 
     def fresh() -> Values:
         # The first family declared takes the snapshot the others show: one scrape, one moment.
-        last[:] = [bus.stats(reset=True)]
+        last[:] = [bus.stats(reset=True, reader="metrics")]
         return last[0].events
 
     def queues(field: str) -> dict[tuple[str, ...], float]:

@@ -747,3 +747,21 @@ def test_two_tasks_on_one_subscription_are_a_bug() -> None:
         assert caught.group_contains(AssertionError, match="two tasks")
 
     run_virtual(main())
+
+
+def test_each_reader_of_high_waters_has_its_own_period() -> None:
+    clock = ManualClock()
+    bus = Bus(lambda number: f"trade.sim.S{number}", clock)
+    queue = bus.subscribe("*", name="q", when_full=WhenFull.DROP_OLDEST)
+
+    def high(reader: str, *, reset: bool = True) -> int:
+        return bus.stats(reset=reset, reader=reader).queues[0].high_water
+
+    assert high("metrics") == high("table") == 0
+    bus.publish(counted_batch(1, {1: 5}, mono_ns=clock.mono_ns()))
+    queue.take_now()
+    assert high("metrics", reset=False) == 5
+    assert high("metrics") == 5
+    assert high("metrics") == 0
+    assert high("table") == 5  # taken by the other reader, not lost to this one
+    assert high("table") == 0
