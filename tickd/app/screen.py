@@ -27,7 +27,10 @@ def render(
     topic_rows: int | None = TOPIC_ROWS,
 ) -> RenderableType:
     """The page; `rates`: events per second by topic, None where no earlier picture exists."""
-    parts: list[RenderableType] = [_head(status), _venues(status)]
+    parts: list[RenderableType] = [_head(status)]
+    if status["waiting_for"]:
+        parts.append(Text(f"waiting for {status['waiting_for']}", style="yellow"))
+    parts.append(_venues(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
     return Group(*parts)

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from cyclopts import Parameter
 from rich.console import Console
+from rich.progress import Progress
 
 from recorder.clickhouse import ClickHouse
 from recorder.verify import VerifyReport
@@ -55,17 +56,17 @@ async def _verify(config: Config) -> VerifyReport:
     frame_to = await _settled_by_a_running_daemon(config)
     async with clickhouse_of(config) as server:
         clickhouse = ClickHouse(config.clickhouse, lambda: server.url)
+        raw = config.state_dir / "raw"
         console = Console(stderr=True)
         try:
-            with console.status("comparing …") as spinner:
+            with Progress(console=console, disable=not console.is_terminal) as progress:
+                bar = progress.add_task("segments", total=sum(1 for _ in raw.glob("segments/*")))
                 return await compare(
-                    config.state_dir / "raw",
+                    raw,
                     clickhouse,
                     node=config.node.id,
                     frame_to=frame_to,
-                    on_segment=lambda report: spinner.update(
-                        f"{report.segments} segments, {sum(report.rows.values()):,} rows"
-                    ),
+                    on_segment=lambda report: progress.update(bar, completed=report.segments),
                 )
         finally:
             await clickhouse.close()
