@@ -7,6 +7,7 @@ mod support;
 use support::{decode, Stream};
 use tickd_core::decode::Decoder;
 use tickd_core::event::{flag, BookState, Event, GapCause, Kind, ID_UNDEF, PRICE_UNDEF, SIZE_UNDEF, TS_UNDEF};
+use tickd_core::record::RecordType;
 use tickd_core::topic::Channel;
 
 fn usdm() -> Stream {
@@ -277,6 +278,16 @@ fn a_new_scale_is_a_new_instrument_and_starts_the_book_again() {
     assert_eq!(depth.last().unwrap().price, 587_102_000);
     let states: Vec<i64> = of(&events, Kind::BookState).iter().map(|event| event.aux).collect();
     assert_eq!(states.last(), Some(&(BookState::Buffering as i64)));
+}
+
+#[test]
+fn a_rest_reply_from_before_any_connection_is_kept_and_gives_nothing() {
+    let mut stream = usdm();
+    stream.push(0, RecordType::Rest, b"GET /fapi/v1/exchangeInfo 200\n{}".to_vec());
+    let (mut decoder, events) = run(&stream);
+    assert_eq!(events, []);
+    assert_eq!(count(&decoder, "rest_ignored"), 1);
+    assert_eq!(decoder.report_mut().take_refusals(), []);
 }
 
 #[test]

@@ -185,6 +185,11 @@ impl Decoder {
         self.stage
             .begin(venue.unwrap_or(0), record.connection, record.frame_no, record.recv_ns);
         let Some(decoder) = venue.and_then(venues::decoder) else {
+            if record.connection == 0 && record.kind == RecordType::Rest {
+                // Asked before any connection stood (instrument lists): kept for audits, no market data.
+                self.stage.report.count("rest_ignored", 1);
+                return Ok(());
+            }
             self.stage.report.count("unknown_connection", 1);
             return Err(Error::new(Reason::UnknownMessage, 0));
         };
