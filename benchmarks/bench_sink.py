@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import uvloop
@@ -19,8 +20,9 @@ from clickhouse_connect import get_async_client
 
 from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
+from recorder.embedded.key import read_key
+from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
-from recorder.statements import Statements
 from tickd.events import EVENT, Flag, Kind
 from tickd.native import BUILD_PROFILE, SinkWorker, event_batch, table_columns
 
@@ -138,11 +140,12 @@ async def theirs(client, database, block_rows, total, first):
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-async def measure(url, total):
-    async with Statements(url) as server:
-        await migrate(server, database="bench")
-    mine = ClickHouse(ClickHouseConfig(database="bench"), lambda: url)
-    library = await get_async_client(dsn=url, compress=False)
+async def measure(endpoint, total):
+    mine = ClickHouse(ClickHouseConfig(database="bench"), lambda: endpoint)
+    await migrate(mine)
+    library = await get_async_client(
+        dsn=endpoint.url, password=endpoint.password.reveal(), compress=False
+    )
     await mine.query("SELECT 1")  # connects
     await library.query("SELECT 1")
     first = 1
@@ -181,7 +184,9 @@ def main():
                 if said["state"] == "ready":
                     break
             try:
-                uvloop.run(measure(f"http://127.0.0.1:{said['port']}", total))
+                url = f"http://127.0.0.1:{said['port']}"
+                key = read_key(Path(directory))
+                uvloop.run(measure(Endpoint(url, password=key, embedded=True), total))
             finally:
                 child.stdin.close()
                 child.wait(30)

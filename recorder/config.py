@@ -63,6 +63,8 @@ class ClickHouseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     def __post_init__(self) -> None:
         if self.url != "embedded" and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url {self.url!r} is neither 'embedded' nor an http(s) URL")
+        if "@" in self.url:
+            raise ValueError("url holds a user: write clickhouse.user and clickhouse.password")
         if not self.database.isidentifier():
             raise ValueError(f"database {self.database!r} is not a plain name")
         if min(self.connect_timeout_ms, self.insert_timeout_ms, self.query_timeout_ms) <= 0:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from recorder.statements import Statements
+from recorder.clickhouse import ClickHouse
 from tickd.errors import Action, TickdError
 
 __all__ = [
@@ -93,37 +93,37 @@ def read_migrations(directory: Path) -> list[Migration]:
 
 
 async def migrate(
-    server: Statements,
+    server: ClickHouse,
     *,
-    database: str = "tickd",
     migrations: Sequence[Migration] | None = None,
 ) -> MigrationReport:
-    """Bring `database` (created when absent) to the newest version.
+    """Bring the configured database (created when absent) to the newest version.
 
-    Raises MigrationError when an applied file was changed or is unknown here, ServerError when a
-    statement fails.
+    Raises MigrationError when an applied file was changed or is unknown here, ClickHouseError when
+    a statement fails.
     """
+    database = server.database
     if not _DATABASE.fullmatch(database):
         raise MigrationError(f"database name {database!r} is not a plain identifier")
     wanted = read_migrations(ddl_directory()) if migrations is None else migrations
-    await server.run(f"CREATE DATABASE IF NOT EXISTS {database}")
-    await server.run(_HISTORY.format(database=database))
+    await server.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+    await server.command(_HISTORY.format(database=database))
     applied = await _history(server, database)
     _check(wanted, applied, database)
     places = {
         "database": database,
-        "user": _escaped(server.user),
-        "password": _escaped(server.password.reveal()),
+        "user": _escaped(server.endpoint.user),
+        "password": _escaped(server.endpoint.engine_password),
     }
     done: list[str] = []
     for migration in wanted:
         if migration.number in applied:
             continue
         for statement in migration.statements(places):
-            await server.run(statement)
+            await server.command(statement)
         row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
         # The token makes two daemons that migrate at once write one line.
-        await server.run(
+        await server.command(
             f"INSERT INTO {database}.migrations (number, name, sha256)"
             f" FORMAT JSONEachRow\n{json.dumps(row)}",
             settings={
@@ -150,8 +150,8 @@ SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsy
 """
 
 
-async def _history(server: Statements, database: str) -> dict[int, tuple[str, str]]:
-    reply = await server.run(
+async def _history(server: ClickHouse, database: str) -> dict[int, tuple[str, str]]:
+    reply = await server.command(
         f"SELECT number, name, sha256 FROM {database}.migrations"  # noqa: S608 - checked name
         " ORDER BY number FORMAT JSONCompactEachRow",
     )

@@ -12,11 +12,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from recorder.embedded.address import Address, ping, read_address
+from recorder.clickhouse import ClickHouse, configured
+from recorder.config import ClickHouseConfig
+from recorder.embedded.address import ping, read_address
 from recorder.embedded.config import EmbeddedConfig
+from recorder.embedded.key import read_key
 from recorder.embedded.supervisor import EmbeddedClickHouse
-from recorder.statements import Statements
-from tickd.secrets import Secret
+from recorder.endpoint import Endpoint
 
 __all__ = ["EMBEDDED", "OutputFormat", "connect", "find_embedded", "query"]
 
@@ -33,63 +35,53 @@ class OutputFormat(Enum):
 
 
 async def query(
-    server: Statements,
+    server: ClickHouse,
     sql: str,
     *,
     output: OutputFormat,
-    database: str = "tickd",
+    database: str | None = None,
     color: bool = False,
-    parameters: Mapping[str, str] | None = None,
+    parameters: Mapping[str, object] | None = None,
 ) -> AsyncIterator[bytes]:
     """Run `sql` and give its reply in pieces as they come; `{name:Type}` in it takes `parameters`.
 
-    Raises ServerError, in the middle as well: what came before is then incomplete.
+    Args: `database`: None means the configured one.
+    Raises ClickHouseError, in the middle as well: what came before is then incomplete.
     """
     settings = {
-        "database": database,
+        "database": database or server.database,
         "default_format": output.value,
         "output_format_pretty_color": "1" if color else "0",
-        **{f"param_{name}": _escaped(value) for name, value in (parameters or {}).items()},
     }
-    async for piece in server.stream(sql, settings=settings):
+    async for piece in server.stream(sql, parameters=parameters, settings=settings):
         yield piece
 
 
-async def find_embedded(directory: Path) -> Address | None:
+async def find_embedded(directory: Path) -> Endpoint | None:
     """Return the embedded server of a running daemon, None when there is none that answers."""
     address = read_address(directory)
     if address is None or not await ping(address):
         return None
-    return address
+    return Endpoint(address.url, password=read_key(directory), embedded=True)
 
 
 @contextlib.asynccontextmanager
 async def connect(
-    url: str,
-    *,
-    directory: Path,
-    user: str = "default",
-    password: Secret | None = None,
-    config: EmbeddedConfig | None = None,
-) -> AsyncIterator[Statements]:
-    """Give a connection to `url`.
+    config: ClickHouseConfig, *, directory: Path, embedded: EmbeddedConfig | None = None
+) -> AsyncIterator[ClickHouse]:
+    """Give a connection to the configured server.
 
-    `embedded` means the daemon's server in `directory`, or without one our own for the block.
-    Raises EmbeddedError when the embedded server is neither there nor can be started.
+    `url = "embedded"` means the daemon's server in `directory`, or without one our own for the
+    block. Raises EmbeddedError when the embedded server is neither there nor can be started.
     """
     async with contextlib.AsyncExitStack() as stack:
-        if url == EMBEDDED:
-            address = await find_embedded(directory)
-            if address is not None:
-                url = address.url
-            else:
-                url = await stack.enter_async_context(
-                    EmbeddedClickHouse(directory, config).serving()
-                )
-        server = Statements(url, user=user, password=password)
-        yield await stack.enter_async_context(server)
-
-
-def _escaped(value: str) -> str:
-    """Return the value as ClickHouse reads parameters: TSV escapes."""
-    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+        if config.url == EMBEDDED:
+            endpoint = await find_embedded(directory)
+            if endpoint is None:
+                own = EmbeddedClickHouse(directory, embedded)
+                endpoint = await stack.enter_async_context(own.serving())
+        else:
+            endpoint = configured(config)
+        server = ClickHouse(config, lambda: endpoint)
+        stack.push_async_callback(server.close)
+        yield server

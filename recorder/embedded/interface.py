@@ -2,13 +2,15 @@
 
 Speaks what the documented interface of ClickHouse speaks and clients use: /ping, GET and POST,
 `query`, `database`, `default_format`, `param_*`, settings, packed bodies and replies,
-X-ClickHouse-* headers, exceptions in ClickHouse's words. Refused with a clear code: external data,
-native-protocol compression. Sessions are accepted and not kept.
+X-ClickHouse-* headers, exceptions in ClickHouse's words. There is one user, `default`, whose
+password is the directory's key. Refused with a clear code: external data, native-protocol
+compression. Sessions are accepted and not kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import fcntl
 import json
@@ -24,6 +26,7 @@ from aiohttp import web
 from recorder.embedded.encoding import BAD_DATA, accepted, packer, unpacker
 from recorder.embedded.engine import Engine, EngineError, Request, Summary
 from recorder.embedded.statement import Statement, StatementError, parse_statement
+from tickd.secrets import Secret
 
 __all__ = ["make_app"]
 
@@ -64,6 +67,8 @@ _STATUS: Final = {
     159: 408,
     307: 413,
 }
+_USER: Final = "default"
+_NAME_MAX: Final = 64
 _PREFIX_BYTES: Final = 262_144  # the head of an insert must fit
 _QUERY_BYTES_MAX: Final = 16 << 20  # of statements without data
 _FIRST_BYTES: Final = 1 << 20  # results up to this leave with exact headers, larger ones stream
@@ -83,9 +88,9 @@ class _Call:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def make_app(engine: Engine, *, body_bytes_max: int) -> web.Application:
+def make_app(engine: Engine, *, key: Secret, body_bytes_max: int) -> web.Application:
     """Return the application; it does not own the engine."""
-    interface = _Interface(engine, body_bytes_max=body_bytes_max)
+    interface = _Interface(engine, key=key, body_bytes_max=body_bytes_max)
     app = web.Application()
     app.router.add_get("/ping", interface.ping)
     app.router.add_get("/replicas_status", interface.ping)
@@ -94,8 +99,9 @@ def make_app(engine: Engine, *, body_bytes_max: int) -> web.Application:
 
 
 class _Interface:
-    def __init__(self, engine: Engine, *, body_bytes_max: int) -> None:
+    def __init__(self, engine: Engine, *, key: Secret, body_bytes_max: int) -> None:
         self._engine = engine
+        self._key = key
         self._body_bytes_max = body_bytes_max
         self._waiting = 0  # requests between arrival and reply
 
@@ -141,7 +147,16 @@ class _Interface:
         )
 
     def _check(self, http: web.Request) -> None:
-        """Refuse what is never served. Raises StatementError."""
+        """Refuse what is never served, and who has no key. Raises StatementError."""
+        user, password = _credentials(http)
+        right = secrets.compare_digest(password.encode(), self._key.reveal().encode())
+        if user != _USER or not right:
+            raise StatementError(
+                516,
+                "AUTHENTICATION_FAILED",
+                f"{user[:_NAME_MAX]}: Authentication failed: password is incorrect, or there is "
+                "no user with such name",
+            )
         if self._waiting > _WAITING_MAX:
             limit = f"Too many simultaneous queries. Maximum: {_WAITING_MAX}"
             raise StatementError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", limit)
@@ -356,6 +371,20 @@ def _call(http: web.Request) -> _Call:
             "X-ClickHouse-Timezone": "UTC",
         },
     )
+
+
+def _credentials(http: web.Request) -> tuple[str, str]:
+    """User and password, from where ClickHouse takes them: basic auth, headers, the URL."""
+    basic = http.headers.get("Authorization", "")
+    if basic.lower().startswith("basic "):
+        try:
+            given = base64.b64decode(basic[6:], validate=True).decode()
+        except ValueError:
+            return "", ""
+        name, _, password = given.partition(":")
+        return name or _USER, password
+    user = http.headers.get("X-ClickHouse-User") or http.query.get("user") or _USER
+    return user, http.headers.get("X-ClickHouse-Key") or http.query.get("password") or ""
 
 
 async def _finished(running: asyncio.Future[Summary]) -> Summary:

@@ -55,6 +55,7 @@ async def _serve(directory: Path, options: argparse.Namespace) -> None:
     from recorder.embedded.address import Address, remove_address, write_address  # noqa: PLC0415
     from recorder.embedded.engine import Engine  # noqa: PLC0415
     from recorder.embedded.interface import make_app  # noqa: PLC0415
+    from recorder.embedded.key import make_key  # noqa: PLC0415
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -66,7 +67,7 @@ async def _serve(directory: Path, options: argparse.Namespace) -> None:
         memory_bytes_max=options.memory_bytes_max,
         query_memory_bytes_max=options.query_memory_bytes_max,
     )
-    app = make_app(engine, body_bytes_max=options.body_bytes_max)
+    app = make_app(engine, key=make_key(directory), body_bytes_max=options.body_bytes_max)
     runner = web.AppRunner(
         app,
         access_log=None,

@@ -22,6 +22,9 @@ import structlog
 from recorder.embedded.address import Address, ping
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
+from recorder.embedded.key import read_key
+from recorder.endpoint import Endpoint
+from tickd.secrets import Secret
 
 __all__ = ["EmbeddedClickHouse"]
 
@@ -48,28 +51,31 @@ class EmbeddedClickHouse:
         self._config = config or EmbeddedConfig()
         self._port: int = self._config.port  # the last one, so that the URL survives a restart
         self._address: Address | None = None  # of the child that answers now
+        self._key = Secret("")
         self._ready = asyncio.Event()
         self.restarts: int = 0
         self.last_fault: str | None = None
 
     @property
-    def url(self) -> str | None:
-        """The URL while the server answers, None between a death and the restart."""
-        return self._address.url if self._address is not None else None
+    def endpoint(self) -> Endpoint | None:
+        """The server while it answers, None between a death and the restart."""
+        if self._address is None:
+            return None
+        return Endpoint(self._address.url, password=self._key, embedded=True)
 
     @property
     def pid(self) -> int | None:
         return self._address.pid if self._address is not None else None
 
-    async def ready(self) -> str:
-        """Wait for the server and return its URL; the caller sets the timeout."""
-        while self._address is None:
+    async def ready(self) -> Endpoint:
+        """Wait for the server and return it; the caller sets the timeout."""
+        while (endpoint := self.endpoint) is None:
             await self._ready.wait()
-        return self._address.url
+        return endpoint
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        """Run the server for a block and give its URL. A failed start is raised as it is."""
+    async def serving(self) -> AsyncIterator[Endpoint]:
+        """Run the server for a block and give it. A failed start is raised as it is."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(self.run(), name="embedded_clickhouse")
@@ -113,6 +119,7 @@ class EmbeddedClickHouse:
         child = await self._spawn()
         try:
             address = await self._start_up(child)
+            self._key = read_key(self._directory)
             self._address, self._port = address, address.port
             self._ready.set()
             _log.info("embedded_clickhouse_ready", url=address.url, pid=address.pid, first=first)

@@ -16,16 +16,30 @@ from pathlib import Path
 
 import pytest
 
+from recorder.embedded.key import read_key
+from recorder.endpoint import Endpoint
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class ServerProcess:
     """One server over one data directory; `kill` is kill -9, `start` after it is a restart."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], directory: Path) -> None:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._directory = directory
         self.url = ""
+
+    @property
+    def key(self) -> str:
+        """Empty for the real server, which has a user without a password."""
+        return read_key(self._directory).reveal()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        key = read_key(self._directory)
+        return Endpoint(self.url, password=key, embedded=bool(key))
 
     def start(self) -> None:
         process = subprocess.Popen(
@@ -63,7 +77,9 @@ class ServerProcess:
     def post(self, sql: str, data: bytes = b"", **settings: str) -> bytes:
         """Run one statement; HTTPError on a refusal, OSError when the server has gone."""
         query = urllib.parse.urlencode({"query": sql, "wait_end_of_query": "1", **settings})
-        request = urllib.request.Request(f"{self.url}/?{query}", data=data, method="POST")
+        request = urllib.request.Request(
+            f"{self.url}/?{query}", data=data, headers=self.endpoint.headers, method="POST"
+        )
         with urllib.request.urlopen(request, timeout=15) as reply:
             return bytes(reply.read())
 
@@ -109,7 +125,8 @@ def _command(kind: str, directory: Path) -> list[str]:
 )
 def clickhouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
     """An empty server that answers, twice: embedded and real."""
-    server = ServerProcess(_command(request.param, tmp_path / "clickhouse"))
+    directory = tmp_path / "clickhouse"
+    server = ServerProcess(_command(request.param, directory), directory)
     server.start()
     try:
         yield server

@@ -13,9 +13,11 @@ import clickhouse_connect
 import numpy as np
 import pytest
 
+from recorder.clickhouse import ClickHouse
+from recorder.config import ClickHouseConfig
+from recorder.errors import ClickHouseError
 from recorder.migrate import MigrationReport, migrate
 from recorder.query import OutputFormat, query
-from recorder.statements import ServerError, Statements
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -90,8 +92,11 @@ def count(server: Any, table: str = "tickd.trades", what: str = "count()") -> in
 
 
 async def migrated(server: Any) -> MigrationReport:
-    async with Statements(server.url) as statements:
-        return await migrate(statements)
+    client = ClickHouse(ClickHouseConfig(), lambda: server.endpoint)
+    try:
+        return await migrate(client)
+    finally:
+        await client.close()
 
 
 async def test_migrate_twice_applies_once(clickhouse: Any) -> None:
@@ -231,7 +236,9 @@ async def test_kill_in_mid_insert_and_the_same_token_again_is_exactly_once(click
 def test_unmodified_clickhouse_connect_works(clickhouse: Any) -> None:
     port = int(clickhouse.url.rsplit(":", 1)[1])
     for packing in (False, "gzip", "zstd", "lz4"):
-        client = clickhouse_connect.get_client(host="127.0.0.1", port=port, compress=packing)
+        client = clickhouse_connect.get_client(
+            host="127.0.0.1", port=port, password=clickhouse.key, compress=packing
+        )
         try:
             client.command(
                 "CREATE OR REPLACE TABLE t (a Int64, b String) ENGINE = MergeTree ORDER BY a"
@@ -252,7 +259,9 @@ def test_unmodified_clickhouse_connect_works(clickhouse: Any) -> None:
 
 async def test_unmodified_async_clickhouse_connect_works(clickhouse: Any) -> None:
     port = int(clickhouse.url.rsplit(":", 1)[1])
-    client = await clickhouse_connect.get_async_client(host="127.0.0.1", port=port)
+    client = await clickhouse_connect.get_async_client(
+        host="127.0.0.1", port=port, password=clickhouse.key
+    )
     try:
         await client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
         await client.raw_insert("t", insert_block=b"1\n2\n", fmt="TSV", column_names=["a"])
@@ -264,13 +273,12 @@ async def test_unmodified_async_clickhouse_connect_works(clickhouse: Any) -> Non
 async def test_query_streams_every_format_and_reports_an_error_in_the_middle(
     clickhouse: Any,
 ) -> None:
-    async with Statements(clickhouse.url) as server:
+    server = ClickHouse(ClickHouseConfig(), lambda: clickhouse.endpoint)
 
-        async def ask(sql: str, output: OutputFormat) -> bytes:
-            return b"".join(
-                [p async for p in query(server, sql, output=output, database="default")]
-            )
+    async def ask(sql: str, output: OutputFormat) -> bytes:
+        return b"".join([p async for p in query(server, sql, output=output, database="default")])
 
+    try:
         assert await ask("SELECT 1 AS a", OutputFormat.CSV) == b'"a"\n1\n'
         assert await ask("SELECT 1 AS a", OutputFormat.JSON) == b'{"a":1}\n'
         assert "a" in (await ask("SELECT 1 AS a", OutputFormat.TABLE)).decode()
@@ -278,17 +286,21 @@ async def test_query_streams_every_format_and_reports_an_error_in_the_middle(
         assert await ask("SELECT 1 AS a FORMAT TSV", OutputFormat.CSV) == b"1\n"
         big = await ask("SELECT number FROM numbers(3000000)", OutputFormat.CSV)
         assert big.count(b"\n") == 3_000_001
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ClickHouseError) as caught:
             await ask("SELECT throwIf(number = 5000000) FROM numbers(10000000)", OutputFormat.CSV)
         assert caught.value.code == 395
         assert "throwIf" in str(caught.value)
+    finally:
+        await server.close()
 
 
 def test_packed_statement_and_data_in_one_body(clickhouse: Any) -> None:
     clickhouse.post("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
     body = gzip.compress(b"INSERT INTO t FORMAT TSV\n1\n2\n")
     request = urllib.request.Request(
-        clickhouse.url, data=body, headers={"Content-Encoding": "gzip"}
+        clickhouse.url,
+        data=body,
+        headers={"Content-Encoding": "gzip", **clickhouse.endpoint.headers},
     )
     with urllib.request.urlopen(request, timeout=10):
         pass

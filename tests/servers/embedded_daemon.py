@@ -1,5 +1,5 @@
 """A stand-in for the daemon: supervises an embedded server until it is killed. Prints
-the URL and the child's pid.
+the URL, the key and the child's pid.
 
 Usage: python tests/servers/embedded_daemon.py DIRECTORY. Ignores SIGINT, as a daemon does that
 handles it.
@@ -22,8 +22,9 @@ async def main(directory: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is ours
     server = EmbeddedClickHouse(directory)
-    async with server.serving() as url:
-        print(json.dumps({"url": url, "pid": server.pid}), flush=True)  # noqa: T201
+    async with server.serving() as endpoint:
+        said = {"url": endpoint.url, "key": endpoint.password.reveal(), "pid": server.pid}
+        print(json.dumps(said), flush=True)  # noqa: T201
         await asyncio.Event().wait()
 
 

@@ -1,7 +1,7 @@
 """A small daemon for the kill test: real raw log, decoder and sink, fed by itself.
 
-Usage: sink_daemon.py STATE_DIR URL DATABASE SEED. Says `live` once the sink is live, runs until its
-stdin closes, then drains and says `drained` or `not drained`.
+Usage: sink_daemon.py STATE_DIR URL KEY DATABASE SEED. Says `live` once the sink is live, runs until
+its stdin closes, then drains and says `drained` or `not drained`.
 """
 
 import asyncio
@@ -13,17 +13,19 @@ import structlog
 
 from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig, SinkConfig
+from recorder.endpoint import Endpoint
 from recorder.plan import Plan
 from recorder.quarantine import Quarantine
 from recorder.recover import LogReplay
 from recorder.sink import Sink, SinkState
 from recorder.watermark import Watermark
 from tickd.clock import SystemClock
+from tickd.secrets import Secret
 from tickd.testing.memory_log import MemoryBursts
 from tickd.testing.wire_log import WireLog
 
 
-async def main(state: Path, url: str, database: str, seed: int) -> None:
+async def main(state: Path, endpoint: Endpoint, database: str, seed: int) -> None:
     log = WireLog(state / "raw", seed, group_ms=10, segment_bytes_max=300_000)
     watermark = Watermark(log.raw_log, durable=False)
     loop = asyncio.get_running_loop()
@@ -35,7 +37,7 @@ async def main(state: Path, url: str, database: str, seed: int) -> None:
         SinkConfig(rows_max=5_000, age_ms_max=50, backoff_ms_min=1, backoff_ms_max=50),
         node=1,
         plan=Plan(state / "sink" / "plan.jsonl"),
-        clickhouse=ClickHouse(ClickHouseConfig(database=database), lambda: url),
+        clickhouse=ClickHouse(ClickHouseConfig(database=database), lambda: endpoint),
         progress=watermark,
         replay=LogReplay(state / "raw"),
         frame_recovered=log.frame_recovered,
@@ -68,4 +70,6 @@ async def main(state: Path, url: str, database: str, seed: int) -> None:
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    folder, address, key, name, number = sys.argv[1:]
+    server = Endpoint(address, password=Secret(key), embedded=True)
+    asyncio.run(main(Path(folder), server, name, int(number)))

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from recorder.clickhouse import ClickHouse
 from recorder.query import connect
-from recorder.statements import Statements
 from tickd.app.config import Config
 
 
-def clickhouse_of(config: Config) -> AbstractAsyncContextManager[Statements]:
+def clickhouse_of(config: Config) -> AbstractAsyncContextManager[ClickHouse]:
     """A connection.
 
     The embedded server of a running daemon is shared, without one it is started for the block.
     """
-    return connect(
-        config.clickhouse.url,
-        directory=config.state_dir / "clickhouse",
-        user=config.clickhouse.user,
-        password=config.clickhouse.password,
-    )
+    return connect(config.clickhouse, directory=config.state_dir / "clickhouse")

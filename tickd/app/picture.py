@@ -121,13 +121,13 @@ class Picture:
 
     def sink(self) -> dict[str, Any]:
         storage = self._daemon.storage
-        sink = storage.sink
+        sink, endpoint = storage.sink, storage.endpoint()
         counters = {name: getattr(sink.counters, name) for name in sink.counters.__slots__}
         return {
             **counters,
             "state": sink.state.value if storage.migrated else "waiting for ClickHouse",
             "caught_up": sink.state is SinkState.LIVE and storage.migrated,
-            "url": storage.address(),
+            "url": endpoint.url if endpoint is not None else None,
             "fault": storage.fault,
             "pending_bytes": sink.held_bytes,
             "blocks_waiting": sink.blocks_waiting,

@@ -13,15 +13,17 @@ from collections.abc import Callable
 import structlog
 
 from recorder.bookkeeping import Bookkeeping, Definitions, Rows
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse import ClickHouse, configured
 from recorder.embedded.supervisor import EmbeddedClickHouse
+from recorder.endpoint import Endpoint
+from recorder.errors import ClickHouseError
 from recorder.migrate import migrate
 from recorder.plan import Plan
 from recorder.quarantine import Quarantine
+from recorder.query import EMBEDDED
 from recorder.recover import LogReplay
 from recorder.retry import delay_ms
 from recorder.sink import Sink
-from recorder.statements import ServerError, Statements
 from recorder.watermark import LogProgress
 from tickd.app.config import Config
 from tickd.bus_queue import BurstSubscription
@@ -29,8 +31,6 @@ from tickd.native import manifest_read
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
-
-EMBEDDED = "embedded"
 
 
 class Storage:
@@ -57,7 +57,7 @@ class Storage:
         self.embedded: EmbeddedClickHouse | None = None
         if config.clickhouse.url == EMBEDDED:
             self.embedded = EmbeddedClickHouse(state_dir / "clickhouse")
-        self.clickhouse = ClickHouse(config.clickhouse, self.address)
+        self.clickhouse = ClickHouse(config.clickhouse, self.endpoint)
         self.migrated = False
         self.fault: str | None = None
         self.sink = Sink(
@@ -87,9 +87,11 @@ class Storage:
         self.sink.define(definition)
         self.books.define(definition)
 
-    def address(self) -> str | None:
-        """The server's URL, None while it is known to be down."""
-        return self.embedded.url if self.embedded is not None else self._config.clickhouse.url
+    def endpoint(self) -> Endpoint | None:
+        """The server, None while it is known to be down."""
+        if self.embedded is not None:
+            return self.embedded.endpoint
+        return configured(self._config.clickhouse)
 
     async def run(self) -> bool:
         """Store until the subscription ends, then drain; True when everything is in ClickHouse."""
@@ -112,19 +114,14 @@ class Storage:
 
     async def _migrate(self) -> None:
         """Bring the tables up to date; a server that is away is asked again, for ever."""
-        clickhouse, sink = self._config.clickhouse, self._config.sink
+        sink = self._config.sink
         attempt = 0
         while True:
-            url = self.address()
             try:
-                if url is not None:
-                    async with Statements(
-                        url, user=clickhouse.user, password=clickhouse.password
-                    ) as server:
-                        await migrate(server, database=clickhouse.database)
-                    self.migrated, self.fault = True, None
-                    return
-            except ServerError as error:
+                await migrate(self.clickhouse)
+                self.migrated, self.fault = True, None
+                return  # noqa: TRY300 - the loop is the alternative
+            except ClickHouseError as error:
                 self.fault = str(error)
                 log.warning("migrate_failed", fault=str(error), hint=error.hint, attempt=attempt)
             pause_ms = delay_ms(

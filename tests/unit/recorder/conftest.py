@@ -9,8 +9,11 @@ import sys
 
 import pytest
 
+from recorder.clickhouse import ClickHouse
+from recorder.config import ClickHouseConfig
+from recorder.embedded.key import read_key
+from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
-from recorder.statements import Statements
 
 # Says "no loop yet" once, so that the test runner does not make one that nobody closes.
 asyncio.set_event_loop(None)
@@ -19,8 +22,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def clickhouse_url(tmp_path_factory):
-    """URL of an embedded server; it ends when its stdin closes."""
+def endpoint(tmp_path_factory):
+    """An embedded server; it ends when its stdin closes."""
     if importlib.util.find_spec("chdb") is None:
         pytest.skip("needs the embedded ClickHouse (extra tickd[embedded])")
     directory = tmp_path_factory.mktemp("clickhouse")
@@ -32,15 +35,17 @@ def clickhouse_url(tmp_path_factory):
             said = json.loads(line)
             if said["state"] == "ready":
                 break
-        yield f"http://127.0.0.1:{said['port']}"
+        url = f"http://127.0.0.1:{said['port']}"
+        yield Endpoint(url, password=read_key(directory), embedded=True)
         child.stdin.close()
         child.wait(30)
 
 
 @pytest.fixture
-async def database(clickhouse_url):
+async def database(endpoint):
     """Name of a fresh, migrated database."""
     name = f"tickd_{next(_numbers)}"
-    async with Statements(clickhouse_url) as server:
-        await migrate(server, database=name)
+    server = ClickHouse(ClickHouseConfig(database=name), lambda: endpoint)
+    await migrate(server)
+    await server.close()
     return name

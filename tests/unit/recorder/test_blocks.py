@@ -195,7 +195,7 @@ def test_half_an_event_is_refused():
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
-async def test_clickhouse_reads_every_block_as_it_was_meant(clickhouse_url, database, compression):
+async def test_clickhouse_reads_every_block_as_it_was_meant(endpoint, database, compression):
     stream = EventStream(seed=6)
     batch = stream.batch(2_000)
     wanted = expected([batch])
@@ -207,7 +207,7 @@ async def test_clickhouse_reads_every_block_as_it_was_meant(clickhouse_url, data
         pass
     (cut,) = worker.take()
     client = ClickHouse(
-        ClickHouseConfig(database=database, compression=compression), lambda: clickhouse_url
+        ClickHouseConfig(database=database, compression=compression), lambda: endpoint
     )
     for block in cut.blocks:
         await client.insert_block(block, f"{block.table}-{block.day}-{block.hash}")

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.embedded
 
 
 @pytest.fixture
-async def client(clickhouse_url, database):
-    client = ClickHouse(ClickHouseConfig(database=database), lambda: clickhouse_url)
+async def client(endpoint, database):
+    client = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
     yield client
     await client.close()
 
@@ -114,13 +114,9 @@ async def test_a_restart_keeps_the_time_from_which_a_definition_is_valid(client,
     assert await count(client, "instruments", "max(toUnixTimestamp64Nano(valid_from))") == first
 
 
-async def test_what_clickhouse_refused_comes_in_the_next_round(
-    client, clickhouse_url, log, tmp_path
-):
+async def test_what_clickhouse_refused_comes_in_the_next_round(client, endpoint, log, tmp_path):
     up = False
-    flaky = ClickHouse(
-        ClickHouseConfig(database=client.database), lambda: clickhouse_url if up else None
-    )
+    flaky = ClickHouse(ClickHouseConfig(database=client.database), lambda: endpoint if up else None)
     books_ = books(flaky, log, ManualClock(wall_ns=time.time_ns()), tmp_path)
     await books_.finish()
     assert books_.rounds_failed == 3

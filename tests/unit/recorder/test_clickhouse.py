@@ -1,5 +1,7 @@
 """Talking to ClickHouse: nothing is sent twice by itself, every failure has the right class."""
 
+from dataclasses import replace
+
 import pytest
 
 from recorder.clickhouse import ClickHouse, error_of
@@ -18,16 +20,17 @@ from tickd.testing.faulty_proxy import Fault, FaultyProxy
 
 
 @pytest.fixture
-async def proxy(clickhouse_url):
-    port = int(clickhouse_url.rpartition(":")[2])
+async def proxy(endpoint):
+    port = int(endpoint.url.rpartition(":")[2])
     async with FaultyProxy("127.0.0.1", port) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def client(proxy, database):
+async def client(proxy, endpoint, database):
     client = ClickHouse(
-        ClickHouseConfig(database=database, insert_timeout_ms=5_000), lambda: proxy.url
+        ClickHouseConfig(database=database, insert_timeout_ms=5_000),
+        lambda: replace(endpoint, url=proxy.url),
     )
     yield client
     await client.close()
@@ -75,9 +78,10 @@ async def test_the_same_bytes_with_the_same_token_are_stored_once(client, block)
 
 
 @pytest.mark.embedded
-async def test_a_slow_answer_is_an_open_outcome(client, proxy, database, block):
+async def test_a_slow_answer_is_an_open_outcome(client, proxy, endpoint, database, block):
     hasty = ClickHouse(
-        ClickHouseConfig(database=database, insert_timeout_ms=300), lambda: proxy.url
+        ClickHouseConfig(database=database, insert_timeout_ms=300),
+        lambda: replace(endpoint, url=proxy.url),
     )
     assert await rows(hasty) == 0
     proxy.arm(Fault("delay"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,7 +22,10 @@ async def http(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     pytest.importorskip("chdb")
     config = EmbeddedConfig(body_bytes_max=1 << 20)
     server = EmbeddedClickHouse(tmp_path, config)
-    async with server.serving() as url, aiohttp.ClientSession(url) as session:
+    async with (
+        server.serving() as endpoint,
+        aiohttp.ClientSession(endpoint.url, headers=endpoint.headers) as session,
+    ):
         yield session
 
 
@@ -103,3 +107,37 @@ async def test_reader_that_leaves_frees_its_statement(http: aiohttp.ClientSessio
             reply.close()
     async with http.get("/", params={"query": "SELECT 1"}) as reply:
         assert await reply.read() == b"1\n"
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
+
+
+async def test_without_the_key_only_the_ping_is_answered(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "http.key"
+    key = file.read_text().strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    select = {"query": "SELECT 1"}
+    url = str(http._base_url)
+    async with aiohttp.ClientSession(url) as stranger:
+
+        async def tries(**how: object) -> int:
+            reply = await stranger.post("/", **{"params": select, **how})  # type: ignore[arg-type]
+            if reply.status == 200:
+                return len(await reply.read())
+            assert reply.status == 403
+            return await code_of(reply)
+
+        async with stranger.get("/ping") as reply:
+            assert await reply.text() == "Ok.\n"
+        assert await tries() == 516
+        assert await tries(headers={"X-ClickHouse-Key": key[:-1]}) == 516
+        assert await tries(headers={"X-ClickHouse-Key": key, "X-ClickHouse-User": "root"}) == 516
+        assert await tries(headers=basic("default", "é")) == 516
+        assert await tries(headers={"Authorization": "Basic nonsense"}) == 516
+        assert await code_of(await stranger.get("/", params=select)) == 516
+        assert await tries(headers={"X-ClickHouse-Key": key}) == 2
+        assert await tries(headers=basic("default", key)) == 2
+        assert await tries(params=select | {"user": "default", "password": key}) == 2

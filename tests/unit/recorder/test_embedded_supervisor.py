@@ -9,18 +9,22 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from recorder.clickhouse import ClickHouse
+from recorder.config import ClickHouseConfig
 from recorder.embedded.address import Address, ping, read_address, write_address
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
 from recorder.embedded.supervisor import EmbeddedClickHouse
+from recorder.endpoint import Endpoint
 from recorder.query import find_embedded
-from recorder.statements import Statements
+from tickd.secrets import Secret
 
 pytestmark = [
     pytest.mark.embedded,
@@ -37,6 +41,13 @@ async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def connected(endpoint: Endpoint) -> AsyncIterator[ClickHouse]:
+    server = ClickHouse(ClickHouseConfig(), lambda: endpoint)
+    yield server
+    await server.close()
 
 
 def ended(pid: int) -> bool:
@@ -57,18 +68,19 @@ def lock_is_free(directory: Path) -> bool:
 
 async def test_url_answers_and_the_file_names_it_until_the_stop(tmp_path: Path) -> None:
     server = EmbeddedClickHouse(tmp_path / "ch")
-    assert server.url is None
-    async with server.serving() as url:
+    assert server.endpoint is None
+    async with server.serving() as endpoint:
         address = read_address(tmp_path / "ch")
         assert address is not None
-        assert address.url == url == server.url
+        assert address.url == endpoint.url
+        assert endpoint == server.endpoint
         assert address.pid == server.pid
-        assert await find_embedded(tmp_path / "ch") == address
+        assert await find_embedded(tmp_path / "ch") == endpoint
         pid = address.pid
         assert (tmp_path / "ch").stat().st_mode & 0o777 == 0o700
-        async with Statements(url) as statements:
-            assert await statements.run("SELECT 1") == b"1\n"
-    assert server.url is None
+        async with connected(endpoint) as server_:
+            assert await server_.command("SELECT 1") == b"1\n"
+    assert server.endpoint is None
     assert ended(pid)
     assert read_address(tmp_path / "ch") is None
     assert lock_is_free(tmp_path / "ch")
@@ -96,8 +108,9 @@ async def test_signals_to_the_whole_group_do_not_end_the_child(tmp_path: Path) -
         os.killpg(daemon.pid, signal.SIGINT)  # Ctrl-C of a terminal
         for one in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
             os.kill(said["pid"], one)  # a signal to the whole cgroup
-        async with Statements(said["url"]) as statements:
-            assert await statements.run("SELECT 1") == b"1\n"
+        endpoint = Endpoint(said["url"], password=Secret(said["key"]), embedded=True)
+        async with connected(endpoint) as server:
+            assert await server.command("SELECT 1") == b"1\n"
         assert daemon.returncode is None
     finally:
         daemon.kill()
@@ -147,41 +160,47 @@ async def test_new_server_waits_for_the_lock_of_an_orphan(tmp_path: Path) -> Non
 
 async def test_killed_child_comes_back_with_its_url_and_its_rows(tmp_path: Path) -> None:
     server = EmbeddedClickHouse(tmp_path / "ch")
-    async with server.serving() as url, Statements(url) as statements:
-        await statements.run("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
-        await statements.run("INSERT INTO t FORMAT TSV\n1\n")
+    async with server.serving() as endpoint, connected(endpoint) as statements:
+        await statements.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+        await statements.command("INSERT INTO t FORMAT TSV\n1\n")
         killed = server.pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: server.url is None)
+        await until(lambda: server.endpoint is None)
         async with asyncio.timeout(10):
-            assert await server.ready() == url
+            assert await server.ready() == endpoint
         assert server.pid != killed
         assert server.restarts == 1
         assert server.last_fault is not None
         assert "SIGKILL" in server.last_fault
-        assert await statements.run("SELECT a FROM t") == b"1\n"
+        assert await statements.command("SELECT a FROM t") == b"1\n"
 
 
 async def test_stop_lets_a_running_statement_finish(tmp_path: Path) -> None:
-    async with EmbeddedClickHouse(tmp_path / "ch").serving() as url, Statements(url) as statements:
-        await statements.run("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+    async with (
+        EmbeddedClickHouse(tmp_path / "ch").serving() as endpoint,
+        connected(endpoint) as statements,
+    ):
+        await statements.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
-                statements.run(
+                statements.command(
                     "INSERT INTO t SELECT sleepEachRow(0.2) FROM numbers(5)"
                     " SETTINGS max_block_size = 1"
                 )
             )
-            while b"sleepEachRow(0.2)" not in await statements.run(
+            while b"sleepEachRow(0.2)" not in await statements.command(
                 "SELECT query FROM system.processes WHERE query NOT LIKE '%system.processes%'"
             ):
                 pass
             address = read_address(tmp_path / "ch")
             assert address is not None
             os.kill(address.pid, signal.SIGTERM)
-    async with EmbeddedClickHouse(tmp_path / "ch").serving() as url, Statements(url) as statements:
-        assert await statements.run("SELECT count() FROM t") == b"5\n"
+    async with (
+        EmbeddedClickHouse(tmp_path / "ch").serving() as endpoint,
+        connected(endpoint) as statements,
+    ):
+        assert await statements.command("SELECT count() FROM t") == b"5\n"
 
 
 def test_missing_chdb_is_named_with_both_ways_out(

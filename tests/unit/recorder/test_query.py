@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from recorder.clickhouse import ClickHouse, configured
+from recorder.config import ClickHouseConfig
 from recorder.embedded.address import read_address
 from recorder.embedded.supervisor import EmbeddedClickHouse
+from recorder.errors import SchemaRefusedError, ServerUnreachableError
 from recorder.query import EMBEDDED, OutputFormat, connect, query
-from recorder.statements import ServerError, Statements
 from tickd.errors import Action
 
 
 @pytest.mark.embedded
 async def test_without_a_daemon_the_server_lives_for_the_query(tmp_path: Path) -> None:
     pytest.importorskip("chdb")
-    async with connect(EMBEDDED, directory=tmp_path) as server:
+    async with connect(ClickHouseConfig(url=EMBEDDED), directory=tmp_path) as server:
         assert read_address(tmp_path) is not None
         pieces = [
             p
@@ -36,21 +38,23 @@ async def test_without_a_daemon_the_server_lives_for_the_query(tmp_path: Path) -
 async def test_a_running_server_is_used(tmp_path: Path) -> None:
     pytest.importorskip("chdb")
     async with (
-        EmbeddedClickHouse(tmp_path).serving() as url,
-        connect(EMBEDDED, directory=tmp_path) as server,
+        EmbeddedClickHouse(tmp_path).serving() as endpoint,
+        connect(ClickHouseConfig(url=EMBEDDED), directory=tmp_path) as server,
     ):
-        assert server.url == url
-        with pytest.raises(ServerError) as caught:
-            await server.run("SELECT * FROM nope.nope")
+        assert server.endpoint == endpoint
+        with pytest.raises(SchemaRefusedError) as caught:
+            await server.command("SELECT * FROM nope.nope")
         assert caught.value.code == 81
         assert "tickd migrate" in (caught.value.hint or "")
 
 
 async def test_no_server_is_a_clear_error(unused_tcp_port: int) -> None:
-    async with Statements(f"http://127.0.0.1:{unused_tcp_port}") as server:
-        with pytest.raises(
-            ServerError, match=r"no answer from ClickHouse at http://127\.0\.0\.1"
-        ) as caught:
-            await server.run("SELECT 1")
+    config = ClickHouseConfig(url=f"http://127.0.0.1:{unused_tcp_port}")
+    server = ClickHouse(config, lambda: configured(config))
+    with pytest.raises(
+        ServerUnreachableError, match=r"no answer from ClickHouse at http://127\.0\.0\.1"
+    ) as caught:
+        await server.command("SELECT 1")
+    await server.close()
     assert caught.value.action is Action.RETRY
     assert caught.value.code is None

@@ -74,8 +74,8 @@ def test_a_block_whose_frames_are_lost_is_not_called_the_same(tmp_path):
 
 
 @pytest.fixture
-async def client(clickhouse_url, database):
-    client = ClickHouse(ClickHouseConfig(database=database), lambda: clickhouse_url)
+async def client(endpoint, database):
+    client = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
     yield client
     await client.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from random import Random
 
 import msgspec
@@ -28,10 +29,11 @@ CONFIG = SinkConfig(rows_max=100, age_ms_max=20, backoff_ms_min=1, backoff_ms_ma
 class World:
     """What outlives a sink: server, proxy, raw log, state directory. One stream of events."""
 
-    def __init__(self, url, proxy, database, directory, seed):
+    def __init__(self, endpoint, proxy, database, directory, seed):
         self.proxy, self.database, self.directory = proxy, database, directory
-        self.direct = ClickHouse(ClickHouseConfig(database=database), lambda: url)
-        self.clickhouse = ClickHouse(ClickHouseConfig(database=database), lambda: proxy.url)
+        self.direct = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
+        broken = replace(endpoint, url=proxy.url)
+        self.clickhouse = ClickHouse(ClickHouseConfig(database=database), lambda: broken)
         self.log = MemoryLog()
         self.stream = EventStream(seed=seed)
         self.bursts = MemoryBursts()
@@ -72,10 +74,10 @@ class World:
 
 
 @pytest.fixture
-async def world(clickhouse_url, database, tmp_path, request):
-    port = int(clickhouse_url.rpartition(":")[2])
+async def world(endpoint, database, tmp_path, request):
+    port = int(endpoint.url.rpartition(":")[2])
     async with FaultyProxy("127.0.0.1", port) as proxy:
-        world = World(clickhouse_url, proxy, database, tmp_path, getattr(request, "param", 1))
+        world = World(endpoint, proxy, database, tmp_path, getattr(request, "param", 1))
         yield world
         await world.direct.close()
         await world.clickhouse.close()

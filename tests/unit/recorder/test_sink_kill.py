@@ -34,23 +34,21 @@ async def _spawn(log, *arguments):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_kill_nine_at_any_moment_leaves_each_row_once(
-    clickhouse_url, database, tmp_path, seed
-):
-    dice = Random(seed)
-    port = int(clickhouse_url.rpartition(":")[2])
-    direct = ClickHouse(ClickHouseConfig(database=database), lambda: clickhouse_url)
+async def test_kill_nine_at_any_moment_leaves_each_row_once(endpoint, database, tmp_path, seed):
+    dice, key = Random(seed), endpoint.password.reveal()
+    port = int(endpoint.url.rpartition(":")[2])
+    direct = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
     async with FaultyProxy("127.0.0.1", port) as proxy:
         for number in range(KILLS):
             modes = ("cut_after", "cut_before", "cut_inside")
             proxy.arm(*(Fault(dice.choice(modes)) for _ in range(dice.randrange(4))))
-            child = await spawn(tmp_path, proxy.url, database, number)
+            child = await spawn(tmp_path, proxy.url, key, database, number)
             if dice.random() < 0.7:
                 await child.stdout.readline()
             await asyncio.sleep(dice.random() * 0.6)
             child.kill()
             await child.wait()
-        child = await spawn(tmp_path, proxy.url, database, KILLS)
+        child = await spawn(tmp_path, proxy.url, key, database, KILLS)
         assert await child.stdout.readline() == b"live\n"
         child.stdin.close()
         assert await child.stdout.readline() == b"drained\n"

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.embedded
 
 
 @pytest.fixture
-async def client(clickhouse_url, database):
-    client = ClickHouse(ClickHouseConfig(database=database), lambda: clickhouse_url)
+async def client(endpoint, database):
+    client = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
     yield client
     await client.close()
 

@@ -228,7 +228,6 @@ async def _answer(console: Console, config: Path) -> None:
                 server,
                 sql,
                 output=OutputFormat.TABLE,
-                database=resolved.clickhouse.database,
                 color=console.is_terminal,
             )
             sys.stdout.flush()

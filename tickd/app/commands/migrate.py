@@ -32,4 +32,4 @@ def migrate(config: Path) -> int:
 
 async def _migrate(config: Config) -> MigrationReport:
     async with clickhouse_of(config) as server:
-        return await bring_up_to_date(server, database=config.clickhouse.database)
+        return await bring_up_to_date(server)

@@ -46,7 +46,6 @@ async def _query(config: Config, sql: str, output: OutputFormat) -> int:
             server,
             sql,
             output=output,
-            database=config.clickhouse.database,
             color=output is OutputFormat.TABLE and sys.stdout.isatty(),
         )
         try:

@@ -13,7 +13,6 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import Progress
 
-from recorder.clickhouse import ClickHouse
 from recorder.verify import VerifyReport
 from recorder.verify import verify as compare
 from tickd.app.clickhouse_of import clickhouse_of
@@ -54,22 +53,18 @@ def verify(
 
 async def _verify(config: Config) -> VerifyReport:
     frame_to = await _settled_by_a_running_daemon(config)
-    async with clickhouse_of(config) as server:
-        clickhouse = ClickHouse(config.clickhouse, lambda: server.url)
+    async with clickhouse_of(config) as clickhouse:
         raw = config.state_dir / "raw"
         console = Console(stderr=True)
-        try:
-            with Progress(console=console, disable=not console.is_terminal) as progress:
-                bar = progress.add_task("segments", total=sum(1 for _ in raw.glob("segments/*")))
-                return await compare(
-                    raw,
-                    clickhouse,
-                    node=config.node.id,
-                    frame_to=frame_to,
-                    on_segment=lambda report: progress.update(bar, completed=report.segments),
-                )
-        finally:
-            await clickhouse.close()
+        with Progress(console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("segments", total=sum(1 for _ in raw.glob("segments/*")))
+            return await compare(
+                raw,
+                clickhouse,
+                node=config.node.id,
+                frame_to=frame_to,
+                on_segment=lambda report: progress.update(bar, completed=report.segments),
+            )
 
 
 async def _settled_by_a_running_daemon(config: Config) -> int | None:

@@ -1,0 +1,38 @@
+"""Where a ClickHouse is and how one gets in: what the configuration or the embedded server says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from tickd.secrets import Secret
+
+__all__ = ["Endpoint"]
+
+NO_PASSWORD: Final = Secret("")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One server.
+
+    `embedded`: the password is the key of the HTTP interface; the engine behind it knows none.
+    """
+
+    url: str
+    user: str = "default"
+    password: Secret = field(default=NO_PASSWORD)
+    embedded: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request carries; never in the URL, which ends up in logs."""
+        headers = {"X-ClickHouse-User": self.user}
+        if self.password:
+            headers["X-ClickHouse-Key"] = self.password.reveal()
+        return headers
+
+    @property
+    def engine_password(self) -> str:
+        """What a table function or dictionary inside the server needs to read its own tables."""
+        return "" if self.embedded else self.password.reveal()
