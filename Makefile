@@ -43,10 +43,10 @@ lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
 	$(BIN)/pyright
 	$(BIN)/python -m mypy.stubtest tickd._native --allowlist scripts/stubtest-allow.txt
 	cd native && cargo fmt --all --check
-	$(CARGO) clippy --manifest-path $(CARGO_MANIFEST) --release --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --manifest-path $(CARGO_MANIFEST) --all-targets --quiet -- -D warnings
 
 check: lint ## everything CI checks before the slow proofs: lint, cargo test, make test
-	$(CARGO) test --manifest-path $(CARGO_MANIFEST) --release --workspace --exclude tickd-py --quiet
+	$(CARGO) test --manifest-path $(CARGO_MANIFEST) --workspace --exclude tickd-py --quiet
 	$(MAKE) test
 
 proof: setup libchdb ## the slow proofs: crash, chaos, real servers

@@ -12,3 +12,4 @@ compile() {
 compile runtime.txt pyproject.toml --extra embedded
 compile dev.txt pyproject.toml --extra embedded --extra tracing --extra test --extra lint requirements/build.in
 compile bench.txt requirements/bench.in
+compile pure.txt requirements/pure.in

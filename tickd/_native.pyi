@@ -317,6 +317,7 @@ class Cut:
     @property
     def blocks(self) -> tuple[Block, ...]: ...
 
+@type_check_only
 class SinkStats(TypedDict):
     batches: int
     events: int
@@ -334,14 +335,14 @@ class SinkStats(TypedDict):
 class SinkWorker:
     """The encoding thread: batches and cuts in, finished blocks out (wake_fd, take)."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         node: int,
         seq_from: int,
-        bytes_max: int = 268435456,
+        bytes_max: int = ...,
         compression: str | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def push(self, batch: EventBatch) -> bool: ...
     def define(self, json: Buffer) -> None: ...
     def want_from(self, table: str, seq: int) -> None: ...
@@ -366,14 +367,14 @@ class SinkWorker:
 class BlockBuilder:
     """Blocks of a bounded stretch, built in the calling thread."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         node: int,
         seq_from: int = 0,
         seq_to: int | None = None,
         tables: Sequence[str] | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def define(self, json: Buffer) -> None: ...
     def push(self, batch: EventBatch) -> None: ...
     def finish(self) -> list[Block]: ...

@@ -81,7 +81,7 @@ def _check_version() -> None:
         raise TickdError(
             f"native module {_native.__version__} does not belong to tickd {expected}",
             action=Action.FATAL,
-            hint="build it again: make native",
+            hint="build it again: make setup",
         )
 
 

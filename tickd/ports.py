@@ -47,6 +47,7 @@ class RawTap(Protocol):
 
         Raises TickdError(FATAL) when the log is closed.
         """
+        ...
 
     def frame(self, connection: int, payload: Buffer) -> None:
         """Stamp and append one text message.
@@ -59,6 +60,7 @@ class RawTap(Protocol):
 
         Return its frame number. Raises as `open`.
         """
+        ...
 
     def close(self, connection: int, reason: str) -> None:
         """Record the end of a connection. Raises nothing."""
@@ -76,9 +78,11 @@ class Clock(Protocol):
 
     def wall_ns(self) -> int:
         """Nanoseconds since the Unix epoch, UTC."""
+        ...
 
     def mono_ns(self) -> int:
         """Monotonic nanoseconds."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait; raises CancelledError only."""

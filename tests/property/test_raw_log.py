@@ -23,8 +23,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import raw_log as reference
 
+from tests.reference import raw_log as reference
 from tickd.native import Decoder, NativeError, RawLog, RawLogReader
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -115,7 +115,7 @@ class RawView:
         for topic, start, stop in batch.topics:
             topics[start:stop] = topic
         for index in np.argsort(array["seq"], kind="stable"):
-            yield decoder.topic_name(int(topics[index])), array[index]
+            yield decoder.topic_name(int(topics[index])), array[int(index)]
 
     def instrument(self, decoder: Decoder, instrument_id: int) -> dict[str, Any] | None:
         if instrument_id not in self._instruments:

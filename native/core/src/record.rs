@@ -104,14 +104,26 @@ pub fn read_record(bytes: &[u8]) -> Result<(Record<'_>, usize)> {
     if len > PAYLOAD_BYTES_MAX {
         return Err(Error::new(Reason::TooLarge, at));
     }
-    let payload = bytes.get(at..at + len).ok_or(Error::new(Reason::Truncated, bytes.len()))?;
+    let payload = bytes
+        .get(at..at + len)
+        .ok_or(Error::new(Reason::Truncated, bytes.len()))?;
     at += len;
     match bytes.get(at) {
         Some(b'\n') => {}
         Some(_) => return Err(Error::new(Reason::Malformed, at)),
         None => return Err(Error::new(Reason::Truncated, at)),
     }
-    Ok((Record { frame_no, recv_ns, mono_ns, connection, kind, payload }, at + 1))
+    Ok((
+        Record {
+            frame_no,
+            recv_ns,
+            mono_ns,
+            connection,
+            kind,
+            payload,
+        },
+        at + 1,
+    ))
 }
 
 /// The records of `bytes` in order; the iterator ends after its first error.
@@ -162,7 +174,11 @@ fn unsigned(bytes: &[u8], at: &mut usize) -> Result<u64> {
 fn unsigned_slow(bytes: &[u8], at: &mut usize) -> Result<u64> {
     let start = *at;
     let mut value: u64 = 0;
-    while let Some(digit) = bytes.get(*at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+    while let Some(digit) = bytes
+        .get(*at)
+        .map(|byte| byte.wrapping_sub(b'0'))
+        .filter(|digit| *digit < 10)
+    {
         value = value
             .checked_mul(10)
             .and_then(|v| v.checked_add(u64::from(digit)))
@@ -190,7 +206,14 @@ mod tests {
     use super::*;
 
     fn sample(payload: &[u8]) -> Record<'_> {
-        Record { frame_no: 7, recv_ns: 1_723_161_255_030_314_667, mono_ns: 88, connection: 3, kind: RecordType::Text, payload }
+        Record {
+            frame_no: 7,
+            recv_ns: 1_723_161_255_030_314_667,
+            mono_ns: 88,
+            connection: 3,
+            kind: RecordType::Text,
+            payload,
+        }
     }
 
     #[test]
@@ -207,7 +230,11 @@ mod tests {
         let mut bytes = Vec::new();
         write_record(&mut bytes, &sample(b"{\"a\":1}"));
         for cut in 0..bytes.len() {
-            assert_eq!(read_record(&bytes[..cut]).unwrap_err().reason, Reason::Truncated, "cut at {cut}");
+            assert_eq!(
+                read_record(&bytes[..cut]).unwrap_err().reason,
+                Reason::Truncated,
+                "cut at {cut}"
+            );
         }
     }
 }

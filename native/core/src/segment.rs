@@ -249,7 +249,10 @@ impl ChunkEncoder {
 pub fn decode_chunk(frame: &[u8]) -> Result<Vec<u8>> {
     let damaged = Error::new(Reason::Checksum, 0);
     // Without this a flipped flag would turn the check off and let any content pass.
-    if frame.get(CHUNK_MAGIC.len()).is_none_or(|descriptor| descriptor & ZSTD_CHECKSUM_FLAG == 0) {
+    if frame
+        .get(CHUNK_MAGIC.len())
+        .is_none_or(|descriptor| descriptor & ZSTD_CHECKSUM_FLAG == 0)
+    {
         return Err(damaged);
     }
     let raw = match zstd_safe::get_frame_content_size(frame) {

@@ -3,6 +3,7 @@
 pub mod error;
 pub mod event_fd;
 pub mod live;
+pub mod lock;
 pub mod manifest;
 pub mod queue;
 pub mod raw_log;

@@ -1,10 +1,8 @@
 //! The raw log as its owner sees it: frames are stamped, numbered and collected per burst, decoded in place, handed to the
 //! writer thread, and cut into segments that each begin with a checkpoint.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,12 +15,13 @@ use tickd_core::segment::{ChunkEntry, SegmentHeader, FORMAT_VERSION};
 
 use crate::error::{LogError, Result};
 use crate::event_fd::EventFd;
-use crate::live::{sync_directory, Layout};
+use crate::live::Layout;
+use crate::lock::lock;
 use crate::queue::{Group, Shared, WriterConfig};
 use crate::reader::Reader;
 use crate::recover::{list_segments, recover, Gap, Report};
-use crate::sys::{lock_exclusive, mono_ns, wall_ns};
-use crate::writer::Writer;
+use crate::sys::{mono_ns, wall_ns};
+use crate::writer::{run_guarded, Writer};
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
@@ -488,40 +487,6 @@ impl Group {
         self.raw.extend_from_slice(raw);
         self.bursts.push((mono_ns, piece.records));
     }
-}
-
-/// The writer thread: a panic is a bug, and must be seen as a fault rather than as silence.
-fn run_guarded(writer: Writer, shared: &Shared) {
-    if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-        let panicked = "the writer thread has panicked";
-        shared.queue().failure = Some(LogError::Misuse(panicked));
-        shared.set_fault(Some(panicked.to_owned()));
-    }
-}
-
-fn lock(layout: &Layout) -> Result<File> {
-    let path: PathBuf = layout.root.join("LOCK");
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
-    let mut file = opened.map_err(LogError::io("open", &path))?;
-    if !lock_exclusive(&file).map_err(LogError::io("lock", &path))? {
-        let mut pid = String::new();
-        file.read_to_string(&mut pid).map_err(LogError::io("read", &path))?;
-        return Err(LogError::Locked {
-            path,
-            pid: pid.trim().to_owned(),
-        });
-    }
-    let written = file.set_len(0).and_then(|()| file.rewind());
-    written
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(LogError::io("write", &path))?;
-    sync_directory(&layout.root)?;
-    Ok(file)
 }
 
 fn first_line(path: &str) -> String {

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +15,7 @@ use tickd_core::event::EVENT_BYTES;
 use tickd_core::instrument::Instrument;
 
 use crate::event_fd::EventFd;
+use crate::sys::thread_cpu_ns;
 
 /// How a worker is set up.
 #[derive(Debug, Clone, Copy)]
@@ -189,7 +189,7 @@ impl SinkWorker {
     }
 
     /// Readable when a cut is finished.
-    pub fn wake_fd(&self) -> RawFd {
+    pub fn wake_fd(&self) -> i32 {
         self.shared.bell.raw()
     }
 
@@ -313,7 +313,7 @@ impl Loop {
     }
 
     fn cut(&mut self, reason: String) {
-        let started_ns = thread_cpu_ns();
+        let started_ns = thread_cpu_ns().unsigned_abs();
         let Cut {
             seq_from,
             seq_to,
@@ -328,7 +328,7 @@ impl Loop {
         self.stats.cut_cpu_ns_max = self
             .stats
             .cut_cpu_ns_max
-            .max(thread_cpu_ns().saturating_sub(started_ns));
+            .max(thread_cpu_ns().unsigned_abs().saturating_sub(started_ns));
         self.publish();
         lock(&self.shared.ready).push_back(ReadyCut {
             seq_from,
@@ -366,18 +366,9 @@ impl Loop {
     fn publish(&mut self) {
         self.stats.unstored = self.assembler.unstored;
         self.stats.undefined = self.assembler.undefined;
-        self.stats.cpu_ns = thread_cpu_ns();
+        self.stats.cpu_ns = thread_cpu_ns().unsigned_abs();
         *lock(&self.shared.stats) = self.stats;
     }
-}
-
-/// CPU time of the calling thread, ns.
-#[allow(unsafe_code)]
-fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a writable timespec of this frame; the clock id is one that every Linux has.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! kept; a failed sync retires the file, because the kernel may report success next time although the pages are gone, and
 //! what was not yet on the disk is written again to a new one.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -411,5 +412,14 @@ impl Writer {
             return self.until_done(|writer| writer.manifest.append(&Entry::Stopped { frame_next }, wall_ns()));
         }
         Ok(())
+    }
+}
+
+/// Runs a writer to its end. A panic is a bug, and must be seen as a fault rather than as silence.
+pub fn run_guarded(writer: Writer, shared: &Shared) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+        let panicked = "the writer thread has panicked";
+        shared.queue().failure = Some(LogError::Misuse(panicked));
+        shared.set_fault(Some(panicked.to_owned()));
     }
 }

@@ -5,7 +5,12 @@ use pyo3::exceptions::PyException;
 use pyo3::PyErr;
 use tickd_core::error::Error;
 
-create_exception!(_native, NativeError, PyException, "Refused input: args are (reason, position, detail).");
+create_exception!(
+    _native,
+    NativeError,
+    PyException,
+    "Refused input: args are (reason, position, detail)."
+);
 
 /// The Python exception for a core error.
 pub fn to_py(error: Error, detail: &str) -> PyErr {

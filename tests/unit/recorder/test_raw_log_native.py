@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reference import raw_log as reference
 
+from tests.reference import raw_log as reference
 from tickd.native import (
     Decoder,
     Histogram,
