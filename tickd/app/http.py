@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from tickd.telemetry.metrics import Metrics
 
 
 class HttpServer:
-    """Serves a metrics registry and two probes.
+    """Serves metrics and two probes.
 
     `ready` returns an empty text when the daemon records, else what it waits for.
     """
@@ -23,12 +24,12 @@ class HttpServer:
         *,
         host: str,
         port: int,
-        registry: CollectorRegistry,
+        metrics: Metrics,
         ready: Callable[[], str],
     ) -> None:
         self._host = host
         self._port = port
-        self._registry = registry
+        self._text = metrics.text
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -49,8 +50,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        body = generate_latest(self._registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -1,226 +1,260 @@
-"""The daemon's metrics: read from native counters and histograms on scrape, counted elsewhere.
+"""The daemon's metrics: which of its native counters and histograms are shown, by which names.
 
-Labels are bounded (venue, table, queue, reason); symbols appear only for the 20 topics furthest
-behind.
+Everything is read on scrape. How metrics are declared, checked, bounded and rendered is in
+`tickd/telemetry`; nothing is counted here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-
-from tickd.native import BUILD_PROFILE, VERSION, Histogram
+from gateway.status import Counters
+from tickd.native import BUILD_PROFILE, VERSION
+from tickd.telemetry.bus_metrics import declare_bus_metrics
+from tickd.telemetry.metrics import Metrics, Values
 
 if TYPE_CHECKING:
     from tickd.app.wiring import Daemon
 
-# 16 µs to 8.4 s in powers of two, with the objectives 5 ms, 100 ms and 1 s exactly on a boundary.
-BOUNDS_NS = sorted({16_000 * 2**k for k in range(20)} | {5_000_000, 100_000_000, 1_000_000_000})
+# Objectives, s: a bucket bound each, so that the share within is exact.
+_SLO_BUS: Final = (0.001, 0.005)
+_SLO_DISK: Final = (0.25, 0.5)
+_SLO_ACK: Final = (1.0, 5.0)
+
+# Counters of the decoder with a name of their own; the rest, rarer, shares one by kind.
+_DECODER: Final = {
+    "frames": "Frames decoded.",
+    "events": "Events made of them.",
+    "duplicates": "Events dropped because another leg had brought them.",
+    "gaps": "Gap events.",
+    "resyncs": "Books that lost their thread.",
+}
+# Field of SinkCounters -> name and meaning.
+_SINK: Final = {
+    "batches": ("batches", "Batches taken."),
+    "events": ("events", "Events taken."),
+    "cuts": ("cuts", "Cuts through all tables."),
+    "blocks_planned": ("planned_blocks", "Blocks with a durable plan line."),
+    "blocks_inserted": ("inserted_blocks", "Blocks that ClickHouse acknowledged."),
+    "blocks_present": ("present_blocks", "Blocks found in ClickHouse after a restart."),
+    "blocks_quarantined": ("quarantined_blocks", "Blocks that ClickHouse refused for good."),
+    "rows_committed": ("committed_rows", "Rows in ClickHouse."),
+    "bytes_sent": ("sent_bytes", "Bytes of acknowledged blocks."),
+    "falls_behind": ("falls_behind", "Times that the sink left the live order."),
+    "batches_reread": ("reread_batches", "Batches read again from the raw log."),
+    "rebuilt_differently": ("differing_blocks", "Blocks that the raw log gives differently now."),
+}
 
 
-def registry_of(daemon: Daemon) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_DaemonCollector(daemon))
-    return registry
+def metrics_of(daemon: Daemon) -> Metrics:
+    """Declare everything that `daemon` shows."""
+    metrics = Metrics(daemon.clock.mono_ns)
+    metrics.read_gauge(
+        "tickd_build_info",
+        "Version and build of this daemon.",
+        lambda: {(VERSION, BUILD_PROFILE): 1},
+        ("version", "build"),
+    )
+    _declare_raw_log(metrics, daemon)
+    _declare_decoder(metrics, daemon)
+    declare_bus_metrics(metrics, daemon.bus)
+    _declare_sink(metrics, daemon)
+    _declare_sessions(metrics, daemon)
+    metrics.read_histogram(
+        "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", daemon.loop_lag
+    )
+    return metrics
 
 
-class _DaemonCollector(Collector):
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-
-    def describe(self) -> Iterable[Metric]:
-        return ()  # everything is read on scrape
-
-    def collect(self) -> Iterator[Metric]:
-        yield _info(
-            "tickd_build",
-            "Version and build of this daemon.",
-            version=VERSION,
-            profile=BUILD_PROFILE,
-        )
-        yield from self._raw_log()
-        yield from self._decoder()
-        yield from self._bus()
-        yield from self._sink()
-        yield from self._sessions()
-        yield _histogram(
-            "tickd_app_loop_lag_seconds", "Delay of the event loop.", self._daemon.loop_lag
-        )
-
-    def _raw_log(self) -> Iterator[Metric]:
-        raw, tap = self._daemon.raw_log, self._daemon.tap
-        stats = raw.stats()
-        for name, text, value in (
-            ("frames", "Frames appended.", stats["frames"]),
-            ("record_bytes", "Bytes of records appended.", stats["raw_bytes"]),
-            ("compressed_bytes", "Bytes written to segments.", stats["compressed_bytes"]),
-            ("chunks", "Chunks written.", stats["chunks"]),
-            ("segments", "Segments begun.", stats["segments"]),
-            ("fsyncs", "Syncs of segments.", stats["fsyncs"]),
-            ("faults", "Failed writes and syncs.", stats["faults"]),
-            ("sockets_paused", "Times the sockets were paused for the disk.", tap.pauses_total),
-        ):
-            yield _counter(f"tickd_recorder_raw_{name}", text, value)
-        yield _gauge(
-            "tickd_recorder_raw_pending_bytes", "Bytes not yet written.", raw.pending_bytes
-        )
-        yield _gauge(
-            "tickd_recorder_raw_unsynced_bytes",
-            "Bytes a power cut would lose.",
-            stats["unsynced_bytes"],
-        )
-        yield _gauge(
-            "tickd_recorder_sockets_paused", "1 while the sockets are paused.", int(tap.paused)
-        )
-        yield _gauge(
-            "tickd_recorder_raw_written_frame", "Highest frame number written.", raw.written
-        )
-        yield _gauge("tickd_recorder_raw_synced_frame", "Highest frame number synced.", raw.synced)
-        yield _histogram(
-            "tickd_recorder_raw_write_latency_seconds", "Socket to file.", raw.write_latency
-        )
-        yield _histogram(
-            "tickd_recorder_raw_fsync_seconds", "Duration of a sync.", raw.fsync_latency
-        )
-
-    def _decoder(self) -> Iterator[Metric]:
-        counters = dict(self._daemon.decoder.counters())
-        refused = CounterMetricFamily(
-            "tickd_gateway_frames_refused",
-            "Frames that gave no event, by reason.",
-            labels=["reason"],
-        )
-        for name, value in counters.items():
-            if name.startswith("refused_"):
-                refused.add_metric([name.removeprefix("refused_")], value)
-            elif name != "refused":
-                yield _counter(
-                    f"tickd_gateway_decoder_{name}", f"Decoder: {name.replace('_', ' ')}.", value
-                )
-        yield refused
-        yield _histogram(
-            "tickd_gateway_publish_latency_seconds",
-            "Socket to bus.",
-            self._daemon.tap.publish_latency,
-        )
-        yield _gauge("tickd_gateway_topics", "Topics seen.", self._daemon.decoder.topic_count)
-
-    def _bus(self) -> Iterator[Metric]:
-        stats = self._daemon.bus.stats(reset=True, reader="metrics")
-        yield _counter("tickd_bus_events", "Events published.", stats.events)
-        yield _counter("tickd_bus_batches", "Batches published.", stats.batches)
-        depth = GaugeMetricFamily("tickd_bus_queue_records", "Records waiting.", labels=["queue"])
-        high = GaugeMetricFamily(
-            "tickd_bus_queue_high_water_records",
-            "Most records since the last scrape.",
-            labels=["queue"],
-        )
-        age = GaugeMetricFamily(
-            "tickd_bus_queue_oldest_age_seconds", "Age of the oldest.", labels=["queue"]
-        )
-        dropped = CounterMetricFamily(
-            "tickd_bus_dropped_records", "Records dropped.", labels=["queue"]
-        )
-        for queue in stats.queues:
-            depth.add_metric([queue.subscription], queue.depth)
-            high.add_metric([queue.subscription], queue.high_water)
-            age.add_metric([queue.subscription], queue.oldest_age_s)
-            dropped.add_metric([queue.subscription], queue.dropped)
-        worst = GaugeMetricFamily(
-            "tickd_bus_worst_topic_age_seconds",
-            "The 20 topics furthest behind.",
-            labels=["queue", "topic"],
-        )
-        for row in stats.worst:
-            worst.add_metric([row.subscription, row.topic], row.oldest_age_s)
-        yield from (depth, high, age, dropped, worst)
-
-    def _sink(self) -> Iterator[Metric]:
-        sink = self._daemon.storage.sink
-        for name in sink.counters.__slots__:
-            value = getattr(sink.counters, name)
-            if isinstance(value, int):
-                yield _counter(
-                    f"tickd_recorder_sink_{name}", f"Sink: {name.replace('_', ' ')}.", value
-                )
-        failed = CounterMetricFamily(
-            "tickd_recorder_sink_attempts_failed", "Failed inserts, by kind.", labels=["kind"]
-        )
-        for kind, value in sink.counters.attempts_failed.items():
-            failed.add_metric([kind], value)
-        yield failed
-        yield _gauge(
-            "tickd_recorder_sink_pending_bytes", "Bytes that wait for ClickHouse.", sink.held_bytes
-        )
-        yield _gauge(
-            "tickd_recorder_sink_blocks_waiting",
-            "Planned, unacknowledged blocks.",
-            sink.blocks_waiting,
-        )
-        yield _gauge(
-            "tickd_recorder_sink_frames_behind",
-            "Frames to be read from the raw log.",
-            sink.frames_behind,
-        )
-        yield _histogram(
-            "tickd_recorder_sink_ack_latency_seconds",
-            "Socket to acknowledgement.",
-            sink.ack_latency,
-        )
-
-    def _sessions(self) -> Iterator[Metric]:
-        families: dict[str, CounterMetricFamily] = {}
-        connected = GaugeMetricFamily(
-            "tickd_gateway_lines_streaming", "Streaming connections.", labels=["venue"]
-        )
-        wanted = GaugeMetricFamily(
-            "tickd_gateway_lines_wanted", "Planned connections.", labels=["venue"]
-        )
-        for session in self._daemon.sessions:
-            name = session.venue.name
-            lines = session.status().lines
-            wanted.add_metric([name], len(lines))
-            streaming = sum(line.state in ("streaming", "replacing") for line in lines)
-            connected.add_metric([name], streaming)
-            for counter in session.counters.__slots__:
-                family = families.get(counter)
-                if family is None:
-                    title = f"tickd_gateway_session_{counter}"
-                    text = f"Session: {counter.replace('_', ' ')}."
-                    family = families[counter] = CounterMetricFamily(title, text, labels=["venue"])
-                family.add_metric([name], getattr(session.counters, counter))
-        yield from (connected, wanted, *families.values())
+def _declare_raw_log(metrics: Metrics, daemon: Daemon) -> None:
+    raw, tap = daemon.raw_log, daemon.tap
+    stats = metrics.once_per_scrape(raw.stats)
+    prefix = "tickd_recorder_raw"
+    counters: dict[str, tuple[str, Callable[[], Values]]] = {
+        "frames": ("Frames appended.", lambda: stats()["frames"]),
+        "record_bytes": ("Bytes of records appended.", lambda: stats()["raw_bytes"]),
+        "written_bytes": ("Bytes written to segments.", lambda: stats()["compressed_bytes"]),
+        "chunks": ("Chunks written.", lambda: stats()["chunks"]),
+        "segments": ("Segments begun.", lambda: stats()["segments"]),
+        "fsyncs": ("Syncs of segments.", lambda: stats()["fsyncs"]),
+        "faults": ("Failed writes and syncs.", lambda: stats()["faults"]),
+    }
+    for name, (text, read) in counters.items():
+        metrics.read_counter(f"{prefix}_{name}_total", text, read)
+    gauges: dict[str, tuple[str, Callable[[], Values]]] = {
+        "pending_bytes": ("Bytes not yet written.", lambda: raw.pending_bytes),
+        "unsynced_bytes": ("Bytes that a power cut loses.", lambda: stats()["unsynced_bytes"]),
+        "written_frame": ("Highest frame number written.", lambda: raw.written),
+        "synced_frame": ("Highest frame number synced.", lambda: raw.synced),
+    }
+    for name, (text, read) in gauges.items():
+        metrics.read_gauge(f"{prefix}_{name}", text, read)
+    metrics.read_gauge(
+        "tickd_recorder_sockets_paused",
+        "1 while the disk keeps the sockets from being read.",
+        lambda: int(tap.paused),
+    )
+    metrics.read_counter(
+        "tickd_recorder_socket_pauses_total",
+        "Times that the disk paused the sockets.",
+        lambda: tap.pauses_total,
+    )
+    metrics.read_histogram(
+        f"{prefix}_write_latency_seconds", "Socket to file.", raw.write_latency, slo_s=_SLO_DISK
+    )
+    metrics.read_histogram(f"{prefix}_fsync_seconds", "Duration of a sync.", raw.fsync_latency)
 
 
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(name, text, value=value)
+def _declare_decoder(metrics: Metrics, daemon: Daemon) -> None:
+    decoder, clock = daemon.decoder, daemon.clock
+    counters = metrics.once_per_scrape(lambda: dict(decoder.counters()))
+
+    def decoded(name: str) -> Callable[[], Values]:
+        return lambda: counters().get(name, 0)
+
+    for name, text in _DECODER.items():
+        metrics.read_counter(f"tickd_gateway_decoded_{name}_total", text, decoded(name))
+    metrics.read_counter(
+        "tickd_gateway_refused_frames_total",
+        "Frames that gave no event, by reason.",
+        lambda: {
+            (name.removeprefix("refused_"),): value
+            for name, value in counters().items()
+            if name.startswith("refused_")
+        },
+        ("reason",),
+    )
+    metrics.read_counter(
+        "tickd_gateway_decoder_notes_total",
+        "What else the decoder counts.",
+        lambda: {
+            (name,): value
+            for name, value in counters().items()
+            if name not in _DECODER and not name.startswith("refused")
+        },
+        ("kind",),
+    )
+
+    def by_channel() -> dict[tuple[str, ...], tuple[int, int]]:
+        """(channel, venue) -> (events, monotonic time of the last one)."""
+        sums: dict[tuple[str, ...], tuple[int, int]] = {}
+        for topic, events, mono_ns in decoder.topic_stats():
+            key = tuple(decoder.topic_name(topic).split(".", 2)[:2])
+            before = sums.get(key, (0, 0))
+            sums[key] = (before[0] + events, max(before[1], mono_ns))
+        return sums
+
+    channels = metrics.once_per_scrape(by_channel)
+    labels = ("channel", "venue")
+    metrics.read_counter(
+        "tickd_gateway_events_total",
+        "Events by channel.",
+        lambda: {key: events for key, (events, _) in channels().items()},
+        labels,
+    )
+    metrics.read_gauge(
+        "tickd_gateway_last_event_timestamp_seconds",
+        "When the last event of a channel was received.",
+        lambda: {
+            key: (clock.wall_ns() - clock.mono_ns() + mono_ns) / 1e9
+            for key, (_, mono_ns) in channels().items()
+            if mono_ns
+        },
+        labels,
+    )
+    metrics.read_gauge("tickd_gateway_topics_count", "Topics seen.", lambda: decoder.topic_count)
+    metrics.read_histogram(
+        "tickd_gateway_publish_latency_seconds",
+        "Socket to bus.",
+        daemon.tap.publish_latency,
+        slo_s=_SLO_BUS,
+    )
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
+def _declare_sink(metrics: Metrics, daemon: Daemon) -> None:
+    storage = daemon.storage
+    sink = storage.sink
+    prefix = "tickd_recorder_sink"
+
+    def counted(field: str) -> Callable[[], Values]:
+        return lambda: getattr(sink.counters, field)
+
+    for field, (name, text) in _SINK.items():
+        metrics.read_counter(f"{prefix}_{name}_total", text, counted(field))
+    metrics.read_counter(
+        f"{prefix}_failed_attempts_total",
+        "Inserts that failed, by kind.",
+        lambda: {(kind,): count for kind, count in sink.counters.attempts_failed.items()},
+        ("kind",),
+    )
+    metrics.read_gauge(
+        f"{prefix}_state",
+        "1 for the state that the sink is in.",
+        lambda: {(sink.state.value,): 1},
+        ("state",),
+    )
+    gauges: dict[str, tuple[str, Callable[[], Values]]] = {
+        "pending_bytes": ("Bytes that wait for ClickHouse.", lambda: sink.held_bytes),
+        "waiting_blocks": ("Planned blocks not acknowledged.", lambda: sink.blocks_waiting),
+        "behind_frames": ("Frames to read again from the raw log.", lambda: sink.frames_behind),
+    }
+    for name, (text, read) in gauges.items():
+        metrics.read_gauge(f"{prefix}_{name}", text, read)
+    metrics.read_counter(
+        "tickd_recorder_embedded_restarts_total",
+        "Restarts of the embedded ClickHouse.",
+        lambda: storage.embedded.restarts if storage.embedded is not None else 0,
+    )
+    metrics.read_counter(
+        "tickd_recorder_bookkeeping_failures_total",
+        "Rounds of the slow tables that ClickHouse did not take.",
+        lambda: storage.books.rounds_failed,
+    )
+    metrics.read_histogram(
+        f"{prefix}_ack_latency_seconds",
+        "Socket to ClickHouse's acknowledgement.",
+        sink.ack_latency,
+        slo_s=_SLO_ACK,
+    )
 
 
-def _info(name: str, text: str, **labels: str) -> Metric:
-    return InfoMetricFamily(name, text, value=labels)
+def _declare_sessions(metrics: Metrics, daemon: Daemon) -> None:
+    sessions = daemon.sessions
+    by = ("venue",)
 
+    def read(field: str) -> Callable[[], Values]:
+        return lambda: {(s.venue.name,): getattr(s.counters, field) for s in sessions}
 
-def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    """Fine native buckets folded to `BOUNDS_NS`; nothing is lost, the last bucket is +Inf."""
-    counts: list[int] = histogram.counts(BOUNDS_NS)
-    buckets: list[tuple[str, Any]] = []
-    total = 0
-    for bound, count in zip(BOUNDS_NS, counts, strict=False):
-        total += count
-        buckets.append((repr(bound / 1e9), total))
-    buckets.append(("+Inf", histogram.count))
-    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.sum / 1e9)
+    for field in fields(Counters):
+        if field.name == "paused_ns":
+            continue
+        metrics.read_counter(
+            f"tickd_gateway_{field.name}_total",
+            f"Session: {field.name.replace('_', ' ')}.",
+            read(field.name),
+            by,
+        )
+    metrics.read_counter(
+        "tickd_gateway_paused_seconds_total",
+        "Time that sockets were not read.",
+        lambda: {(s.venue.name,): s.counters.paused_ns / 1e9 for s in sessions},
+        by,
+    )
+
+    def lines() -> dict[str, Counter[str]]:
+        return {s.venue.name: Counter(line.state for line in s.status().lines) for s in sessions}
+
+    states = metrics.once_per_scrape(lines)
+    metrics.read_gauge(
+        "tickd_gateway_lines_count",
+        "Planned connections by state.",
+        lambda: {
+            (venue, state): count
+            for venue, counts in states().items()
+            for state, count in counts.items()
+        },
+        ("venue", "state"),
+    )

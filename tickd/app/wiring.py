@@ -22,7 +22,7 @@ from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
 from tickd.app.http import HttpServer
-from tickd.app.metrics import registry_of
+from tickd.app.metrics import metrics_of
 from tickd.app.picture import Picture
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
@@ -31,6 +31,7 @@ from tickd.bus_queue import Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import VERSION, Decoder, Histogram
+from tickd.telemetry.loop_lag import probe_loop_lag
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,6 @@ log = structlog.get_logger(__name__)
 SINK_QUEUE = Limits(records_total_max=2 << 20)
 REFUSALS_LOGGED_MAX = 10
 HOUSEKEEPING_S = 1.0
-LOOP_PROBE_NS = 50_000_000
 
 
 class Daemon:
@@ -85,7 +85,7 @@ class Daemon:
         self.http = HttpServer(
             host=config.http.host,
             port=config.http.port,
-            registry=registry_of(self),
+            metrics=metrics_of(self),
             ready=self.picture.waiting_for,
         )
         self.control = ControlServer(
@@ -106,7 +106,9 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 storing = tasks.create_task(self.storage.run(), name="storage")
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
-                probing = tasks.create_task(self._probe_loop(), name="loop probe")
+                probing = tasks.create_task(
+                    probe_loop_lag(self.clock, self.loop_lag), name="loop probe"
+                )
                 recording = [
                     tasks.create_task(session.run(), name=f"session {session.venue.name}")
                     for session in self.sessions
@@ -150,13 +152,6 @@ class Daemon:
         while True:
             await self.clock.sleep(HOUSEKEEPING_S)
             self._report_refusals()
-
-    async def _probe_loop(self) -> None:
-        """Measure how late the loop wakes a sleeper."""
-        while True:
-            due_ns = self.clock.mono_ns() + LOOP_PROBE_NS
-            await self.clock.sleep(LOOP_PROBE_NS / 1e9)
-            self.loop_lag.record(max(0, self.clock.mono_ns() - due_ns))
 
     def _report_refusals(self) -> None:
         refusals = self.decoder.take_refusals()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tickd.bus import Bus, BusStats
-from tickd.telemetry.metrics import Metrics, Values
+from tickd.bus import Bus
+from tickd.telemetry.metrics import Metrics
 
 __all__ = ["declare_bus_metrics"]
 
@@ -13,26 +13,21 @@ def declare_bus_metrics(metrics: Metrics, bus: Bus) -> None:
 
     All topics are in `tickd status --topics` and in the table topic_lag; labels stay bounded here.
     """
-    last: list[BusStats] = []
-
-    def fresh() -> Values:
-        # The first family declared takes the snapshot the others show: one scrape, one moment.
-        last[:] = [bus.stats(reset=True, reader="metrics")]
-        return last[0].events
+    stats = metrics.once_per_scrape(lambda: bus.stats(reset=True, reader="metrics"))
 
     def queues(field: str) -> dict[tuple[str, ...], float]:
         rows: dict[tuple[str, ...], float] = {}
-        for row in last[0].queues if last else ():
+        for row in stats().queues:
             # Two subscriptions may have one name; the worse one shows.
             rows[row.subscription,] = max(rows.get((row.subscription,), 0), getattr(row, field))
         return rows
 
     by = ("subscription",)
-    metrics.read_counter("tickd_bus_published_events_total", "Events published.", fresh)
     metrics.read_counter(
-        "tickd_bus_published_batches_total",
-        "Batches published.",
-        lambda: last[0].batches if last else 0,
+        "tickd_bus_published_events_total", "Events published.", lambda: stats().events
+    )
+    metrics.read_counter(
+        "tickd_bus_published_batches_total", "Batches published.", lambda: stats().batches
     )
     metrics.read_gauge("tickd_bus_queue_records", "Records waiting.", lambda: queues("depth"), by)
     metrics.read_gauge(
@@ -53,15 +48,12 @@ def declare_bus_metrics(metrics: Metrics, bus: Bus) -> None:
     metrics.read_counter(
         "tickd_bus_handler_failures_total",
         "Exceptions raised by handlers and endpoints.",
-        lambda: {(name,): count for name, count in (last[0].failures if last else {}).items()},
+        lambda: {(name,): count for name, count in stats().failures.items()},
         ("handler",),
     )
     metrics.read_gauge(
         "tickd_bus_worst_topic_age_seconds",
         "Age of the oldest waiting record of the 20 topics furthest behind.",
-        lambda: {
-            (row.subscription, row.topic): row.oldest_age_s
-            for row in (last[0].worst if last else ())
-        },
+        lambda: {(row.subscription, row.topic): row.oldest_age_s for row in stats().worst},
         ("subscription", "topic"),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol, final
+from typing import Final, Protocol, TypeVar, final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -21,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from tickd.errors import TickdError
+from tickd.native import Histogram
 
 __all__ = ["LABELS", "SERIES_MAX", "Counter", "HistogramSource", "Metrics", "Values", "buckets"]
 
@@ -28,8 +29,7 @@ SERIES_MAX: Final = 2_000
 # Label values of one counter; the next ones are counted together as "other".
 VALUES_MAX: Final = 64
 OTHER: Final = "other"
-# Bounded by what they name: venues configured, channels known, reasons in an enum, worst 20 topics
-# …
+# Bounded by what they name: venues configured, channels known, reasons in an enum, worst 20 topics.
 LABELS: Final = frozenset(
     {
         "build",
@@ -51,6 +51,8 @@ LABELS: Final = frozenset(
 )
 _NAME: Final = re.compile(r"tickd(_[a-z][a-z0-9]*){2,}")
 _BAD_UNIT: Final = re.compile(r"_(ms|us|ns|millis|micros|nanos|kb|mb|kib|mib)(_total)?$")
+
+T = TypeVar("T")
 
 # What a reader returns: one number, or numbers by label values.
 Values = float | Mapping[tuple[str, ...], float]
@@ -110,12 +112,31 @@ class Counter:
 class Metrics(Collector):
     """Every metric of a daemon, in the order of declaration."""
 
-    def __init__(self) -> None:
+    def __init__(self, mono_ns: Callable[[], int] | None = None) -> None:
+        """Args: `mono_ns`: measures how long scrapes take; None: they are not measured."""
+        self._mono_ns = mono_ns
+        self._scrapes = 0
         self._families: dict[str, Callable[[], Metric]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self.series_dropped = 0
         """Series left out of the last scrape because of SERIES_MAX."""
+        self.scrape_time = Histogram()
+        if mono_ns is not None:
+            self.read_histogram(
+                "tickd_telemetry_scrape_seconds", "Duration of earlier scrapes.", self.scrape_time
+            )
+
+    def once_per_scrape(self, read: Callable[[], T]) -> Callable[[], T]:
+        """Return `read` with one result per scrape: families that share it show one moment."""
+        kept: list[tuple[int, T]] = []
+
+        def read_once() -> T:
+            if not kept or kept[0][0] != self._scrapes:
+                kept[:] = [(self._scrapes, read())]
+            return kept[0][1]
+
+        return read_once
 
     def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Counter:
         """Declare a counter kept in Python. Raises TickdError(FATAL) for a bad or taken name."""
@@ -181,6 +202,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; beyond SERIES_MAX samples families are left out, and counted."""
+        self._scrapes += 1
         series, self.series_dropped = 0, 0
         for read in self._families.values():
             family = read()
@@ -197,7 +219,12 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         """Return the exposition text of one scrape."""
-        return generate_latest(self._registry)
+        if self._mono_ns is None:
+            return generate_latest(self._registry)
+        started_ns = self._mono_ns()
+        text = generate_latest(self._registry)
+        self.scrape_time.record(self._mono_ns() - started_ns)
+        return text
 
     @property
     def names(self) -> tuple[str, ...]:

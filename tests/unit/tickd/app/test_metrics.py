@@ -1,0 +1,195 @@
+"""The metrics of a real daemon: parseable, well named, bounded whatever the number of symbols."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import fields
+from pathlib import Path
+
+import orjson
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from recorder.config import ClickHouseConfig
+from recorder.sink import SinkCounters
+from tickd.app.config import Config, NodeConfig
+from tickd.app.metrics import _SINK, metrics_of
+from tickd.app.wiring import Daemon
+from tickd.bus_queue import Limits, WhenFull
+from tickd.ports import Notice
+from tickd.telemetry.metrics import SERIES_MAX
+
+SYMBOLS = 1_000
+VENUE = "binance-usdm"
+UNITS = {"seconds", "bytes", "records", "frame", "frames", "blocks", "count", "paused", "state"}
+
+
+class Leg:
+    """The far end of a connection that nobody reads."""
+
+    def on_notice(self, notice: Notice) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+def definition(symbol: str) -> bytes:
+    return orjson.dumps(
+        {
+            "kind": "instrument",
+            "venue": VENUE,
+            "symbol": symbol,
+            "asset_class": "perpetual",
+            "price_scale": 2,
+            "size_scale": 3,
+            "tick": 1,
+            "lot": 1,
+            "multiplier": "1",
+        }
+    )
+
+
+def trade(symbol: str, number: int) -> bytes:
+    data = {
+        "e": "trade",
+        "E": 1_795_219_200_000,
+        "T": 1_795_219_200_000,
+        "s": symbol,
+        "t": number,
+        "p": "100.25",
+        "q": "1.5",
+        "X": "MARKET",
+        "m": True,
+    }
+    return orjson.dumps({"stream": f"{symbol.lower()}@trade", "data": data})
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    """A daemon whose parts work and whose tasks do not run."""
+    config = Config(
+        node=NodeConfig(state_dir=str(tmp_path)),
+        clickhouse=ClickHouseConfig(url="http://127.0.0.1:1"),
+    )
+    daemon = Daemon(config)
+    yield daemon
+    daemon.tap.finish()
+    daemon.tap.detach()
+    daemon.raw_log.close()
+
+
+def feed(daemon: Daemon, symbols: int, trades: int) -> None:
+    connection = daemon.tap.open(venue=VENUE, url="ws://x", streams=[], leg=Leg())
+    names = [f"S{number:04}USDT" for number in range(symbols)]
+    for name in names:
+        daemon.tap.record(0, "C", definition(name))
+    for number in range(trades):
+        for name in names:
+            daemon.tap.frame(connection, trade(name, number))
+    daemon.tap._end_burst()
+
+
+def scrape(daemon: Daemon) -> dict[str, Metric]:
+    text = daemon.http._text().decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+async def test_a_thousand_symbols_stay_below_the_limit_with_the_worst_twenty(
+    daemon: Daemon,
+) -> None:
+    daemon.bus.subscribe(
+        "*", name="slow", when_full=WhenFull.DROP_OLDEST, limits=Limits(records_max=2)
+    )
+    feed(daemon, SYMBOLS, trades=3)
+    assert daemon.decoder.topic_count >= SYMBOLS
+    started = time.process_time()
+    families = scrape(daemon)
+    elapsed = time.process_time() - started
+    series = sum(len(family.samples) for family in families.values())
+    assert series <= SERIES_MAX
+    assert elapsed < 0.2, "a scrape holds the loop"
+    worst = families["tickd_bus_worst_topic_age_seconds"].samples
+    assert len(worst) == 20
+    symbols = [s for f in families.values() for s in f.samples if "S0" in str(s.labels)]
+    assert set(map(id, symbols)) <= set(map(id, worst)), "a symbol is a label elsewhere"
+    (dropped,) = (
+        s
+        for s in families["tickd_bus_dropped_events"].samples
+        if s.labels["subscription"] == "slow"
+    )
+    assert dropped.value == SYMBOLS
+    assert families["tickd_telemetry_series_dropped_count"].samples[0].value == 0
+
+
+async def test_names_follow_the_rules_of_prometheus(daemon: Daemon) -> None:
+    feed(daemon, 3, trades=2)
+    families = scrape(daemon)
+    for name, family in families.items():
+        assert re.fullmatch(r"tickd(_[a-z][a-z0-9]*){2,}", name), name
+        assert family.documentation.endswith("."), name
+        assert not re.search(r"_(ms|us|ns|kb|mb)(_|$)", name), name
+        assert name.count("_total") == 0, "the parser takes the one suffix off"
+        samples = {sample.name for sample in family.samples}
+        if family.type == "counter":
+            assert samples <= {f"{name}_total"}
+        elif family.type == "histogram":
+            assert name.endswith("_seconds")
+            assert {f"{name}_bucket", f"{name}_sum", f"{name}_count"} == samples
+        elif name != "tickd_build_info":
+            assert name.rsplit("_", 1)[1] in UNITS, name
+
+
+async def test_the_three_latencies_and_the_loop_are_histograms(daemon: Daemon) -> None:
+    feed(daemon, 2, trades=5)
+    scrape(daemon)
+    families = scrape(daemon)
+    for name in (
+        "tickd_recorder_raw_write_latency_seconds",
+        "tickd_gateway_publish_latency_seconds",
+        "tickd_recorder_sink_ack_latency_seconds",
+        "tickd_app_loop_lag_seconds",
+        "tickd_telemetry_scrape_seconds",
+    ):
+        assert families[name].type == "histogram"
+
+    def value(name: str, sample: str) -> float:
+        return next(s.value for s in families[name].samples if s.name == sample)
+
+    publish = "tickd_gateway_publish_latency_seconds"
+    assert value(publish, f"{publish}_count") == 10
+    bounds = {s.labels.get("le") for s in families[publish].samples}
+    assert {"0.001", "0.005"} <= bounds, "an objective is a bound"
+    scrapes = "tickd_telemetry_scrape_seconds"
+    assert value(scrapes, f"{scrapes}_count") == 1
+    assert value("tickd_gateway_decoded_events", "tickd_gateway_decoded_events_total") == 10
+    (last,) = families["tickd_gateway_last_event_timestamp_seconds"].samples
+    assert last.labels == {"channel": "trade", "venue": VENUE}
+    assert abs(last.value - time.time()) < 60
+
+
+async def test_pause_is_one_gauge_and_one_counter(daemon: Daemon) -> None:
+    daemon.tap._pause()
+    families = scrape(daemon)
+    assert [n for n in families if "sockets_paused" in n] == ["tickd_recorder_sockets_paused"]
+    assert families["tickd_recorder_sockets_paused"].samples[0].value == 1
+    assert families["tickd_recorder_socket_pauses"].samples[0].value == 1
+
+
+def test_every_counter_of_the_sink_is_shown() -> None:
+    assert {field.name for field in fields(SinkCounters)} == {*_SINK, "attempts_failed"}
+
+
+async def test_a_scrape_begins_a_new_high_water(daemon: Daemon) -> None:
+    feed(daemon, 1, trades=7)
+
+    def high() -> float:
+        samples = scrape(daemon)["tickd_bus_queue_high_water_records"].samples
+        return next(s.value for s in samples if s.labels["subscription"] == "clickhouse")
+
+    assert high() == 7
+    daemon.storage._subscription.take_bursts_now()
+    high()
+    assert high() == 0
+    assert metrics_of(daemon).names == metrics_of(daemon).names
