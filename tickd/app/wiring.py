@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 SINK_QUEUE = Limits(records_total_max=2 << 20)
 REFUSALS_LOGGED_MAX = 10
 HOUSEKEEPING_S = 1.0
+ACTIVITY_AGE_NS = 200_000_000
 
 
 class Daemon:
@@ -81,6 +82,8 @@ class Daemon:
             clock=self.clock,
         )
         self.tap.on_definition(self.storage.define)
+        self._active: dict[str, int] = {}
+        self._active_at_ns = 0
         self.sessions = [self._session(venue) for venue in config.venues]
         self.http = HttpServer(
             host=config.http.host,
@@ -182,8 +185,14 @@ class Daemon:
         )
 
     def _activity(self) -> dict[str, int]:
-        name = self.decoder.topic_name
-        return {name(topic): mono_ns for topic, _, mono_ns in self.decoder.topic_stats()}
+        """Topic -> time of its last event; one answer serves all lines that ask within a moment."""
+        now_ns = self.clock.mono_ns()
+        if now_ns - self._active_at_ns > ACTIVITY_AGE_NS:
+            name = self.decoder.topic_name
+            stats = self.decoder.topic_stats()
+            self._active = {name(topic): mono_ns for topic, _, mono_ns in stats}
+            self._active_at_ns = now_ns
+        return self._active
 
     def _dropped(self, rows: list[Dropped]) -> None:
         """What a queue let go is a fact of the node: it goes into the raw log."""
