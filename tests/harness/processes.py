@@ -146,6 +146,26 @@ class Daemon:
         return stop(self.process, timeout=60)
 
 
+def venue_of(server: dict[str, Any], **settings: object) -> dict[str, object]:
+    """The config table that records everything of a served USD-M market."""
+    name = "binance-usdm"
+    return {
+        "name": name,
+        "symbols": server["symbols"][name],
+        "channels": ["trade", "quote", "depth"],
+        "depth_interval_ms": 0,
+        "ws_url": server["ws"][name],
+        "rest_url": server["rest"][name],
+        **settings,
+    }
+
+
+def query(config: Path, sql: str) -> list[dict[str, Any]]:
+    """The rows of an SQL question to the ClickHouse of `config`."""
+    result = tickd("query", "--config", str(config), "--format", "json", sql, check=True)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
 def write_config(
     path: Path,
     *,
@@ -157,9 +177,15 @@ def write_config(
     lines = ["[node]", f'state_dir = "{state_dir}"', "[http]", "port = 0"]
     for name, values in (sections or {}).items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
     for venue in venues:
         lines.append("[[venues]]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in venue.items()]
+        lines += [f"{key} = {_toml(value)}" for key, value in venue.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)

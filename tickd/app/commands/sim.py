@@ -21,6 +21,7 @@ def sim(
     sent_log: Path | None = None,
     ws_port: int = 0,
     rest_port: int = 0,
+    lifetime_s: float = 86_400.0,
 ) -> int:
     """Serve a simulated venue that speaks Binance's protocol, on loopback.
 
@@ -34,12 +35,12 @@ def sim(
         seed: of everything random
         seconds: length of the market; 0 = until stopped
         fault: e.g. "gap@t=5,symbol=BTCUSDT,channel=trade,count=3"; also duplicate, reorder,
-        malformed, skew,
-            disconnect, stall
+            truncated, non_utf8, oversized, skew, disconnect, stall, shutdown, rest_down
         exit_when_done: end after the last message
         sent_log: write every message sent: "connection stream json" per line
         ws_port: WebSocket port; 0 = the kernel picks
         rest_port: REST port; 0 = the kernel picks
+        lifetime_s: the venue ends a connection after so long
 
     Example:
         tickd sim --symbols 20 --rate 20000 --fault "disconnect@t=10"
@@ -54,7 +55,10 @@ def sim(
         faults=fault,
         exit_when_done=exit_when_done,
         protocol=ProtocolConfig(
-            ws_port=ws_port, rest_port=rest_port, sent_log=str(sent_log) if sent_log else None
+            ws_port=ws_port,
+            rest_port=rest_port,
+            sent_log=str(sent_log) if sent_log else None,
+            lifetime_s=lifetime_s,
         ),
     )
     return run_server(lambda clock, on_start: serve_sim(config, clock, on_start))
