@@ -80,6 +80,12 @@ class Daemon:
         self.state_dir = Path()
 
     def start(self, *, ready_timeout: float = 60) -> None:
+        """Start and wait until it answers."""
+        self.launch()
+        self.wait_for(lambda _: True, timeout=ready_timeout)
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
         self.state_dir = load_config(self.config).state_dir
         self._stderr = self._stderr or self.log.open("ab")
         self.process = subprocess.Popen(
@@ -87,7 +93,16 @@ class Daemon:
             stderr=self._stderr,
             cwd=REPOSITORY,
         )
-        self.wait_for(lambda _: True, timeout=ready_timeout)
+
+    def clickhouse_pid(self) -> int:
+        """The embedded server, a child of the daemon."""
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task")  # any thread may have started it
+        children = [child for path in tasks.glob("*/children") for child in path.read_text().split()]
+        for child in children:
+            if b"recorder.embedded" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+        raise AssertionError(f"no embedded server among {children}: {self.tail()}")
 
     def status(self, **arguments: object) -> dict[str, Any]:
         result: Any = asyncio.run(ask(self.state_dir, "status", **arguments))
@@ -135,6 +150,9 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         """End whatever still runs."""
         if self.process is not None and self.process.poll() is None:
             self.kill()

@@ -70,6 +70,20 @@ class Recording:
     def trade_ids(self, symbol: str) -> list[int]:
         return [int(number) for number in self.events("trade", symbol)["id"]]
 
+    def lost_trade_ids(self, symbol: str) -> list[int]:
+        """Ids between the first and the last recorded trade that are not in the raw log."""
+        seen = self.trade_ids(symbol)
+        return sorted(set(range(min(seen), max(seen) + 1)) - set(seen))
+
+    def gap_trade_ids(self, symbol: str) -> list[int]:
+        """Trade ids that the gap events name; late arrivals may have filled some."""
+        return sorted(
+            number
+            for gap in self.gaps()
+            if gap.symbol == symbol and gap.channel == "trade" and gap.first is not None
+            for number in range(gap.first, (gap.last or 0) + 1)
+        )
+
     def gaps(self) -> list[Gap]:
         return sorted(self._gaps(), key=lambda gap: (gap.symbol, gap.channel, gap.end_ns))
 
