@@ -98,7 +98,9 @@ class Daemon:
         """The embedded server, a child of the daemon."""
         assert self.process is not None
         tasks = Path(f"/proc/{self.process.pid}/task")  # any thread may have started it
-        children = [child for path in tasks.glob("*/children") for child in path.read_text().split()]
+        children = [
+            child for path in tasks.glob("*/children") for child in path.read_text().split()
+        ]
         for child in children:
             if b"recorder.embedded" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)

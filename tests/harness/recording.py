@@ -1,4 +1,4 @@
-"""What a run left behind, read for a proof: frames by the independent reader, events by the decoder.
+"""What a run left behind, read for a proof: frames by the independent reader, events decoded.
 
 And what its simulated venue says it sent: the sent-log, the fault ledger. It judges nothing.
 """

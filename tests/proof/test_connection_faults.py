@@ -146,7 +146,9 @@ def test_a_cut_connection_is_a_gap_with_exactly_the_ids_that_were_missed(tmp_pat
         assert {gap.channel for gap in gaps} == {"trade", "quote", "depth"}
         assert result.recording.lost_trade_ids(symbol) == result.recording.gap_trade_ids(symbol)
         assert result.recording.book_states(symbol)[-1] == "SYNCED"
-    assert any(result.recording.lost_trade_ids(symbol) for symbol in result.symbols), "the cut lost nothing"
+    assert any(result.recording.lost_trade_ids(symbol) for symbol in result.symbols), (
+        "the cut lost nothing"
+    )
     assert result.unexplained() == []
     result.verify()
 

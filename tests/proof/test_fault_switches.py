@@ -7,9 +7,7 @@ Faults of connections: test_connection_faults.py.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -154,7 +154,7 @@ def test_rows_are_stored_once_over_kills_of_clickhouse(tmp_path: Path, seed: int
         for number in range(CLICKHOUSE_KILLS):
             time.sleep(moments.uniform(0.05, 1.5))  # the moment of death is what varies
             os.kill(daemon.clickhouse_pid(), signal.SIGKILL)
-            daemon.wait_for(lambda s, n=number: s["sink"]["restarts"] > n)
+            daemon.wait_for(lambda s, n=number: s["sink"]["restarts"] > n and s["sink"]["url"])
         status = daemon.wait_for(lambda s: s["sink"]["caught_up"])
         assert status["raw_log"]["pauses"] == 0
         stopped_cleanly(daemon, frames_min=5_000)
