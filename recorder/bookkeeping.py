@@ -58,7 +58,7 @@ class Bookkeeping:
         self._lines_stored = 0
         self.rounds_failed = 0
 
-    def define(self, _definition: bytes) -> None:
+    def definition_came(self) -> None:
         """Hear of a new instrument: its name should not wait for the next round."""
         self._defined.set()
 

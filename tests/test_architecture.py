@@ -10,11 +10,14 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from gateway.venues.registry import VENUE_NAMES
+from recorder.sinks.registry import SINK_NAMES
+from tickd.bus_queue import WhenFull
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("gateway", "recorder", "strategy_runner", "risk")
@@ -260,10 +263,10 @@ def venue_folders(root: Path) -> set[str]:
     return {folder.name.replace("_", "-") for folder in folders}
 
 
-def registry_problems(names: tuple[str, ...], folders: set[str]) -> list[str]:
-    problems = [f"venue {name} is registered and has no folder" for name in set(names) - folders]
+def registry_problems(names: tuple[str, ...], folders: set[str], what: str = "venue") -> list[str]:
+    problems = [f"{what} {name} is registered and has no folder" for name in set(names) - folders]
     problems += [f"folder of {name} is not registered" for name in folders - set(names)]
-    return problems + ["a venue is registered twice"] * (len(names) != len(set(names)))
+    return problems + [f"a {what} is registered twice"] * (len(names) != len(set(names)))
 
 
 def test_registry_lists_exactly_the_folders() -> None:
@@ -273,6 +276,26 @@ def test_registry_lists_exactly_the_folders() -> None:
         "a venue is registered twice",
     ]
     assert registry_problems(("a", "c"), {"a"}) == ["venue c is registered and has no folder"]
+
+
+SINK_FILES = {"__init__.py", "README.md", "config.py", "sink.py"}
+
+
+def test_sink_registry_lists_exactly_the_folders() -> None:
+    folders = {path.parent.name for path in (ROOT / "recorder/sinks").glob("*/sink.py")}
+    assert registry_problems(SINK_NAMES, folders, "sink") == []
+
+
+@pytest.mark.parametrize("sink", SINK_NAMES)
+def test_every_sink_has_its_files_and_its_name(sink: str) -> None:
+    folder = ROOT / "recorder/sinks" / sink
+    assert {path.name for path in folder.iterdir()} >= SINK_FILES
+    section = import_module(f"recorder.sinks.{sink}.config").CONFIG
+    assert section.__struct_config__.tag == sink
+    assert import_module(f"recorder.sinks.{sink}.sink").SINK.when_full in (
+        WhenFull.DROP_OLDEST,
+        WhenFull.DISCONNECT,
+    )
 
 
 @pytest.mark.parametrize("venue", VENUE_NAMES)

@@ -149,12 +149,34 @@ def _explain(message: str, into: type, source: str, overridden: Mapping[str, str
     elif missing := _MISSING.search(what):
         where = f"{where}.{missing[1]}".lstrip(".")
         what = "required key is missing"
+    elif what.startswith("Invalid value") and (tags := _tags(into, where)):
+        hint = "known: " + ", ".join(tags)
     origin = f" (from {overridden[where]})" if where in overridden else ""
     return ConfigError(f"{source}: {where or 'top level'}{origin}: {_lower(what)}", hint=hint)
 
 
 def _fields(into: type, table: str) -> tuple[str, ...]:
-    """Names allowed in `table`, a dotted path with `[…]` for list entries."""
+    """Names allowed in `table`."""
+    names = {
+        field.encode_name
+        for kind in _kinds(into, table)
+        if issubclass(kind, msgspec.Struct)
+        for field in msgspec.structs.fields(kind)
+    }
+    return tuple(sorted(names))
+
+
+def _tags(into: type, where: str) -> tuple[str, ...]:
+    """Values of a key that says which struct a table is."""
+    table, _, key = where.rpartition(".")
+    shapes = [
+        kind.__struct_config__ for kind in _kinds(into, table) if issubclass(kind, msgspec.Struct)
+    ]
+    return tuple(sorted(str(shape.tag) for shape in shapes if shape.tag_field == key and shape.tag))
+
+
+def _kinds(into: type, table: str) -> set[type]:
+    """What may stand at `table`, a dotted path with `[…]` for list entries."""
     candidates = {into}
     for part in filter(None, re.split(r"\.|(?=\[)", table)):
         below: set[type] = set()
@@ -164,13 +186,7 @@ def _fields(into: type, table: str) -> tuple[str, ...]:
             elif issubclass(kind, msgspec.Struct) and part in kind.__struct_fields__:
                 below.update(_structs(get_type_hints(kind)[part]))
         candidates = below
-    names = {
-        field.encode_name
-        for kind in candidates
-        if issubclass(kind, msgspec.Struct)
-        for field in msgspec.structs.fields(kind)
-    }
-    return tuple(sorted(names))
+    return candidates
 
 
 def _structs(annotation: Any) -> Iterator[type]:
@@ -185,6 +201,9 @@ def _structs(annotation: Any) -> Iterator[type]:
 def _dump_table(struct: msgspec.Struct, path: str, lines: list[str]) -> None:
     """Scalars first, then tables, then lists of tables, as TOML wants it."""
     below: list[tuple[str, object]] = []
+    shape = struct.__struct_config__
+    if shape.tag_field is not None:
+        lines.append(f"{shape.tag_field} = {_value(shape.tag)}")
     for field in msgspec.structs.fields(struct):
         value = getattr(struct, field.name)
         key = field.encode_name

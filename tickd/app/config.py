@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.config import VenueConfig
 from recorder.config import ClickHouseConfig, RawLogConfig, SinkConfig
+from recorder.sinks.registry import AnySinkSection, name_of
 from tickd.app.logs import LogConfig
 from tickd.config import load
 
@@ -54,11 +55,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     venues: tuple[VenueConfig, ...] = ()
+    sinks: tuple[AnySinkSection, ...] = ()
 
     def __post_init__(self) -> None:
         names = [venue.name for venue in self.venues]
         if len(set(names)) != len(names):
             raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
+        if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
+            raise ValueError("a sink is listed twice; there is one of each")
 
     @property
     def state_dir(self) -> Path:

@@ -63,6 +63,12 @@ def metrics_of(daemon: Daemon) -> Metrics:
     declare_bus_metrics(metrics, daemon.bus)
     _declare_sink(metrics, daemon)
     _declare_sessions(metrics, daemon)
+    metrics.read_counter(
+        "tickd_recorder_other_sink_failures_total",
+        "Exceptions raised by sinks beside ClickHouse.",
+        lambda: {(sink.name,): sink.failures for sink in daemon.sinks},
+        ("subscription",),
+    )
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", daemon.loop_lag
     )

@@ -66,6 +66,10 @@ class Picture:
             "decoder": daemon.decoder.counters(),
             "bus": self.bus(),
             "sink": self.sink(),
+            "sinks": [
+                {"name": sink.name, "failures": sink.failures, "fault": sink.fault}
+                for sink in daemon.sinks
+            ],
             "venues": [msgspec.to_builtins(session.status()) for session in daemon.sessions],
             "topics_count": daemon.decoder.topic_count,
             "topics": rows,

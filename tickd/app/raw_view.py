@@ -6,7 +6,6 @@ Segments, frames, events with natural numbers. Read-only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,10 @@ import numpy as np
 import orjson
 
 from tickd.errors import ConfigError
-from tickd.events import (
-    EVENT,
-    ID_UNDEF,
-    PRICE_UNDEF,
-    SEQ_INDEX_BITS,
-    TS_UNDEF,
-    BookState,
-    Flag,
-    GapCause,
-    Kind,
-    as_array,
-)
+from tickd.events import as_array
 from tickd.native import Decoder, EventBatch, RawLogReader, segment_info
-from tickd.topics import CHANNELS
-from tickd.units import mantissa_to_text
 
 SEGMENT_SUFFIXES = (".tkraw", ".tkraw.open")
-# Kinds whose price (and size) are mantissas in the instrument's scales.
-_SCALED = {Kind.TRADE, Kind.QUOTE, Kind.DEPTH, Kind.LIQUIDATION}
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -121,65 +105,3 @@ class RawView:
         if instrument_id not in self._instruments:
             self._instruments = {i: orjson.loads(text) for i, text in decoder.instruments()}
         return self._instruments.get(instrument_id)
-
-
-def time_text(ns: int) -> str | None:
-    if ns == TS_UNDEF:
-        return None
-    whole, rest = divmod(ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-def describe_event(
-    topic: str, event: np.void, instrument: dict[str, Any] | None
-) -> dict[str, object]:
-    """The event with names and natural numbers; exact decimal text, never a float."""
-    values = dict(zip(EVENT.names or (), event.tolist(), strict=True))
-    kind = Kind(values["kind"])
-    seq = values["seq"]
-    fields: dict[str, object] = {
-        "seq": seq,
-        "frame_no": seq >> SEQ_INDEX_BITS,
-        "index": seq & ((1 << SEQ_INDEX_BITS) - 1),
-        "topic": topic,
-        "kind": kind.name,
-        "ts_event": time_text(values["ts_event"]),
-        "ts_recv": time_text(values["ts_recv"]),
-        "side": chr(values["side"]),
-    }
-    if values["id"] != ID_UNDEF:
-        fields["id"] = values["id"]
-    fields |= _numbers(kind, values, instrument)
-    if values["flags"]:
-        fields["flags"] = "|".join(str(flag.name) for flag in Flag(values["flags"]))
-    return fields
-
-
-def _numbers(
-    kind: Kind, values: dict[str, int], instrument: dict[str, Any] | None
-) -> dict[str, object]:
-    price, size, aux = values["price"], values["size"], values["aux"]
-    if kind in (Kind.MARK, Kind.INDEX, Kind.FUNDING):
-        return {"value": mantissa_to_text(price, aux)}
-    if kind in _SCALED and instrument is not None:
-        scaled: dict[str, object] = {}
-        if price != PRICE_UNDEF:
-            scaled["price"] = mantissa_to_text(price, instrument["price_scale"])
-        if size != PRICE_UNDEF:
-            scaled["size"] = mantissa_to_text(size, instrument["size_scale"])
-        return {**scaled, "aux": aux}
-    if kind is Kind.DEPTH_HEAD:
-        previous = None if size == PRICE_UNDEF else size
-        return {"first_id": price, "previous_id": previous, "levels": aux}
-    if kind is Kind.BOOK_STATE:
-        return {"state": BookState(aux).name, "expected_id": price, "received_id": size}
-    if kind is Kind.GAP:
-        return {
-            "cause": GapCause(aux & 0xFF).name,
-            "channel": CHANNELS[aux >> 8],
-            "start_ns": values["ts_event"],
-            "end_ns": values["ts_recv"],
-            "last_missing_id": None if price == PRICE_UNDEF else price,
-            "missing": None if size == PRICE_UNDEF else size,
-        }
-    return {"price": price, "size": size, "aux": aux}

@@ -82,10 +82,10 @@ class Storage:
             clock=clock,
         )
 
-    def define(self, definition: bytes) -> None:
+    def define(self, _instrument: int, definition: bytes) -> None:
         """Take an instrument definition (JSON), before a batch that uses it."""
         self.sink.define(definition)
-        self.books.define(definition)
+        self.books.definition_came()
 
     def endpoint(self) -> Endpoint | None:
         """The server, None while it is known to be down."""

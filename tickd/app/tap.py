@@ -35,7 +35,7 @@ class Tap:
         self._armed = False
         self._closed = False
         self._on_watermark: list[Callable[[], None]] = []
-        self._on_definition: list[Callable[[bytes], None]] = []
+        self._on_definition: list[Callable[[int, bytes], None]] = []
         self._defined: set[int] = set()
         self._definitions_due = True  # the recovered decoder may know some already
         self._loop = asyncio.get_running_loop()
@@ -101,8 +101,8 @@ class Tap:
         """Call `callback` whenever the written watermark moved."""
         self._on_watermark.append(callback)
 
-    def on_definition(self, callback: Callable[[bytes], None]) -> None:
-        """Call `callback` with each instrument definition (JSON), before a batch that uses it."""
+    def on_definition(self, callback: Callable[[int, bytes], None]) -> None:
+        """Call `callback(instrument, JSON)` for each definition, before a batch that uses it."""
         self._on_definition.append(callback)
 
     def finish(self) -> None:
@@ -146,7 +146,7 @@ class Tap:
             if instrument not in self._defined:
                 self._defined.add(instrument)
                 for callback in self._on_definition:
-                    callback(definition)
+                    callback(instrument, definition)
 
     def _pause(self) -> None:
         self.paused = True

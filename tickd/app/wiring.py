@@ -24,6 +24,7 @@ from tickd.app.exit_codes import ExitCode
 from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.picture import Picture
+from tickd.app.sinks import running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
 from tickd.bus import Bus, HandlerFailure
@@ -84,6 +85,16 @@ class Daemon:
         self.tap.on_definition(self.storage.define)
         self._active: dict[str, int] = {}
         self._active_at_ns = 0
+        self.sinks = running_sinks(
+            config.sinks,
+            state_dir=config.state_dir,
+            bus=self.bus,
+            topic_name=self.decoder.topic_name,
+            clock=self.clock,
+            random=random.random,
+        )
+        for sink in self.sinks:
+            self.tap.on_definition(sink.define)
         self.sessions = [self._session(venue) for venue in config.venues]
         self.http = HttpServer(
             host=config.http.host,
@@ -108,6 +119,9 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 storing = tasks.create_task(self.storage.run(), name="storage")
+                sinking = [
+                    tasks.create_task(sink.run(), name=f"sink {sink.name}") for sink in self.sinks
+                ]
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 probing = tasks.create_task(
                     probe_loop_lag(self.clock, self.loop_lag), name="loop probe"
@@ -119,7 +133,7 @@ class Daemon:
                 await stop.wait()
                 self.picture.stopping = True
                 log.info("daemon_stopping", frames=self.raw_log.stats()["frames"])
-                drained = await self._drain(recording, storing)
+                drained = await self._drain(recording, storing, sinking)
                 keeping.cancel()
                 probing.cancel()
         finally:
@@ -132,22 +146,29 @@ class Daemon:
         return ExitCode.OK if drained else ExitCode.FAILED
 
     async def _drain(
-        self, recording: list[asyncio.Task[None]], storing: asyncio.Task[bool]
+        self,
+        recording: list[asyncio.Task[None]],
+        storing: asyncio.Task[bool],
+        sinking: list[asyncio.Task[None]],
     ) -> bool:
         """Stop the sources, close the queues, wait for the storage; False when the time is up."""
         try:
             async with asyncio.timeout(self.config.node.shutdown_timeout_ms / 1000):
-                for task in recording:
-                    task.cancel()
+                for session in recording:
+                    session.cancel()
                 if recording:
                     await asyncio.wait(recording)
                 self.tap.control({"kind": "stop", "node": self.config.node.id})
                 self.tap.finish()
                 self.raw_log.write_now(sync=True)
                 self.bus.close()
+                if sinking:
+                    await asyncio.wait(sinking)
                 return await storing
         except TimeoutError:
             storing.cancel()
+            for sink in sinking:
+                sink.cancel()
             return False
 
     async def _keep_house(self) -> None:

@@ -92,7 +92,7 @@ async def test_a_new_instrument_has_its_name_without_waiting_for_the_round(clien
         running = tasks.create_task(books_.run(), name="books")
         await until(lambda: _is(count(client, "topic_lag"), 1))
         known.append(log.decoder.instruments()[0])
-        books_.define(known[0][1])
+        books_.definition_came()
         await until(lambda: _is(count(client, "instruments"), 1))
         running.cancel()
     rows = await client.query(

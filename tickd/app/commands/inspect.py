@@ -12,8 +12,10 @@ import orjson
 from cyclopts import Parameter
 
 from tickd.app.exit_codes import ExitCode
-from tickd.app.raw_view import Frame, RawView, describe_event, frames_of
+from tickd.app.raw_view import Frame, RawView, frames_of
+from tickd.describe import describe_event
 from tickd.errors import ConfigError
+from tickd.events import EVENT
 from tickd.native import Decoder
 from tickd.topics import Pattern, Topic
 
@@ -120,9 +122,9 @@ def _event_lines(
             if frame_no < first or (last is not None and frame_no > last):
                 continue
             if pattern.matches(Topic.parse(name)):
-                fields = describe_event(
-                    name, event, view.instrument(decoder, int(event["instrument"]))
-                )
+                values = dict(zip(EVENT.names or (), event.tolist(), strict=True))
+                instrument = view.instrument(decoder, values["instrument"])
+                fields = describe_event(name, values, instrument)
                 yield orjson.dumps(fields).decode() if jsonl else _event_text(fields)
 
 
