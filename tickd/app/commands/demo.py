@@ -36,11 +36,11 @@ LINE_EVERY_S = 5.0
 QUESTIONS = {
     "rows per symbol": (
         "SELECT symbol, count() AS trades, min(price_f) AS low, max(price_f) AS high, "
-        "sum(size_f) AS volume "
+        "round(sum(size_f), 3) AS volume "
         "FROM trades GROUP BY symbol ORDER BY trades DESC LIMIT 5"
     ),
     "spread and quote rate": (
-        "SELECT symbol, count() AS quotes, median(ask_price_f - bid_price_f) AS spread "
+        "SELECT symbol, count() AS quotes, round(median(ask_price_f - bid_price_f), 6) AS spread "
         "FROM quotes GROUP BY symbol ORDER BY quotes DESC LIMIT 5"
     ),
     "each event exactly once": (
@@ -72,7 +72,7 @@ def demo(
 
 
 async def _demo(folder: Path, seconds: float, rate: float, symbols: int) -> int:
-    console = Console()
+    console = Console(soft_wrap=True)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
