@@ -31,7 +31,7 @@ class _RawLog(Protocol):
     @property
     def synced(self) -> int: ...
     @property
-    def fault(self) -> str | None: ...
+    def failure(self) -> str | None: ...
     @property
     def wake_fd(self) -> int: ...
     def write_now(self, *, sync: bool = False) -> None: ...
@@ -66,10 +66,13 @@ class Watermark:
         await waiter
 
     def moved(self) -> None:
-        """Wake those whose frame is reached, all of them when the log has failed."""
-        fault = self._log.fault
+        """Wake those whose frame is reached, all of them when the log has failed for good.
+
+        A full disk is no failure: the writer tries again until there is space, and so they wait.
+        """
+        failure = self._log.failure
         frame_no = self.frame_no
-        while self._waiting and (fault is not None or self._waiting[0][0] <= frame_no):
+        while self._waiting and (failure is not None or self._waiting[0][0] <= frame_no):
             wanted, _, waiter = heapq.heappop(self._waiting)
             if waiter.done():
                 continue
@@ -77,7 +80,7 @@ class Watermark:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(
-                    TickdError(f"the raw log failed: {fault}", action=Action.FATAL)
+                    TickdError(f"the raw log failed: {failure}", action=Action.FATAL)
                 )
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:

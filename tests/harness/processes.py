@@ -194,8 +194,14 @@ def write_config(
     sections: dict[str, dict[str, object]] | None = None,
 ) -> Path:
     """A config file for loopback venues, embedded ClickHouse and any free HTTP port."""
-    lines = ["[node]", f'state_dir = "{state_dir}"', "[http]", "port = 0"]
-    for name, values in (sections or {}).items():
+    given = dict(sections or {})
+    tables: dict[str, dict[str, object]] = {
+        "node": {"state_dir": str(state_dir), **given.pop("node", {})},
+        "http": {"port": 0, **given.pop("http", {})},
+        **given,
+    }
+    lines = []
+    for name, values in tables.items():
         lines.append(f"[{name}]")
         lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
     for venue in venues:

@@ -31,7 +31,7 @@ from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import VERSION, Decoder, Histogram
+from tickd.native import VERSION, Decoder, Histogram, NativeError
 from tickd.telemetry.loop_lag import probe_loop_lag
 
 log = structlog.get_logger(__name__)
@@ -141,8 +141,10 @@ class Daemon:
             await self.http.stop()
             self.tap.finish()
             self.tap.detach()
-            await asyncio.to_thread(self.raw_log.close)
-        log.info("daemon_stopped", drained=drained)
+            whole = await self._close_log()
+        log.info("daemon_stopped", drained=drained, whole=whole)
+        if not whole:
+            return ExitCode.DATA_LOSS
         return ExitCode.OK if drained else ExitCode.FAILED
 
     async def _drain(
@@ -170,6 +172,16 @@ class Daemon:
             for sink in sinking:
                 sink.cancel()
             return False
+
+    async def _close_log(self) -> bool:
+        """Write and seal what is left; False when the disk did not take it in time."""
+        try:
+            await asyncio.to_thread(self.raw_log.close, self.config.node.shutdown_timeout_ms)
+        except NativeError as error:
+            words = str(error.args[-1])
+            log.error("frames_lost", words=words, hint="the next start records which")  # noqa: TRY400
+            return False
+        return True
 
     async def _keep_house(self) -> None:
         """Once a second: refusals to the log, unknown instruments to the sessions."""

@@ -60,6 +60,8 @@ pub struct Queue {
     pub closing: Option<Instant>,
     /// What could not be done, once the thread has ended.
     pub failure: Option<LogError>,
+    /// The same in words, for those who ask after `close` has taken it.
+    failed: Option<String>,
 }
 
 /// Running totals; relaxed, for people.
@@ -149,7 +151,20 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    /// The fault that lasts.
+    /// Why the writer has ended for good although the log was not closed in order; none while it tries on.
+    pub fn failure(&self) -> Option<String> {
+        self.queue().failed.clone()
+    }
+
+    /// Publishes why the writer ends for good.
+    pub fn fail(&self, error: LogError) {
+        self.set_fault(Some(error.to_string()));
+        let mut queue = self.queue();
+        queue.failed = Some(error.to_string());
+        queue.failure = Some(error);
+    }
+
+    /// What keeps the writer from its work at the moment; it tries on.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

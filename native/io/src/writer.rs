@@ -110,7 +110,9 @@ impl Writer {
                 break Some(error);
             }
         };
-        shared.queue().failure = failure;
+        if let Some(error) = failure {
+            shared.fail(error);
+        }
         shared.bell.ring();
     }
 
@@ -418,8 +420,7 @@ impl Writer {
 /// Runs a writer to its end. A panic is a bug, and must be seen as a fault rather than as silence.
 pub fn run_guarded(writer: Writer, shared: &Shared) {
     if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-        let panicked = "the writer thread has panicked";
-        shared.queue().failure = Some(LogError::Misuse(panicked));
-        shared.set_fault(Some(panicked.to_owned()));
+        shared.fail(LogError::Misuse("the writer thread has panicked"));
+        shared.bell.ring();
     }
 }

@@ -196,6 +196,12 @@ impl RawLog {
         self.shared.fault()
     }
 
+    /// Why the writer has given up for good; a `fault` it tries to overcome is none.
+    #[getter]
+    fn failure(&self) -> Option<String> {
+        self.shared.failure()
+    }
+
     /// Readable when a watermark moved, `full` was cleared, or `fault` changed; read 8 bytes to silence it.
     #[getter]
     fn wake_fd(&self) -> i32 {
