@@ -90,7 +90,8 @@ def delivery(rate: float, seconds: float, symbols: int) -> None:
     command = [
         sys.executable,
         "-m",
-        "gateway.servers.sim",
+        "tickd",
+        "sim",
         "--rate",
         str(rate),
         "--seconds",

@@ -24,7 +24,7 @@ from recorder.embedded.key import read_key
 from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
 from tickd.events import EVENT, Flag, Kind
-from tickd.native import BUILD_PROFILE, SinkWorker, event_batch, table_columns
+from tickd.native import BUILD_PROFILE, EventBatch, SinkWorker, table_columns
 
 BURST = 512
 START_NS = 1_795_219_200_000_000_000
@@ -56,7 +56,8 @@ def events(rows, first, kind=Kind.TRADE):
 def bursts(rows, first, kind=Kind.TRADE):
     whole = events(rows, first, kind)
     step = BURST * (2 if kind is Kind.QUOTE else 1)
-    return [event_batch(whole[at : at + step].tobytes()) for at in range(0, len(whole), step)]
+    runs = (whole[at : at + step] for at in range(0, len(whole), step))
+    return [EventBatch.from_events(run.tobytes(), [(0, 0, len(run))]) for run in runs]
 
 
 def encode_rate(kind):

@@ -48,7 +48,6 @@ CLOCK_PLACES = (
     "tickd/clock.py",
     "tickd/app/*.py",
     "tickd/app/commands/*.py",
-    "gateway/servers/process.py",
     "recorder/embedded/*.py",
 )
 CLOCK_CALLS = re.compile(

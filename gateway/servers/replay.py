@@ -6,7 +6,6 @@ exchangeInfo, whose tick and lot are the recorded decimals.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
@@ -17,13 +16,12 @@ import msgspec
 from gateway.servers.binance_protocol import Client, ProtocolServer, text_frame
 from gateway.servers.binance_rest import RestSource, rest_routes
 from gateway.servers.captures import Capture, Line, merged, scan
-from gateway.servers.config import Market, ProtocolConfig, ReplayServerConfig
+from gateway.servers.config import Market, ReplayServerConfig
 from gateway.servers.http_site import HttpSite
-from gateway.servers.process import Addresses, announce, run_until_signal
+from gateway.servers.process import Addresses
 from gateway.servers.replay_book import ReplayBook
 from gateway.servers.rules import RULES
 from gateway.servers.sent_log import SentLog
-from tickd.clock import SystemClock
 from tickd.ports import Clock
 
 NS_PER_S: Final = 1_000_000_000
@@ -280,43 +278,3 @@ async def serve_replay(
         await server.run()
     finally:
         await server.stop()
-
-
-def replay_config(arguments: Sequence[str]) -> ReplayServerConfig:
-    """The configuration that a command line asks for. Raises ConfigError, SystemExit (argparse)."""
-    parser = argparse.ArgumentParser(
-        prog="tickd serve-replay", description="recorded Binance wire data"
-    )
-    parser.add_argument("files", nargs="+", metavar="[market:]FILE")
-    parser.add_argument("--speed", default="1", help="factor, or max")
-    parser.add_argument("--no-wait-subscribed", action="store_true")
-    parser.add_argument("--exit-when-done", action="store_true")
-    parser.add_argument("--slow", choices=("close", "wait"), default="wait")
-    parser.add_argument("--ws-port", type=int, default=0)
-    parser.add_argument("--rest-port", type=int, default=0)
-    parser.add_argument("--sent-log")
-    options = parser.parse_args(arguments)
-    return ReplayServerConfig(
-        files=tuple(options.files),
-        speed=0.0 if options.speed == "max" else float(options.speed),
-        wait_subscribed=not options.no_wait_subscribed,
-        exit_when_done=options.exit_when_done,
-        protocol=ProtocolConfig(
-            ws_port=options.ws_port,
-            rest_port=options.rest_port,
-            slow=options.slow,
-            slow_bytes_max=1 << 20,
-            sent_log=options.sent_log,
-        ),
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m gateway.servers.replay`; the exit code."""
-    return run_until_signal(
-        lambda args: serve_replay(replay_config(args), SystemClock(), announce), arguments
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

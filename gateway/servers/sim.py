@@ -7,11 +7,10 @@ faults on order and tells exactly what it did. The market is native code; the pr
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -19,13 +18,12 @@ from aiohttp import web
 
 from gateway.servers.binance_protocol import Client, ProtocolServer
 from gateway.servers.binance_rest import RestSource, rest_routes
-from gateway.servers.config import Market, ProtocolConfig, SimServerConfig
+from gateway.servers.config import Market, SimServerConfig
 from gateway.servers.fault_orders import MESSAGE_FAULTS, FaultOrder, parse_order
 from gateway.servers.http_site import HttpSite
-from gateway.servers.process import Addresses, announce, run_until_signal
+from gateway.servers.process import Addresses
 from gateway.servers.rules import RULES
 from gateway.servers.sent_log import SentLog
-from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
 from tickd.native import SimMarket
 from tickd.ports import Clock
@@ -303,63 +301,3 @@ async def serve_sim(
         await server.run()
     finally:
         await server.stop()
-
-
-def sim_config(arguments: Sequence[str]) -> SimServerConfig:
-    """The configuration that a command line asks for. Raises ConfigError, SystemExit (argparse)."""
-    parser = argparse.ArgumentParser(
-        prog="tickd sim", description="a simulated Binance on loopback"
-    )
-    parser.add_argument("--market", default="usdm", help="usdm,spot,coinm")
-    parser.add_argument("--symbols", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=10_000.0, help="messages/s of one market")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=0.0)
-    parser.add_argument("--tick-ms", type=float, default=2.0)
-    parser.add_argument("--depth-levels", type=float, default=8.0)
-    parser.add_argument(
-        "--fault", action="append", default=[], help="gap@t=5,symbol=BTCUSDT,count=3"
-    )
-    parser.add_argument("--slow", choices=("close", "wait"), default="wait")
-    parser.add_argument("--ws-port", type=int, default=0)
-    parser.add_argument("--rest-port", type=int, default=0)
-    parser.add_argument("--sent-log")
-    parser.add_argument("--lifetime-s", type=float, default=86_400.0)
-    parser.add_argument("--ping-interval-s", type=float)
-    parser.add_argument("--exit-when-done", action="store_true")
-    parser.add_argument("--start-at-once", action="store_true")
-    options = parser.parse_args(arguments)
-    return msgspec.convert(
-        {
-            "markets": options.market.split(","),
-            "symbols": options.symbols,
-            "rate": options.rate,
-            "seed": options.seed,
-            "seconds": options.seconds,
-            "tick_ms": options.tick_ms,
-            "depth_levels": options.depth_levels,
-            "faults": options.fault,
-            "exit_when_done": options.exit_when_done,
-            "start_on_subscribe": not options.start_at_once,
-            "protocol": ProtocolConfig(
-                ws_port=options.ws_port,
-                rest_port=options.rest_port,
-                slow=options.slow,
-                sent_log=options.sent_log,
-                lifetime_s=options.lifetime_s,
-                ping_interval_s=options.ping_interval_s,
-            ),
-        },
-        SimServerConfig,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m gateway.servers.sim`; the exit code."""
-    return run_until_signal(
-        lambda args: serve_sim(sim_config(args), SystemClock(), announce), arguments
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

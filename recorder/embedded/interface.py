@@ -10,7 +10,6 @@ compression. Sessions are accepted and not kept.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import fcntl
 import json
@@ -25,6 +24,7 @@ from aiohttp import web
 
 from recorder.embedded.encoding import BAD_DATA, accepted, packer, unpacker
 from recorder.embedded.engine import Engine, EngineError, Request, Summary
+from recorder.embedded.key import USER, credentials
 from recorder.embedded.statement import Statement, StatementError, parse_statement
 from tickd.secrets import Secret
 
@@ -67,7 +67,6 @@ _STATUS: Final = {
     159: 408,
     307: 413,
 }
-_USER: Final = "default"
 _NAME_MAX: Final = 64
 _PREFIX_BYTES: Final = 262_144  # the head of an insert must fit
 _QUERY_BYTES_MAX: Final = 16 << 20  # of statements without data
@@ -148,9 +147,9 @@ class _Interface:
 
     def _check(self, http: web.Request) -> None:
         """Refuse what is never served, and who has no key. Raises StatementError."""
-        user, password = _credentials(http)
+        user, password = credentials(http.headers, http.query)
         right = secrets.compare_digest(password.encode(), self._key.reveal().encode())
-        if user != _USER or not right:
+        if user != USER or not right:
             raise StatementError(
                 516,
                 "AUTHENTICATION_FAILED",
@@ -371,20 +370,6 @@ def _call(http: web.Request) -> _Call:
             "X-ClickHouse-Timezone": "UTC",
         },
     )
-
-
-def _credentials(http: web.Request) -> tuple[str, str]:
-    """User and password, from where ClickHouse takes them: basic auth, headers, the URL."""
-    basic = http.headers.get("Authorization", "")
-    if basic.lower().startswith("basic "):
-        try:
-            given = base64.b64decode(basic[6:], validate=True).decode()
-        except ValueError:
-            return "", ""
-        name, _, password = given.partition(":")
-        return name or _USER, password
-    user = http.headers.get("X-ClickHouse-User") or http.query.get("user") or _USER
-    return user, http.headers.get("X-ClickHouse-Key") or http.query.get("password") or ""
 
 
 async def _finished(running: asyncio.Future[Summary]) -> Summary:

@@ -6,17 +6,20 @@ served. The child makes the key and checks it; the daemon and the command line r
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from tickd.secrets import Secret
 
-__all__ = ["FILE_NAME", "make_key", "read_key"]
+__all__ = ["FILE_NAME", "USER", "credentials", "make_key", "read_key"]
 
 FILE_NAME: Final = "http.key"
+USER: Final = "default"
 _BYTES: Final = 32
 
 
@@ -37,6 +40,20 @@ def read_key(directory: Path) -> Secret:
         return Secret((directory / FILE_NAME).read_text(encoding="ascii").strip())
     except (OSError, UnicodeDecodeError):
         return Secret("")
+
+
+def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str]:
+    """User and password, from where ClickHouse takes them: basic auth, headers, the URL."""
+    basic = headers.get("Authorization", "")
+    if basic.lower().startswith("basic "):
+        try:
+            given = base64.b64decode(basic[6:], validate=True).decode()
+        except ValueError:
+            return "", ""
+        name, _, password = given.partition(":")
+        return name or USER, password
+    user = headers.get("X-ClickHouse-User") or query.get("user") or USER
+    return user, headers.get("X-ClickHouse-Key") or query.get("password") or ""
 
 
 def _write(path: Path) -> Secret:

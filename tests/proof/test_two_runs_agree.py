@@ -15,7 +15,7 @@ import pytest
 from tests.harness.processes import Daemon, server, write_config
 from tests.harness.recording import Recording, recording_of
 from tickd.events import BookState, Flag, Kind
-from tickd.native import L2Book, event_batch
+from tickd.native import EventBatch, L2Book
 
 pytestmark = [
     pytest.mark.proof,
@@ -70,7 +70,8 @@ def books(recording: Recording, venue: str, symbol: str) -> dict[int, Levels]:
     book = L2Book(venue, int(events["instrument"][0]))
     found: dict[int, Levels] = {}
     for start, stop in zip(starts, [*starts[1:], len(events)], strict=True):
-        book.apply(event_batch(events[start:stop].tobytes()))
+        run = events[start:stop]
+        book.apply(EventBatch.from_events(run.tobytes(), [(0, 0, len(run))]))
         if book.state == BookState.SYNCED:
             found[book.last_id] = book.top(10)
     return found

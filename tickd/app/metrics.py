@@ -60,6 +60,7 @@ def metrics_of(daemon: Daemon) -> Metrics:
     )
     _declare_raw_log(metrics, daemon)
     _declare_decoder(metrics, daemon)
+    _declare_channels(metrics, daemon)
     declare_bus_metrics(metrics, daemon.bus)
     _declare_sink(metrics, daemon)
     _declare_sessions(metrics, daemon)
@@ -115,7 +116,7 @@ def _declare_raw_log(metrics: Metrics, daemon: Daemon) -> None:
 
 
 def _declare_decoder(metrics: Metrics, daemon: Daemon) -> None:
-    decoder, clock = daemon.decoder, daemon.clock
+    decoder = daemon.decoder
     counters = metrics.once_per_scrape(lambda: dict(decoder.counters()))
 
     def decoded(name: str) -> Callable[[], Values]:
@@ -144,6 +145,18 @@ def _declare_decoder(metrics: Metrics, daemon: Daemon) -> None:
         ("kind",),
     )
 
+    metrics.read_gauge("tickd_gateway_topics_count", "Topics seen.", lambda: decoder.topic_count)
+    metrics.read_histogram(
+        "tickd_gateway_publish_latency_seconds",
+        "Socket to bus.",
+        daemon.tap.publish_latency,
+        slo_s=_SLO_BUS,
+    )
+
+
+def _declare_channels(metrics: Metrics, daemon: Daemon) -> None:
+    decoder, clock = daemon.decoder, daemon.clock
+
     def by_channel() -> dict[tuple[str, ...], tuple[int, int]]:
         """(channel, venue) -> (events, monotonic time of the last one)."""
         sums: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -170,13 +183,6 @@ def _declare_decoder(metrics: Metrics, daemon: Daemon) -> None:
             if mono_ns
         },
         labels,
-    )
-    metrics.read_gauge("tickd_gateway_topics_count", "Topics seen.", lambda: decoder.topic_count)
-    metrics.read_histogram(
-        "tickd_gateway_publish_latency_seconds",
-        "Socket to bus.",
-        daemon.tap.publish_latency,
-        slo_s=_SLO_BUS,
     )
 
 

@@ -24,7 +24,7 @@ from tickd.events import (
     Kind,
     Side,
 )
-from tickd.native import EventBatch, event_batch
+from tickd.native import EventBatch
 
 __all__ = ["EPOCH_NS", "EventStream"]
 
@@ -89,7 +89,7 @@ class EventStream:
             self._frame_no += 1
         flat = [event for events in by_topic.values() for event in events]
         events: npt.NDArray[np.void] = np.array(flat, dtype=EVENT)
-        return event_batch(events.tobytes(), frame_last=self._frame_no - 1)
+        return EventBatch.from_events(events.tobytes(), [(0, 0, len(events))])
 
     def _count(self, table: str) -> None:
         self.rows[table] = self.rows.get(table, 0) + 1

@@ -1,7 +1,6 @@
 //! An immutable run of events with its topic index: the unit of work of the whole program.
 
-use crate::error::{Error, Reason, Result};
-use crate::event::{Event, EVENT_BYTES, SEQ_INDEX_BITS};
+use crate::event::{Event, SEQ_INDEX_BITS};
 
 /// A stretch of a batch that belongs to one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,28 +30,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of one topic (number 0) from events as they lie in memory; for tests and tools that make events themselves.
-    ///
-    /// `frame_last` defaults to the frame of the highest sequence number. Errors: `Truncated` when the bytes end inside an event.
-    pub fn from_bytes(bytes: &[u8], frame_last: Option<u64>, ts_mono: i64) -> Result<Self> {
-        if bytes.len() % EVENT_BYTES != 0 {
-            return Err(Error::new(Reason::Truncated, bytes.len()));
-        }
-        let events: Vec<Event> = bytes
-            .chunks_exact(EVENT_BYTES)
-            .filter_map(<[u8]>::first_chunk)
-            .map(Event::from_bytes)
-            .collect();
-        let topics = vec![TopicRange {
-            topic: 0,
-            start: 0,
-            stop: events.len() as u32,
-        }];
-        let mut batch = Batch::from_parts(events, topics, ts_mono);
-        batch.frame_last = frame_last.unwrap_or(batch.frame_last);
-        Ok(batch)
-    }
-
     /// A batch of these events: its numbers are found by looking at each.
     pub fn from_parts(events: Vec<Event>, topics: Vec<TopicRange>, ts_mono: i64) -> Batch {
         let first = events.iter().map(|event| event.seq).min().unwrap_or(0);

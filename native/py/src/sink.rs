@@ -377,15 +377,6 @@ fn xxh3_hex(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<String> {
     Ok(format!("{:016x}", tickd_core::block::hash(&data.to_vec(py)?)))
 }
 
-/// An EventBatch from events as they lie in memory (a contiguous array of dtype EVENT, whole messages): tests and tools.
-#[pyfunction]
-#[pyo3(signature = (events, *, frame_last = None, ts_mono_ns = 0))]
-fn event_batch(py: Python<'_>, events: PyBuffer<u8>, frame_last: Option<u64>, ts_mono_ns: i64) -> PyResult<EventBatch> {
-    let batch = tickd_core::batch::Batch::from_bytes(&events.to_vec(py)?, frame_last, ts_mono_ns)
-        .map_err(|error| to_py(error, "events"))?;
-    Ok(EventBatch::new(batch))
-}
-
 /// Bytes of concatenated records before the first one whose frame number is above `frame_no`.
 #[pyfunction]
 fn records_until(py: Python<'_>, records: PyBuffer<u8>, frame_no: u64) -> PyResult<usize> {
@@ -411,7 +402,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<BlockBuilder>()?;
     m.add_function(wrap_pyfunction!(table_columns, m)?)?;
     m.add_function(wrap_pyfunction!(xxh3_hex, m)?)?;
-    m.add_function(wrap_pyfunction!(event_batch, m)?)?;
     m.add_function(wrap_pyfunction!(records_until, m)?)?;
     Ok(())
 }

@@ -10,8 +10,8 @@ from tickd.events import EVENT, ID_UNDEF, SIZE_UNDEF, TS_UNDEF, Flag, Kind
 from tickd.native import (
     EVENT_TABLES,
     BlockBuilder,
+    EventBatch,
     SinkWorker,
-    event_batch,
     table_columns,
     xxh3_hex,
 )
@@ -182,15 +182,15 @@ def test_scales_come_from_the_definition_and_unknown_is_255():
 def test_a_lonely_level_and_a_lonely_ask_are_kept():
     ask = (5, 6, 1 << 16, 9, 100, 2, 0, 3, int(Flag.LAST), int(Kind.QUOTE), ord("A"))
     level = (5, 6, 2 << 16, 9, 100, 2, 0, 3, int(Flag.LAST), int(Kind.DEPTH), ord("A"))
-    batch = event_batch(np.array([ask, level], dtype=EVENT).tobytes())
+    batch = EventBatch.from_events(np.array([ask, level], dtype=EVENT).tobytes(), [(0, 0, 2)])
     rows = {table: rows[0] for (table, _), rows in rows_of(built([batch])).items()}
     assert (rows["quotes"]["bid_price"], rows["quotes"]["ask_price"]) == (SIZE_UNDEF, 100)
     assert (rows["book"]["ask_price"], rows["book"]["bid_price"]) == ([100], [])
 
 
 def test_half_an_event_is_refused():
-    with pytest.raises(Exception, match="truncated"):
-        event_batch(bytes(100))
+    with pytest.raises(ValueError, match="no whole number"):
+        EventBatch.from_events(bytes(100), [(0, 0, 1)])
 
 
 @pytest.mark.embedded

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.servers.config import ProtocolConfig, ReplayServerConfig
+from gateway.servers.config import ReplayServerConfig
 from gateway.servers.replay import serve_replay as serve
-from tickd.app.serving import run_server
+from tickd.app.serving import ORDINARY_WIRE, WireOptions, run_server
 from tickd.errors import ConfigError
 
 
@@ -15,9 +15,7 @@ def serve_replay(
     speed: str = "1",
     wait_subscribed: bool = True,
     exit_when_done: bool = False,
-    sent_log: Path | None = None,
-    ws_port: int = 0,
-    rest_port: int = 0,
+    wire: WireOptions = ORDINARY_WIRE,
 ) -> int:
     """Serve captures as the venue they came from, on loopback.
 
@@ -25,13 +23,12 @@ def serve_replay(
     is answered from the current book, exchangeInfo from the file's decimals where it holds none.
 
     Args:
-        files: captures, gzip or plain: one "recv_ns json" per line
+        files: captures, gzip or plain: one "recv_ns json" per line; "coinm:FILE" where the
+            messages do not tell the market
         speed: factor on the recorded times, or "max"
         wait_subscribed: start when all streams are subscribed
         exit_when_done: end after the last message, else stay open, silent
-        sent_log: write every message sent: "connection stream json" per line
-        ws_port: WebSocket port; 0 = the kernel picks
-        rest_port: REST port; 0 = the kernel picks
+        wire: what every loopback venue has
 
     Example:
         tickd serve-replay usdm_btcusdt.gz --speed max
@@ -44,9 +41,7 @@ def serve_replay(
         speed=_speed(speed),
         wait_subscribed=wait_subscribed,
         exit_when_done=exit_when_done,
-        protocol=ProtocolConfig(
-            ws_port=ws_port, rest_port=rest_port, sent_log=str(sent_log) if sent_log else None
-        ),
+        protocol=wire.protocol(),
     )
     return run_server(lambda clock, on_start: serve(config, clock, on_start))
 

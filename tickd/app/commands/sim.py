@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gateway.servers.config import Market, ProtocolConfig, SimServerConfig
+from gateway.servers.config import Market, SimServerConfig
 from gateway.servers.sim import serve_sim
-from tickd.app.serving import run_server
+from tickd.app.serving import ORDINARY_WIRE, WireOptions, run_server
 
 
 def sim(
@@ -18,10 +16,12 @@ def sim(
     seconds: float = 0.0,
     fault: tuple[str, ...] = (),
     exit_when_done: bool = False,
-    sent_log: Path | None = None,
-    ws_port: int = 0,
-    rest_port: int = 0,
     lifetime_s: float = 86_400.0,
+    ping_interval_s: float | None = None,
+    depth_levels: float = 8.0,
+    tick_ms: float = 2.0,
+    start_at_once: bool = False,
+    wire: WireOptions = ORDINARY_WIRE,
 ) -> int:
     """Serve a simulated venue that speaks Binance's protocol, on loopback.
 
@@ -37,10 +37,12 @@ def sim(
         fault: e.g. "gap@t=5,symbol=BTCUSDT,channel=trade,count=3"; also duplicate, reorder,
             truncated, non_utf8, oversized, skew, disconnect, stall, shutdown, rest_down
         exit_when_done: end after the last message
-        sent_log: write every message sent: "connection stream json" per line
-        ws_port: WebSocket port; 0 = the kernel picks
-        rest_port: REST port; 0 = the kernel picks
         lifetime_s: the venue ends a connection after so long
+        ping_interval_s: the venue pings this often; otherwise as Binance documents it
+        depth_levels: mean number of levels of a depth message
+        tick_ms: the market advances in steps of this length
+        start_at_once: do not wait for the first subscription
+        wire: what every loopback venue has
 
     Example:
         tickd sim --symbols 20 --rate 20000 --fault "disconnect@t=10"
@@ -54,11 +56,9 @@ def sim(
         seconds=seconds,
         faults=fault,
         exit_when_done=exit_when_done,
-        protocol=ProtocolConfig(
-            ws_port=ws_port,
-            rest_port=rest_port,
-            sent_log=str(sent_log) if sent_log else None,
-            lifetime_s=lifetime_s,
-        ),
+        depth_levels=depth_levels,
+        tick_ms=tick_ms,
+        start_on_subscribe=not start_at_once,
+        protocol=wire.protocol(lifetime_s=lifetime_s, ping_interval_s=ping_interval_s),
     )
     return run_server(lambda clock, on_start: serve_sim(config, clock, on_start))

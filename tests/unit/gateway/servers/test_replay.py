@@ -11,7 +11,6 @@ import pytest
 
 from gateway.servers.captures import scan
 from gateway.servers.config import ProtocolConfig, ReplayServerConfig
-from gateway.servers.replay import replay_config
 from gateway.servers.replay_book import ReplayBook
 from tests.unit.gateway.servers.kit import Venue, receive, replayed
 from tickd.errors import ConfigError
@@ -153,12 +152,6 @@ def test_a_market_may_be_named(tmp_path: Path) -> None:
     file = write(tmp_path / "made")
     assert scan(file).market == "usdm"
     assert scan(f"coinm:{file}").market == "coinm"
-
-
-def test_the_command_line_becomes_a_config() -> None:
-    config = replay_config(["a.gz", "--speed", "max", "--exit-when-done"])
-    assert (config.files, config.speed, config.exit_when_done) == (("a.gz",), 0.0, True)
-    assert replay_config(["a"]).speed == 1.0
 
 
 def recorded(path: Path) -> dict[str, list[str]]:

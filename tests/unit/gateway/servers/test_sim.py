@@ -10,7 +10,6 @@ import pytest
 
 from gateway.servers.config import ProtocolConfig, SimServerConfig
 from gateway.servers.fault_orders import FaultOrder, parse_order
-from gateway.servers.sim import sim_config
 from tests.unit.gateway.servers.kit import closing_code, receive, simulated
 from tickd.errors import ConfigError
 from tickd.native import SimMarket
@@ -192,14 +191,3 @@ def test_fault_orders_read_as_written() -> None:
     for bad in ("nosuch", "gap", "gap@symbol", "gap@symbol=A,count=0", "gap@symbol=A,x=1"):
         with pytest.raises(ConfigError):
             parse_order(bad)
-
-
-def test_the_command_line_becomes_a_config() -> None:
-    config = sim_config(["--market", "usdm,spot", "--rate", "5", "--fault", "shutdown@t=1"])
-    assert (config.markets, config.rate, config.faults) == (
-        ("usdm", "spot"),
-        5.0,
-        ("shutdown@t=1",),
-    )
-    with pytest.raises(ConfigError):
-        sim_config(["--rate", "0"])
