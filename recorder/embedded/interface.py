@@ -33,32 +33,15 @@ __all__ = ["make_app"]
 # What the HTTP layer consumes itself; every other name in the URL is a setting of the engine.
 _TRANSPORT: Final = frozenset(
     {
-        "query",
-        "database",
-        "default_format",
-        "session_id",
-        "session_timeout",
-        "session_check",
-        "query_id",
-        "user",
-        "password",
-        "compress",
-        "decompress",
-        "enable_http_compression",
-        "http_zlib_compression_level",
-        "wait_end_of_query",
-        "buffer_size",
-        "quota_key",
-        "client_protocol_version",
-        "role",
-        "send_progress_in_http_headers",
-        "http_headers_progress_interval_ms",
-        "cancel_http_readonly_queries_on_client_close",
-        "http_response_buffer_size",
-        "add_http_cors_header",
+        "query", "database", "default_format", "session_id", "session_timeout", "session_check",
+        "query_id", "user", "password", "compress", "decompress", "enable_http_compression",
+        "http_zlib_compression_level", "wait_end_of_query", "buffer_size", "quota_key",
+        "client_protocol_version", "role", "send_progress_in_http_headers",
+        "http_headers_progress_interval_ms", "cancel_http_readonly_queries_on_client_close",
+        "http_response_buffer_size", "add_http_cors_header",
         "http_write_exception_in_output_format",
-    },
-)
+    }
+)  # fmt: skip
 # HTTP status by code as ClickHouse 26 sends it; 500 otherwise. Clients must look at the code.
 _STATUS: Final = {
     **dict.fromkeys((36, 6, 26, 27, 38, 41, 43, 44, 53, 62, 69, 70, 72, 117, 457), 400),

@@ -70,6 +70,7 @@ def depth_lines(path):
                 yield int(recv), body, snapshot
 
 
+@pytest.mark.proof
 @pytest.mark.captures
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream[1])

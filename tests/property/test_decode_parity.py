@@ -122,7 +122,7 @@ def both(data: bytes) -> tuple[bytes, bytes, list[int], list[int]]:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     venue=VENUES,
     messages=st.lists(
@@ -148,6 +148,7 @@ def test_random_messages_give_the_same_bytes(venue, messages):
     assert native == plain
 
 
+@pytest.mark.proof
 @pytest.mark.captures
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("venue", sorted(CAPTURES))

@@ -5,7 +5,9 @@ Names, help and exit codes. Each command lives in its own module and is imported
 
 from __future__ import annotations
 
+import inspect
 import sys
+from importlib import import_module
 
 from cyclopts import App
 
@@ -40,19 +42,35 @@ Shell completion: tickd --install-completion
 """
 
 
-def build() -> App:
+def build(chosen: str = "") -> App:
+    """The command line.
+
+    A chosen command is explained by its own docstring, with its own examples; the others by one
+    line, so that listing them imports none.
+    """
     app = App(
         name="tickd",
         help="A market-data gateway and tick recorder that loses nothing silently.",
-        help_epilogue=EXAMPLES,
+        help_epilogue=_examples(chosen) if chosen in COMMANDS else EXAMPLES,
         help_format="plaintext",
         version=_version,
     )
     for name, help_text in COMMANDS.items():
-        module = name.replace("-", "_")
-        app.command(f"tickd.app.commands.{module}:{module}", name=name, help=help_text)
+        path = f"{_module(name)}:{name.replace('-', '_')}"
+        app.command(path, name=name, help=None if name == chosen else help_text)
     app.register_install_completion_command()
     return app
+
+
+def _module(command: str) -> str:
+    return f"tickd.app.commands.{command.replace('-', '_')}"
+
+
+def _examples(command: str) -> str:
+    """The examples at the end of a command's docstring."""
+    function = getattr(import_module(_module(command)), command.replace("-", "_"))
+    _, _, examples = (inspect.getdoc(function) or "").partition("\nExample")
+    return f"\nExample{examples}\n" if examples else ""
 
 
 def _version() -> str:
@@ -64,8 +82,10 @@ def _version() -> str:
 def main() -> None:
     """Run the command line; expected failures are one sentence on stderr and an exit code."""
     configure_logging(LogConfig(level="warning"))  # `run` sets what its config file says
+    arguments = sys.argv[1:]
     try:
-        result = build()(result_action="return_value")
+        app = build(next(iter(arguments), ""))
+        result = app(arguments, result_action="return_value")
     except TickdError as error:
         sys.exit(_report(error))
     except BaseExceptionGroup as group:  # a stage failed inside the daemon's task group

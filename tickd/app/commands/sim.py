@@ -34,8 +34,9 @@ def sim(
         rate: messages per second of one market over all symbols
         seed: of everything random
         seconds: length of the market; 0 = until stopped
-        fault: e.g. "gap@t=5,symbol=BTCUSDT,channel=trade,count=3"; also duplicate, reorder,
-            truncated, non_utf8, oversized, skew, disconnect, stall, shutdown, rest_down
+        fault: e.g. "gap@t=5,symbol=BTCUSDT,channel=trade,count=3"; may be given more than once;
+            also duplicate, reorder, truncated, non_utf8, oversized, skew, disconnect, stall,
+            shutdown, rest_down
         exit_when_done: end after the last message
         lifetime_s: the venue ends a connection after so long
         ping_interval_s: the venue pings this often; otherwise as Binance documents it

@@ -45,7 +45,9 @@ def verify(
     """
     report = asyncio.run(_verify(load_config(config)))
     if as_json:
-        sys.stdout.write(orjson.dumps(msgspec.to_builtins(report)).decode() + "\n")
+        sys.stdout.write(
+            orjson.dumps({"ok": report.ok, **msgspec.to_builtins(report)}).decode() + "\n"
+        )
     else:
         _print(report)
     return ExitCode.OK if report.ok else ExitCode.DATA_LOSS

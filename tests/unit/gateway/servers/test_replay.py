@@ -164,6 +164,7 @@ def recorded(path: Path) -> dict[str, list[str]]:
     return by_stream
 
 
+@pytest.mark.proof
 @pytest.mark.captures
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(

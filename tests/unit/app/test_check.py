@@ -1,0 +1,86 @@
+"""`tickd check`: the resolved configuration, or one sentence that says what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from tickd.app.commands.check import STAGES, check_stages
+from tickd.app.config import Config, load_config
+from tickd.errors import ConfigError, TickdError
+
+GOOD = """
+[node]
+id = 7
+state_dir = "/var/lib/tickd"
+
+[[venues]]
+name = "binance-usdm"
+symbols = ["BTCUSDT"]
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write_text(text: str) -> Path:
+        path = tmp_path / "tickd.toml"
+        path.write_text(text)
+        return path
+
+    return write_text
+
+
+def test_resolved_configuration_is_printed_and_is_a_configuration_again(command, write) -> None:
+    path = write(GOOD)
+    ended = command("check", path)
+    assert ended.code == 0
+    assert "[raw_log]" in ended.out
+    again = msgspec.convert(tomllib.loads(ended.out), Config)
+    assert again == load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD.replace("id = 7", "ident = 7"), "node.ident: unknown key"),
+        (GOOD.replace("id = 7", "id = 70000"), "node.id is 70000, 0 to 65535 possible"),
+        (GOOD.replace("id = 7", "shutdown_timeout_ms = 0"), "shutdown_timeout_ms must be positive"),
+        (GOOD + GOOD[GOOD.index("[[") :], "a venue is listed twice"),
+        (GOOD.replace("binance-usdm", "nowhere"), "nowhere"),
+        (GOOD.replace('["BTCUSDT"]', "[]"), "no symbols"),
+        (GOOD + 'channels = ["gossip"]\n', "gossip"),
+        ("node = [", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_and_ends_with_2(command, write, text: str, says: str) -> None:
+    ended = command("check", write(text))
+    assert ended.code == 2, ended.err
+    assert says in ended.err
+    assert ended.out == ""
+
+
+def test_environment_overrides_a_key(write, monkeypatch) -> None:
+    monkeypatch.setenv("TICKD__NODE__STATE_DIR", "/srv/tickd")
+    config = load_config(write(GOOD))
+    assert config.state_dir == Path("/srv/tickd")
+
+
+def test_missing_file_is_a_matter_of_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_foreign_package_under_a_generic_name_is_refused(monkeypatch, name: str) -> None:
+    foreign = ModuleType(name)
+    foreign.__file__ = "/elsewhere/__init__.py"
+    monkeypatch.setitem(sys.modules, name, foreign)
+    with pytest.raises(TickdError, match=f"package '{name}' at /elsewhere") as refused:
+        check_stages()
+    assert refused.value.hint is not None
+    assert "environment of its own" in refused.value.hint

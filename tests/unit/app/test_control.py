@@ -1,0 +1,87 @@
+"""The control socket: one line in, one line out, for the owner only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tickd.app.control import ControlServer, ask, socket_path
+from tickd.errors import Action, TickdError
+
+
+async def echo(request: Mapping[str, object]) -> object:
+    return dict(request)
+
+
+async def refuse(_: Mapping[str, object]) -> object:
+    raise TickdError("not now", action=Action.SKIP, hint="later")
+
+
+@contextlib.asynccontextmanager
+async def serving(state_dir: Path) -> AsyncIterator[ControlServer]:
+    server = ControlServer(state_dir, {"echo": echo, "refuse": refuse})
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def raw(state_dir: Path, line: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(socket_path(state_dir))
+    writer.write(line)
+    if writer.can_write_eof():
+        writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_a_command_gets_its_arguments_and_gives_its_result(tmp_path: Path) -> None:
+    async with serving(tmp_path):
+        answer = await ask(tmp_path, "echo", topics=True)
+    assert answer == {"command": "echo", "topics": True}
+
+
+async def test_refusal_arrives_with_its_hint(tmp_path: Path) -> None:
+    async with serving(tmp_path):
+        with pytest.raises(TickdError, match="not now") as refused:
+            await ask(tmp_path, "refuse")
+    assert refused.value.hint == "later"
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"\n", b"{}\n", b"[]\n", b'{"command": "nope"}\n', b"\xff\n"]
+)
+async def test_nonsense_is_answered_with_the_known_commands(tmp_path: Path, line: bytes) -> None:
+    async with serving(tmp_path):
+        assert b"known: echo, refuse" in await raw(tmp_path, line)
+        assert await ask(tmp_path, "echo") == {"command": "echo"}
+
+
+async def test_endless_line_ends_only_its_own_connection(tmp_path: Path) -> None:
+    async with serving(tmp_path):
+        with contextlib.suppress(ConnectionError):
+            assert await raw(tmp_path, b"x" * (3 << 20)) == b""
+        assert await ask(tmp_path, "echo") == {"command": "echo"}
+
+
+async def test_only_the_owner_may_ask_and_the_socket_goes_with_the_server(tmp_path: Path) -> None:
+    socket_path(tmp_path).write_text("left by a killed daemon")
+    async with serving(tmp_path):
+        mode = socket_path(tmp_path).stat().st_mode
+        assert stat.S_ISSOCK(mode)
+        assert stat.S_IMODE(mode) == 0o600
+    assert not socket_path(tmp_path).exists()
+
+
+async def test_without_a_daemon_the_error_says_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(TickdError, match="no daemon answers at") as refused:
+        await ask(tmp_path, "echo")
+    assert refused.value.hint == "start one with: tickd run CONFIG"

@@ -1,0 +1,92 @@
+"""The tap's duty to pause sockets for the disk, over a real raw log and with legs that tell."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tickd.app.tap import Tap
+from tickd.bus import Bus
+from tickd.clock import SystemClock
+from tickd.errors import TickdError
+from tickd.native import Decoder, RawLog
+from tickd.ports import Notice
+
+GROUP_BYTES = 1 << 10
+
+
+class TellingLeg:
+    """A leg that says what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.resumed = asyncio.Event()
+
+    def on_notice(self, notice: Notice) -> None:
+        self.told.append(notice.kind)
+
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+        self.resumed.set()
+
+
+@pytest.fixture
+async def tap(tmp_path: Path):
+    raw_log = RawLog(
+        str(tmp_path), node=1, group_bytes=GROUP_BYTES, pending_bytes_max=4 * GROUP_BYTES
+    )
+    decoder = Decoder()
+    raw_log.restore_decoder(decoder)
+    clock = SystemClock()
+    made = Tap(raw_log, decoder, Bus(decoder.topic_name, clock), clock=clock)
+    yield made
+    made.finish()
+    made.detach()
+    raw_log.close()
+
+
+def opened(tap: Tap, leg: TellingLeg) -> int:
+    return tap.open(venue="binance-usdm", url="ws://127.0.0.1/", streams=["btcusdt@trade"], leg=leg)
+
+
+async def test_full_log_pauses_every_leg_and_the_disk_resumes_them(tap: Tap) -> None:
+    first, late = TellingLeg(), TellingLeg()
+    connection = opened(tap, first)
+    # Far beyond the limit in one burst: full before the writer has seen any of it.
+    for _ in range(4_000):
+        tap.frame(connection, b"x" * GROUP_BYTES)
+    await asyncio.sleep(0)
+    assert tap.paused
+    assert first.told == ["pause"]
+    opened(tap, late)
+    assert late.told == ["pause"]
+    async with asyncio.timeout(10):
+        await first.resumed.wait()
+    assert not tap.paused
+    assert late.told == ["pause", "resume"]
+    assert tap.pauses_total == 1
+
+
+async def test_notice_reaches_the_leg_that_owns_the_connection(tap: Tap) -> None:
+    mine, other = TellingLeg(), TellingLeg()
+    connection = opened(tap, mine)
+    opened(tap, other)
+    tap.frame(connection, json.dumps({"result": None, "id": 1}).encode())
+    await asyncio.sleep(0)
+    assert mine.told == ["subscribed"]
+    assert other.told == []
+
+
+async def test_closed_tap_takes_no_connection(tap: Tap) -> None:
+    connection = opened(tap, TellingLeg())
+    tap.close(connection, "over")
+    tap.close(connection, "twice is nothing")
+    tap.finish()
+    with pytest.raises(TickdError, match="raw log is closed"):
+        opened(tap, TellingLeg())
