@@ -79,8 +79,8 @@ pub enum Kind {
     OpenInterest = 15,
     /// A forced order: price = order price, size = order size, aux = average price mantissa (price scale).
     Liquidation = 16,
-    /// Something is missing: ts_event = start, ts_recv = end of the interval; id = first missing id, price = last missing id,
-    /// size = missing count (each UNDEF where unknown), aux = `GapCause`.
+    /// Something is or may be missing: ts_event = start, ts_recv = end of the interval; id = first missing id, price = last
+    /// missing id, size = missing count (each UNDEF where unknown), aux = `GapCause | channel << 8`.
     Gap = 17,
 }
 

@@ -56,8 +56,8 @@ pub struct Record<'a> {
 pub const HEADER_BYTES_MAX: usize = 87;
 /// Largest payload a record may have.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
-/// One more frame number is taken per this many payload bytes, so that 65,536 events per number always suffice
-/// (no event is made from fewer than 8 bytes).
+/// One more frame number is taken per this many payload bytes, so that 65,536 events per number suffice:
+/// a level as venues write it is at least 9 bytes. The decoder refuses a frame that says more.
 pub const PAYLOAD_BYTES_PER_NUMBER: usize = 512 << 10;
 
 /// How many frame numbers a payload of `len` bytes takes.

@@ -124,15 +124,71 @@ fn after_a_disconnect_the_first_trade_says_what_is_missing() {
 }
 
 #[test]
-fn a_reconnect_that_missed_nothing_says_so() {
+fn a_reconnect_that_proves_it_missed_nothing_is_no_gap() {
     let mut stream = usdm();
     stream.trade(1, 10);
+    stream.depth(1, 5, 8, 4);
     stream.disconnect(1);
+    stream.disconnect(2);
     stream.connect(3, "binance-usdm");
     stream.trade(3, 11);
+    stream.depth(3, 11, 14, 8);
     let (_, events) = run(&stream);
-    let gap = of(&events, Kind::Gap)[0];
-    assert_eq!((gap.id, gap.price, gap.size), (ID_UNDEF, PRICE_UNDEF, 0));
+    assert_eq!(trades(&events), [10, 11]);
+    assert!(of(&events, Kind::Gap).is_empty());
+}
+
+#[test]
+fn a_reconnect_of_spot_depth_is_proved_by_its_first_id() {
+    for (first, gaps) in [(9, 0), (7, 0), (10, 1)] {
+        let mut stream = Stream::new();
+        let depth = |first: u64, last: u64| {
+            format!(r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":{first},"u":{last},"b":[],"a":[]}}"#)
+        };
+        stream.connect(1, "binance-spot");
+        stream.text(1, &depth(5, 8));
+        stream.disconnect(1);
+        stream.connect(2, "binance-spot");
+        stream.text(2, &depth(first, 12));
+        let (_, events) = run(&stream);
+        assert_eq!(of(&events, Kind::Gap).len(), gaps, "first id {first}");
+    }
+}
+
+#[test]
+fn a_reconnect_that_breaks_the_chain_of_depth_names_the_ids_in_question() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    stream.disconnect(1);
+    stream.connect(3, "binance-usdm");
+    stream.depth(3, 15, 20, 14);
+    let (_, events) = run(&stream);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((gaps[0].id, gaps[0].price, gaps[0].size), (9, 14, SIZE_UNDEF));
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Disconnect, Channel::Depth));
+}
+
+#[test]
+fn depth_that_the_slower_leg_brings_late_is_kept() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    stream.snapshot(1, 8);
+    for (leg, first, last, previous) in [
+        (2, 15, 20, 14),
+        (1, 9, 12, 8),
+        (1, 13, 14, 12),
+        (1, 15, 20, 14),
+        (2, 21, 22, 20),
+        (1, 21, 22, 20),
+    ] {
+        stream.depth(leg, first, last, previous);
+    }
+    let (decoder, events) = run(&stream);
+    let mut ids: Vec<u64> = of(&events, Kind::DepthHead).iter().map(|event| event.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [8, 8, 12, 14, 20, 22], "the snapshot and every change once");
+    assert_eq!(count(&decoder, "duplicates"), 2);
 }
 
 #[test]

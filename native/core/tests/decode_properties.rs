@@ -275,3 +275,28 @@ fn huge_numbers_deep_nesting_and_foreign_bytes_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_frame_that_says_more_than_its_numbers_can_name_is_refused() {
+    let levels = |count: usize| {
+        let list = vec!["[1,1]"; count].join(",");
+        format!(r#"{{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":1,"u":2,"pu":0,"b":[{list}],"a":[]}}"#)
+    };
+    for (count, refused) in [(65_000, false), (65_536, true), (90_000, false)] {
+        let mut stream = Stream::new();
+        stream.connect(1, "binance-usdm");
+        let payload = levels(count);
+        assert_eq!(
+            payload.len() >= 512 << 10,
+            count == 90_000,
+            "the longest takes two numbers"
+        );
+        stream.text(1, &payload);
+        let mut decoder = Decoder::new();
+        let events = decode(&mut decoder, &stream.records);
+        assert_eq!(events.is_empty(), refused, "{count} levels");
+        let refusals = decoder.report_mut().take_refusals();
+        let reason = refusals.first().map(|refusal| refusal.error.reason.name());
+        assert_eq!(reason, refused.then_some("too_large"), "{count} levels");
+    }
+}

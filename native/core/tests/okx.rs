@@ -339,6 +339,34 @@ fn an_old_frame_with_another_checksum_breaks_the_book() {
     assert_eq!(state(&wire.frame(1, &first)), Some(BookState::Synced as i64));
 }
 
+#[test]
+fn a_checkpoint_between_old_frames_changes_no_verdict() {
+    let mut wire = Wire::new();
+    wire.define("BTC-USDT", 2, 2);
+    let first = old(
+        "snapshot",
+        r#"[["1.0","2.50","0","1"]]"#,
+        r#"[["2","3","0","1"]]"#,
+        "1.0:2.50:2:3",
+    );
+    wire.frame(1, &first);
+    let mut restored = Wire {
+        decoder: Decoder::new(),
+        frame_no: wire.frame_no,
+    };
+    restored.decoder.restore(&wire.decoder.state()).unwrap();
+    assert_eq!(restored.decoder.state(), wire.decoder.state());
+    for frame in [
+        old("update", "[]", r#"[["2","4","0","1"]]"#, "1.0:2.50:2:4"),
+        old("update", r#"[["1.1","1.0","0","1"]]"#, "[]", "1.1:1:2:4"),
+    ] {
+        assert_eq!(restored.frame(1, &frame), wire.frame(1, &frame));
+    }
+    assert_eq!(wire.counter("gaps"), 0);
+    assert_eq!(restored.counter("checksums"), 2);
+    assert_eq!(restored.decoder.state(), wire.decoder.state());
+}
+
 /// Decimals of every number at `positions` 0 (price) and 1 (size) of the levels and trades of a capture.
 fn scales(text: &str) -> BTreeMap<String, (u8, u8)> {
     let decimals = |value: &serde_json::Value| {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::book::sync::Synchroniser;
 use crate::decode::connections::{Connection, Connections};
 use crate::decode::continuity::Chain;
+use crate::decode::okx_checksum::TextBook;
 use crate::decode::slot::CHAINED;
 use crate::decode::{venues, Decoder};
 use crate::error::{Error, Reason, Result};
@@ -38,6 +39,9 @@ struct SlotState {
     chains: BTreeMap<String, Chain>,
     sync: Synchroniser,
     depth_recv_ns: i64,
+    /// Only while an old recording of OKX is read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    okx_texts: Option<TextBook>,
 }
 
 /// The state of `decoder`.
@@ -58,6 +62,7 @@ pub(super) fn save(decoder: &Decoder) -> Vec<u8> {
                 .collect(),
             sync: slot.sync.clone(),
             depth_recv_ns: slot.depth_recv_ns,
+            okx_texts: decoder.stage.okx_texts.get(number as u32).cloned(),
         }
     });
     let connections = decoder.connections.open.clone();
@@ -92,6 +97,9 @@ pub(super) fn load(decoder: &mut Decoder, bytes: &[u8]) -> Result<()> {
         loaded.define((*instrument.ok_or(Error::new(Reason::Malformed, 0))?).clone())?;
         let slot = loaded.slots.last_mut().ok_or(Error::new(Reason::Unsupported, 0))?;
         (slot.sync, slot.depth_recv_ns) = (saved.sync, saved.depth_recv_ns);
+        if let Some(texts) = saved.okx_texts {
+            loaded.stage.okx_texts.insert(slot.number(), texts);
+        }
         for (channel, place) in CHAINED.iter().zip(&mut slot.chains) {
             if let Some(chain) = saved.chains.get(channel.name()) {
                 *place = chain.clone();
@@ -112,5 +120,6 @@ pub(super) fn load(decoder: &mut Decoder, bytes: &[u8]) -> Result<()> {
     decoder.connections = loaded.connections;
     decoder.slots = loaded.slots;
     decoder.stage.symbols = loaded.stage.symbols;
+    decoder.stage.okx_texts = loaded.stage.okx_texts;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Continuity of one channel of one instrument: which leg owns it, what is a repeat, what is missing.
 //!
 //! A chain sees ids, connections and receive times, and says of each message: emit or drop, and whether something is missing
-//! before it. It knows no venue and no event.
+//! before it. It knows no venue and no event. Two legs bring each message once, in whatever order (`tests/legs.rs`).
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,16 @@ pub enum Numbering {
     Rising,
     /// Each message names its predecessor; the synchroniser proves the chain.
     Linked,
+}
+
+/// The place of a message in its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Last id in it.
+    pub last: u64,
+    /// The last id before it, where the numbering tells: nothing is missing in front of the message when a chain has come
+    /// that far.
+    pub link: Option<u64>,
 }
 
 /// What is missing before a message.
@@ -87,23 +97,24 @@ impl Chain {
         self.owner != 0 && self.owner != connection
     }
 
-    /// Judges the message with ids `first..=last` that `connection` brought at `recv_ns`.
+    /// Judges the message at `place` that `connection` brought at `recv_ns`.
     #[inline]
-    pub fn judge(&mut self, numbering: Numbering, connection: u32, first: u64, last: u64, recv_ns: i64) -> Judgement {
+    pub fn judge(&mut self, numbering: Numbering, connection: u32, place: Place, recv_ns: i64) -> Judgement {
         let Some(before) = self.last else {
-            self.take(connection, last, recv_ns);
+            self.take(connection, place.last, recv_ns);
             return Judgement::Emit;
         };
-        // The whole hot path: the owner goes on where it stood.
-        if connection == self.owner && last > before && (first == before + 1 || numbering != Numbering::Gapless) {
-            self.last = Some(last);
+        let joined = place.link.is_none_or(|link| link <= before);
+        // The whole hot path: the owner goes on where it stood. A chain with an owner has no open loss.
+        if connection == self.owner && place.last > before && joined {
+            self.last = Some(place.last);
             self.last_recv_ns = recv_ns;
             return Judgement::Emit;
         }
-        if last > before {
-            return self.advance(numbering, connection, first, last, recv_ns);
+        if place.last > before {
+            return self.advance(numbering, connection, place, before, recv_ns);
         }
-        self.repeat(numbering, connection, last, recv_ns)
+        self.repeat(numbering, connection, place, before, recv_ns)
     }
 
     /// A snapshot in the stream: whatever was before, the chain goes on from it.
@@ -174,35 +185,34 @@ impl Chain {
 
     /// The message is new but not the owner's next one.
     #[cold]
-    fn advance(&mut self, numbering: Numbering, connection: u32, first: u64, last: u64, recv_ns: i64) -> Judgement {
+    fn advance(&mut self, numbering: Numbering, connection: u32, place: Place, before: u64, recv_ns: i64) -> Judgement {
         let mut hole = self.open_hole();
-        let expected = self.last.map_or(first, |before| before.saturating_add(1));
-        if numbering == Numbering::Gapless {
-            let missing = first.saturating_sub(expected);
-            if hole.is_none() && missing > 0 {
-                hole = Some(Hole {
-                    cause: GapCause::Sequence,
-                    since_ns: self.last_recv_ns,
-                    range: None,
-                    missing: None,
-                });
-            }
-            if let Some(hole) = &mut hole {
-                hole.missing = Some(missing);
-                hole.range = (missing > 0).then(|| (expected, first - 1));
-            }
-            if missing > 0 {
-                self.remember((expected, first - 1));
+        match place.link {
+            // Nothing is known of what stood in between: a loss stays a loss.
+            None => {}
+            // A loss of connections through which nothing was lost.
+            Some(link) if link <= before => hole = None,
+            Some(link) => {
+                let range = (before + 1, link);
+                self.remember(range);
+                // A broken link is the synchroniser's to report, unless a lost connection explains it.
+                if hole.is_none() && numbering == Numbering::Gapless {
+                    hole = Some(self.unexplained());
+                }
+                if let Some(hole) = &mut hole {
+                    hole.range = Some(range);
+                    hole.missing = (numbering == Numbering::Gapless).then_some(link - before);
+                }
             }
         }
-        self.take(connection, last, recv_ns);
+        self.take(connection, place.last, recv_ns);
         hole.map_or(Judgement::Emit, Judgement::EmitAfter)
     }
 
     /// The id is not above the last one: a repeat, a late arrival, or a new numbering.
     #[cold]
-    fn repeat(&mut self, numbering: Numbering, connection: u32, last: u64, recv_ns: i64) -> Judgement {
-        let before = self.last.unwrap_or(last);
+    fn repeat(&mut self, numbering: Numbering, connection: u32, place: Place, before: u64, recv_ns: i64) -> Judgement {
+        let last = place.last;
         let far = if numbering == Numbering::Gapless {
             RESET_GAPLESS
         } else {
@@ -210,12 +220,7 @@ impl Chain {
         };
         if last != ID_UNDEF && before - last > far {
             self.missing.clear();
-            let hole = self.open_hole().unwrap_or(Hole {
-                cause: GapCause::Sequence,
-                since_ns: self.last_recv_ns,
-                range: None,
-                missing: None,
-            });
+            let hole = self.open_hole().unwrap_or_else(|| self.unexplained());
             self.take(connection, last, recv_ns);
             return Judgement::EmitAfter(hole);
         }
@@ -225,15 +230,16 @@ impl Chain {
             self.take(connection, last, recv_ns);
             return hole.map_or(Judgement::Emit, Judgement::EmitAfter);
         }
-        let late = numbering == Numbering::Gapless && self.fill(last);
+        let late = numbering != Numbering::Rising && self.fill(last);
         let owed = self.owed.is_some_and(|(first, to)| (first..=to).contains(&last));
         if connection == self.owner && owed && !late {
             return Judgement::Duplicate;
         }
         if connection == self.owner {
             self.last_recv_ns = recv_ns;
-            if numbering == Numbering::Linked {
-                self.last = Some(last); // a venue's own reset of a linked numbering is followed
+            // The venue's own reset of a linked numbering names the last id, and is followed.
+            if numbering == Numbering::Linked && (place.link == Some(before) || self.standby == 0) {
+                self.last = Some(last);
             }
             return Judgement::Emit;
         }
@@ -249,6 +255,16 @@ impl Chain {
             return Judgement::Emit;
         }
         Judgement::Duplicate
+    }
+
+    /// A hole that no lost connection explains.
+    fn unexplained(&self) -> Hole {
+        Hole {
+            cause: GapCause::Sequence,
+            since_ns: self.last_recv_ns,
+            range: None,
+            missing: None,
+        }
     }
 
     fn remember(&mut self, range: (u64, u64)) {

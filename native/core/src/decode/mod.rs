@@ -6,10 +6,11 @@
 //! the conclusions (GAP, BOOK_STATE) behind the data.
 
 use crate::batch::Batch;
+use crate::book::sync::Verdict;
 use crate::error::{Error, Reason, Result};
-use crate::event::{flag, Event, GapCause, Kind, TS_UNDEF};
+use crate::event::{flag, Event, GapCause, Kind, SEQ_INDEX_BITS, TS_UNDEF};
 use crate::instrument::Registry;
-use crate::record::{Record, RecordType};
+use crate::record::{numbers_taken, Record, RecordType};
 use crate::topic::Channel;
 
 pub mod binance;
@@ -25,16 +26,19 @@ pub mod report;
 mod slot;
 pub mod stage;
 pub mod symbols;
+pub mod venue;
 pub mod venues;
 
 use burst::Burst;
 use connections::Connections;
-use continuity::{Hole, Judgement};
+use continuity::{Hole, Judgement, Place};
 pub use report::{Notice, NoticeKind, Refusal, Report};
 use slot::Slot;
 use stage::{time_flags, Message, Stage};
+use venue::{Request, VenueDecoder};
 
-use crate::book::sync::Verdict;
+/// Most conclusions from one message: a gap of its connection, a gap of its chain, a state of its book.
+const CONCLUSIONS_MAX: usize = 3;
 
 /// The decoder of a node: registry, connections, synchronisers, continuity.
 #[derive(Debug, Default)]
@@ -201,17 +205,18 @@ impl Decoder {
                 decoder.text(record.payload, &mut self.stage)?;
             }
         }
+        self.fits_its_numbers(record)?;
         self.commit(record);
         Ok(())
     }
 
     #[cold]
-    fn rest_reply(&mut self, decoder: &dyn venues::VenueDecoder, payload: &[u8]) -> Result<()> {
+    fn rest_reply(&mut self, decoder: &dyn VenueDecoder, payload: &[u8]) -> Result<()> {
         let text = utf8(payload)?;
         let (line, body) = text
             .split_once('\n')
             .ok_or(Error::new(Reason::Truncated, payload.len()))?;
-        let request = venues::Request::parse(line)?;
+        let request = Request::parse(line)?;
         if request.status != 200 {
             self.stage.count("rest_errors");
             return Ok(());
@@ -219,6 +224,16 @@ impl Decoder {
         let body_at = line.len() + 1;
         let done = decoder.rest(&request, body.as_bytes(), &mut self.stage);
         done.map_err(|error| Error::new(error.reason, error.position + body_at))
+    }
+
+    /// Refuses a frame that says more than its numbers can name: the next frame's would be taken.
+    #[inline]
+    fn fits_its_numbers(&self, record: &Record<'_>) -> Result<()> {
+        let count = self.stage.events.len() - self.stage.base() + CONCLUSIONS_MAX * self.stage.messages.len();
+        if count <= 1 << SEQ_INDEX_BITS || count as u64 <= numbers_taken(record.payload.len()) << SEQ_INDEX_BITS {
+            return Ok(());
+        }
+        Err(Error::new(Reason::TooLarge, record.payload.len()))
     }
 
     /// Judges the messages of the frame in the stage; keeps, drops, concludes.
@@ -259,6 +274,10 @@ impl Decoder {
         let mut hole = None;
         if in_stream {
             let numbering = slot.numbering(channel);
+            let place = Place {
+                last: message.last,
+                link: slot.link(message),
+            };
             let behind = message.snapshot && slot.is_ahead_of(record.connection, message.last);
             let Some(chain) = slot.chain_mut(channel) else {
                 return true;
@@ -267,13 +286,7 @@ impl Decoder {
             if message.snapshot && !behind {
                 hole = chain.adopt(record.connection, message.last, record.recv_ns);
             } else {
-                match chain.judge(
-                    numbering,
-                    record.connection,
-                    message.first,
-                    message.last,
-                    record.recv_ns,
-                ) {
+                match chain.judge(numbering, record.connection, place, record.recv_ns) {
                     Judgement::Emit => {}
                     Judgement::EmitAfter(found) => hole = Some(found),
                     Judgement::Duplicate => return false,

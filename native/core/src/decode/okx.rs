@@ -9,7 +9,7 @@ use crate::decode::okx_checksum::Checked;
 use crate::decode::report::NoticeKind;
 use crate::decode::stage::{Depth, DepthStart, Level, Quote, Stage, Trade};
 use crate::decode::symbols::Market;
-use crate::decode::venues::{refused, Request, VenueDecoder};
+use crate::decode::venue::{refused, Request, VenueDecoder};
 use crate::error::{Error, Reason, Result};
 use crate::event::{flag, side, Kind, ID_UNDEF, PRICE_UNDEF, SIZE_UNDEF, TS_UNDEF};
 

@@ -1,14 +1,14 @@
 //! The checksum of OKX's older book messages: CRC32 over the text of the first 25 levels.
 //!
 //! Since July 2026 the venue sends 0 and sequence ids are the proof; recordings from before have no ids. The text counts
-//! (`0.10` is not `0.1`), so those recordings get a book of texts beside the one of numbers. It is not in the checkpoint:
-//! after a restore the check begins again with the next snapshot.
+//! (`0.10` is not `0.1`), so those recordings get a book of texts beside the one of numbers. It is part of the checkpoint.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decimal;
 use crate::decode::json::{Cursor, Value};
-use crate::decode::stage::Stage;
 use crate::decode::symbols::Market;
 use crate::error::{Error, Reason, Result};
 
@@ -26,10 +26,11 @@ pub(super) struct Checked<'a> {
 }
 
 /// Price mantissa to `price:size` as the venue wrote them.
-type Texts = BTreeMap<i64, Vec<u8>>;
+type Texts = BTreeMap<i64, String>;
 
-#[derive(Debug, Default)]
-struct TextBook {
+/// The book of one instrument as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TextBook {
     bids: Texts,
     asks: Texts,
 }
@@ -40,30 +41,39 @@ pub(crate) struct TextBooks {
     books: BTreeMap<u32, TextBook>,
 }
 
-impl Stage {
-    /// Checks the depth message that was staged last; a mismatch is noted on it.
+impl TextBooks {
+    /// Applies a book message; the checksums said and reckoned when they differ. The book then goes until the next snapshot.
     #[cold]
-    pub(super) fn okx_check(&mut self, checked: &Checked<'_>) -> Result<()> {
+    pub(super) fn check(&mut self, checked: &Checked<'_>) -> Result<Option<(u32, u32)>> {
         let said = std::str::from_utf8(checked.checksum.bytes)
             .ok()
             .and_then(|text| text.parse::<i32>().ok());
         let said = said.ok_or(Error::new(Reason::Malformed, checked.checksum.at))?;
         let slot = checked.market.slot;
         if checked.snapshot {
-            self.okx_texts.books.insert(slot, TextBook::default());
+            self.books.insert(slot, TextBook::default());
         }
-        let Some(book) = self.okx_texts.books.get_mut(&slot) else {
-            return Ok(());
+        let Some(book) = self.books.get_mut(&slot) else {
+            return Ok(None);
         };
         apply(&mut book.bids, checked.bids.clone(), checked.market.price_scale)?;
         apply(&mut book.asks, checked.asks.clone(), checked.market.price_scale)?;
         let reckoned = checksum(book);
-        if reckoned != said {
-            self.okx_texts.books.remove(&slot);
-            self.distrust(said as u32, reckoned as u32);
+        if reckoned == said {
+            return Ok(None);
         }
-        self.count("checksums");
-        Ok(())
+        self.books.remove(&slot);
+        Ok(Some((said as u32, reckoned as u32)))
+    }
+
+    /// The book of a slot, for a checkpoint.
+    pub(super) fn get(&self, slot: u32) -> Option<&TextBook> {
+        self.books.get(&slot)
+    }
+
+    /// Takes the book of a slot back.
+    pub(super) fn insert(&mut self, slot: u32, book: TextBook) {
+        self.books.insert(slot, book);
     }
 }
 
@@ -84,7 +94,8 @@ fn apply(texts: &mut Texts, levels: Option<Cursor<'_>>, price_scale: u8) -> Resu
         if decimal::parse_own(size.bytes)?.0 == 0 {
             texts.remove(&key);
         } else {
-            texts.insert(key, [price.bytes, b":", size.bytes].concat());
+            let text = [price.bytes, b":", size.bytes].concat();
+            texts.insert(key, String::from_utf8_lossy(&text).into_owned());
         }
     }
     Ok(())
@@ -93,12 +104,12 @@ fn apply(texts: &mut Texts, levels: Option<Cursor<'_>>, price_scale: u8) -> Resu
 /// Levels interleaved, bid first, joined by `:`; a side that is shorter is left out.
 fn checksum(book: &TextBook) -> i32 {
     let (mut bids, mut asks) = (book.bids.values().rev(), book.asks.values());
-    let mut text: Vec<&[u8]> = Vec::with_capacity(2 * CHECKED_LEVELS);
+    let mut text: Vec<&str> = Vec::with_capacity(2 * CHECKED_LEVELS);
     for _ in 0..CHECKED_LEVELS {
-        text.extend(bids.next().map(Vec::as_slice));
-        text.extend(asks.next().map(Vec::as_slice));
+        text.extend(bids.next().map(String::as_str));
+        text.extend(asks.next().map(String::as_str));
     }
-    crc32fast::hash(&text.join(&b':')) as i32
+    crc32fast::hash(text.join(":").as_bytes()) as i32
 }
 
 #[cfg(test)]

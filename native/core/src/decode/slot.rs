@@ -2,8 +2,10 @@
 
 use crate::book::sync::{Rule, Synchroniser};
 use crate::decode::continuity::{Chain, Numbering};
+use crate::decode::stage::Message;
 use crate::decode::symbols::Symbols;
-use crate::decode::venues::{self, VenueDecoder};
+use crate::decode::venue::VenueDecoder;
+use crate::decode::venues;
 use crate::event::BookState;
 use crate::topic::{Channel, Topics};
 
@@ -46,6 +48,11 @@ impl Slot {
         }
     }
 
+    /// Its position in the decoder's tables.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
     #[inline]
     pub(super) fn numbering(&self, channel: Channel) -> Numbering {
         self.numberings
@@ -62,6 +69,17 @@ impl Slot {
     /// Whether the depth ids count changes one by one, so that a range of them has a size.
     pub(super) fn counts_ids(&self) -> bool {
         self.sync.rule() == Rule::BinanceSpot
+    }
+
+    /// The last id before `message` in its channel, where the numbering tells.
+    #[inline]
+    pub(super) fn link(&self, message: &Message) -> Option<u64> {
+        match self.numbering(message.channel) {
+            Numbering::Gapless => Some(message.first.saturating_sub(1)),
+            Numbering::Rising => None,
+            Numbering::Linked if self.counts_ids() => Some(message.first.saturating_sub(1)),
+            Numbering::Linked => message.previous,
+        }
     }
 
     /// Whether another live leg keeps the book, and has brought it to `last` or further.

@@ -3,7 +3,7 @@
 //! Nothing here is final. When the venue decoder refuses the frame, the stage goes back to where the frame began; when it
 //! accepts, `Decoder` judges each message (duplicate? gap?) and keeps or drops it whole. No rule of continuity lives here.
 
-use crate::decode::okx_checksum::TextBooks;
+use crate::decode::okx_checksum::{Checked, TextBooks};
 use crate::decode::report::{NoticeKind, Report};
 use crate::decode::symbols::{Market, Symbols};
 use crate::error::{Error, Reason, Result};
@@ -335,11 +335,16 @@ impl Stage {
         self.message(market, Channel::Liquidation, start, id, id, order.ts_event);
     }
 
-    /// Notes on the depth message that was staged last that its book is wrong whatever its ids say.
-    pub(crate) fn distrust(&mut self, said: u32, reckoned: u32) {
+    /// Checks the depth message that was staged last against its checksum; a mismatch is noted on it: its book is wrong,
+    /// whatever its ids say.
+    #[cold]
+    pub(super) fn okx_check(&mut self, checked: &Checked<'_>) -> Result<()> {
+        let mismatch = self.okx_texts.check(checked)?;
         if let Some(message) = self.messages.last_mut() {
-            message.distrust = Some((u64::from(said), u64::from(reckoned)));
+            message.distrust = mismatch.map(|(said, reckoned)| (u64::from(said), u64::from(reckoned)));
         }
+        self.count("checksums");
+        Ok(())
     }
 
     /// Tells the session that owns the connection.

@@ -3,7 +3,7 @@
 use super::{fields, read_levels};
 use crate::decode::json::Cursor;
 use crate::decode::stage::{Depth, Level, Stage};
-use crate::decode::venues::Request;
+use crate::decode::venue::Request;
 use crate::error::{Error, Reason, Result};
 use crate::event::{side, Kind, ID_UNDEF, TS_UNDEF};
 
