@@ -11,9 +11,10 @@ CARGO_MANIFEST := native/Cargo.toml
 PACKAGES := tickd gateway recorder strategy_runner risk backtest
 DEMO_SECONDS ?= 0
 WORKERS ?= 2
+SECONDS ?= 30
 SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
 
-.PHONY: help setup demo test check proof bench bench-check fmt lint lock libchdb wheel clean
+.PHONY: help setup demo test check proof fuzz bench bench-check fmt lint lock libchdb wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +52,9 @@ check: lint ## everything CI checks before the slow proofs: lint, cargo test, ma
 
 proof: setup libchdb ## the slow proofs: crash, chaos, real servers
 	TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n 0 -m "proof or server" --timeout 600
+
+fuzz: ## every native fuzz target for SECONDS=30; findings stay in native/fuzz/artifacts
+	native/fuzz/run.sh $(SECONDS)
 
 bench: setup ## print every published ratio, on a release build
 	benchmarks/run.sh
