@@ -19,8 +19,9 @@ from gateway.servers.sim import serve_sim
 from recorder.config import ClickHouseConfig
 from tickd.app.config import Config, HttpConfig, NodeConfig
 from tickd.app.control import ask
+from tickd.app.daemon import Daemon
 from tickd.app.exit_codes import ExitCode
-from tickd.app.wiring import Daemon
+from tickd.app.wiring import wire
 from tickd.clock import SystemClock
 
 pytestmark = pytest.mark.timeout(60)
@@ -60,7 +61,7 @@ def config_for(state: Path, where: Addresses, *, ws_url: str | None = None, url:
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[tuple[Daemon, aiohttp.ClientSession]]:
-    daemon, stop = Daemon(config), asyncio.Event()
+    daemon, stop = Daemon(wire(config)), asyncio.Event()
     async with asyncio.timeout(40), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(daemon.run(stop), name="daemon")
         await until(lambda: daemon.http.port)
@@ -91,12 +92,12 @@ async def until_ready(http: aiohttp.ClientSession) -> None:
 
 
 async def test_readiness_follows_the_sessions_and_metrics_parse(tmp_path: Path) -> None:
-    async with simulated() as where, running(config_for(tmp_path, where, url=NOWHERE)) as daemon:
-        picture, http = daemon
+    async with simulated() as where, running(config_for(tmp_path, where, url=NOWHERE)) as both:
+        daemon, http = both
         assert await read(http, "/healthz") == (200, "ok\n")
         await until_ready(http)
         assert await read(http, "/readyz") == (200, "ready\n")
-        await until(lambda: picture.decoder.topic_count > 5)
+        await until(lambda: daemon.parts.decoder.topic_count > 5)
         status, text = await read(http, "/metrics")
         assert status == 200
         families = {f.name: f for f in text_string_to_metric_families(text)}
@@ -132,9 +133,9 @@ async def test_status_and_the_slow_tables_show_every_topic(tmp_path: Path) -> No
         symbols = set(where.symbols[VENUE])
 
         async def named() -> bool:
-            if not daemon.storage.migrated:
+            if not daemon.parts.storage.migrated:
                 return False
-            rows = await daemon.storage.clickhouse.query(
+            rows = await daemon.parts.storage.clickhouse.query(
                 "SELECT DISTINCT symbol FROM tickd.trades WHERE symbol != ''"
             )
             return {row[0] for row in rows} == symbols
@@ -144,6 +145,8 @@ async def test_status_and_the_slow_tables_show_every_topic(tmp_path: Path) -> No
         assert isinstance(answer, dict)
         topics = {row["topic"] for row in answer["topics"]}
         assert {f"trade.{VENUE}.{symbol}" for symbol in symbols} <= topics
-        await daemon.storage.books.finish()
-        rows = await daemon.storage.clickhouse.query("SELECT DISTINCT topic FROM tickd.topic_lag")
+        await daemon.parts.storage.books.finish()
+        rows = await daemon.parts.storage.clickhouse.query(
+            "SELECT DISTINCT topic FROM tickd.topic_lag"
+        )
         assert {row[0] for row in rows} >= {*topics, "*"}

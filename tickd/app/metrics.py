@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.status import Counters
+from tickd.app.parts import Parts
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.metrics import Metrics, Values
-
-if TYPE_CHECKING:
-    from tickd.app.wiring import Daemon
 
 # Objectives, s: a bucket bound each, so that the share within is exact.
 _SLO_BUS: Final = (0.001, 0.005)
@@ -49,35 +47,35 @@ _SINK: Final = {
 }
 
 
-def metrics_of(daemon: Daemon) -> Metrics:
-    """Declare everything that `daemon` shows."""
-    metrics = Metrics(daemon.clock.mono_ns)
+def metrics_of(parts: Parts) -> Metrics:
+    """Declare everything that a daemon shows."""
+    metrics = Metrics(parts.clock.mono_ns)
     metrics.read_gauge(
         "tickd_build_info",
         "Version and build of this daemon.",
         lambda: {(VERSION, BUILD_PROFILE): 1},
         ("version", "build"),
     )
-    _declare_raw_log(metrics, daemon)
-    _declare_decoder(metrics, daemon)
-    _declare_channels(metrics, daemon)
-    declare_bus_metrics(metrics, daemon.bus)
-    _declare_sink(metrics, daemon)
-    _declare_sessions(metrics, daemon)
+    _declare_raw_log(metrics, parts)
+    _declare_decoder(metrics, parts)
+    _declare_channels(metrics, parts)
+    declare_bus_metrics(metrics, parts.bus)
+    _declare_sink(metrics, parts)
+    _declare_sessions(metrics, parts)
     metrics.read_counter(
         "tickd_recorder_other_sink_failures_total",
         "Exceptions raised by sinks beside ClickHouse.",
-        lambda: {(sink.name,): sink.failures for sink in daemon.sinks},
+        lambda: {(sink.name,): sink.failures for sink in parts.sinks},
         ("subscription",),
     )
     metrics.read_histogram(
-        "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", daemon.loop_lag
+        "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag
     )
     return metrics
 
 
-def _declare_raw_log(metrics: Metrics, daemon: Daemon) -> None:
-    raw, tap = daemon.raw_log, daemon.tap
+def _declare_raw_log(metrics: Metrics, parts: Parts) -> None:
+    raw, tap = parts.raw_log, parts.tap
     stats = metrics.once_per_scrape(raw.stats)
     prefix = "tickd_recorder_raw"
     counters: dict[str, tuple[str, Callable[[], Values]]] = {
@@ -115,8 +113,8 @@ def _declare_raw_log(metrics: Metrics, daemon: Daemon) -> None:
     metrics.read_histogram(f"{prefix}_fsync_seconds", "Duration of a sync.", raw.fsync_latency)
 
 
-def _declare_decoder(metrics: Metrics, daemon: Daemon) -> None:
-    decoder = daemon.decoder
+def _declare_decoder(metrics: Metrics, parts: Parts) -> None:
+    decoder = parts.decoder
     counters = metrics.once_per_scrape(lambda: dict(decoder.counters()))
 
     def decoded(name: str) -> Callable[[], Values]:
@@ -149,13 +147,13 @@ def _declare_decoder(metrics: Metrics, daemon: Daemon) -> None:
     metrics.read_histogram(
         "tickd_gateway_publish_latency_seconds",
         "Socket to bus.",
-        daemon.tap.publish_latency,
+        parts.tap.publish_latency,
         slo_s=_SLO_BUS,
     )
 
 
-def _declare_channels(metrics: Metrics, daemon: Daemon) -> None:
-    decoder, clock = daemon.decoder, daemon.clock
+def _declare_channels(metrics: Metrics, parts: Parts) -> None:
+    decoder, clock = parts.decoder, parts.clock
 
     def by_channel() -> dict[tuple[str, ...], tuple[int, int]]:
         """(channel, venue) -> (events, monotonic time of the last one)."""
@@ -186,8 +184,8 @@ def _declare_channels(metrics: Metrics, daemon: Daemon) -> None:
     )
 
 
-def _declare_sink(metrics: Metrics, daemon: Daemon) -> None:
-    storage = daemon.storage
+def _declare_sink(metrics: Metrics, parts: Parts) -> None:
+    storage = parts.storage
     sink = storage.sink
     prefix = "tickd_recorder_sink"
 
@@ -233,8 +231,8 @@ def _declare_sink(metrics: Metrics, daemon: Daemon) -> None:
     )
 
 
-def _declare_sessions(metrics: Metrics, daemon: Daemon) -> None:
-    sessions = daemon.sessions
+def _declare_sessions(metrics: Metrics, parts: Parts) -> None:
+    sessions = parts.sessions
     by = ("venue",)
 
     def read(field: str) -> Callable[[], Values]:

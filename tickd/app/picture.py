@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from recorder.sink import SinkState
+from tickd.app.parts import Parts
+from tickd.bus import Bus
 from tickd.bus_queue import TopicLag
-from tickd.native import BUILD_PROFILE, VERSION
-
-if TYPE_CHECKING:
-    from tickd.app.wiring import Daemon
+from tickd.native import BUILD_PROFILE, VERSION, Decoder
 
 NS_PER_S = 1_000_000_000
 # Eight per octave from 4 µs to 17 s: fine enough for quantiles of a difference of two readings.
@@ -26,10 +25,11 @@ BOUNDS_NS = sorted({int(4_000 * 2 ** (k / 8)) for k in range(8 * 22 + 1)})
 class Picture:
     """Draws a daemon; one per daemon."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-        self._started_ns = daemon.clock.mono_ns()
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._started_ns = parts.clock.mono_ns()
         self.stopping = False
+        self.http_port = 0  # 0 = no HTTP port is open
 
     async def answer(self, request: Mapping[str, object]) -> dict[str, Any]:
         """The control command `status`; `topics: true` adds every topic."""
@@ -41,44 +41,44 @@ class Picture:
         One count more than bounds, for what is beyond the last. Differences of two answers tell
         about the time between them.
         """
-        daemon = self._daemon
+        parts = self._parts
         return {
             "bounds_ns": BOUNDS_NS,
-            "recv_to_bus": daemon.tap.publish_latency.counts(BOUNDS_NS),
-            "recv_to_raw": daemon.raw_log.write_latency.counts(BOUNDS_NS),
-            "recv_to_ack": daemon.storage.sink.ack_latency.counts(BOUNDS_NS),
-            "loop_lag": daemon.loop_lag.counts(BOUNDS_NS),
+            "recv_to_bus": parts.tap.publish_latency.counts(BOUNDS_NS),
+            "recv_to_raw": parts.raw_log.write_latency.counts(BOUNDS_NS),
+            "recv_to_ack": parts.storage.sink.ack_latency.counts(BOUNDS_NS),
+            "loop_lag": parts.loop_lag.counts(BOUNDS_NS),
         }
 
     def draw(self, *, topics: bool) -> dict[str, Any]:
-        daemon = self._daemon
+        parts = self._parts
         rows = self.topics() if topics else []
         return {
-            "node": daemon.config.node.id,
+            "node": parts.config.node.id,
             "version": VERSION,
             "build": BUILD_PROFILE,
             "pid": os.getpid(),
             "state": self.state(),
             "waiting_for": self.waiting_for(),
-            "uptime_s": (daemon.clock.mono_ns() - self._started_ns) / NS_PER_S,
-            "http_port": daemon.http.port,
+            "uptime_s": (parts.clock.mono_ns() - self._started_ns) / NS_PER_S,
+            "http_port": self.http_port,
             "raw_log": self.raw_log(),
-            "decoder": daemon.decoder.counters(),
+            "decoder": parts.decoder.counters(),
             "bus": self.bus(),
             "sink": self.sink(),
             "sinks": [
                 {"name": sink.name, "failures": sink.failures, "fault": sink.fault}
-                for sink in daemon.sinks
+                for sink in parts.sinks
             ],
-            "venues": [msgspec.to_builtins(session.status()) for session in daemon.sessions],
-            "topics_count": daemon.decoder.topic_count,
+            "venues": [msgspec.to_builtins(session.status()) for session in parts.sessions],
+            "topics_count": parts.decoder.topic_count,
             "topics": rows,
         }
 
     def state(self) -> str:
         if self.stopping:
             return "stopping"
-        if self._daemon.raw_log.fault is not None or self._daemon.tap.paused:
+        if self._parts.raw_log.fault is not None or self._parts.tap.paused:
             return "degraded"
         return "starting" if self.waiting_for() else "recording"
 
@@ -86,9 +86,9 @@ class Picture:
         """What keeps the daemon from recording everything; empty when nothing does."""
         if self.stopping:
             return "stopping"
-        if self._daemon.raw_log.fault is not None:
-            return f"raw log: {self._daemon.raw_log.fault}"
-        for session in self._daemon.sessions:
+        if self._parts.raw_log.fault is not None:
+            return f"raw log: {self._parts.raw_log.fault}"
+        for session in self._parts.sessions:
             status = session.status()
             if not status.lines:
                 return f"{status.venue}: instruments"
@@ -98,15 +98,15 @@ class Picture:
         return ""
 
     def raw_log(self) -> dict[str, Any]:
-        raw = self._daemon.raw_log
+        raw = self._parts.raw_log
         return {
             **raw.stats(),
             "written": raw.written,
             "synced": raw.synced,
             "next_frame_no": raw.next_frame_no,
             "pending_bytes": raw.pending_bytes,
-            "paused": self._daemon.tap.paused,
-            "pauses": self._daemon.tap.pauses_total,
+            "paused": self._parts.tap.paused,
+            "pauses": self._parts.tap.pauses_total,
             "fault": raw.fault,
             "write_p99_ms": raw.write_latency.quantile(0.99) / 1e6,
             "fsync_p99_ms": raw.fsync_latency.quantile(0.99) / 1e6,
@@ -114,7 +114,7 @@ class Picture:
         }
 
     def bus(self) -> dict[str, Any]:
-        stats = self._daemon.bus.stats()
+        stats = self._parts.bus.stats()
         return {
             "events": stats.events,
             "batches": stats.batches,
@@ -124,7 +124,7 @@ class Picture:
         }
 
     def sink(self) -> dict[str, Any]:
-        storage = self._daemon.storage
+        storage = self._parts.storage
         sink, endpoint = storage.sink, storage.endpoint()
         counters = {name: getattr(sink.counters, name) for name in sink.counters.__slots__}
         return {
@@ -143,12 +143,12 @@ class Picture:
 
     def topics(self) -> list[dict[str, Any]]:
         """Every topic, the busiest first; queue figures are those of the slowest subscription."""
-        daemon = self._daemon
-        now_ns = daemon.clock.mono_ns()
-        worst = _slowest(daemon.bus.topic_lag())
+        parts = self._parts
+        now_ns = parts.clock.mono_ns()
+        worst = _slowest(parts.bus.topic_lag())
         rows: list[dict[str, Any]] = []
-        for number, events, mono_ns in daemon.decoder.topic_stats():
-            name = daemon.decoder.topic_name(number)
+        for number, events, mono_ns in parts.decoder.topic_stats():
+            name = parts.decoder.topic_name(number)
             lag = worst.get(name)
             rows.append(
                 {
@@ -164,28 +164,25 @@ class Picture:
         rows.sort(key=lambda row: row["events"], reverse=True)
         return rows
 
-    def lag(self) -> list[dict[str, object]]:
-        """Every topic for the table `topic_lag`, and `*` for the queues of whole bursts."""
-        daemon = self._daemon
-        worst = _slowest(daemon.bus.topic_lag(reset=True, reader="topic_lag"))
-        events = {
-            daemon.decoder.topic_name(number): count
-            for number, count, _ in daemon.decoder.topic_stats()
-        }
-        rows: list[dict[str, object]] = []
-        for topic in events.keys() | worst.keys():
-            row = worst.get(topic)
-            rows.append(
-                {
-                    "topic": topic,
-                    "depth": row.depth if row else 0,
-                    "high_water": row.high_water if row else 0,
-                    "oldest_age_s": row.oldest_age_s if row else 0.0,
-                    "dropped": row.dropped if row else 0,
-                    "events": events.get(topic, row.events if row else 0),
-                }
-            )
-        return rows
+
+def lag_rows(decoder: Decoder, bus: Bus) -> list[dict[str, object]]:
+    """Every topic for the table `topic_lag`, and `*` for the queues of whole bursts."""
+    worst = _slowest(bus.topic_lag(reset=True, reader="topic_lag"))
+    events = {decoder.topic_name(number): count for number, count, _ in decoder.topic_stats()}
+    rows: list[dict[str, object]] = []
+    for topic in events.keys() | worst.keys():
+        row = worst.get(topic)
+        rows.append(
+            {
+                "topic": topic,
+                "depth": row.depth if row else 0,
+                "high_water": row.high_water if row else 0,
+                "oldest_age_s": row.oldest_age_s if row else 0.0,
+                "dropped": row.dropped if row else 0,
+                "events": events.get(topic, row.events if row else 0),
+            }
+        )
+    return rows
 
 
 def _slowest(rows: Iterable[TopicLag]) -> dict[str, TopicLag]:

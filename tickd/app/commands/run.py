@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tickd.app.commands.check import check_stages
 from tickd.app.config import load_config
+from tickd.app.daemon import run_until_signalled
 from tickd.app.event_loop import run as run_loop
 from tickd.app.exit_codes import ExitCode
 from tickd.app.logs import configure_logging
-from tickd.app.wiring import run_until_signalled
 
 
 def run(config: Path) -> ExitCode:

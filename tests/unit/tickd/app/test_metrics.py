@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from recorder.config import ClickHouseConfig
 from recorder.sink import SinkCounters
 from tickd.app.config import Config, NodeConfig
+from tickd.app.daemon import Daemon
 from tickd.app.metrics import _SINK, metrics_of
-from tickd.app.wiring import Daemon
+from tickd.app.wiring import wire
 from tickd.bus_queue import Limits, WhenFull
 from tickd.ports import Notice
 from tickd.telemetry.metrics import SERIES_MAX
@@ -73,22 +74,22 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
         node=NodeConfig(state_dir=str(tmp_path)),
         clickhouse=ClickHouseConfig(url="http://127.0.0.1:1"),
     )
-    daemon = Daemon(config)
+    daemon = Daemon(wire(config))
     yield daemon
-    daemon.tap.finish()
-    daemon.tap.detach()
-    daemon.raw_log.close()
+    daemon.parts.tap.finish()
+    daemon.parts.tap.detach()
+    daemon.parts.raw_log.close()
 
 
 def feed(daemon: Daemon, symbols: int, trades: int) -> None:
-    connection = daemon.tap.open(venue=VENUE, url="ws://x", streams=[], leg=Leg())
+    connection = daemon.parts.tap.open(venue=VENUE, url="ws://x", streams=[], leg=Leg())
     names = [f"S{number:04}USDT" for number in range(symbols)]
     for name in names:
-        daemon.tap.record(0, "C", definition(name))
+        daemon.parts.tap.record(0, "C", definition(name))
     for number in range(trades):
         for name in names:
-            daemon.tap.frame(connection, trade(name, number))
-    daemon.tap._end_burst()
+            daemon.parts.tap.frame(connection, trade(name, number))
+    daemon.parts.tap._end_burst()
 
 
 def scrape(daemon: Daemon) -> dict[str, Metric]:
@@ -99,11 +100,11 @@ def scrape(daemon: Daemon) -> dict[str, Metric]:
 async def test_a_thousand_symbols_stay_below_the_limit_with_the_worst_twenty(
     daemon: Daemon,
 ) -> None:
-    daemon.bus.subscribe(
+    daemon.parts.bus.subscribe(
         "*", name="slow", when_full=WhenFull.DROP_OLDEST, limits=Limits(records_max=2)
     )
     feed(daemon, SYMBOLS, trades=3)
-    assert daemon.decoder.topic_count >= SYMBOLS
+    assert daemon.parts.decoder.topic_count >= SYMBOLS
     started = time.process_time()
     families = scrape(daemon)
     elapsed = time.process_time() - started
@@ -170,7 +171,7 @@ async def test_the_three_latencies_and_the_loop_are_histograms(daemon: Daemon) -
 
 
 async def test_pause_is_one_gauge_and_one_counter(daemon: Daemon) -> None:
-    daemon.tap._pause()
+    daemon.parts.tap._pause()
     families = scrape(daemon)
     assert [n for n in families if "sockets_paused" in n] == ["tickd_recorder_sockets_paused"]
     assert families["tickd_recorder_sockets_paused"].samples[0].value == 1
@@ -189,7 +190,7 @@ async def test_a_scrape_begins_a_new_high_water(daemon: Daemon) -> None:
         return next(s.value for s in samples if s.labels["subscription"] == "clickhouse")
 
     assert high() == 7
-    daemon.storage._subscription.take_bursts_now()
+    daemon.parts.storage._subscription.take_bursts_now()
     high()
     assert high() == 0
-    assert metrics_of(daemon).names == metrics_of(daemon).names
+    assert metrics_of(daemon.parts).names == metrics_of(daemon.parts).names

@@ -1,0 +1,169 @@
+"""The life of a daemon: starts its parts, keeps house, takes them down in the order of the flow.
+
+Down: sessions → tap → bus → storage and sinks → raw log → embedded ClickHouse, within
+`node.shutdown_timeout_ms`; then what is left is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+
+from tickd.app.config import Config
+from tickd.app.control import ControlServer
+from tickd.app.exit_codes import ExitCode
+from tickd.app.http import HttpServer
+from tickd.app.metrics import metrics_of
+from tickd.app.parts import Parts
+from tickd.app.picture import Picture
+from tickd.app.wiring import wire
+from tickd.native import VERSION, NativeError
+from tickd.telemetry.loop_lag import probe_loop_lag
+
+log = structlog.get_logger(__name__)
+
+REFUSALS_LOGGED_MAX = 10
+HOUSEKEEPING_S = 1.0
+
+
+class Daemon:
+    """One daemon: `run` records until `stop` is set."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.picture = Picture(parts)
+        self.http = HttpServer(
+            host=parts.config.http.host,
+            port=parts.config.http.port,
+            metrics=metrics_of(parts),
+            ready=self.picture.waiting_for,
+        )
+        self.control = ControlServer(
+            parts.config.state_dir,
+            {"status": self.picture.answer, "histograms": self.picture.histograms},
+        )
+
+    async def run(self, stop: asyncio.Event) -> ExitCode:
+        """Record until `stop` is set, then drain down the flow.
+
+        Raises TickdError(FATAL): the raw log failed for good, or a stage cannot run at all.
+        """
+        self.parts.tap.control(
+            {"kind": "start", "version": VERSION, "node": self.parts.config.node.id}
+        )
+        if self.parts.config.http.enabled:
+            await self.http.start()
+            self.picture.http_port = self.http.port
+        await self.control.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                storing = tasks.create_task(self.parts.storage.run(), name="storage")
+                sinking = [
+                    tasks.create_task(sink.run(), name=f"sink {sink.name}")
+                    for sink in self.parts.sinks
+                ]
+                keeping = tasks.create_task(self._keep_house(), name="housekeeping")
+                probing = tasks.create_task(
+                    probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
+                )
+                recording = [
+                    tasks.create_task(session.run(), name=f"session {session.venue.name}")
+                    for session in self.parts.sessions
+                ]
+                await stop.wait()
+                self.picture.stopping = True
+                log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
+                drained = await self._drain(recording, storing, sinking)
+                keeping.cancel()
+                probing.cancel()
+        finally:
+            await self.control.stop()
+            await self.http.stop()
+            self.parts.tap.finish()
+            self.parts.tap.detach()
+            whole = await self._close_log()
+        log.info("daemon_stopped", drained=drained, whole=whole)
+        if not whole:
+            return ExitCode.DATA_LOSS
+        return ExitCode.OK if drained else ExitCode.FAILED
+
+    async def _drain(
+        self,
+        recording: list[asyncio.Task[None]],
+        storing: asyncio.Task[bool],
+        sinking: list[asyncio.Task[None]],
+    ) -> bool:
+        """Stop the sources, close the queues, wait for the storage; False when the time is up."""
+        try:
+            async with asyncio.timeout(self.parts.config.node.shutdown_timeout_ms / 1000):
+                for session in recording:
+                    session.cancel()
+                if recording:
+                    await asyncio.wait(recording)
+                self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
+                self.parts.tap.finish()
+                self.parts.raw_log.write_now(sync=True)
+                self.parts.bus.close()
+                if sinking:
+                    await asyncio.wait(sinking)
+                return await storing
+        except TimeoutError:
+            storing.cancel()
+            for sink in sinking:
+                sink.cancel()
+            return False
+
+    async def _close_log(self) -> bool:
+        """Write and seal what is left; False when the disk did not take it in time."""
+        try:
+            await asyncio.to_thread(
+                self.parts.raw_log.close, self.parts.config.node.shutdown_timeout_ms
+            )
+        except NativeError as error:
+            words = str(error.args[-1])
+            log.error("frames_lost", words=words, hint="the next start records which")  # noqa: TRY400
+            return False
+        return True
+
+    async def _keep_house(self) -> None:
+        """Once a second: refusals to the log, unknown instruments to the sessions."""
+        while True:
+            await self.parts.clock.sleep(HOUSEKEEPING_S)
+            self._report_refusals()
+
+    def _report_refusals(self) -> None:
+        refusals = self.parts.decoder.take_refusals()
+        for frame_no, connection, reason, position in refusals[:REFUSALS_LOGGED_MAX]:
+            log.warning(
+                "frame_refused",
+                frame_no=frame_no,
+                connection=connection,
+                reason=reason,
+                position=position,
+                hint=f"tickd inspect {self.parts.config.state_dir} --frames "
+                f"--from {frame_no} --to {frame_no}",
+            )
+        if len(refusals) > REFUSALS_LOGGED_MAX:
+            log.warning("frames_refused", more=len(refusals) - REFUSALS_LOGGED_MAX)
+        if any(reason == "unknown_instrument" for _, _, reason, _ in refusals):
+            for session in self.parts.sessions:
+                session.refresh_instruments()
+
+
+async def run_until_signalled(config: Config) -> ExitCode:
+    """Run a daemon until INT or TERM; a second signal cancels at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def on_signal() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    return await Daemon(wire(config)).run(stop)

@@ -1,0 +1,30 @@
+"""What a daemon consists of: one value that those who run it and those who show it share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.session import Session
+from tickd.app.config import Config
+from tickd.app.sinks import RunningSink
+from tickd.app.storage import Storage
+from tickd.app.tap import Tap
+from tickd.bus import Bus
+from tickd.native import Decoder, Histogram, RawLog
+from tickd.ports import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The stages of one daemon in the order of the flow, joined by `tickd/app/wiring.py`."""
+
+    config: Config
+    clock: Clock
+    loop_lag: Histogram
+    raw_log: RawLog
+    decoder: Decoder
+    bus: Bus
+    tap: Tap
+    storage: Storage
+    sinks: tuple[RunningSink, ...]
+    sessions: tuple[Session, ...]
