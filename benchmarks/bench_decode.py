@@ -35,7 +35,9 @@ def nothing(_topic: str, _events: EventBatch) -> None:
     """The user's handler."""
 
 
-def publish(preamble: tuple[bytes, bytes], bursts: list[bytes], units: int, *, book: bool = False) -> Cost:
+def publish(
+    preamble: tuple[bytes, bytes], bursts: list[bytes], units: int, *, book: bool = False
+) -> Cost:
     decoder = Decoder()
     bus = Bus(decoder.topic_name, SystemClock())
     definitions, snapshot = preamble

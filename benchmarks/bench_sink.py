@@ -1,196 +1,225 @@
-"""Rows per second into the embedded ClickHouse: our blocks against clickhouse-connect's insert().
+"""Rows into ClickHouse, encoding included, against clickhouse-connect's insert() of Python rows.
 
-    PYTHONPATH=. python benchmarks/bench_sink.py [rows in total]
+tickd: batches of 64 events → sink worker → one Native block → one POST, as the sink sends it.
+clickhouse-connect: `insert()` of the same rows as tuples that exist already. Same server, same
+`trades` table with everything on (deduplication window, fsync, the bars' view). Shown per server:
+rows per second of wall time with one request in flight, and the client's CPU per million rows (the
+server is another process). Rounds alternate; the best of each counts.
 
-Both send the same trades to the same server, one request in flight, encoding included. CPU is that
-of this process (the client): event loop, worker thread and library together.
+Run: python benchmarks/bench_sink.py [--rounds 10] [--rows 1000 10000 100000]
 """
 
-import asyncio
-import json
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
+from __future__ import annotations
 
+import asyncio
+import itertools
+import select
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import clickhouse_connect
+import harness
 import numpy as np
-import uvloop
-from clickhouse_connect import get_async_client
+import servers
+from harness import Figure
 
 from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
-from recorder.embedded.key import read_key
-from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
-from tickd.events import EVENT, Flag, Kind
-from tickd.native import BUILD_PROFILE, EventBatch, SinkWorker, table_columns
+from recorder.statements import Statements
+from tickd.events import EVENT, SEQ_INDEX_BITS, Flag, Kind
+from tickd.native import Cut, Decoder, EventBatch, SinkWorker, event_batch, table_columns
 
-BURST = 512
-START_NS = 1_795_219_200_000_000_000
-
-
-def events(rows, first, kind=Kind.TRADE):
-    """Trades (or quote pairs) as the decoder would give them."""
-    per_row = 2 if kind is Kind.QUOTE else 1
-    array = np.zeros(rows * per_row, dtype=EVENT)
-    number = np.arange(first, first + rows, dtype=np.uint64).repeat(per_row)
-    array["seq"] = number << np.uint64(16)
-    array["ts_recv"] = START_NS + number.astype(np.int64) * 6_000
-    array["ts_event"] = array["ts_recv"] - 1_000_000
-    array["id"] = number
-    array["price"] = 6_183_763 + np.random.default_rng(1).integers(-50, 50, rows * per_row)
-    array["size"] = np.random.default_rng(2).integers(1, 100_000, rows * per_row)
-    array["aux"] = 1
-    array["instrument"] = number % np.uint64(20)
-    array["kind"] = kind
-    array["side"] = ord("B")
-    array["flags"] = Flag.LAST
-    if per_row == 2:
-        array["seq"][1::2] += np.uint64(1)
-        array["side"][1::2] = ord("A")
-        array["flags"][::2] = 0
-    return array
+ROWS = (1_000, 10_000, 100_000)
+BURST = 64
+DAY_NS = 1_723_075_200 * 10**9  # 2024-08-08
+DEFINITION = (
+    b'{"kind":"instrument","venue":"binance-usdm","symbol":"BTCUSDT","asset_class":"perpetual",'
+    b'"price_scale":2,"size_scale":3,"tick":10,"lot":1,"multiplier":"1"}'
+)
+# Budgets at 100,000 rows: ARCHITECTURE.md §6.
+RATE_LEAST = 2e6
+CPU_MOST = 0.1
 
 
-def bursts(rows, first, kind=Kind.TRADE):
-    whole = events(rows, first, kind)
-    step = BURST * (2 if kind is Kind.QUOTE else 1)
-    runs = (whole[at : at + step] for at in range(0, len(whole), step))
-    return [EventBatch.from_events(run.tobytes(), [(0, 0, len(run))]) for run in runs]
+class Spent(NamedTuple):
+    wall_s: float
+    cpu_s: float
 
 
-def encode_rate(kind):
-    """Rows per second and CPU of one flush in the worker thread alone."""
-    rows, rounds = 150_000, 10
-    worker = SinkWorker(node=1, seq_from=0, bytes_max=1 << 30)
-    batches = bursts(rows, 1, kind)
-    for _ in range(rounds):
+def instrument() -> tuple[int, bytes]:
+    decoder = Decoder()
+    decoder.decode(b"1 1 1 0 C %d %b\n" % (len(DEFINITION), DEFINITION))
+    return decoder.instruments()[0]
+
+
+def trades(rows: int, first: int, number: int) -> np.ndarray:
+    """Trades that look like a busy minute of one symbol."""
+    numbers = np.arange(first, first + rows)
+    draw = np.random.default_rng(first)
+    events = np.zeros(rows, EVENT)
+    events["seq"] = numbers << SEQ_INDEX_BITS
+    events["ts_recv"] = DAY_NS + numbers * 100_000
+    events["ts_event"] = events["ts_recv"] - 3_000_000
+    events["id"], events["instrument"] = numbers, number
+    events["price"] = 6_180_000 + np.cumsum(draw.integers(-10, 11, rows))
+    events["size"] = draw.integers(1, 2_000, rows)
+    events["aux"] = 1
+    events["kind"], events["flags"] = Kind.TRADE, Flag.LAST
+    events["side"] = draw.choice([ord("A"), ord("B")], rows)
+    return events
+
+
+def batches_of(events: np.ndarray) -> list[EventBatch]:
+    return [event_batch(events[at : at + BURST].tobytes()) for at in range(0, len(events), BURST)]
+
+
+class Sender:
+    """The sink's own pieces without its bookkeeping: worker, block, POST."""
+
+    def __init__(self, clickhouse: ClickHouse, definition: bytes) -> None:
+        self._clickhouse = clickhouse
+        self._worker = SinkWorker(node=1, seq_from=0)
+        self._worker.define(definition)
+
+    async def send(self, batches: list[EventBatch]) -> Spent:
+        wall, cpu = time.perf_counter(), time.process_time()
         for batch in batches:
-            worker.push(batch)
-        worker.cut("bench")
-        while worker.cuts_pending:
-            time.sleep(0.0005)
-        worker.take()
-    stats = worker.stats()
-    worker.close()
-    rate = stats["rows"] / stats["cpu_ns"] * 1e9
-    print(
-        f"encode {kind.name.lower():6} {rate / 1e6:7.1f} M rows per CPU second, "
-        f"dearest cut of {rows} rows {stats['cut_cpu_ns_max'] / 1e6:.2f} ms CPU"
-    )
+            self._worker.push(batch)
+        self._worker.cut("rows")
+        for block in self._cut().blocks:
+            await self._clickhouse.insert_block(block, block.hash)
+        return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
-
-async def ours(client, block_rows, total, first, compression):
-    worker = SinkWorker(node=1, seq_from=0, bytes_max=1 << 30, compression=compression)
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(worker.wake_fd, ready.set)
-    blocks = [bursts(block_rows, first + at, Kind.TRADE) for at in range(0, total, block_rows)]
-    wall, cpu = time.perf_counter(), time.process_time()
-    for batches in blocks:
+    def encode(self, batches: list[EventBatch]) -> Spent:
+        wall, cpu = time.perf_counter(), time.process_time()
         for batch in batches:
-            worker.push(batch)
-        worker.cut("bench")
-        await ready.wait()
-        ready.clear()
-        for cut in worker.take():
-            for block in cut.blocks:
-                await client.insert_block(block, f"{block.seq_first}-{block.hash}")
-    result = time.perf_counter() - wall, time.process_time() - cpu
-    loop.remove_reader(worker.wake_fd)
-    worker.close()
-    return result
+            self._worker.push(batch)
+        self._worker.cut("rows")
+        self._cut()
+        return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+    def close(self) -> None:
+        self._worker.close()
+
+    def _cut(self) -> Cut:
+        while not (cuts := self._worker.take()):
+            select.select([self._worker.wake_fd], [], [], 1.0)
+        return cuts[0]
 
 
-async def theirs(client, database, block_rows, total, first):
-    columns = [name for name, _ in table_columns("trades")]
-    tables = []
-    for at in range(0, total, block_rows):
-        array = events(block_rows, first + at)
-        tables.append(
-            [
-                (1, seq, recv, event, instrument, 2, 3, flags, id_, price, size, 1, 1)
-                for seq, recv, event, instrument, flags, id_, price, size in zip(
-                    *(
-                        array[name].tolist()
-                        for name in [
-                            "seq",
-                            "ts_recv",
-                            "ts_event",
-                            "instrument",
-                            "flags",
-                            "id",
-                            "price",
-                            "size",
-                        ]
-                    ),
-                    strict=True,
-                )
-            ]
-        )
-    wall, cpu = time.perf_counter(), time.process_time()
-    for number, rows in enumerate(tables):
-        await client.insert(
-            "trades",
-            rows,
-            column_names=columns,
-            database=database,
-            settings={"async_insert": 0, "insert_deduplication_token": f"{first}-{number}"},
-        )
-    return time.perf_counter() - wall, time.process_time() - cpu
+Insert = Callable[[int], Awaitable[Spent]]
 
 
-async def measure(endpoint, total):
-    mine = ClickHouse(ClickHouseConfig(database="bench"), lambda: endpoint)
-    await migrate(mine)
-    library = await get_async_client(
-        dsn=endpoint.url, password=endpoint.password.reveal(), compress=False
-    )
-    await mine.query("SELECT 1")  # connects
-    await library.query("SELECT 1")
-    first = 1
-    print("rows/block   tickd M/s  CPU-s/M   +lz4 M/s  CPU-s/M   insert() M/s  CPU-s/M    ratio")
-    for block_rows in (1_000, 10_000, 100_000):
-        rows = min(total, block_rows * 30)
-        figures = []
-        for compression in (None, "lz4"):
-            wall, cpu = await ours(mine, block_rows, rows, first, compression)
-            first += rows
-            figures += [rows / wall / 1e6, cpu / rows * 1e6]
-        library_rows = min(rows, block_rows * 5)
-        wall, cpu = await theirs(library, "bench", block_rows, library_rows, first)
-        first += library_rows
-        figures += [library_rows / wall / 1e6, cpu / library_rows * 1e6]
-        print(
-            f"{block_rows:10} {figures[0]:11.3f} {figures[1]:8.3f} {figures[2]:10.3f} "
-            f"{figures[3]:8.3f} {figures[4]:14.3f} {figures[5]:8.3f} "
-            f"{figures[0] / figures[4]:6.1f}x wall, {figures[5] / figures[1]:.0f}x CPU"
-        )
-    await mine.close()
-    await library.close()
+async def measure(url: str, rows: int, rounds: int) -> dict[str, Spent]:
+    """Best wall and best CPU of each way, over alternating rounds."""
+    number, definition = instrument()
+    async with Statements(url) as statements:
+        await migrate(statements)
+    clickhouse = ClickHouse(ClickHouseConfig(url=url), lambda: url)
+    client = clickhouse_connect.get_client(dsn=url)
+    sender = Sender(clickhouse, definition)
+    names = [name for name, _ in table_columns("trades")]
+    firsts = itertools.count(1, rows)
+
+    async def native(first: int) -> Spent:
+        return await sender.send(batches_of(trades(rows, first, number)))
+
+    async def encode(first: int) -> Spent:
+        return sender.encode(batches_of(trades(rows, first, number)))
+
+    async def library(first: int) -> Spent:
+        events = trades(rows, first, number)
+        columns = [events[name].tolist() for name in ("seq", "ts_recv", "ts_event", "instrument")]
+        tail = [events[name].tolist() for name in ("id", "price", "size")]
+        sides = ["A" if side == ord("A") else "B" for side in events["side"]]
+        data = [
+            (1, seq, recv, event, inst, 2, 3, 128, ident, price, size, side, 1)
+            for seq, recv, event, inst, ident, price, size, side in zip(
+                *columns, *tail, sides, strict=True
+            )
+        ]
+        wall, cpu = time.perf_counter(), time.process_time()
+        client.insert("tickd.trades", data, column_names=names, settings={"async_insert": "0"})
+        return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+    ways: dict[str, Insert] = {"tickd": native, "encode": encode, "clickhouse-connect": library}
+    best = dict.fromkeys(ways, Spent(float("inf"), float("inf")))
+    try:
+        for _ in range(rounds):
+            for way, insert in ways.items():
+                spent = await insert(next(firsts))
+                best[way] = Spent(*map(min, best[way], spent))
+        stored = client.query("SELECT count() FROM tickd.trades").result_rows[0][0]
+        assert stored == 2 * rounds * rows, (stored, rounds, rows)
+    finally:
+        sender.close()
+        await clickhouse.close()
+        client.close()
+    return best
 
 
-def main():
-    if BUILD_PROFILE != "release":
-        sys.exit("a debug build measures nothing")
-    total = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
-    for kind in (Kind.TRADE, Kind.QUOTE):
-        encode_rate(kind)
-    with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "recorder.embedded.server", f"--directory={directory}"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-            for line in child.stdout:
-                said = json.loads(line)
-                if said["state"] == "ready":
-                    break
-            try:
-                url = f"http://127.0.0.1:{said['port']}"
-                key = read_key(Path(directory))
-                uvloop.run(measure(Endpoint(url, password=key, embedded=True), total))
-            finally:
-                child.stdin.close()
-                child.wait(30)
+def told(kind: str, rows: int, best: dict[str, Spent]) -> list[Figure]:
+    key, where = f"sink.{kind}.{rows}", f"{rows:,} rows, {kind} server"
+    budgeted = rows == max(ROWS)
+    own, other = best["tickd"], best["clickhouse-connect"]
+    million = rows / 1e6
+    return [
+        Figure(
+            f"{key}.rate",
+            rows / own.wall_s,
+            "rows/s",
+            f"tickd, {where}, wall, one in flight",
+            least=RATE_LEAST if budgeted else None,
+        ),
+        Figure(
+            f"{key}.cpu",
+            own.cpu_s / million,
+            "CPU-s/M",
+            f"tickd's CPU, {where}; encoding alone {best['encode'].cpu_s / million:.3f}",
+            most=CPU_MOST if budgeted else None,
+        ),
+        Figure(
+            f"{key}.library.rate",
+            rows / other.wall_s,
+            "rows/s",
+            f"clickhouse-connect insert(), {where}, wall",
+        ),
+        Figure(
+            f"{key}.library.cpu",
+            other.cpu_s / million,
+            "CPU-s/M",
+            f"clickhouse-connect insert(), {where}",
+        ),
+        Figure(
+            f"{key}.ratio.rate", other.wall_s / own.wall_s, "x", f"rows per second, {where}, wall"
+        ),
+        Figure(
+            f"{key}.ratio.cpu",
+            other.cpu_s / own.cpu_s,
+            "x",
+            f"client CPU per row, {where}, tickd against insert()",
+            checked=kind == "embedded" and budgeted,
+        ),
+    ]
+
+
+def figures(rounds: int, *, rows: tuple[int, ...] = ROWS, kinds: list[str] | None = None) -> list[Figure]:
+    out: list[Figure] = []
+    for kind in kinds or servers.kinds():
+        for count in rows:
+            with servers.serving(kind) as url:
+                out += told(kind, count, asyncio.run(measure(url, count, rounds)))
+    return out
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    options = parser.parse_args()
+    harness.refuse_debug_build()
+    harness.show(figures(options.rounds, rows=tuple(options.rows)), as_json=options.json)
 
 
 if __name__ == "__main__":

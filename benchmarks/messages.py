@@ -104,9 +104,16 @@ def aggregated(line: bytes) -> bytes:
     data = message["data"]
     message["stream"] = message["stream"].replace("@trade", "@aggTrade")
     message["data"] = {
-        **{"e": "aggTrade", "E": data["E"], "a": data["t"], "s": data["s"]},
-        **{"p": data["p"], "q": data["q"], "f": data["t"], "l": data["t"]},
-        **{"T": data["T"], "m": data["m"]},
+        "e": "aggTrade",
+        "E": data["E"],
+        "a": data["t"],
+        "s": data["s"],
+        "p": data["p"],
+        "q": data["q"],
+        "f": data["t"],
+        "l": data["t"],
+        "T": data["T"],
+        "m": data["m"],
     }
     return json.dumps(message, separators=(",", ":")).encode()
 

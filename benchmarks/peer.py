@@ -42,7 +42,8 @@ class Cryptofeed:
         return self._cost(self._ask(raw=shape))
 
     def _ask(self, **order: object) -> dict[str, float]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
