@@ -29,7 +29,7 @@ from tickd.errors import TickdError
 from tickd.native import RawLogReader
 
 VENUE = "binance-usdm"
-RATES = (10_000.0, 50_000.0, 150_000.0, 250_000.0)
+RATES = (10_000.0, 50_000.0, 150_000.0, 300_000.0)
 REQUIRED_RATE = 150_000.0
 START_TIMEOUT_S = 60.0
 # Market time before the measured stretch: the daemon's start-up and first snapshots.

@@ -115,7 +115,7 @@ def told(shape: messages.Shape, other: str, origin: str, ns: dict[str, float]) -
 def main() -> None:
     options = harness.arguments(__doc__).parse_args()
     harness.refuse_debug_build()
-    harness.show(figures(options.rounds), as_json=options.json)
+    harness.show(figures(options.rounds, quick=options.checked), as_json=options.json)
 
 
 if __name__ == "__main__":

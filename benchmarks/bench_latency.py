@@ -34,6 +34,7 @@ from gateway.leg import Leg
 from gateway.plan import ConnectionPlan
 from gateway.status import Counters
 from gateway.venues.registry import find
+from tickd.app.logs import LogConfig, configure_logging
 from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.clock import SystemClock
@@ -220,6 +221,7 @@ def main() -> None:
         return
     options = harness.arguments(__doc__).parse_args()
     harness.refuse_debug_build()
+    configure_logging(LogConfig(level="error"))
     harness.show(figures(options.rounds), as_json=options.json)
 
 

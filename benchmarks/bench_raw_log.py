@@ -2,8 +2,8 @@
 
 tickd: `RawLog.frame` per message and `end_burst` per 64, and the writer thread (compression,
 writing, syncs); decoding happens inside `end_burst` and is measured apart on the same records and
-taken off, because it has its own figures. cryptofeed: `AsyncFileCallback`, which writes text without
-compression every 10,000 messages. The market is a capture's mix as received. CPU time of all
+taken off, because it has its own figures. cryptofeed: `AsyncFileCallback`, which writes plain text
+every 10,000 messages. The market is a capture's mix as received. CPU time of all
 threads. The frame callback of a connection (picows' frame → leg → raw log) is shown as well.
 
 Run: python benchmarks/bench_raw_log.py [--rounds 10]
@@ -188,7 +188,7 @@ def figures(rounds: int, *, quick: bool = False) -> list[Figure]:
 def main() -> None:
     options = harness.arguments(__doc__).parse_args()
     harness.refuse_debug_build()
-    harness.show(figures(options.rounds), as_json=options.json)
+    harness.show(figures(options.rounds, quick=options.checked), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,137 +1,132 @@
-"""What the simulated venue costs: generation on one core, delivery to a trivial client on loopback.
+"""What the load generator costs: generation on one core, delivery to a client on loopback.
 
-Run: PYTHONPATH=. python benchmarks/bench_sim.py [--rate 300000] [--seconds 10]
+The client subscribes everything and counts frames; it parses nothing. Delivery shows what the
+simulated venue can send at most and how late it was, so that no other figure is the generator's.
 
-Prints messages/s, CPU-seconds per million messages of the server and of the client, and how late
-the server was. The client subscribes everything and counts frames; it parses nothing.
+Run: python benchmarks/bench_sim.py [--rounds 3] [--rate 300000] [--seconds 5]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
+from typing import Any
 
+import harness
 import uvloop
+from harness import Cost, Figure, least, rate
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from tickd.native import BUILD_PROFILE, SimMarket
+from tickd.native import SimMarket
 
 CHANNELS = ("trade", "bookTicker", "depth@0ms")
+GENERATED = 1_000_000
+VENUE = "binance-usdm"
 
 
-def generation(symbols: int, *, log: bool, messages: int = 3_000_000) -> None:
+def generate(symbols: int, *, log: bool) -> Cost:
     market = SimMarket(1, symbols, 1_000_000.0, 1_700_000_000_000_000_000, log=log)
     for symbol in market.symbols():
         for channel in CHANNELS:
             market.subscribe(1, f"{symbol.lower()}@{channel}")
-    at_ns, sent_bytes = market.now_ns, 0
-    started = time.process_time()
-    while market.messages < messages:
+    at_ns = market.now_ns
+    began = time.process_time_ns()
+    while market.messages < GENERATED:
         at_ns += 1_000_000
         market.advance(at_ns)
-        sent_bytes += len(market.take(1))
+        market.take(1)
         market.take_log()
-    spent = time.process_time() - started
-    print(
-        f"generation, {symbols:4d} symbols, log {'on ' if log else 'off'}: "
-        f"{market.messages / spent / 1e6:6.2f} M msg/s, "
-        f"{spent / market.messages * 1e6:.3f} CPU-s per million, "
-        f"{sent_bytes / market.messages:.0f} bytes per message"
-    )
+    return Cost(time.process_time_ns() - began, market.messages)
 
 
 class Counter(WSListener):
     def __init__(self) -> None:
         self.frames = 0
-        self.bytes = 0
         self.gone = asyncio.Event()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.TEXT:
             self.frames += 1
-            self.bytes += frame.payload_size
         elif frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        del transport
         self.gone.set()
 
 
-def fetch(url: str) -> dict:
-    with urllib.request.urlopen(url) as reply:
+def fetch(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as reply:
         return json.load(reply)
 
 
-async def receive(ws_url: str, rest_url: str, seconds: float) -> tuple[Counter, dict, float, float]:
+async def receive(ws_url: str, rest_url: str, seconds: float) -> tuple[Counter, Any, float]:
     info = await asyncio.to_thread(fetch, f"{rest_url}/fapi/v1/exchangeInfo")
     names = [entry["symbol"].lower() for entry in info["symbols"]]
     streams = "/".join(f"{name}@{channel}" for name in names for channel in CHANNELS)
-    started, cpu = time.monotonic(), time.process_time()
-    counter = Counter()
-    url = f"{ws_url}/public/stream?streams={streams}"
-    transport, _ = await ws_connect(lambda: counter, url)
-    stats: dict = {}
-    while not stats.get("done") or counter.frames < stats["messages"]:
-        await asyncio.sleep(min(0.2, seconds / 4))
-        stats = await asyncio.to_thread(fetch, f"{rest_url}/_stats")
-    elapsed, cpu = time.monotonic() - started, time.process_time() - cpu
+    cpu = time.process_time()
+    transport, counter = await ws_connect(Counter, f"{ws_url}/public/stream?streams={streams}")
+    stats: dict[str, Any] = {}
+    async with asyncio.timeout(10 * seconds + 30):
+        while not stats.get("done"):
+            await asyncio.sleep(min(0.5, seconds / 4))
+            stats = await asyncio.to_thread(fetch, f"{rest_url}/_stats")
+        while counter.frames < stats["messages"]:
+            await asyncio.sleep(0.01)
+    cpu = time.process_time() - cpu
     transport.disconnect()
     await counter.gone.wait()
-    return counter, stats, elapsed, cpu
+    return counter, stats, cpu
 
 
-def delivery(rate: float, seconds: float, symbols: int) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tickd",
-        "sim",
-        "--rate",
-        str(rate),
-        "--seconds",
-        str(seconds),
-    ]
-    with subprocess.Popen(
-        [*command, "--symbols", str(symbols)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": "."},
-    ) as server:
+def deliver(rate_wanted: float, seconds: float, symbols: int) -> list[Figure]:
+    command = [sys.executable, "-m", "gateway.servers.sim", "--symbols", str(symbols)]
+    command += ["--rate", str(rate_wanted), "--seconds", str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         where = json.loads(server.stdout.readline())
-        venue = "binance-usdm"
         try:
-            counter, stats, elapsed, cpu = uvloop.run(
-                receive(where["ws"][venue], where["rest"][venue], seconds)
-            )
+            ws_url, rest_url = where["ws"][VENUE], where["rest"][VENUE]
+            counter, stats, cpu = uvloop.run(receive(ws_url, rest_url, seconds))
         finally:
             server.terminate()
     million = counter.frames / 1e6
-    print(
-        f"delivery, {symbols} symbols, {rate:,.0f} msg/s ordered: {counter.frames:,} of "
-        f"{stats['messages']:,} messages in {elapsed:.1f} s; CPU-s per million: server "
-        f"{stats['cpu_s'] / million:.2f} (its start included), client {cpu / million:.2f}; "
-        f"late mean {stats['late_ms_mean']:.2f} ms, max {stats['late_ms_max']:.1f} ms"
+    text = (
+        f"delivered of {rate_wanted:,.0f} msg/s asked for, {counter.frames:,} of "
+        f"{stats['messages']:,} messages; late mean {stats['late_ms_mean']:.2f} ms, max "
+        f"{stats['late_ms_max']:.0f} ms"
     )
+    key = f"sim.delivery.{rate_wanted / 1000:g}k"
+    return [
+        Figure(key, counter.frames / seconds, "msg/s", text),
+        Figure(f"{key}.server", stats["cpu_s"] / million, "CPU-s/M", "of the venue"),
+        Figure(f"{key}.client", cpu / million, "CPU-s/M", "of a client that only counts"),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = harness.arguments(__doc__, rounds=3)
     parser.add_argument("--rate", type=float, action="append")
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--symbols", type=int, default=20)
     options = parser.parse_args()
-    if BUILD_PROFILE != "release":
-        raise SystemExit("refused: the native module is a debug build")
-    for symbols, log in ((1, False), (20, False), (300, False), (20, True)):
-        generation(symbols, log=log)
-    for rate in options.rate or [150_000.0, 300_000.0]:
-        delivery(rate, options.seconds, options.symbols)
+    harness.refuse_debug_build()
+    cases = {
+        f"{symbols} symbols, log {'on' if log else 'off'}": partial(generate, symbols, log=log)
+        for symbols, log in ((1, False), (20, False), (300, False), (20, True))
+    }
+    figures = [
+        Figure(f"sim.{name}", rate(ns), "msg/s", f"generation on one core, {name}")
+        for name, ns in least(cases, min(options.rounds, 3)).items()
+    ]
+    harness.show(figures, as_json=options.json)
+    for wanted in options.rate or [500_000.0]:
+        harness.show(deliver(wanted, options.seconds, options.symbols), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -205,7 +205,9 @@ def told(kind: str, rows: int, best: dict[str, Spent]) -> list[Figure]:
     ]
 
 
-def figures(rounds: int, *, rows: tuple[int, ...] = ROWS, kinds: list[str] | None = None) -> list[Figure]:
+def figures(
+    rounds: int, *, rows: tuple[int, ...] = ROWS, kinds: list[str] | None = None
+) -> list[Figure]:
     out: list[Figure] = []
     for kind in kinds or servers.kinds():
         for count in rows:
@@ -219,7 +221,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     options = parser.parse_args()
     harness.refuse_debug_build()
-    harness.show(figures(options.rounds, rows=tuple(options.rows)), as_json=options.json)
+    rows, kinds = tuple(options.rows), None
+    if options.checked:
+        rows, kinds = (max(ROWS),), ["embedded"]
+    harness.show(figures(options.rounds, rows=rows, kinds=kinds), as_json=options.json)
 
 
 if __name__ == "__main__":

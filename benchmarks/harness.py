@@ -79,6 +79,7 @@ def arguments(text: str | None, *, rounds: int = ROUNDS_MIN) -> argparse.Argumen
     )
     parser.add_argument("--rounds", type=int, default=rounds, help="interleaved turns per case")
     parser.add_argument("--json", action="store_true", help="one JSON line per figure")
+    parser.add_argument("--checked", action="store_true", help="only what run.sh --check needs")
     return parser
 
 
