@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import harness
 
+from recorder.embedded.key import read_key
+from recorder.endpoint import Endpoint
 from tickd.app.control import ask
 from tickd.errors import TickdError
 from tickd.native import RawLogReader
@@ -150,7 +152,8 @@ async def watch(rate: float, folder: Path, rest_url: str, sim: int, daemon: int)
         while not settled(sent, last := (await look()).status):
             await asyncio.sleep(POLL_S)
         # Rows follow the raw log by one block; they are counted by SQL, not believed.
-        while (stored := await rows(last["sink"]["url"])) < sent:
+        endpoint = Endpoint(last["sink"]["url"], password=read_key(state / "clickhouse"))
+        while (stored := await rows(endpoint)) < sent:
             if not daemon_lives(daemon):
                 break
             await asyncio.sleep(POLL_S)
@@ -222,8 +225,9 @@ class Looker:
         )
 
 
-def fetch(url: str, body: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(url, body, timeout=30) as reply:
+def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+    request = urllib.request.Request(url, body, headers or {})
+    with urllib.request.urlopen(request, timeout=30) as reply:
         return bytes(reply.read())
 
 
@@ -264,13 +268,13 @@ def recorded(raw: Path) -> int:
     return sum(len(_RECORD.findall(records)) for _, records in RawLogReader(str(raw)))
 
 
-async def rows(url: str) -> int:
+async def rows(endpoint: Endpoint) -> int:
     sql = (
         "SELECT (SELECT count() FROM tickd.trades) + (SELECT count() FROM tickd.quotes)"
         " + (SELECT count() FROM tickd.book WHERE previous_id != 18446744073709551615"
         " OR bitAnd(flags, 32) = 0)"
     )
-    return int(await asyncio.to_thread(fetch, url, sql.encode()))
+    return int(await asyncio.to_thread(fetch, endpoint.url, sql.encode(), endpoint.headers))
 
 
 def difference(end: dict[str, float], begin: dict[str, float]) -> dict[str, float]:

@@ -4,7 +4,8 @@ A child process writes one bookTicker every few milliseconds to a loopback WebSo
 monotonic time of the write into its update id; the handler's first act is to read the clock. So the
 figure includes the write, the kernel and the wake-up. tickd: picows → leg → raw log → decoder → bus
 → handler, the daemon's own pieces in one process. Compared: picows → asyncio.Queue → consumer task
-→ msgspec → handler, without a raw log. Runs alternate; the best of each quantile counts.
+→ msgspec → handler, without a raw log; and the bare frame callback. Runs alternate; the best of
+each quantile counts.
 
 Run: python benchmarks/bench_latency.py [--rounds 10]
 """
@@ -171,6 +172,27 @@ async def by_queue(url: str) -> Latencies:
     return latencies
 
 
+async def by_nothing(url: str) -> Latencies:
+    """The floor: the frame callback itself, before anything is done with the frame."""
+    latencies: Latencies = []
+    full = asyncio.Event()
+
+    class Reader(WSListener):
+        def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+            del transport
+            now_ns = time.monotonic_ns()
+            payload = frame.get_payload_as_bytes()
+            start = payload.index(b'"u":') + 4
+            latencies.append(now_ns - int(payload[start : payload.index(b",", start)]))
+            if len(latencies) == MESSAGES + WARM_UP:
+                full.set()
+
+    transport, _ = await ws_connect(Reader, url)
+    await full.wait()
+    transport.disconnect(graceful=False)
+    return latencies
+
+
 def run(way: Callable[[str], Awaitable[Latencies]]) -> Latencies:
     with subprocess.Popen([sys.executable, __file__, "--send"], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -189,7 +211,11 @@ def run(way: Callable[[str], Awaitable[Latencies]]) -> Latencies:
 
 
 def figures(rounds: int) -> list[Figure]:
-    ways: dict[str, Any] = {"tickd": by_tickd, "asyncio.Queue": by_queue}
+    ways: dict[str, Any] = {
+        "tickd": by_tickd,
+        "asyncio.Queue": by_queue,
+        "frame callback": by_nothing,
+    }
     best: dict[str, list[float]] = {name: [float("inf")] * 2 for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -199,6 +225,7 @@ def figures(rounds: int) -> list[Figure]:
     path = {
         "tickd": "write → socket → raw log → decode → bus → handler",
         "asyncio.Queue": "write → socket → asyncio.Queue → task → msgspec → handler",
+        "frame callback": "write → socket → picows' frame callback: what no design can save",
     }
     out = [
         Figure(

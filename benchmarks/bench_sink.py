@@ -26,8 +26,8 @@ from harness import Figure
 
 from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
+from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
-from recorder.statements import Statements
 from tickd.events import EVENT, SEQ_INDEX_BITS, Flag, Kind
 from tickd.native import Cut, Decoder, EventBatch, SinkWorker, event_batch, table_columns
 
@@ -41,6 +41,8 @@ DEFINITION = (
 # Budgets at 100,000 rows: ARCHITECTURE.md §6.
 RATE_LEAST = 2e6
 CPU_MOST = 0.1
+FLUSH_ROWS = 150_000
+FLUSH_MS_MOST = 2.0
 
 
 class Spent(NamedTuple):
@@ -80,7 +82,7 @@ class Sender:
 
     def __init__(self, clickhouse: ClickHouse, definition: bytes) -> None:
         self._clickhouse = clickhouse
-        self._worker = SinkWorker(node=1, seq_from=0)
+        self._worker = SinkWorker(node=1, seq_from=0, compression=clickhouse.compression)
         self._worker.define(definition)
 
     async def send(self, batches: list[EventBatch]) -> Spent:
@@ -112,19 +114,24 @@ class Sender:
 Insert = Callable[[int], Awaitable[Spent]]
 
 
-async def measure(url: str, rows: int, rounds: int) -> dict[str, Spent]:
+async def measure(endpoint: Endpoint, rows: int, rounds: int) -> dict[str, Spent]:
     """Best wall and best CPU of each way, over alternating rounds."""
     number, definition = instrument()
-    async with Statements(url) as statements:
-        await migrate(statements)
-    clickhouse = ClickHouse(ClickHouseConfig(url=url), lambda: url)
-    client = clickhouse_connect.get_client(dsn=url)
-    sender = Sender(clickhouse, definition)
+    clickhouse = ClickHouse(ClickHouseConfig(), lambda: endpoint)
+    await migrate(clickhouse)
+    packed = ClickHouse(ClickHouseConfig(compression="lz4"), lambda: endpoint)
+    client = clickhouse_connect.get_client(
+        dsn=endpoint.url, password=endpoint.password.reveal(), compress=False
+    )
+    sender, packing = Sender(clickhouse, definition), Sender(packed, definition)
     names = [name for name, _ in table_columns("trades")]
     firsts = itertools.count(1, rows)
 
     async def native(first: int) -> Spent:
         return await sender.send(batches_of(trades(rows, first, number)))
+
+    async def native_lz4(first: int) -> Spent:
+        return await packing.send(batches_of(trades(rows, first, number)))
 
     async def encode(first: int) -> Spent:
         return sender.encode(batches_of(trades(rows, first, number)))
@@ -144,7 +151,12 @@ async def measure(url: str, rows: int, rounds: int) -> dict[str, Spent]:
         client.insert("tickd.trades", data, column_names=names, settings={"async_insert": "0"})
         return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
-    ways: dict[str, Insert] = {"tickd": native, "encode": encode, "clickhouse-connect": library}
+    ways: dict[str, Insert] = {
+        "tickd": native,
+        "lz4": native_lz4,
+        "encode": encode,
+        "clickhouse-connect": library,
+    }
     best = dict.fromkeys(ways, Spent(float("inf"), float("inf")))
     try:
         for _ in range(rounds):
@@ -152,10 +164,12 @@ async def measure(url: str, rows: int, rounds: int) -> dict[str, Spent]:
                 spent = await insert(next(firsts))
                 best[way] = Spent(*map(min, best[way], spent))
         stored = client.query("SELECT count() FROM tickd.trades").result_rows[0][0]
-        assert stored == 2 * rounds * rows, (stored, rounds, rows)
+        assert stored == 3 * rounds * rows, (stored, rounds, rows)
     finally:
-        sender.close()
-        await clickhouse.close()
+        for each in (sender, packing):
+            each.close()
+        for server in (clickhouse, packed):
+            await server.close()
         client.close()
     return best
 
@@ -179,6 +193,12 @@ def told(kind: str, rows: int, best: dict[str, Spent]) -> list[Figure]:
             "CPU-s/M",
             f"tickd's CPU, {where}; encoding alone {best['encode'].cpu_s / million:.3f}",
             most=CPU_MOST if budgeted else None,
+        ),
+        Figure(
+            f"{key}.lz4.cpu",
+            best["lz4"].cpu_s / million,
+            "CPU-s/M",
+            f"tickd's CPU with lz4, {where}; {rows / best['lz4'].wall_s:,.0f} rows/s",
         ),
         Figure(
             f"{key}.library.rate",
@@ -211,9 +231,28 @@ def figures(
     out: list[Figure] = []
     for kind in kinds or servers.kinds():
         for count in rows:
-            with servers.serving(kind) as url:
-                out += told(kind, count, asyncio.run(measure(url, count, rounds)))
+            with servers.serving(kind) as endpoint:
+                out += told(kind, count, asyncio.run(measure(endpoint, count, rounds)))
     return out
+
+
+def flush_figure(rounds: int) -> Figure:
+    """One second of 150,000 events: what its flush costs the process besides ClickHouse's own."""
+    number, definition = instrument()
+    best = float("inf")
+    for turn in range(rounds):
+        worker = SinkWorker(node=1, seq_from=0)
+        worker.define(definition)
+        batches = batches_of(trades(FLUSH_ROWS, 1 + turn * FLUSH_ROWS, number))
+        for batch in batches:
+            worker.push(batch)
+        worker.cut("age")
+        while not worker.take():
+            select.select([worker.wake_fd], [], [], 1.0)
+        best = min(best, worker.stats()["cut_cpu_ns_max"] / 1e6)
+        worker.close()
+    text = f"CPU of the cut of {FLUSH_ROWS:,} rows, encoding done batch by batch before"
+    return Figure("sink.flush", best, "ms CPU", text, most=FLUSH_MS_MOST)
 
 
 def main() -> None:
@@ -224,6 +263,7 @@ def main() -> None:
     rows, kinds = tuple(options.rows), None
     if options.checked:
         rows, kinds = (max(ROWS),), ["embedded"]
+    harness.show([flush_figure(options.rounds)], as_json=options.json)
     harness.show(figures(options.rounds, rows=rows, kinds=kinds), as_json=options.json)
 
 

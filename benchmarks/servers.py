@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recorder.embedded.key import read_key
+from recorder.endpoint import Endpoint
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -28,8 +31,8 @@ def library() -> Path | None:
 
 
 @contextmanager
-def serving(kind: str) -> Iterator[str]:
-    """The URL of an empty server of that kind."""
+def serving(kind: str) -> Iterator[Endpoint]:
+    """An empty server of that kind."""
     with tempfile.TemporaryDirectory(prefix="tickd-bench-") as scratch:
         directory = Path(scratch) / "clickhouse"
         if kind == "embedded":
@@ -43,7 +46,9 @@ def serving(kind: str) -> Iterator[str]:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                yield f"http://127.0.0.1:{_port(process.stdout)}"
+                url = f"http://127.0.0.1:{_port(process.stdout)}"
+                embedded = kind == "embedded"
+                yield Endpoint(url, password=read_key(directory), embedded=embedded)
             finally:
                 process.stdin.close()  # both kinds end with their input
                 process.wait(timeout=30)

@@ -65,9 +65,10 @@ impl<'a> Value<'a> {
     /// `true` or `false`.
     #[inline]
     pub fn boolean(&self) -> Result<bool> {
-        match (self.shape, self.bytes) {
-            (Shape::Word, b"true") => Ok(true),
-            (Shape::Word, b"false") => Ok(false),
+        // The spelling of a word was checked when it was read.
+        match (self.shape, self.bytes.first()) {
+            (Shape::Word, Some(b't')) => Ok(true),
+            (Shape::Word, Some(b'f')) => Ok(false),
             _ => Err(Error::new(Reason::Malformed, self.at)),
         }
     }
@@ -175,6 +176,10 @@ impl<'a> Cursor<'a> {
                 return Ok(key);
             }
         }
+        if !*first && self.bytes.get(self.at) == Some(&b'}') {
+            self.at += 1;
+            return Ok(None);
+        }
         if let (true, Some([b'"', letter, b'"', b':'])) = (*first, self.bytes.get(self.at..self.at + 4)) {
             if letter.is_ascii_alphabetic() {
                 *first = false;
@@ -217,8 +222,23 @@ impl<'a> Cursor<'a> {
                 })
             }
             Some(b'1'..=b'9') => self.whole_number(),
+            Some(b't') => self.short_word(b"true"),
+            Some(b'f') => self.short_word(b"false"),
             _ => self.nested_value(0),
         }
+    }
+
+    /// `true` or `false`.
+    #[inline(always)]
+    fn short_word(&mut self, word: &[u8]) -> Result<Value<'a>> {
+        let start = self.at;
+        let shape = self.word(word)?;
+        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
+        Ok(Value {
+            bytes,
+            at: start,
+            shape,
+        })
     }
 
     /// A number that begins with 1–9; whole ones end here.
@@ -356,6 +376,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn word(&mut self, word: &[u8]) -> Result<Shape> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         if rest.starts_with(word) {
