@@ -85,7 +85,7 @@ async def receive(ws_url: str, rest_url: str, seconds: float) -> tuple[Counter, 
 
 
 def deliver(rate_wanted: float, seconds: float, symbols: int) -> list[Figure]:
-    command = [sys.executable, "-m", "gateway.servers.sim", "--symbols", str(symbols)]
+    command = [sys.executable, "-m", "tickd", "sim", "--symbols", str(symbols)]
     command += ["--rate", str(rate_wanted), "--seconds", str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None

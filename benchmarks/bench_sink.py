@@ -29,7 +29,7 @@ from recorder.config import ClickHouseConfig
 from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
 from tickd.events import EVENT, SEQ_INDEX_BITS, Flag, Kind
-from tickd.native import Cut, Decoder, EventBatch, SinkWorker, event_batch, table_columns
+from tickd.native import Cut, Decoder, EventBatch, SinkWorker, table_columns
 
 ROWS = (1_000, 10_000, 100_000)
 BURST = 64
@@ -74,7 +74,8 @@ def trades(rows: int, first: int, number: int) -> np.ndarray:
 
 
 def batches_of(events: np.ndarray) -> list[EventBatch]:
-    return [event_batch(events[at : at + BURST].tobytes()) for at in range(0, len(events), BURST)]
+    runs = (events[at : at + BURST] for at in range(0, len(events), BURST))
+    return [EventBatch.from_events(run.tobytes(), [(0, 0, len(run))]) for run in runs]
 
 
 class Sender:

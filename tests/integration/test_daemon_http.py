@@ -149,4 +149,9 @@ async def test_status_and_the_slow_tables_show_every_topic(tmp_path: Path) -> No
         rows = await daemon.parts.storage.clickhouse.query(
             "SELECT DISTINCT topic FROM tickd.topic_lag"
         )
+        histograms = await ask(tmp_path, "histograms")
+        assert isinstance(histograms, dict)
+        bounds = histograms.pop("bounds_ns")
+        assert {len(counts) for counts in histograms.values()} == {len(bounds) + 1}
+        assert sum(histograms["recv_to_bus"]) > 0
         assert {row[0] for row in rows} >= {*topics, "*"}
