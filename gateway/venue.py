@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -135,6 +135,22 @@ class Sync(Protocol):
         Either a REST request, or messages to send on the connection that has its depth `streams`.
         """
         ...
+
+
+class _NoBooks:
+    """For venues without a depth channel."""
+
+    rule = "none"
+
+    def resync(
+        self, symbol: str, streams: Sequence[Stream], first_id: int
+    ) -> RestRequest | tuple[ClientMessage, ...]:
+        """Nothing to do: nobody asks."""
+        del symbol, streams, first_id
+        return ()
+
+
+NO_BOOKS: Final[Sync] = _NoBooks()
 
 
 class Venue(NamedTuple):

@@ -307,7 +307,8 @@ class Sink:
         for table in EVENT_TABLES:
             ask = partial(last_seq, table, self._node, self._clickhouse)
             progress[table] = await self._until_answered("start", ask)
-        _log.warning("sink_plan_absent", progress=progress)
+        if any(progress.values()):  # otherwise it is the first start of all
+            _log.warning("sink_plan_absent", progress=progress)
         await self._in_thread(self._files, lambda: self._plan.start_at(progress))
 
     async def _settle_planned(self) -> None:

@@ -303,12 +303,6 @@ def test_every_venue_has_the_same_files(venue: str) -> None:
     assert {path.name for path in folder.iterdir() if path.is_file()} == VENUE_FILES
 
 
-def test_native_decoders_are_registered_in_one_list_of_one_line() -> None:
-    text = (ROOT / "native/core/src/decode/venues.rs").read_text()
-    (listed,) = re.findall(r"VENUES: &\[&dyn VenueDecoder\] = &\[(.*?)\];", text, re.DOTALL)
-    assert len(re.findall(r"&\w+::\w+", listed)) == len(VENUE_NAMES)
-
-
 def venue_words(text: str) -> set[str]:
     """Names of venues that appear in a file's code (docstrings and comments may give examples)."""
     strings = {

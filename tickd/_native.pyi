@@ -259,6 +259,7 @@ class L2Book:
     def kept_bytes(self) -> int: ...
 
 BLOCK_ENCODER_VERSION: int
+VENUES: tuple[str, ...]
 EVENT_TABLES: tuple[str, ...]
 
 def table_columns(table: str) -> tuple[tuple[str, str], ...]: ...

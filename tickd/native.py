@@ -12,6 +12,7 @@ from tickd import _native
 from tickd._native import (
     BLOCK_ENCODER_VERSION,
     EVENT_TABLES,
+    VENUES,
     Block,
     BlockBuilder,
     BurstQueue,
@@ -41,6 +42,7 @@ __all__ = [
     "BLOCK_ENCODER_VERSION",
     "BUILD_PROFILE",
     "EVENT_TABLES",
+    "VENUES",
     "VERSION",
     "Block",
     "BlockBuilder",

@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.errors import UnknownVenueError
 from gateway.venue import Venue
+from tickd.native import VENUES
 
 VENUE_NAMES: Final[tuple[str, ...]] = (
     "binance-spot",
@@ -24,6 +25,11 @@ def find(name: str) -> Venue:
     if name not in VENUE_NAMES:
         raise UnknownVenueError(
             f"venue {name[:40]!r} is not known", hint=f"known: {', '.join(VENUE_NAMES)}"
+        )
+    if name not in VENUES:
+        raise UnknownVenueError(
+            f"venue {name} has no decoder in this build",
+            hint="its line in native/core/src/decode/venues.rs, then build the native core again",
         )
     folder = f"gateway.venues.{name.replace('-', '_')}"
     return Venue(

@@ -6,8 +6,9 @@ import pytest
 
 import gateway.venues
 from gateway.config import VenueConfig
+from gateway.errors import UnknownStreamError
 from gateway.plan import plan, streams_of
-from gateway.venue import RestRequest
+from gateway.venue import NO_BOOKS, RestRequest
 from gateway.venues.registry import VENUE_NAMES, find
 from tickd.topics import CHANNELS
 
@@ -28,9 +29,25 @@ def test_every_folder_has_the_same_files_and_is_registered():
         assert {f.name for f in folder.iterdir() if f.name != "__pycache__"} == FILES, folder.name
 
 
+def channels_of(venue):
+    """The channels that a venue has; what it has not it refuses by name."""
+    found, refusals = [], {}
+    for channel in CHANNELS:
+        try:
+            venue.wire.streams((channel,), SYMBOLS, None)
+        except UnknownStreamError as refused:
+            refusals[channel] = str(refused)
+        else:
+            found.append(channel)
+    assert all(channel in text for channel, text in refusals.items())
+    assert found
+    return tuple(found)
+
+
 def test_streams_are_unique_and_have_endpoints_and_topics(venue):
-    streams = venue.wire.streams(("trade", "quote", "depth"), SYMBOLS, None)
-    assert len({s.name for s in streams}) == len(streams) == 6
+    channels = tuple(c for c in channels_of(venue) if c in {"trade", "quote", "depth"})
+    streams = venue.wire.streams(channels, SYMBOLS, None)
+    assert len({s.name for s in streams}) == len(streams) == len(channels) * len(SYMBOLS)
     for stream in streams:
         assert stream.endpoint in venue.wire.endpoints
         assert stream.topics == (f"{stream.channel}.{venue.name}.{stream.symbol}",)
@@ -38,7 +55,12 @@ def test_streams_are_unique_and_have_endpoints_and_topics(venue):
 
 def test_subscriptions_stay_within_the_limits(venue):
     symbols = tuple(f"COIN{number}-USDT" for number in range(600))
-    config = VenueConfig(name=venue.name, symbols=symbols, streams_per_connection=1024)
+    config = VenueConfig(
+        name=venue.name,
+        symbols=symbols,
+        channels=channels_of(venue)[:3],
+        streams_per_connection=1024,
+    )
     for connection in plan(venue, config, streams_of(venue, config, symbols)):
         messages = venue.wire.subscribe(connection.streams, 1)
         assert sum(message.acks for message in messages) >= 1
@@ -46,6 +68,9 @@ def test_subscriptions_stay_within_the_limits(venue):
 
 
 def test_resync_is_a_request_or_messages(venue):
+    if "depth" not in channels_of(venue):
+        assert venue.sync is NO_BOOKS
+        return
     streams = venue.wire.streams(("depth",), SYMBOLS[:1], None)
     resync = venue.sync.resync(SYMBOLS[0], streams, 1)
     if isinstance(resync, RestRequest):

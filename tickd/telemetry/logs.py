@@ -103,7 +103,9 @@ def configure_logs(
         logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[_LibraryHandler()], level=max(number, logging.INFO), force=True)
+    logging.basicConfig(
+        handlers=[_LibraryHandler()], level=max(number, logging.WARNING), force=True
+    )
 
 
 def _explain_error(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyIndexError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use tickd_core::decode::Decoder as Core;
+use pyo3::types::{PyBytes, PyTuple};
+use tickd_core::decode::{venues, Decoder as Core};
 
 use crate::batch::EventBatch;
 use crate::errors::to_py;
@@ -119,4 +119,13 @@ fn contiguous(buffer: &PyBuffer<u8>) -> PyResult<&[u8]> {
     // SAFETY: the memory belongs to the exporter, which keeps it in place while `buffer` is held; it is contiguous and
     // `len_bytes` long. The caller promises not to write to it during the call (stated in the stub).
     Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) })
+}
+
+/// Adds the decoder and the venues that it knows to the module.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Decoder>()?;
+    m.add(
+        "VENUES",
+        PyTuple::new(m.py(), venues::VENUES.iter().map(|decoder| decoder.venue()))?,
+    )
 }

@@ -57,7 +57,7 @@ pub trait VenueDecoder: Sync {
     /// tickd's name of the venue.
     fn venue(&self) -> &'static str;
 
-    /// How its depth channel proves that nothing is missing.
+    /// How its depth channel proves that nothing is missing. Never asked of a venue that has none: any will do.
     fn rule(&self) -> Rule;
 
     /// How the ids of `channel` are numbered.
