@@ -7,21 +7,18 @@ exchangeInfo, whose tick and lot are the recorded decimals.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
-from gateway.servers.binance_protocol import Client, ProtocolServer, text_frame
-from gateway.servers.binance_rest import RestSource, rest_routes
+from gateway.servers.binance_protocol import Client, text_frame
 from gateway.servers.captures import Capture, Line, merged, scan
 from gateway.servers.config import Market, ReplayServerConfig
-from gateway.servers.http_site import HttpSite
 from gateway.servers.process import Addresses
 from gateway.servers.replay_book import ReplayBook
-from gateway.servers.rules import RULES
 from gateway.servers.sent_log import SentLog
+from gateway.servers.stand import Stand
 from tickd.ports import Clock
 
 NS_PER_S: Final = 1_000_000_000
@@ -29,7 +26,6 @@ NS_PER_S: Final = 1_000_000_000
 BURST_MAX: Final = 256
 SLEEP_MIN_S: Final = 0.001
 SNAPSHOT_TIMEOUT_S: Final = 30.0
-DRAIN_TIMEOUT_S: Final = 5.0
 
 
 class _MarketFeed:
@@ -188,53 +184,31 @@ class ReplayServer:
         self.feeds: dict[Market, _MarketFeed] = {
             market: _MarketFeed(market, captures, clock) for market, captures in by_market.items()
         }
-        numbers = itertools.count(1)
-        self.servers: dict[Market, ProtocolServer] = {
-            market: ProtocolServer(market, config.protocol, clock, feed, numbers)
-            for market, feed in self.feeds.items()
-        }
         for feed in self.feeds.values():
             feed.logs = self._log.is_on
-        sources: dict[Market, RestSource] = dict(self.feeds)
-        routes = rest_routes(sources, config.protocol, clock)
-        self._site = HttpSite(config.protocol.host, config.protocol.rest_port, routes)
+        self._stand = Stand(config.protocol, clock, self.feeds, log=self._log)
         self.done = asyncio.Event()
 
     async def start(self) -> Addresses:
         """Listen; where."""
-        urls = {
-            RULES[market].venue: await server.start() for market, server in self.servers.items()
-        }
-        rest = await self._site.start()
-        symbols: dict[str, list[str]] = {venue: [] for venue in urls}
+        symbols: dict[Market, list[str]] = {market: [] for market in self.feeds}
         for capture in self._captures:
-            symbols[RULES[capture.market].venue] += capture.symbols
-        return Addresses(ws=urls, rest=dict.fromkeys(urls, rest), symbols=symbols)
+            symbols[capture.market] += capture.symbols
+        return await self._stand.start(symbols)
 
     async def run(self) -> None:
         """Play once; then wait to be stopped, or return with `exit_when_done`."""
-        async with asyncio.TaskGroup() as tasks:
-            keepers = [
-                tasks.create_task(server.keep(), name=f"replay-keep-{market}")
-                for market, server in self.servers.items()
-            ]
-            if self._config.wait_subscribed:
-                while any(feed.is_awaited() for feed in self.feeds.values()):
-                    await self._clock.sleep(SLEEP_MIN_S)
-            await self._play()
-            self.done.set()
-            if not self._config.exit_when_done:
-                await asyncio.Event().wait()  # ends by cancellation
-            for server in self.servers.values():
-                await server.drained(DRAIN_TIMEOUT_S)
-            for keeper in keepers:
-                keeper.cancel()
+        await self._stand.run(self._play_awaited, exit_when_done=self._config.exit_when_done)
 
     async def stop(self) -> None:
-        for server in self.servers.values():
-            await server.stop()
-        await self._site.stop()
-        self._log.close()
+        await self._stand.stop()
+
+    async def _play_awaited(self) -> None:
+        if self._config.wait_subscribed:
+            while any(feed.is_awaited() for feed in self.feeds.values()):
+                await self._clock.sleep(SLEEP_MIN_S)
+        await self._play()
+        self.done.set()
 
     async def _play(self) -> None:
         started_ns = self._clock.mono_ns()
@@ -262,9 +236,7 @@ class ReplayServer:
             feed.flush()
             self._log.append(feed.log_lines, self._clock.mono_ns())
             feed.log_lines.clear()
-        for server in self.servers.values():
-            while server.is_congested() and not await server.writable(1.0):
-                self._log.append(b"", self._clock.mono_ns())
+        await self._stand.clients_read()
         await self._clock.sleep(wait_s)
 
 

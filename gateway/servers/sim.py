@@ -7,8 +7,6 @@ faults on order and tells exactly what it did. The market is native code; the pr
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import resource
 from collections.abc import Callable
 from typing import Final
@@ -16,14 +14,12 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.servers.binance_protocol import Client, ProtocolServer
-from gateway.servers.binance_rest import RestSource, rest_routes
+from gateway.servers.binance_protocol import Client
 from gateway.servers.config import Market, SimServerConfig
 from gateway.servers.fault_orders import MESSAGE_FAULTS, FaultOrder, parse_order
-from gateway.servers.http_site import HttpSite
 from gateway.servers.process import Addresses
-from gateway.servers.rules import RULES
 from gateway.servers.sent_log import SentLog
+from gateway.servers.stand import Stand
 from tickd.errors import ConfigError, TickdError
 from tickd.native import SimMarket
 from tickd.ports import Clock
@@ -32,7 +28,6 @@ NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
 # Lateness is caught up in steps of at most this much market time, so that no single write is huge.
 STEP_MAX_NS: Final = 20 * NS_PER_MS
-DRAIN_TIMEOUT_S: Final = 5.0
 LEDGER_ENTRIES_MAX: Final = 10_000
 # A stalled client that misses more than this is cut.
 STALLED_BYTES_MAX: Final = 256 << 20
@@ -83,22 +78,15 @@ class SimServer:
         self._config = config
         self._clock = clock
         self._log = SentLog(config.protocol.sent_log)
-        numbers = itertools.count(1)
         start_ns = clock.wall_ns()
         self.feeds: dict[Market, _MarketFeed] = {
             market: _MarketFeed(market, config.seed + offset, config, start_ns)
             for offset, market in enumerate(config.markets)
         }
-        self.servers: dict[Market, ProtocolServer] = {
-            market: ProtocolServer(market, config.protocol, clock, feed, numbers)
-            for market, feed in self.feeds.items()
-        }
-        sources: dict[Market, RestSource] = dict(self.feeds)
-        self._site = HttpSite(
-            config.protocol.host,
-            config.protocol.rest_port,
-            [*rest_routes(sources, config.protocol, clock), *self._control_routes()],
+        self._stand = Stand(
+            config.protocol, clock, self.feeds, log=self._log, routes=self._control_routes()
         )
+        self.servers = self._stand.servers
         self._orders = sorted(map(parse_order, config.faults), key=lambda order: order.t)
         self._connection_ledger: list[dict[str, object]] = []
         self._started_ns = 0  # monotonic; 0 = the market stands still
@@ -110,36 +98,16 @@ class SimServer:
 
     async def start(self) -> Addresses:
         """Listen; where."""
-        urls = {
-            RULES[market].venue: await server.start() for market, server in self.servers.items()
-        }
-        rest = await self._site.start()
-        symbols = {
-            RULES[market].venue: feed.native.symbols() for market, feed in self.feeds.items()
-        }
-        return Addresses(ws=urls, rest=dict.fromkeys(urls, rest), symbols=symbols)
+        return await self._stand.start(
+            {market: feed.native.symbols() for market, feed in self.feeds.items()}
+        )
 
     async def run(self) -> None:
         """Play until `seconds` of market time are over, then wait to be stopped (or return)."""
-        async with asyncio.TaskGroup() as tasks:
-            keepers = [
-                tasks.create_task(server.keep(), name=f"sim-keep-{market}")
-                for market, server in self.servers.items()
-            ]
-            await self._play()
-            self.done = True
-            if not self._config.exit_when_done:
-                await asyncio.Event().wait()  # ends by cancellation
-            for server in self.servers.values():
-                await server.drained(DRAIN_TIMEOUT_S)
-            for keeper in keepers:
-                keeper.cancel()
+        await self._stand.run(self._play, exit_when_done=self._config.exit_when_done)
 
     async def stop(self) -> None:
-        for server in self.servers.values():
-            await server.stop()
-        await self._site.stop()
-        self._log.close()
+        await self._stand.stop()
 
     # -- time
 
@@ -163,10 +131,9 @@ class SimServer:
             self._ticks += 1
             self._late_total_ns += behind_ns
             self._late_max_ns = max(self._late_max_ns, behind_ns)
-            for server in self.servers.values():
-                while server.is_congested() and not await server.writable(1.0):
-                    self._log.append(b"", self._clock.mono_ns())
+            await self._stand.clients_read()
             await self._clock.sleep(max(0, tick_ns - behind_ns) / NS_PER_S)
+        self.done = True
 
     def _tick(self, at_ns: int) -> None:
         """Let the markets live until `at_ns`; one write per connection."""
