@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every benchmark in one run: prints the figures, writes benchmarks/RESULTS.md and benchmarks/ratios.json.
+# Every benchmark in one run: prints the figures, writes RESULTS.md and ratios.json beside itself.
 # Usage: benchmarks/run.sh [--check] [--seconds N] [--rounds N] [NAME...]
 #   --check   measure only the committed ratios and fail when one fell by more than 10 %
 # The peers (cryptofeed) live in an environment of their own, .bench-venv, or in $TICKD_BENCH_VENV.

@@ -231,14 +231,19 @@ impl<'a> Cursor<'a> {
     /// `true` or `false`.
     #[inline(always)]
     fn short_word(&mut self, word: &[u8]) -> Result<Value<'a>> {
-        let start = self.at;
-        let shape = self.word(word)?;
+        let (start, shape) = (self.at, self.word(word)?);
+        Ok(self.taken(start, shape))
+    }
+
+    /// The value that was taken since `start`.
+    #[inline(always)]
+    fn taken(&self, start: usize, shape: Shape) -> Value<'a> {
         let bytes = self.bytes.get(start..self.at).unwrap_or_default();
-        Ok(Value {
+        Value {
             bytes,
             at: start,
             shape,
-        })
+        }
     }
 
     /// A number that begins with 1–9; whole ones end here.
@@ -250,12 +255,7 @@ impl<'a> Cursor<'a> {
             self.at = start;
             return self.nested_value(0);
         }
-        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
-        Ok(Value {
-            bytes,
-            at: start,
-            shape: Shape::Number,
-        })
+        Ok(self.taken(start, Shape::Number))
     }
 
     /// The mantissa of the next value, a decimal in quotes (or a bare number), at `scale`.
@@ -342,12 +342,7 @@ impl<'a> Cursor<'a> {
             b'n' => self.word(b"null")?,
             _ => return self.refuse(),
         };
-        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
-        Ok(Value {
-            bytes,
-            at: start,
-            shape,
-        })
+        Ok(self.taken(start, shape))
     }
 
     fn skip_object(&mut self, depth: u32) -> Result<()> {
