@@ -29,6 +29,23 @@ def test_native_module_belongs_to_this_version() -> None:
     assert BUILD_PROFILE in ("debug", "release")
 
 
+def test_pure_tests_need_no_native_module_and_no_unix() -> None:
+    """What CI runs on macOS and Windows, where the module may lack and some libraries do."""
+    hidden = ("tickd._native", "fcntl", "uvloop", "picows", "chdb", "aiohttp", "rich", "cyclopts")
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(%r)); import pytest; "
+        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:cov', '@tests/pure.txt']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program % (hidden,)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_wheel_holds_every_stage_the_ddl_and_one_native_module(tmp_path: Path) -> None:

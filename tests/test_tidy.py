@@ -116,7 +116,9 @@ def functions_are_short(path: str, text: str) -> Iterator[str]:
 
 def lines_fit(path: str, text: str) -> Iterator[str]:
     # Of tests, and of Rust, the formatters take care.
-    if not (is_source(path) or path.startswith(("benchmarks/", "examples/"))):
+    if not (
+        is_source(path) or (path.startswith(("benchmarks/", "examples/")) and path.endswith(".py"))
+    ):
         return
     for number, line in enumerate(text.splitlines(), 1):
         columns = len(PRAGMA.sub("", line))

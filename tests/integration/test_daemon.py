@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.ipc
 import pytest
 
-from tests.harness.processes import Daemon, server, tickd, write_config
+from tests.harness.processes import REPOSITORY, Daemon, server, tickd, write_config
 
 pytestmark = [
     pytest.mark.embedded,
@@ -170,6 +170,29 @@ def test_second_daemon_over_the_same_state_is_refused(recording: Recording) -> N
     done = tickd("run", str(recording.config))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("example", "argument", "says"),
+    [
+        ("read_raw_log.py", "state", "TRADE"),
+        ("replay_book.py", "state", "SYNCED"),
+        ("subscribe.py", "state", f"trade.{VENUE}."),
+        ("query_clickhouse.py", "tickd.toml", "'volume'"),
+    ],
+)
+def test_example_runs_over_the_recording(
+    recording: Recording, example: str, argument: str, says: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, f"examples/{example}", str(recording.config.parent / argument)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
 
 
 @pytest.mark.proof

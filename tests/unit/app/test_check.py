@@ -14,6 +14,7 @@ from tickd.app.commands.check import STAGES, check_stages
 from tickd.app.config import Config, load_config
 from tickd.errors import ConfigError, TickdError
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 GOOD = """
 [node]
 id = 7
@@ -84,3 +85,8 @@ def test_foreign_package_under_a_generic_name_is_refused(monkeypatch, name: str)
         check_stages()
     assert refused.value.hint is not None
     assert "environment of its own" in refused.value.hint
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_example_configuration_is_valid(command, path: Path) -> None:
+    assert command("check", path).code == 0

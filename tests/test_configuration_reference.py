@@ -1,0 +1,96 @@
+"""docs/configuration.md against the structs it describes: every key, its type and its default.
+
+Method: each section's table is read from the page and compared with the struct's fields, so that
+neither can change alone. What a key means is for people to check.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+
+from gateway.config import VenueConfig
+from recorder.sinks.jsonl.config import JsonlConfig
+from tickd.app.config import Config
+from tickd.secrets import Secret
+
+PAGE = Path(__file__).parents[1] / "docs/configuration.md"
+LISTS: dict[str, type[msgspec.Struct]] = {
+    "[[venues]]": VenueConfig,
+    '[[sinks]] "jsonl"': JsonlConfig,
+}
+WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}
+
+
+def sections() -> dict[str, type[msgspec.Struct]]:
+    hints = get_type_hints(Config)
+    plain = {
+        f"[{name}]": kind
+        for name, kind in hints.items()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    }
+    return {**plain, **LISTS}
+
+
+def word(kind: Any) -> str:
+    if kind in WORDS:
+        return WORDS[kind]
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        (known,) = (each for each in inner if each is not type(None))
+        return word(known)
+    if origin is tuple:
+        return f"list of {word(inner[0])}"
+    assert issubclass(origin, Mapping), kind
+    return "table"
+
+
+def default(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default
+    if field.default_factory is not msgspec.NODEFAULT:
+        value = field.default_factory()
+    if value is msgspec.NODEFAULT:
+        return "required"
+    if value is None:
+        return "not set"
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+def described(text: str) -> dict[str, dict[str, tuple[str, str, str]]]:
+    """Section -> key -> (type, default, meaning), as the page has them."""
+    found: dict[str, dict[str, tuple[str, str, str]]] = {}
+    for title, body in re.findall(r"^## `(.+?)`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
+        rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", body, re.MULTILINE)
+        found[title] = {key: (kind, value, meaning) for key, kind, value, meaning in rows}
+    return found
+
+
+def rows_of(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str, str]]:
+    for field in msgspec.structs.fields(struct):
+        yield field.encode_name, word(field.type), default(field)
+
+
+def test_page_has_exactly_the_sections() -> None:
+    assert set(described(PAGE.read_text())) == set(sections())
+
+
+@pytest.mark.parametrize("title", sections())
+def test_every_key_is_described_with_its_type_and_default(title: str) -> None:
+    page = {
+        key: (kind, value) for key, (kind, value, _) in described(PAGE.read_text())[title].items()
+    }
+    assert page == {key: (kind, value) for key, kind, value in rows_of(sections()[title])}
+
+
+def test_every_list_of_tables_is_on_the_page() -> None:
+    """A new kind of table must not be forgotten: what is no single table is a list, named above."""
+    lists = {name for name in Config.__struct_fields__ if f"[{name}]" not in sections()}
+    assert lists == {title.split("]")[0].strip("[") for title in LISTS}
