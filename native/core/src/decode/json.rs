@@ -479,20 +479,16 @@ fn plain_run(bytes: &[u8], at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let mut run = 0;
-    while let Some(eight) = bytes
-        .get(at + run..at + run + 8)
-        .and_then(|eight| <[u8; 8]>::try_from(eight).ok())
-    {
-        let word = u64::from_le_bytes(eight);
+    while let Some(eight) = bytes.get(at + run..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*eight);
         let quote = word ^ (ONES * b'"' as u64);
         let slash = word ^ (ONES * b'\\' as u64);
         let found = (quote.wrapping_sub(ONES) & !quote)
             | (slash.wrapping_sub(ONES) & !slash)
             | (word.wrapping_sub(ONES * b' ' as u64) & !word);
-        let found = found & HIGHS;
-        if found != 0 {
+        if found & HIGHS != 0 {
             // Borrows only disturb bytes above the first hit, so the lowest one is exact.
-            return run + (found.trailing_zeros() / 8) as usize;
+            return run + ((found & HIGHS).trailing_zeros() / 8) as usize;
         }
         run += 8;
     }
