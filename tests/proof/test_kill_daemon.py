@@ -8,21 +8,19 @@ gap (exact id ranges for trades), ClickHouse holds exactly the rows of the raw l
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.harness.losses import unexplained
 from tests.harness.processes import Daemon, query, server, tickd, venue_of, write_config
-from tests.harness.recording import Gap, Recording, Sent, recording_of, sent_by
+from tests.harness.recording import Recording, recording_of, sent_by
 
 pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(600)]
 
@@ -30,9 +28,6 @@ KILLS = 10
 CLICKHOUSE_KILLS = 4
 RATE = 10_000
 SYMBOLS = 5
-# The server's stamps have milliseconds and its clock ticks every 2 ms.
-STAMP_TOLERANCE_NS = 10_000_000
-CHANNELS = {"trade": "trade", "bookTicker": "quote", "depthUpdate": "depth"}
 EVENT_TABLES = ("trades", "quotes", "book", "states", "gaps")
 
 
@@ -54,38 +49,6 @@ def played(folder: Path, seed: int) -> Iterator[Daemon]:
             yield daemon
         finally:
             daemon.close()
-
-
-def unexplained(sent: list[Sent], recording: Recording) -> list[dict[str, Any]]:
-    """Messages sent that are neither in the raw log nor in a gap of their own topic.
-
-    A trade must be named by its id, the others must fall into the gap's interval.
-    """
-    frames = recording.market_frames().values()
-    recorded = {payload for connection in frames for payload in connection}
-    gaps: dict[tuple[str, str], list[Gap]] = defaultdict(list)
-    for gap in recording.gaps():
-        gaps[gap.symbol, gap.channel].append(gap)
-    last_ns = max(record.recv_ns for record in recording.records if record.kind == "W")
-    found = []
-    for line in sent:
-        if line.payload in recorded:
-            continue
-        data = json.loads(line.payload)["data"]
-        stamp_ns = data["E"] * 1_000_000
-        own = gaps[data["s"], CHANNELS[data["e"]]]
-        if stamp_ns > last_ns - STAMP_TOLERANCE_NS:  # after the last stop
-            continue
-        if not any(explains(gap, data, stamp_ns) for gap in own):
-            found.append(data)
-    return found
-
-
-def explains(gap: Gap, data: dict[str, Any], stamp_ns: int) -> bool:
-    if data["e"] == "trade":
-        return gap.first is not None and gap.last is not None and gap.first <= data["t"] <= gap.last
-    begin_ns, end_ns = gap.start_ns - STAMP_TOLERANCE_NS, gap.end_ns + STAMP_TOLERANCE_NS
-    return begin_ns <= stamp_ns <= end_ns
 
 
 def prove(folder: Path, daemon: Daemon, seed: int) -> Recording:
