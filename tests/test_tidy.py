@@ -27,7 +27,7 @@ HEARTS = {
     "backtest/run.py",
 }
 PYTHON_LINES_MAX, HEART_LINES_MAX, FUNCTION_LINES_MAX = 400, 700, 60
-RUST_LINES_MAX = {"native/core/src/": 500, "native/io/src/": 500, "native/py/src/": 500}
+RUST_LINES_MAX = {"native/core/src/": 500, "native/io/src/": 500, "native/py/src/": 300}
 COLUMNS_MAX = 100
 PRAGMA = re.compile(r"\s*# (noqa|type:|pragma:|pyright:).*$")
 EXAMPLE_LINES_MAX = 100

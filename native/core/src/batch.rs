@@ -42,4 +42,46 @@ impl Batch {
             events,
         }
     }
+
+    /// The events [start, stop) as a batch of their own.
+    pub fn part(&self, start: usize, stop: usize) -> Batch {
+        let events = self.events.get(start..stop).unwrap_or_default().to_vec();
+        Batch::from_parts(events, self.ranges_within(start, stop).collect(), self.ts_mono)
+    }
+
+    /// The stretches of topics inside [start, stop), counted from `start`.
+    pub fn ranges_within(&self, start: usize, stop: usize) -> impl Iterator<Item = TopicRange> + '_ {
+        let (lo, hi) = (start as u32, stop as u32);
+        let inside = self
+            .topics
+            .iter()
+            .filter(move |range| range.start < hi && range.stop > lo);
+        inside.map(move |range| TopicRange {
+            topic: range.topic,
+            start: range.start.max(lo) - lo,
+            stop: range.stop.min(hi) - lo,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Kind;
+
+    #[test]
+    fn a_part_keeps_its_topics_and_finds_its_numbers() {
+        let event = |seq| Event::new(Kind::Trade, seq, 1, 2, 7);
+        let range = |topic, start, stop| TopicRange { topic, start, stop };
+        let events = [9, 10, 3, 4, 5, 6]
+            .map(|frame: u64| event(frame << SEQ_INDEX_BITS))
+            .to_vec();
+        let batch = Batch::from_parts(events, vec![range(4, 0, 2), range(2, 2, 5), range(8, 5, 6)], 11);
+        let part = batch.part(1, 4);
+        assert_eq!(part.topics, [range(4, 0, 1), range(2, 1, 3)]);
+        assert_eq!(part.seq, (3 << SEQ_INDEX_BITS, 10 << SEQ_INDEX_BITS));
+        assert_eq!((part.frame_last, part.ts_mono, part.events.len()), (10, 11, 3));
+        assert_eq!(batch.part(0, 6), batch);
+        assert_eq!(batch.part(2, 2).topics, []);
+    }
 }

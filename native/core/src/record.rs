@@ -146,6 +146,19 @@ pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<Record<'_>>> {
     })
 }
 
+/// Bytes of concatenated records before the first one whose frame number is above `frame_no`. Errors: as `read_record`.
+pub fn records_until(bytes: &[u8], frame_no: u64) -> Result<usize> {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (record, used) = read_record(rest)?;
+        if record.frame_no > frame_no {
+            break;
+        }
+        at += used;
+    }
+    Ok(at)
+}
+
 fn space(bytes: &[u8], at: &mut usize) -> Result<()> {
     match bytes.get(*at) {
         Some(b' ') => {

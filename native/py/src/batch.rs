@@ -1,15 +1,17 @@
 //! `EventBatch`: an immutable run of events, owned by Rust, seen by Python through the buffer protocol without a copy.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use pyo3::{ffi, PyClass};
 use tickd_core::batch::{Batch, TopicRange};
 use tickd_core::event::{Event, EVENT_BYTES, SEQ_INDEX_BITS};
+
+use crate::cpython::expose;
 
 /// An immutable batch; slices share its memory.
 #[pyclass(frozen, module = "tickd._native")]
@@ -64,22 +66,7 @@ impl EventBatch {
         if self.is_whole() {
             return Arc::clone(&self.batch);
         }
-        let (lo, hi) = (self.start as u32, self.stop as u32);
-        let inside = self
-            .batch
-            .topics
-            .iter()
-            .filter(|range| range.start < hi && range.stop > lo);
-        let topics = inside.map(|range| TopicRange {
-            topic: range.topic,
-            start: range.start.max(lo) - lo,
-            stop: range.stop.min(hi) - lo,
-        });
-        Arc::new(Batch::from_parts(
-            self.events().to_vec(),
-            topics.collect(),
-            self.batch.ts_mono,
-        ))
+        Arc::new(self.batch.part(self.start, self.stop))
     }
 
     /// The shared batch behind it.
@@ -140,14 +127,8 @@ impl EventBatch {
     /// ((topic, start, stop), ...) relative to this batch.
     #[getter]
     fn topics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let (lo, hi) = (self.start as u32, self.stop as u32);
-        let inside: Vec<(u32, u32, u32)> = self
-            .batch
-            .topics
-            .iter()
-            .filter(|TopicRange { start, stop, .. }| *start < hi && *stop > lo)
-            .map(|range| (range.topic, range.start.max(lo) - lo, range.stop.min(hi) - lo))
-            .collect();
+        let ranges = self.batch.ranges_within(self.start, self.stop);
+        let inside: Vec<_> = ranges.map(|range| (range.topic, range.start, range.stop)).collect();
         PyTuple::new(py, inside)
     }
 
@@ -192,30 +173,7 @@ impl EventBatch {
 
     #[allow(unsafe_code)]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            return Err(PyBufferError::new_err("an EventBatch is read-only"));
-        }
-        let events = slf.get().events();
-        // SAFETY: `view` is the caller's; the memory lives as long as `slf`, which the view owns, and a frozen class never
-        // moves or changes it. `Event` is repr(C), 64 bytes without padding, so every byte is initialised.
-        let failed = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                events.as_ptr().cast::<c_void>().cast_mut(),
-                std::mem::size_of_val(events) as isize,
-                1,
-                flags,
-            )
-        };
-        if failed != 0 {
-            return Err(PyErr::fetch(slf.py()));
-        }
-        Ok(())
+        // SAFETY: CPython's own view, handed on.
+        unsafe { expose(&slf, view, flags) }
     }
 }
-
-const _: fn() = || {
-    fn is_class<T: PyClass>() {}
-    is_class::<EventBatch>();
-};

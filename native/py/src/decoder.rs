@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyIndexError};
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use tickd_core::decode::{venues, Decoder as Core};
 
 use crate::batch::EventBatch;
+use crate::cpython::contiguous;
 use crate::errors::to_py;
 
 /// The decoder of a node.
@@ -105,20 +106,6 @@ impl Decoder {
     fn counters(&self) -> HashMap<&'static str, u64> {
         self.core.counters().into_iter().collect()
     }
-}
-
-/// The bytes of a contiguous buffer.
-#[allow(unsafe_code)]
-fn contiguous(buffer: &PyBuffer<u8>) -> PyResult<&[u8]> {
-    if !buffer.is_c_contiguous() {
-        return Err(PyBufferError::new_err("the records must be contiguous bytes"));
-    }
-    if buffer.len_bytes() == 0 {
-        return Ok(&[]);
-    }
-    // SAFETY: the memory belongs to the exporter, which keeps it in place while `buffer` is held; it is contiguous and
-    // `len_bytes` long. The caller promises not to write to it during the call (stated in the stub).
-    Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) })
 }
 
 /// Adds the decoder and the venues that it knows to the module.

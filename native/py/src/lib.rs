@@ -3,10 +3,15 @@
 use pyo3::prelude::*;
 
 mod batch;
+mod block;
+mod block_builder;
 mod book;
-mod buffer;
+mod burst_queue;
 mod bus;
+mod bus_handler;
 mod bus_queue;
+mod bus_routes;
+mod cpython;
 mod decoder;
 mod errors;
 mod histogram;
@@ -14,6 +19,7 @@ mod raw_log;
 mod raw_log_files;
 mod sim;
 mod sink;
+mod topic_queues;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -29,11 +35,14 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<histogram::Histogram>()?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
-    sink::register(m)?;
+    m.add_class::<block::Block>()?;
+    m.add_class::<sink::Cut>()?;
+    m.add_class::<sink::SinkWorker>()?;
+    block_builder::register(m)?;
     m.add_class::<bus::BusCore>()?;
-    m.add_class::<bus::BusHandler>()?;
-    m.add_class::<bus_queue::TopicQueues>()?;
-    m.add_class::<bus_queue::BurstQueue>()?;
+    m.add_class::<bus_handler::BusHandler>()?;
+    m.add_class::<topic_queues::TopicQueues>()?;
+    m.add_class::<burst_queue::BurstQueue>()?;
     m.add_class::<sim::SimMarket>()?;
     Ok(())
 }

@@ -9,25 +9,19 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tickd_core::record::RecordType;
-use tickd_io::error::LogError;
 use tickd_io::queue::Shared;
 use tickd_io::raw_log::{Config, RawLog as Core};
 use tickd_io::sys::{mono_ns, wall_ns};
 
 use crate::batch::EventBatch;
-use crate::buffer::with_bytes;
+use crate::cpython::with_bytes;
 use crate::decoder::Decoder;
-use crate::errors::NativeError;
+use crate::errors::log_error;
 use crate::histogram::Histogram;
 use crate::raw_log_files::recovery_dict;
 
 /// Above this a burst is decoded without the GIL; below, the hand-over would cost more than it frees (about 50 µs).
 const DETACH_BYTES: usize = 64 << 10;
-
-/// The Python exception for a failure of the raw log.
-pub fn log_error(error: &LogError) -> PyErr {
-    NativeError::new_err((error.name(), 0, error.to_string()))
-}
 
 /// An open raw log.
 #[pyclass(frozen, module = "tickd._native")]

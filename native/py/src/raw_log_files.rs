@@ -12,7 +12,7 @@ use tickd_io::reader::Reader;
 use tickd_io::recover::Report;
 use tickd_io::walk::{scan, Scan};
 
-use crate::raw_log::log_error;
+use crate::errors::log_error;
 
 /// Puts the functions into the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
