@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,21 @@ CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / 
 # Without this, pytest-asyncio 1.5 asks for "the current loop" and so makes one that nobody closes,
 # which some later test is then blamed for (ResourceWarning: unclosed event loop).
 asyncio.set_event_loop(None)
-# In CI a missing prerequisite is a failure; the captures are data that not everyone may have.
 REQUIRE_ALL = os.environ.get("TICKD_REQUIRE_ALL") == "1"
+# Nobody can install these: data that not everyone may have, and rights that a machine withholds.
+EXCUSES = re.compile(r"captures|recorded wire data|not permitted|needs root|no tmpfs here")
 
 
-def missing(reason: str) -> None:
-    """Skip for a missing prerequisite, or fail where everything must be there."""
-    if REQUIRE_ALL:
-        pytest.fail(f"missing prerequisite: {reason}")
-    pytest.skip(reason)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
+    """Where everything must be there (CI), a skip for a missing prerequisite is a failure."""
+    report = yield
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not EXCUSES.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"missing prerequisite of {item.nodeid}: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
