@@ -18,6 +18,7 @@ import pytest
 from gateway.venues.registry import VENUE_NAMES
 from recorder.sinks.registry import SINK_NAMES
 from tickd.bus_queue import WhenFull
+from tickd.native import VENUES
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("gateway", "recorder", "strategy_runner", "risk")
@@ -283,6 +284,10 @@ SINK_FILES = {"__init__.py", "README.md", "config.py", "sink.py"}
 def test_sink_registry_lists_exactly_the_folders() -> None:
     folders = {path.parent.name for path in (ROOT / "recorder/sinks").glob("*/sink.py")}
     assert registry_problems(SINK_NAMES, folders, "sink") == []
+
+
+def test_every_venue_has_a_decoder_and_every_decoder_a_venue() -> None:
+    assert sorted(VENUE_NAMES) == sorted(VENUES)
 
 
 @pytest.mark.parametrize("sink", SINK_NAMES)

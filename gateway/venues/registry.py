@@ -5,12 +5,12 @@ Joins the three files of a venue's folder to a `Venue`; knows nothing else about
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from typing import Final
 
 from gateway.errors import UnknownVenueError
 from gateway.venue import Venue
-from tickd.native import VENUES
 
 VENUE_NAMES: Final[tuple[str, ...]] = (
     "binance-spot",
@@ -20,13 +20,16 @@ VENUE_NAMES: Final[tuple[str, ...]] = (
 )
 
 
-def find(name: str) -> Venue:
-    """The venue called `name`. Raises UnknownVenueError."""
+def find(name: str, decoded: Collection[str] = VENUE_NAMES) -> Venue:
+    """The venue called `name`; `decoded`: those that the native core reads.
+
+    Raises UnknownVenueError.
+    """
     if name not in VENUE_NAMES:
         raise UnknownVenueError(
             f"venue {name[:40]!r} is not known", hint=f"known: {', '.join(VENUE_NAMES)}"
         )
-    if name not in VENUES:
+    if name not in decoded:
         raise UnknownVenueError(
             f"venue {name} has no decoder in this build",
             hint="its line in native/core/src/decode/venues.rs, then build the native core again",

@@ -26,7 +26,7 @@ from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import Decoder, Histogram
+from tickd.native import VENUES, Decoder, Histogram
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -98,7 +98,7 @@ def _session(
     config: VenueConfig, tap: Tap, clock: Clock, activity: Callable[[], Mapping[str, int]]
 ) -> Session:
     return Session(
-        registry.find(config.name),
+        registry.find(config.name, VENUES),
         config,
         tap=tap,
         clock=clock,

@@ -11,7 +11,7 @@ from gateway.venues import registry
 from tickd.app.config import load_config
 from tickd.config import dump
 from tickd.errors import TickdError
-from tickd.native import BUILD_PROFILE, VERSION
+from tickd.native import BUILD_PROFILE, VENUES, VERSION
 
 STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
 
@@ -29,7 +29,7 @@ def check(config: Path) -> int:
     resolved = load_config(config)
     check_stages()
     for venue_config in resolved.venues:
-        venue = registry.find(venue_config.name)
+        venue = registry.find(venue_config.name, VENUES)
         plan(venue, venue_config, streams_of(venue, venue_config, venue_config.symbols))
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
     return 0

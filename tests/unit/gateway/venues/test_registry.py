@@ -4,15 +4,16 @@ import pytest
 
 from gateway.errors import UnknownVenueError
 from gateway.venues.registry import VENUE_NAMES, find
-from tickd.native import VENUES
 
 
 def test_every_name_finds_its_folder():
     assert [find(name).name for name in VENUE_NAMES] == list(VENUE_NAMES)
 
 
-def test_every_venue_has_a_decoder_and_every_decoder_a_venue():
-    assert sorted(VENUE_NAMES) == sorted(VENUES)
+def test_venue_without_a_decoder_is_refused_with_the_line_that_is_missing():
+    with pytest.raises(UnknownVenueError, match="no decoder") as refused:
+        find("okx", decoded=("binance-spot",))
+    assert "venues.rs" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["", "binance", "binance_spot", "../etc", "BINANCE-SPOT"])
