@@ -1,8 +1,11 @@
 """The one way to talk to ClickHouse: its HTTP interface, embedded or not.
 
 It sends blocks, statements and questions and turns every failure into an error with an action.
-Nothing is ever sent twice: aiohttp repeats no POST, and whoever calls decides about repeats. It
-keeps no rows and knows no table but by name.
+Blocks go through clickhouse-connect's async client, statements (any format, streamed, an exception
+in the middle included) through plain POSTs. Nothing is ever sent twice: the library repeats bodies
+that it can rebuild when a connection breaks, even after the server committed them, so bodies go out
+as generators, which it cannot. Whoever calls decides about repeats. It keeps no rows and knows no
+table but by name.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ from typing import Any, Final
 
 import aiohttp
 import msgspec
+from clickhouse_connect import get_async_client
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError as LibraryError
+from clickhouse_connect.driver.exceptions import Error as CodedError
 
 from recorder.config import ClickHouseConfig
 from recorder.endpoint import NO_PASSWORD, Endpoint
@@ -82,6 +89,9 @@ class ClickHouse:
         self._config = config
         self._endpoint = endpoint
         self._http: aiohttp.ClientSession | None = None
+        self._inserter: AsyncClient | None = None
+        self._inserts_to: Endpoint | None = None
+        self._connecting = asyncio.Lock()
 
     @property
     def database(self) -> str:
@@ -180,6 +190,7 @@ class ClickHouse:
         http, self._http = self._http, None
         if http is not None:
             await http.close()
+        await self._close_inserter()
 
     async def _insert(
         self,
@@ -191,26 +202,54 @@ class ClickHouse:
         compression: str | None,
         settings: dict[str, str],
     ) -> None:
-        names = ", ".join(f"`{name}`" for name in columns)
-        query = {
-            "query": f"INSERT INTO {self.database}.{table} ({names}) FORMAT {fmt}",
-            # async_insert is on by default in current servers and would acknowledge early.
-            "async_insert": "0",
-            "wait_end_of_query": "1",
-            **settings,
-        }
-        headers = {"Content-Encoding": compression} if compression is not None else {}
-        timeout_ms = self._config.insert_timeout_ms
-        async with self._calling(timeout_ms, query, _pieces(body), headers) as reply:
-            await reply.read()
+        try:
+            async with asyncio.timeout(self._config.insert_timeout_ms / 1000):
+                client = await self._connected()
+                await client.raw_insert(
+                    f"{self.database}.{table}",
+                    column_names=columns,
+                    insert_block=_pieces(body),
+                    # async_insert is on by default in current servers and acknowledges early.
+                    settings={"async_insert": "0", "wait_end_of_query": "1", **settings},
+                    fmt=fmt,
+                    compression=compression,
+                )
+        except CodedError as error:
+            raise error_of(error.code, str(error)) from error
+        except (LibraryError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ServerUnreachableError(f"{type(error).__name__}: {error}"[:_TEXT_MAX]) from error
+
+    async def _connected(self) -> AsyncClient:
+        """The client of where the next call goes; a new one when that has changed."""
+        endpoint = self.endpoint
+        async with self._connecting:
+            if self._inserter is not None and self._inserts_to == endpoint:
+                return self._inserter
+            await self._close_inserter()
+            self._inserter = await get_async_client(
+                dsn=endpoint.url,
+                username=endpoint.user,
+                password=endpoint.password.reveal(),
+                connect_timeout=self._config.connect_timeout_ms // 1000 or 1,
+                send_receive_timeout=self._config.insert_timeout_ms // 1000 or 1,
+                autogenerate_session_id=False,
+                compress=False,
+                query_retries=0,
+            )
+            self._inserts_to = endpoint
+            return self._inserter
+
+    async def _close_inserter(self) -> None:
+        client, self._inserter = self._inserter, None
+        if client is not None:
+            await client.close()
 
     @asynccontextmanager
     async def _calling(
         self,
         timeout_ms: int | None,
         query: Mapping[str, str],
-        body: bytes | AsyncIterator[bytes],
-        headers: Mapping[str, str] | None = None,
+        body: bytes,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Give the reply of one POST whose status says yes."""
         endpoint = self.endpoint
@@ -221,7 +260,7 @@ class ClickHouse:
                     endpoint.url,
                     params=query,
                     data=body,
-                    headers={**endpoint.headers, **(headers or {})},
+                    headers=endpoint.headers,
                     allow_redirects=False,
                 ) as reply,
             ):
