@@ -323,6 +323,7 @@ class SinkStats(TypedDict):
     plain_bytes: int
     body_bytes: int
     cpu_ns: int
+    cut_cpu_ns: int
     cut_cpu_ns_max: int
     unstored: int
     undefined: int

@@ -9,7 +9,7 @@ flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-arg
  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address --cfg fuzzing"
 target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(tr '\n' ' ' <<<"$flags")" cargo build --release --quiet --target "$target"
-for name in decode records decimal control checkpoint blocks; do
+for name in ${TARGETS:-decode records decimal control checkpoint blocks}; do
     mkdir -p "corpus/$name" "artifacts/$name"
     seeds=()
     [[ -d seeds/$name ]] && seeds=("seeds/$name")

@@ -238,7 +238,7 @@ pub fn decimals(bytes: &[u8]) {
     }
 }
 
-/// Bytes as events: no row is lost or doubled, wherever the batches are cut, and the same events give the same blocks.
+/// Bytes as events: no row is lost or doubled, and the same events give the same blocks, in fresh memory or used.
 pub fn blocks(bytes: &[u8]) {
     let events: Vec<Event> = bytes
         .chunks_exact(EVENT_BYTES)
@@ -257,4 +257,11 @@ pub fn blocks(bytes: &[u8]) {
     }
     let rows: usize = cut.blocks.iter().map(|block| block.rows as usize).sum();
     assert!(rows + one.unstored as usize <= events.len());
+    for block in cut.blocks {
+        one.recycle(block.body);
+    }
+    one.push(&events, 9, 1);
+    let in_used_memory = one.cut().blocks.into_iter().map(|block| (block.hash, block.body));
+    let in_fresh = again.blocks.into_iter().map(|block| (block.hash, block.body));
+    assert!(in_used_memory.eq(in_fresh), "used memory shows through");
 }

@@ -154,6 +154,7 @@ impl SinkWorker {
             ("plain_bytes", stats.plain_bytes),
             ("body_bytes", stats.body_bytes),
             ("cpu_ns", stats.cpu_ns),
+            ("cut_cpu_ns", stats.cut_cpu_ns),
             ("cut_cpu_ns_max", stats.cut_cpu_ns_max),
             ("unstored", stats.unstored),
             ("undefined", stats.undefined),

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::column::{text, varint, Column};
 use super::rows::{Level, Row, Rows, Span};
 use super::schema::{columns, Table};
+use super::spare::Spare;
 use super::DAY_NS;
 use crate::error::{Error, Reason, Result};
 use crate::event::{Event, SEQ_INDEX_BITS};
@@ -14,6 +15,9 @@ use crate::instrument::{Instrument, Registry};
 
 /// Scale of a row whose instrument nobody defined (255: no instrument may have it).
 pub const UNKNOWN_SCALE: u8 = u8::MAX;
+
+/// More than the names and types of any table take.
+const HEAD_BYTES_MAX: usize = 1024;
 
 /// The content hash of a block's body.
 pub fn hash(body: &[u8]) -> u64 {
@@ -89,6 +93,7 @@ pub struct Assembler {
     seq_to: u64,
     frame_last: u64,
     burst: Rows,
+    spare: Spare,
     /// Events that no table holds.
     pub unstored: u64,
     /// Rows whose instrument nobody defined.
@@ -108,6 +113,7 @@ impl Assembler {
             seq_to: seq_from.saturating_sub(1),
             frame_last: 0,
             burst: Rows::default(),
+            spare: Spare::default(),
             unstored: 0,
             undefined: 0,
         }
@@ -152,10 +158,11 @@ impl Assembler {
         let place = |row: &Row| (row.table, row.ts_recv.div_euclid(DAY_NS) as i32);
         for run in burst.rows.chunk_by(|a, b| place(a) == place(b)) {
             if let Some(first) = run.first() {
+                let spare = &mut self.spare;
                 let builder = self
                     .open
                     .entry(place(first))
-                    .or_insert_with(|| Builder::new(first, ts_mono));
+                    .or_insert_with(|| Builder::new(first, ts_mono, spare.columns(first.table)));
                 builder.append(self.node, run, &burst.bids, &burst.asks);
             }
         }
@@ -164,6 +171,11 @@ impl Assembler {
         let frame_end = (frame_last << SEQ_INDEX_BITS) | ((1 << SEQ_INDEX_BITS) - 1);
         self.seq_to = self.seq_to.max(frame_end.max(highest).min(limit));
         self.frame_last = self.frame_last.max(frame_last);
+    }
+
+    /// Takes the body of a block back that nobody needs any more, for its memory.
+    pub fn recycle(&mut self, body: Vec<u8>) {
+        self.spare.keep_body(body);
     }
 
     /// Rows of the largest open block.
@@ -197,7 +209,7 @@ impl Assembler {
             .map(|((table, day), builder)| {
                 let (seq_first, seq_last, rows, ts_mono) =
                     (builder.seq_first, builder.seq_last, builder.rows, builder.ts_mono);
-                let body = builder.finish(table);
+                let body = builder.finish(table, &mut self.spare);
                 let hash = hash(&body);
                 let seq_from = self.wanted.get(&table).map_or(seq_from, |first| seq_from.max(*first));
                 Block {
@@ -226,8 +238,7 @@ impl Assembler {
 }
 
 impl Builder {
-    fn new(first: &Row, ts_mono: i64) -> Self {
-        let columns = columns(first.table).map(|(_, kind)| Column::of(kind)).collect();
+    fn new(first: &Row, ts_mono: i64, columns: Vec<Column>) -> Self {
         Builder {
             columns,
             rows: 0,
@@ -263,7 +274,7 @@ impl Builder {
         own_columns(first.table, own, rows, bids, asks);
     }
 
-    fn finish(mut self, table: Table) -> Vec<u8> {
+    fn finish(mut self, table: Table, spare: &mut Spare) -> Vec<u8> {
         if !self.ordered {
             let mut order: Vec<u32> = (0..self.rows).collect();
             if let Some(seqs) = self.columns.get(1) {
@@ -272,7 +283,7 @@ impl Builder {
             self.columns = self.columns.iter().map(|column| column.ordered(&order)).collect();
         }
         let bytes: usize = self.columns.iter().map(Column::len_bytes).sum();
-        let mut out = Vec::with_capacity(bytes + 1024);
+        let mut out = spare.body(bytes + HEAD_BYTES_MAX);
         varint(&mut out, self.columns.len() as u64);
         varint(&mut out, u64::from(self.rows));
         for ((name, kind), column) in columns(table).zip(&self.columns) {
@@ -280,6 +291,7 @@ impl Builder {
             text(&mut out, kind);
             column.write(&mut out);
         }
+        spare.keep_columns(table, self.columns);
         out
     }
 }

@@ -31,6 +31,25 @@ impl Column {
         }
     }
 
+    /// Empties it; its memory stays for the next block.
+    pub fn clear(&mut self) {
+        match self {
+            Column::Fixed { bytes, .. } => bytes.clear(),
+            Column::Array { ends, values } => {
+                ends.clear();
+                values.clear();
+            }
+        }
+    }
+
+    /// Bytes of memory, used or not.
+    pub fn capacity(&self) -> usize {
+        match self {
+            Column::Fixed { bytes, .. } => bytes.capacity(),
+            Column::Array { ends, values } => ends.capacity() + values.capacity(),
+        }
+    }
+
     pub fn len_bytes(&self) -> usize {
         match self {
             Column::Fixed { bytes, .. } => bytes.len(),

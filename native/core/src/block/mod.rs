@@ -9,6 +9,7 @@ mod column;
 mod compress;
 mod rows;
 mod schema;
+mod spare;
 
 pub use assembler::{definition, hash, Assembler, Block, Cut, UNKNOWN_SCALE};
 pub use compress::{compress, Compression};
