@@ -62,7 +62,7 @@ def config_for(state: Path, where: Addresses, *, ws_url: str | None = None, url:
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[tuple[Daemon, aiohttp.ClientSession]]:
     daemon, stop = Daemon(wire(config)), asyncio.Event()
-    async with asyncio.timeout(40), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(100), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(daemon.run(stop), name="daemon")
         await until(lambda: daemon.http.port)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{daemon.http.port}") as http:
@@ -124,6 +124,8 @@ async def test_before_streaming_the_reason_is_told(tmp_path: Path) -> None:
             await until(tried)
 
 
+@pytest.mark.proof
+@pytest.mark.timeout(120)
 @pytest.mark.embedded
 async def test_status_and_the_slow_tables_show_every_topic(tmp_path: Path) -> None:
     pytest.importorskip("chdb")
