@@ -7,6 +7,7 @@ Down: sessions → tap → bus → storage and sinks → raw log → embedded Cl
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 
 import structlog
@@ -166,4 +167,9 @@ async def run_until_signalled(config: Config) -> ExitCode:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    return await Daemon(wire(config)).run(stop)
+    daemon = Daemon(wire(config))
+    # What stands by now stays for the daemon's life: a full collection would only walk it again and
+    # again, and stop the loop meanwhile.
+    gc.collect()
+    gc.freeze()
+    return await daemon.run(stop)
