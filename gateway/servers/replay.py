@@ -173,7 +173,13 @@ def _step(scale: int) -> str:
 class ReplayServer:
     """All captures of one configuration, on one clock."""
 
-    def __init__(self, config: ReplayServerConfig, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: ReplayServerConfig,
+        clock: Clock,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self._on_progress = on_progress
         self._config = config
         self._clock = clock
         self._captures = [scan(name) for name in config.files]
@@ -213,16 +219,20 @@ class ReplayServer:
     async def _play(self) -> None:
         started_ns = self._clock.mono_ns()
         first_ns: int | None = None
-        burst = 0
+        burst = played = 0
+        total = sum(capture.lines for capture in self._captures)
         for line in merged(self._captures):
             first_ns = line.recv_ns if first_ns is None else first_ns
             wait_ns = self._wait_ns(started_ns, line.recv_ns - first_ns)
             if wait_ns > 0 or burst >= BURST_MAX:
                 await self._flush(max(0.0, wait_ns / NS_PER_S))
                 burst = 0
+                self._on_progress(played, total)
             self.feeds[line.market].play(line)
             burst += 1
+            played += 1
         await self._flush(0.0)
+        self._on_progress(played, total)
 
     def _wait_ns(self, started_ns: int, offset_ns: int) -> int:
         if self._config.speed == 0:
@@ -241,10 +251,16 @@ class ReplayServer:
 
 
 async def serve_replay(
-    config: ReplayServerConfig, clock: Clock, on_start: Callable[[Addresses], None]
+    config: ReplayServerConfig,
+    clock: Clock,
+    on_start: Callable[[Addresses], None],
+    on_progress: Callable[[int, int], None] = lambda _played, _lines: None,
 ) -> None:
-    """Serve until cancelled, or played with `exit_when_done`. Raises ConfigError: bad file."""
-    server = ReplayServer(config, clock)
+    """Serve until cancelled, or played with `exit_when_done`. Raises ConfigError: bad file.
+
+    Args: `on_progress`: called with lines played and lines in all, once per burst.
+    """
+    server = ReplayServer(config, clock, on_progress)
     try:
         on_start(await server.start())
         await server.run()

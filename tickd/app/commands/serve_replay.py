@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import Progress
+
 from gateway.servers.config import ReplayServerConfig
 from gateway.servers.replay import serve_replay as serve
 from tickd.app.serving import ORDINARY_WIRE, WireOptions, run_server
@@ -43,7 +46,14 @@ def serve_replay(
         exit_when_done=exit_when_done,
         protocol=wire.protocol(),
     )
-    return run_server(lambda clock, on_start: serve(config, clock, on_start))
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("lines", total=None)
+
+        def show(played: int, lines: int) -> None:
+            progress.update(bar, completed=played, total=lines)
+
+        return run_server(lambda clock, on_start: serve(config, clock, on_start, show))
 
 
 def _speed(text: str) -> float:
