@@ -13,16 +13,14 @@ Run: python benchmarks/bench_latency.py [--rounds 10]
 from __future__ import annotations
 
 import asyncio
-import base64
 import gc
-import hashlib
-import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import harness
@@ -41,45 +39,13 @@ from tickd.bus import Bus
 from tickd.clock import SystemClock
 from tickd.native import Decoder, EventBatch, RawLog
 
-MESSAGES = 500
+SENDER = str(Path(__file__).with_name("quote_sender.py"))
+MESSAGES = 400
 WARM_UP = 50
 PAUSE_S = 0.002
-TIMEOUT_S = 30.0
+TIMEOUT_S = 20.0
 P50_MOST_US = 40.0
 ID_OFFSET = 24  # of `id` in an event
-QUOTE = (
-    b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":%d,"s":"BTCUSDT",'
-    b'"b":"61800.20","B":"2.507","a":"61800.30","A":"2.510","T":1723161256313,"E":1723161256313}}'
-)
-MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-def send() -> None:
-    """The child: one client, one quote at a time."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        print(server.getsockname()[1], flush=True)
-        client, _ = server.accept()
-        with client:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += client.recv(4096)
-            key = next(
-                line.partition(b": ")[2]
-                for line in request.split(b"\r\n")
-                if line.lower().startswith(b"sec-websocket-key")
-            )
-            accept = base64.b64encode(hashlib.sha1(key + MAGIC).digest())
-            client.sendall(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-            )
-            for _ in range(MESSAGES + WARM_UP):
-                time.sleep(PAUSE_S)
-                size = len(QUOTE % time.monotonic_ns())
-                head = b"\x81\x7e" + struct.pack(">H", size)
-                client.sendall(head + QUOTE % time.monotonic_ns())
-            client.recv(1)  # until the client leaves
 
 
 class Ticker(msgspec.Struct):
@@ -131,7 +97,7 @@ async def by_tickd(url: str) -> Latencies:
         raw.restore_decoder(decoder)
         bus = Bus(decoder.topic_name, clock)
         bus.handle("quote.*.*", handler, name="handler")
-        tap = Tap(raw, decoder, bus, clock=clock, pending_bytes_max=64 << 20)
+        tap = Tap(raw, decoder, bus, clock=clock)
         tap.record(0, "C", messages.INSTRUMENT)
         leg = Leg(
             find("binance-usdm"),
@@ -194,19 +160,23 @@ async def by_nothing(url: str) -> Latencies:
 
 
 def run(way: Callable[[str], Awaitable[Latencies]]) -> Latencies:
-    with subprocess.Popen([sys.executable, __file__, "--send"], stdout=subprocess.PIPE) as child:
+    command = [sys.executable, "-S", SENDER, str(MESSAGES + WARM_UP), str(PAUSE_S)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        url = f"ws://127.0.0.1:{int(child.stdout.readline())}/stream"
-        gc.collect()
-        gc.disable()
         found: list[Latencies] = []
 
         async def main() -> None:
             async with asyncio.timeout(TIMEOUT_S):
                 found.append(await way(url))
 
-        harness.run_loop(main)
-        gc.enable()
+        gc.collect()
+        gc.disable()
+        try:
+            url = f"ws://127.0.0.1:{int(child.stdout.readline())}/stream"
+            harness.run_loop(main)
+        finally:
+            gc.enable()
+            child.kill()
     return sorted(found[0][WARM_UP:])
 
 
@@ -243,9 +213,6 @@ def figures(rounds: int) -> list[Figure]:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--send"]:
-        send()
-        return
     options = harness.arguments(__doc__).parse_args()
     harness.refuse_debug_build()
     configure_logging(LogConfig(level="error"))
