@@ -1,7 +1,8 @@
 """The raw tap: where frames enter. Raw log first, then the decoder, then the bus, once per burst.
 
-A burst is what one turn of the event loop reads from the sockets. The tap is the only thing that
-may pause a socket: when the disk cannot keep up, reading stops and says so; nothing is dropped.
+A burst is what one turn of the event loop reads from the sockets, or a part of it when that is
+much. The tap is the only thing that may pause a socket: when the disk cannot keep up, reading stops
+and says so; nothing is dropped.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ class Tap:
         return connection
 
     def frame(self, connection: int, payload: Buffer) -> None:
-        self._raw.frame(connection, payload)
-        if not self._armed:
+        if self._raw.frame(connection, payload):
+            self._end_burst()  # of a backlog; what follows is the next burst
+        elif not self._armed:
             self._armed = True
             self._loop.call_soon(self._end_burst)
 

@@ -22,6 +22,8 @@ use crate::raw_log_files::recovery_dict;
 
 /// Above this a burst is decoded without the GIL; below, the hand-over would cost more than it frees (about 50 µs).
 const DETACH_BYTES: usize = 64 << 10;
+/// About 100 messages: 60 µs of frame callbacks and decoding, while ending a burst costs a few µs.
+const BURST_BYTES: usize = 32 << 10;
 
 /// An open raw log.
 #[pyclass(frozen, module = "tickd._native")]
@@ -110,12 +112,17 @@ impl RawLog {
         self.core().next_connection()
     }
 
-    /// Stamps a text message and appends it to the burst; the view may die with the call.
-    fn frame(&self, connection: u32, payload: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Stamps a text message and appends it to the burst; the view may die with the call. True when the burst is long
+    /// enough to be ended now: a backlog must not make its first frame wait for its last.
+    fn frame(&self, connection: u32, payload: &Bound<'_, PyAny>) -> PyResult<bool> {
         let recv_ns = wall_ns();
         let mono = mono_ns();
-        self.append(connection, RecordType::Text, payload, recv_ns, mono)
-            .map(|_| ())
+        with_bytes(payload, |bytes| {
+            let mut core = self.core();
+            core.append(connection, RecordType::Text, bytes, recv_ns, mono)?;
+            Ok(core.burst_bytes() >= BURST_BYTES)
+        })?
+        .map_err(|error| log_error(&error))
     }
 
     /// As `frame` with the caller's stamps: for replays and tests.

@@ -1,4 +1,4 @@
-"""The tap's duty to pause sockets for the disk, over a real raw log and with legs that tell."""
+"""When a burst ends and when sockets pause for the disk, over a real raw log, with telling legs."""
 
 from __future__ import annotations
 
@@ -55,13 +55,32 @@ def opened(tap: Tap, leg: TellingLeg) -> int:
     return tap.open(venue="binance-usdm", url="ws://127.0.0.1/", streams=["btcusdt@trade"], leg=leg)
 
 
+async def test_frames_of_one_turn_of_the_loop_are_one_burst(tap: Tap) -> None:
+    connection = opened(tap, TellingLeg())
+    await asyncio.sleep(0)
+    before = tap.bursts_total
+    for _ in range(10):
+        tap.frame(connection, b"x" * 300)
+    assert tap.bursts_total == before
+    await asyncio.sleep(0)
+    assert tap.bursts_total == before + 1
+
+
+async def test_backlog_is_published_while_it_is_still_being_read(tap: Tap) -> None:
+    """So that the first frame of a backlog does not wait for its last."""
+    connection = opened(tap, TellingLeg())
+    for _ in range(1_000):
+        tap.frame(connection, b"x" * 300)
+    assert tap.bursts_total > 1_000 * 300 // (32 << 10) - 1
+
+
 async def test_full_log_pauses_every_leg_and_the_disk_resumes_them(tap: Tap) -> None:
     first, late = TellingLeg(), TellingLeg()
     connection = opened(tap, first)
-    # Far beyond the limit in one burst: full before the writer has seen any of it.
-    for _ in range(4_000):
-        tap.frame(connection, b"x" * GROUP_BYTES)
-    await asyncio.sleep(0)
+    # A burst is ended at 32 KiB at the latest: full before the writer has seen any of it.
+    for _ in range(64):
+        if not tap.paused:
+            tap.frame(connection, b"x" * GROUP_BYTES)
     assert tap.paused
     assert first.told == ["pause"]
     opened(tap, late)
