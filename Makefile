@@ -12,9 +12,10 @@ PACKAGES := tickd gateway recorder strategy_runner risk backtest
 DEMO_SECONDS ?= 0
 WORKERS ?= 2
 SECONDS ?= 30
+SOAK_SECONDS ?= 3600
 SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
 
-.PHONY: help setup demo test check proof fuzz bench bench-check fmt lint lock libchdb wheel clean
+.PHONY: help setup demo test check proof soak fuzz bench bench-check fmt lint lock libchdb wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +53,9 @@ check: lint ## everything CI checks before the slow proofs: lint, cargo test, ma
 
 proof: setup libchdb ## the slow proofs: crash, chaos, real servers
 	TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n 0 -m "proof or server" --timeout 600
+
+soak: setup libchdb ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse; result in build/soak
+	$(BIN)/python -m tests.harness.soak --seconds $(SOAK_SECONDS) --directory build/soak --series build/soak/series.csv --result build/soak/result.json
 
 fuzz: ## every native fuzz target for SECONDS=30; findings stay in native/fuzz/artifacts
 	native/fuzz/run.sh $(SECONDS)

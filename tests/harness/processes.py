@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
@@ -21,6 +22,13 @@ from tickd.errors import TickdError
 REPOSITORY = Path(__file__).resolve().parents[2]
 CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / "data"))
 POLL_S = 0.05
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def with_its_parent() -> None:
+    """A `preexec_fn`: the child gets TERM when the *thread* that started it ends, even by KILL."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def tickd(
@@ -38,7 +46,9 @@ def tickd(
 
 
 @contextmanager
-def server(*arguments: str, log: Path) -> Iterator[dict[str, Any]]:
+def server(
+    *arguments: str, log: Path, preexec_fn: Callable[[], None] | None = None
+) -> Iterator[dict[str, Any]]:
     """A loopback venue: yields what it printed at start (`ws`, `rest`, `pid`)."""
     with log.open("ab") as stderr:
         process = subprocess.Popen(
@@ -46,6 +56,7 @@ def server(*arguments: str, log: Path) -> Iterator[dict[str, Any]]:
             stdout=subprocess.PIPE,
             stderr=stderr,
             cwd=REPOSITORY,
+            preexec_fn=preexec_fn,  # noqa: PLW1509 - the callers have one thread
         )
         try:
             assert process.stdout is not None
@@ -72,9 +83,12 @@ def stop(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
 class Daemon:
     """`tickd run CONFIG` as a child; may be killed and started again."""
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(
+        self, config: Path, log: Path, *, preexec_fn: Callable[[], None] | None = None
+    ) -> None:
         self.config = config
         self.log = log
+        self._preexec_fn = preexec_fn
         self._stderr: IO[bytes] | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.state_dir = Path()
@@ -92,6 +106,7 @@ class Daemon:
             [sys.executable, "-m", "tickd", "run", str(self.config)],
             stderr=self._stderr,
             cwd=REPOSITORY,
+            preexec_fn=self._preexec_fn,  # noqa: PLW1509 - the callers have one thread
         )
 
     def clickhouse_pid(self) -> int:

@@ -1,5 +1,5 @@
 """A real ClickHouse server for tests: runs as a program, `python tests/servers/libchdb.py
-LIBCHDB.so DATA_DIR`.
+LIBCHDB.so DATA_DIR [PORT]`; without a port the kernel picks one.
 
 The npm package @chdb/lib-linux-x64-gnu carries `clickhouse local` as a library; since 26.6 that
 listens on HTTP after SYSTEM START LISTEN. Prints {"http": port, "pid": pid} and lives until its
@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 
-def main(library: str, directory: str) -> None:
+def main(library: str, directory: str, port: str = "0") -> None:
     data = Path(directory).absolute()  # relative paths break tables with fsync_part_directory
     data.mkdir(parents=True, exist_ok=True)
     port_file = data.parent / f"{data.name}.port.tsv"
@@ -43,7 +43,7 @@ def main(library: str, directory: str) -> None:
         sql.encode(),
         f"--path={data}".encode(),
         b"--listen_host=127.0.0.1",
-        b"--http_port=0",
+        f"--http_port={port}".encode(),
     ]
     threading.Thread(target=announce, args=(port_file,), daemon=True).start()
     result = lib.chdb_query_cmdline(len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))

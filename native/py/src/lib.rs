@@ -17,6 +17,7 @@ mod errors;
 mod histogram;
 mod raw_log;
 mod raw_log_files;
+mod record_heads;
 mod sim;
 mod sink;
 mod topic_queues;
@@ -35,6 +36,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<histogram::Histogram>()?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
+    m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;
     m.add_class::<block::Block>()?;
     m.add_class::<sink::Cut>()?;
     m.add_class::<sink::SinkWorker>()?;
