@@ -116,12 +116,16 @@ impl LiveSegment {
         let name = segment_name(header.first_frame, recv_ns);
         let path = layout.segments.join(format!("{name}{OPEN_SUFFIX}"));
         let bytes = encode_header(header).map_err(LogError::format(&path))?;
+        failpoint!("raw.open.before_create");
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .open(&path)
             .map_err(LogError::io("create", &path))?;
-        let written = (&file).write_all(&bytes).map_err(LogError::io("write", &path));
+        let written = failpoint_write!("raw.open.header", &file, &bytes)
+            .and_then(|()| (&file).write_all(&bytes))
+            .map_err(LogError::io("write", &path));
+        failpoint!("raw.open.before_directory_sync");
         if let Err(error) = written.and_then(|()| sync_directory(&layout.segments)) {
             // Best effort: an empty file that stays is removed at the next start.
             let _ = fs::remove_file(&path);
@@ -163,7 +167,9 @@ impl LiveSegment {
     /// Writes one chunk; after an error the file ends where it ended before (or is cut there before the next write).
     pub fn append(&mut self, frame: &[u8], mut entry: ChunkEntry) -> Result<()> {
         entry.offset = self.len;
+        failpoint!("raw.append.before_write");
         self.write(frame)?;
+        failpoint!("raw.append.after_write");
         self.hash.update(frame);
         self.len += frame.len() as u64;
         self.entries.push(entry);
@@ -175,7 +181,8 @@ impl LiveSegment {
             self.file.set_len(self.len).map_err(LogError::io("cut", &self.path))?;
             self.ragged = false;
         }
-        self.file.write_all(bytes).map_err(|source| {
+        let written = failpoint_write!("raw.write", &self.file, bytes).and_then(|()| self.file.write_all(bytes));
+        written.map_err(|source| {
             self.ragged = self.file.set_len(self.len).is_err();
             LogError::Io {
                 doing: "write",
@@ -187,7 +194,9 @@ impl LiveSegment {
 
     /// fdatasync. After an error this file must not be synced again: the kernel may have dropped the pages.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(LogError::io("sync", &self.path))
+        failpoint_step!("raw.fsync.before")
+            .and_then(|()| self.file.sync_data())
+            .map_err(LogError::io("sync", &self.path))
     }
 
     /// Writes index and footer, once; a failed try may be repeated.
@@ -199,7 +208,9 @@ impl LiveSegment {
         let footer = Footer::of(&self.entries, flags, self.len, self.hash.value());
         let mut bytes = encode_index(&self.entries).map_err(LogError::format(&self.path))?;
         bytes.extend_from_slice(&encode_footer(&footer).map_err(LogError::format(&self.path))?);
+        failpoint!("raw.seal.before_index");
         self.write(&bytes)?;
+        failpoint!("raw.seal.after_index");
         let sealed = sealed_entry(&self.name, self.len + bytes.len() as u64, &footer, false);
         self.sealed = Some(sealed.clone());
         Ok(sealed)
@@ -207,10 +218,12 @@ impl LiveSegment {
 
     /// Gives the finished file its final name, durably; a failed try may be repeated.
     pub fn rename(&mut self, layout: &Layout) -> Result<()> {
+        failpoint!("raw.seal.before_rename");
         if !self.renamed {
             rename_open(layout, &self.name)?;
             self.renamed = true;
         }
+        failpoint!("raw.seal.before_directory_sync");
         sync_directory(&layout.segments)
     }
 }

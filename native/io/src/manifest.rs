@@ -214,6 +214,7 @@ impl Manifest {
                 .join("quarantine")
                 .join(format!("{MANIFEST_NAME}-{}.bin", loaded.good_bytes));
             fs::write(&kept, torn).map_err(LogError::io("write", &kept))?;
+            failpoint!("manifest.open.before_cut");
         }
         let file = OpenOptions::new()
             .create(true)
@@ -245,10 +246,12 @@ impl Manifest {
         );
         let sum = hash_text(hash_of(line.as_bytes()));
         line.push_str(&format!(",\"sum\":\"{sum}\"}}\n"));
-        let written = self
-            .file
-            .write_all(line.as_bytes())
+        failpoint!("manifest.append.before_write");
+        let written = failpoint_write!("manifest.append.write", &self.file, line.as_bytes())
+            .and_then(|()| self.file.write_all(line.as_bytes()))
+            .and_then(|()| failpoint_step!("manifest.append.before_sync"))
             .and_then(|()| self.file.sync_data());
+        failpoint!("manifest.append.after_sync");
         if let Err(source) = written {
             // Best effort: a torn line that stays is dropped at the next start.
             let _ = self.file.set_len(self.len);

@@ -341,10 +341,13 @@ impl RawLog {
         }
         let batch = decoder.finish();
         self.bursts += 1;
+        failpoint!("raw.burst.before_hand_over");
         self.hand_over();
+        failpoint!("raw.burst.handed_over");
         if self.rotation_due() {
             let (recv_ns, mono) = self.last_stamp;
             self.checkpoint(decoder, recv_ns, mono)?;
+            failpoint!("raw.rotate.checkpoint");
             self.hand_over();
         }
         Ok(Some(batch))

@@ -156,6 +156,7 @@ pub fn recover(layout: &Layout, now_ns: i64) -> Result<(Recovered, Manifest)> {
         interrupted |= listed.open && !clean;
     }
     let recovered = conclude(repair.report, &repair.known, interrupted, now_ns);
+    failpoint!("recover.before_started");
     repair.manifest.append(
         &Entry::Started {
             frame_next: recovered.frame_next,
@@ -251,14 +252,18 @@ impl Repair<'_> {
         }
         if scan.entries.is_empty() && scan.holes.is_empty() {
             // Header only (or not even that): no record ever stood here.
+            failpoint!("recover.empty.before_remove");
             fs::remove_file(&listed.path).map_err(LogError::io("remove", &listed.path))?;
+            failpoint!("recover.empty.removed");
             sync_directory(&self.layout.segments)?;
             return Ok(false);
         }
         let footer = self.seal(listed, &scan)?;
+        failpoint!("recover.seal.before_rename");
         if listed.open {
             rename_open(self.layout, &listed.name)?;
         }
+        failpoint!("recover.seal.before_directory_sync");
         sync_directory(&self.layout.segments)?;
         let sealed_path = self.layout.segments.join(&listed.name);
         let bytes = fs::metadata(&sealed_path)
@@ -267,6 +272,7 @@ impl Repair<'_> {
         let sealed = sealed_entry(&listed.name, bytes, &footer, true);
         let clean = sealed.clean;
         self.report.segments_sealed += 1;
+        failpoint!("recover.seal.before_line");
         self.line(Entry::Sealed(sealed))?;
         Ok(clean)
     }
@@ -286,12 +292,17 @@ impl Repair<'_> {
             file.sync_all().map_err(LogError::io("sync", path))?;
             return Ok(footer);
         }
+        failpoint!("recover.seal.before_cut");
         file.set_len(scan.data_end).map_err(LogError::io("cut", path))?;
+        failpoint!("recover.seal.cut");
         let flags = scan.footer.map_or(0, |footer| footer.flags);
         let footer = Footer::of(&scan.entries, flags, scan.data_end, hash_file(path, scan.data_end)?);
         let mut bytes = encode_index(&scan.entries).map_err(LogError::format(path))?;
         bytes.extend_from_slice(&encode_footer(&footer).map_err(LogError::format(path))?);
-        (&file).write_all(&bytes).map_err(LogError::io("write", path))?;
+        failpoint_write!("recover.seal.write", &file, &bytes)
+            .and_then(|()| (&file).write_all(&bytes))
+            .map_err(LogError::io("write", path))?;
+        failpoint!("recover.seal.before_sync");
         file.sync_all().map_err(LogError::io("sync", path))?;
         Ok(footer)
     }
@@ -300,7 +311,9 @@ impl Repair<'_> {
     fn quarantine(&mut self, listed: &Listed, stretch: &Stretch, frames: (u64, u64), recv: (i64, i64)) -> Result<()> {
         let file_name = format!("{}-{}.bin", listed.name, stretch.offset);
         let kept = self.layout.quarantine.join(&file_name);
+        failpoint!("recover.quarantine.before_copy");
         copy_stretch(&listed.path, stretch, &kept)?;
+        failpoint!("recover.quarantine.copied");
         sync_directory(&self.layout.quarantine)?;
         let entry = Quarantined {
             segment: listed.name.clone(),
@@ -333,9 +346,11 @@ impl Repair<'_> {
             .write(true)
             .open(path)
             .map_err(LogError::io("open", path))?;
+        failpoint!("recover.patch.before_write");
         let written = file
             .seek(SeekFrom::Start(stretch.offset))
             .and_then(|_| file.write_all(&patch));
+        failpoint!("recover.patch.before_sync");
         written
             .and_then(|()| file.sync_data())
             .map_err(LogError::io("patch", path))

@@ -327,6 +327,7 @@ impl Loop {
     }
 
     fn cut(&mut self, reason: String) {
+        failpoint!("block.build.before");
         let started_ns = thread_cpu_ns().unsigned_abs();
         let Cut {
             seq_from,
@@ -343,6 +344,7 @@ impl Loop {
         self.stats.cut_cpu_ns += spent_ns;
         self.stats.cut_cpu_ns_max = self.stats.cut_cpu_ns_max.max(spent_ns);
         self.publish();
+        failpoint!("block.build.after");
         lock(&self.shared.ready).push_back(ReadyCut {
             seq_from,
             seq_to,

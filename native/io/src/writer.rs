@@ -171,8 +171,11 @@ impl Writer {
             hash: hash_of(&group.raw),
             ..group.entry
         };
+        failpoint!("raw.append.encoded");
         self.until_done(|writer| writer.place(&group, &frame, entry))?;
+        failpoint!("raw.append.before_publish");
         self.wrote(group, &frame, entry);
+        failpoint!("raw.append.published");
         self.frame = frame;
         Ok(())
     }
@@ -234,7 +237,9 @@ impl Writer {
                 .as_ref()
                 .is_some_and(|live| live.first_frame() != entry.frame_first)
         {
+            failpoint!("raw.rotate.before_seal");
             self.seal(false)?;
+            failpoint!("raw.rotate.sealed");
         }
         self.live(entry)?.append(frame, entry)
     }
@@ -315,6 +320,7 @@ impl Writer {
         let before = mono_ns();
         match live.sync() {
             Ok(()) => {
+                failpoint!("raw.fsync.after");
                 self.shared
                     .fsync_latency
                     .record(u64::try_from(mono_ns() - before).unwrap_or(0), 1);
@@ -342,6 +348,7 @@ impl Writer {
         self.shared.counters.fsyncs.fetch_add(1, Relaxed);
         self.shared.counters.unsynced_bytes.store(0, Relaxed);
         self.shared.synced.store(self.shared.written.load(Relaxed), Release);
+        failpoint!("raw.fsync.published");
         self.shared.bell.ring();
         Ok(())
     }
@@ -361,6 +368,7 @@ impl Writer {
                 if live.rename(&self.layout).is_ok() {
                     self.retired.push(sealed);
                 }
+                failpoint!("raw.retire.renamed");
             }
         }
         self.shared.rotate_wanted.store(true, Release);
@@ -372,9 +380,11 @@ impl Writer {
             });
         }
         let kept = std::mem::take(&mut self.unsynced);
+        failpoint!("raw.retire.before_rewrite");
         for Kept { frame, entry } in &kept {
             self.until_done(|writer| writer.live(*entry)?.append(frame, *entry))?;
         }
+        failpoint!("raw.retire.rewritten");
         self.unsynced = kept;
         self.unsynced_since = Some(Instant::now());
         Ok(())
@@ -391,10 +401,13 @@ impl Writer {
         self.shared
             .fsync_latency
             .record(u64::try_from(mono_ns() - before).unwrap_or(0), 1);
+        failpoint!("raw.seal.synced");
         live.rename(&self.layout)?;
         self.synced()?;
         self.previous = Some(sealed.hash.clone());
+        failpoint!("raw.seal.before_line");
         self.manifest.append(&Entry::Sealed(sealed), wall_ns())?;
+        failpoint!("raw.seal.after_line");
         self.live = None;
         self.shared.set_segment(None);
         Ok(())
