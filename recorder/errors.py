@@ -9,10 +9,12 @@ __all__ = [
     "BlockRefusedError",
     "ClickHouseError",
     "PlanError",
+    "QuarantineError",
     "RawLogError",
     "SchemaRefusedError",
     "ServerBusyError",
     "ServerUnreachableError",
+    "SpoolDamagedError",
 ]
 
 
@@ -56,5 +58,17 @@ class PlanError(TickdError):
 
 class RawLogError(TickdError):
     """The raw log cannot be opened; without it nothing is recorded."""
+
+    action = Action.FATAL
+
+
+class SpoolDamagedError(TickdError):
+    """A spooled block's bytes are not those that were written; the raw log gives it again."""
+
+    action = Action.SKIP
+
+
+class QuarantineError(TickdError):
+    """There is no such block in quarantine, or it cannot be read."""
 
     action = Action.FATAL
