@@ -1,17 +1,23 @@
-"""The plan: which blocks are promised to ClickHouse, and which of them it has acknowledged.
+"""The plan: which blocks are promised to ClickHouse, which it has, and which stretches it lacks.
 
 One JSON object per line, append-only, fsynced before the block it names is sent; that is what lets
-a restart build exactly the same block again instead of guessing. A torn last line is what a crash
-leaves and is cut off. This file sends nothing and knows no ClickHouse; its methods block, so the
-sink calls them on a thread of its own.
+a restart build exactly the same block again instead of guessing. One line is one fact: it is there
+or it is not, also when it says several things at once. A torn last line is what a crash leaves and
+is cut off. This file sends nothing and knows no ClickHouse; its methods block, so that a thread of
+their own calls them (`plan_thread.py`).
 
     {"plan": {...}}                      a block, before it is first sent
     {"commit": {table, day, seq_from}}   ClickHouse has it (or it is in quarantine)
     {"progress": {table: seq, ...}}      everything up to here is planned
+    {"spill": {cause, ranges, closed}}   no plan covers these ranges: repair brings them
+    {"restored": {table, seq_from, ...}} repair has brought this one
+
+Every write that raises OSError has changed nothing and may be called again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +26,10 @@ from typing import Final, Literal
 import msgspec
 
 from recorder.errors import PlanError
+from recorder.ledger import Ledger, Spilled
 from tickd.native import BLOCK_ENCODER_VERSION, EVENT_TABLES, Block
 
-__all__ = ["Outcome", "Plan", "PlannedBlock"]
+__all__ = ["Outcome", "Plan", "PlannedBlock", "Spilled"]
 
 Outcome = Literal["inserted", "present", "quarantined"]
 
@@ -82,10 +89,25 @@ class _Commit(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
 
 
+class _Spill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    cause: str
+    ranges: dict[str, tuple[int, int]]
+    # Keys of planned blocks that are not going to be sent: their rows are in the ranges.
+    closed: tuple[tuple[str, int, int], ...] = ()
+
+
+class _Restored(msgspec.Struct, frozen=True, kw_only=True):
+    table: str
+    seq_from: int
+    seq_to: int
+
+
 class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan: PlannedBlock | None = None
     commit: _Commit | None = None
     progress: dict[str, int] | None = None
+    spill: _Spill | None = None
+    restored: _Restored | None = None
 
 
 class Plan:
@@ -94,18 +116,26 @@ class Plan:
     def __init__(self, path: Path) -> None:
         """Read `path` (absent: nothing planned), cut a torn tail, write it compacted.
 
-        Raises PlanError when a line before the last is damaged; OSError.
+        A disk that takes no file does not keep the daemon from recording: the first promise tries
+        again. Raises PlanError when a line before the last is damaged; OSError when it cannot be
+        read.
         """
         self._path = path
         self._open: dict[tuple[str, int, int], PlannedBlock] = {}
         self._progress: dict[str, int] = dict.fromkeys(EVENT_TABLES, 0)
+        self._ledger = Ledger()
         self._fd = -1
         self._bytes = 0
+        self._compact_above = _COMPACT_BYTES
+        # The file is not what we think: the next write begins a new one.
+        self._suspect = True
+        # Behind `_bytes` stands the beginning of a line that did not fit.
+        self._tail_torn = False
         self.torn_bytes = 0
         self.is_new = not path.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._read()
-        self._compact()
+        with contextlib.suppress(OSError):
+            self._compact()
 
     @property
     def open_blocks(self) -> list[PlannedBlock]:
@@ -117,9 +147,22 @@ class Plan:
         return self._progress[table]
 
     def settled(self, table: str) -> int:
-        """Highest sequence number up to which every block of `table` is committed."""
-        open_from = (block.seq_from for block in list(self._open.values()) if block.table == table)
-        return min(open_from, default=self._progress[table] + 1) - 1
+        """Highest sequence number up to which every row of `table` is committed."""
+        open_from = (block.seq_from for block in self.open_blocks if block.table == table)
+        spilled_from = (spilled.seq_from for spilled in self._ledger.items(table))
+        begins = (*open_from, *spilled_from)
+        return min(begins, default=self._progress[table] + 1) - 1
+
+    def spilled(self) -> list[Spilled]:
+        """What ClickHouse lacks, merged; per table in the order of the stream."""
+        return self._ledger.items()
+
+    def is_open(self, table: str, seq_from: int, seq_to: int) -> bool:
+        """Whether a planned block overlaps the range: its rows may still arrive."""
+        return any(
+            block.table == table and block.seq_from <= seq_to and block.seq_to >= seq_from
+            for block in self.open_blocks
+        )
 
     def plan(self, blocks: Sequence[PlannedBlock], seq_to: int) -> None:
         """Promise the blocks of a cut that covers everything up to `seq_to`. Durable on return."""
@@ -136,31 +179,87 @@ class Plan:
         line = _Commit(table=table, day=day, seq_from=seq_from, outcome=outcome)
         self._append([_Line(commit=line)], sync=False)
 
+    def spill(
+        self,
+        table: str,
+        seq_from: int,
+        seq_to: int,
+        cause: str,
+        *,
+        closing: Iterable[PlannedBlock] = (),
+    ) -> None:
+        """Note that ClickHouse lacks rows of `table` in this range. Durable on return.
+
+        `closing`: planned blocks within it that were never sent and never will be.
+        """
+        closed = tuple(block.key for block in closing)
+        spill = _Spill(cause=cause, ranges={table: (seq_from, seq_to)}, closed=closed)
+        self._append([_Line(spill=spill)], sync=True)
+
+    def spill_to(self, seq_to: int, cause: str) -> None:
+        """Give up planning everything up to `seq_to`: spilled for each table from its progress on.
+
+        Durable on return, for all tables or none. Nothing below may be planned afterwards.
+        """
+        ranges = {table: (seq + 1, seq_to) for table, seq in self._progress.items() if seq < seq_to}
+        if ranges:
+            self._append([_Line(spill=_Spill(cause=cause, ranges=ranges))], sync=True)
+
     def start_at(self, progress: Mapping[str, int]) -> None:
         """Take over what ClickHouse holds already; only for a new plan. Durable on return."""
         assert not self._open
         self._append([_Line(progress=dict(progress))], sync=True)
 
+    def restored(self, table: str, seq_from: int, seq_to: int) -> None:
+        """Note that ClickHouse holds exactly the raw log's rows here. Durable on return."""
+        line = _Restored(table=table, seq_from=seq_from, seq_to=seq_to)
+        self._append([_Line(restored=line)], sync=True)
+
     def close(self) -> None:
-        """Make everything durable and close the file."""
+        """Make everything durable, as far as the disk lets it, and close the file."""
         if self._fd >= 0:
-            os.fdatasync(self._fd)
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._fd)
             os.close(self._fd)
             self._fd = -1
+            self._suspect = True
 
     def _moved(self, seq_to: int) -> dict[str, int]:
         return {table: max(seq_to, seq) for table, seq in self._progress.items()}
 
     def _append(self, lines: Sequence[_Line], *, sync: bool) -> None:
-        data = _encode(lines)
-        _write(self._fd, data)
-        if sync:
-            os.fdatasync(self._fd)
+        self._store(_encode(lines), sync=sync)
         for line in lines:
             self._apply(line)
-        self._bytes += len(data)
-        if self._bytes > _COMPACT_BYTES:
+        if self._bytes > self._compact_above:
+            # What is written is written; a full disk may refuse a shorter file a while longer.
+            self._compact_above = self._bytes + _COMPACT_BYTES
+            with contextlib.suppress(OSError):
+                self._compact()
+
+    def _store(self, data: bytes, *, sync: bool) -> None:
+        """Write behind the last whole line, or leave nothing of it there."""
+        if self._suspect:
             self._compact()
+        if self._tail_torn:
+            os.ftruncate(self._fd, self._bytes)
+            self._tail_torn = False
+        try:
+            _write(self._fd, data)
+        except OSError:
+            self._tail_torn = True
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._bytes)
+                self._tail_torn = False
+            raise
+        self._bytes += len(data)
+        if sync:
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                # The kernel may have thrown the pages away, and says yes the next time.
+                self._suspect = True
+                raise
 
     def _apply(self, line: _Line) -> None:
         if line.plan is not None:
@@ -171,6 +270,17 @@ class Plan:
             self._open.pop((line.commit.table, line.commit.day, line.commit.seq_from), None)
         for table, seq in (line.progress or {}).items():
             self._progress[table] = max(self._progress.get(table, 0), seq)
+        if line.spill is not None:
+            for table, (seq_from, seq_to) in line.spill.ranges.items():
+                self._ledger.add(
+                    Spilled(table=table, seq_from=seq_from, seq_to=seq_to, cause=line.spill.cause)
+                )
+                self._progress[table] = max(self._progress.get(table, 0), seq_to)
+            for key in line.spill.closed:
+                self._open.pop(key, None)
+        if line.restored is not None:
+            done = line.restored
+            self._ledger.remove(done.table, done.seq_from, done.seq_to)
 
     def _read(self) -> None:
         try:
@@ -196,26 +306,49 @@ class Plan:
 
     def _compact(self) -> None:
         """Write what is still needed to a new file and put it in place of the old one, durably."""
+        spills = (
+            _Spill(cause=each.cause, ranges={each.table: (each.seq_from, each.seq_to)})
+            for each in self._ledger.items()
+        )
         lines = [
             _Line(progress=self._progress),
             *(_Line(plan=block) for block in self._open.values()),
+            *(_Line(spill=spill) for spill in spills),
         ]
         data = _encode(lines)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_name(self._path.name + ".new")
         fd = os.open(
             fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
-        _write(fd, data)
-        os.fsync(fd)
-        fresh.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            _write(fd, data)
+            os.fsync(fd)
+            fresh.replace(self._path)
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                fresh.unlink()  # gives a full disk its bytes back
+            raise
+        # From here on the new file is the one that a restart reads.
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._bytes = fd, len(data)
+        self._compact_above = max(_COMPACT_BYTES, 2 * len(data))
+        self._suspect = self._tail_torn = False
+        try:
+            _sync_directory(self._path.parent)
+        except OSError:
+            self._suspect = True  # the name may still be the old file's after a power cut
+            raise
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _encode(lines: Iterable[_Line]) -> bytes:

@@ -29,7 +29,7 @@ from recorder.errors import BlockRefusedError, ClickHouseError
 from recorder.plan import Outcome, Plan, PlannedBlock
 from recorder.quarantine import Quarantine
 from recorder.recover import Rebuilt, Replay, Replayed, Verdict, last_seq, rebuild, settle
-from recorder.retry import delay_ms
+from recorder.retry import RetryPolicy
 from recorder.watermark import LogProgress
 from tickd.errors import Action, TickdError
 from tickd.events import SEQ_INDEX_BITS
@@ -515,13 +515,10 @@ class Sink:
                 attempt += 1
 
     async def _pause(self, attempt: int) -> None:
-        config = self._config
-        pause_ms = delay_ms(
-            attempt,
-            delay_ms_min=config.backoff_ms_min,
-            delay_ms_max=config.backoff_ms_max,
-            random=self._random,
+        policy = RetryPolicy(
+            delay_ms_min=self._config.backoff_ms_min, delay_ms_max=self._config.backoff_ms_max
         )
+        pause_ms = policy.delay_ms(attempt, self._random)
         await self._clock.sleep(pause_ms / 1000)
 
     def _failed(self, error: ClickHouseError, planned: PlannedBlock, attempt: int) -> None:

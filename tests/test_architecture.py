@@ -41,6 +41,8 @@ PURE = (
     "gateway/venues/*/sync.py",
     "gateway/venues/*/limits.py",
     "recorder/errors.py",
+    "recorder/ledger.py",
+    "recorder/retry.py",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "random"}
 # Where the time and the environment may be asked for: the clock, the composition roots, and child

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from recorder.retry import delay_ms
+from recorder.retry import RetryPolicy
 from recorder.sinks import registry
 from recorder.sinks.port import EventSink, SinkContext, SinkSection
 from tickd.bus import Bus
@@ -21,8 +21,7 @@ from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-PAUSE_MS_MIN: Final = 100
-PAUSE_MS_MAX: Final = 30_000
+RETRY: Final = RetryPolicy(delay_ms_min=100, delay_ms_max=30_000)
 
 
 class RunningSink:
@@ -70,12 +69,7 @@ class RunningSink:
                 return
             if self._subscription.closed:
                 return  # the daemon stops: no time for pauses
-            pause_ms = delay_ms(
-                failed_in_a_row,
-                delay_ms_min=PAUSE_MS_MIN,
-                delay_ms_max=PAUSE_MS_MAX,
-                random=self._random,
-            )
+            pause_ms = RETRY.delay_ms(failed_in_a_row, self._random)
             await self._clock.sleep(pause_ms / 1000)
 
     def _subscribe(self) -> BurstSubscription:

@@ -22,7 +22,7 @@ from recorder.plan import Plan
 from recorder.quarantine import Quarantine
 from recorder.query import EMBEDDED
 from recorder.recover import LogReplay
-from recorder.retry import delay_ms
+from recorder.retry import RetryPolicy
 from recorder.sink import Sink
 from recorder.watermark import LogProgress
 from tickd.app.config import Config
@@ -124,11 +124,7 @@ class Storage:
             except ClickHouseError as error:
                 self.fault = str(error)
                 log.warning("migrate_failed", fault=str(error), hint=error.hint, attempt=attempt)
-            pause_ms = delay_ms(
-                attempt,
-                delay_ms_min=sink.backoff_ms_min,
-                delay_ms_max=sink.backoff_ms_max,
-                random=random.random,
-            )
+            policy = RetryPolicy(delay_ms_min=sink.backoff_ms_min, delay_ms_max=sink.backoff_ms_max)
+            pause_ms = policy.delay_ms(attempt, random.random)
             await self._clock.sleep(pause_ms / 1000)
             attempt += 1

@@ -10,7 +10,7 @@ import pytest
 
 from recorder.sinks.jsonl.config import JsonlConfig
 from tickd.app.config import Config
-from tickd.app.sinks import PAUSE_MS_MAX, RunningSink, running_sinks
+from tickd.app.sinks import RETRY, RunningSink, running_sinks
 from tickd.bus import Bus
 from tickd.config import dump, parse
 from tickd.errors import ConfigError
@@ -57,7 +57,7 @@ async def test_a_failing_sink_is_called_again_on_the_same_queue(tmp_path: Path) 
         assert "FileNotFoundError" in sink.fault
         bus.publish(counted_batch(10, {1: 2}))
         folder.mkdir()
-        await clock.advance(PAUSE_MS_MAX / 1000)
+        await clock.advance(RETRY.delay_ms_max / 1000)
         bus.close()
     text = "".join(path.read_text() for path in folder.iterdir())
     seqs = [json.loads(line)["seq"] for line in text.splitlines()]

@@ -94,3 +94,85 @@ def test_a_second_promise_for_a_place_replaces_the_first_and_moves_no_other_tabl
 def test_the_token_names_place_and_content():
     assert block().token == "trades-1-20000-1-100-00ff"
     assert block(hash="beef").token != block().token
+
+
+def ranges(plan, table="trades"):
+    return [(each.seq_from, each.seq_to) for each in plan.spilled() if each.table == table]
+
+
+def test_a_spill_is_one_fact_at_every_cut_of_the_file(tmp_path):
+    """Exhaustive: ranges of all tables, closed blocks and progress are there, or none of them."""
+    path = tmp_path / "plan.jsonl"
+    plan = Plan(path)
+    sent, unsent = block("trades", 1, 100), block("trades", 101, 200)
+    plan.plan([sent], 100)
+    plan.plan([unsent], 200)
+    head = path.stat().st_size
+    plan.spill("trades", 101, 200, "spool_full", closing=[unsent])
+    middle = path.stat().st_size
+    plan.spill_to(500, "behind")
+    plan.close()
+    data = path.read_bytes()
+    for cut in range(head, len(data) + 1):
+        path.write_bytes(data[:cut])
+        survivor = Plan(path)
+        facts = (survivor.open_blocks, ranges(survivor), ranges(survivor, "gaps"))
+        if cut < middle:
+            assert facts == ([sent, unsent], [], []), f"cut at {cut}"
+            assert survivor.progress("gaps") == 200
+        elif cut < len(data):
+            assert facts == ([sent], [(101, 200)], []), f"cut at {cut}"
+            assert survivor.progress("gaps") == 200
+        else:
+            assert facts == ([sent], [(101, 500)], [(201, 500)])
+            assert survivor.progress("gaps") == 500
+        survivor.close()
+
+
+def test_the_ledger_survives_compaction_and_shrinks_by_what_is_restored(tmp_path):
+    path = tmp_path / "plan.jsonl"
+    plan = Plan(path)
+    plan.spill_to(1_000, "behind")
+    plan.restored("trades", 1, 400)
+    plan.restored("trades", 600, 700)
+    for _ in range(2):
+        plan.close()
+        plan = Plan(path)
+        assert ranges(plan) == [(401, 599), (701, 1_000)]
+        assert ranges(plan, "quotes") == [(1, 1_000)]
+        assert {each.cause for each in plan.spilled()} == {"behind"}
+    plan.restored("trades", 0, 2_000)
+    assert ranges(plan) == []
+    plan.close()
+
+
+def test_a_range_by_hand_moves_no_progress_and_closes_nothing(tmp_path):
+    plan = Plan(tmp_path / "plan.jsonl")
+    open_block = block(seq_from=1, seq_to=100)
+    plan.plan([open_block], 1_000)
+    plan.spill("trades", 1, 500, "by_hand")
+    assert plan.progress("trades") == 1_000
+    assert plan.open_blocks == [open_block]
+    assert plan.is_open("trades", 50, 500)
+    assert not plan.is_open("trades", 101, 500)
+    plan.close()
+
+
+def test_nothing_counts_as_settled_from_the_first_spilled_row_on(tmp_path):
+    plan = Plan(tmp_path / "plan.jsonl")
+    plan.plan([], 1_000)
+    plan.spill("trades", 301, 500, "by_hand")
+    assert (plan.settled("trades"), plan.settled("quotes")) == (300, 1_000)
+    plan.close()
+
+
+def test_an_outage_of_any_length_stays_one_range_per_table(tmp_path):
+    path = tmp_path / "plan.jsonl"
+    plan = Plan(path)
+    for number in range(1, 60):
+        plan.spill_to(number * 100, "behind")
+    plan.close()
+    again = Plan(path)
+    assert {len(ranges(again, table)) for table in ("trades", "quotes", "gaps")} == {1}
+    assert path.stat().st_size < 2_000
+    again.close()
