@@ -39,6 +39,10 @@ pub enum LogError {
     Misuse(&'static str),
     /// The record is longer than a record may be.
     TooLarge(usize),
+    /// A line from outside that has no place in the manifest.
+    Refused(String),
+    /// The writer did not answer in time: whether it did what was asked shows in the file.
+    Unanswered(&'static str),
     /// The log was closed while this many bytes could not be written.
     Unwritten {
         /// Raw bytes given up.
@@ -69,6 +73,8 @@ impl LogError {
             LogError::Locked { .. } => "locked",
             LogError::Misuse(_) => "misuse",
             LogError::TooLarge(_) => "too_large",
+            LogError::Refused(_) => "refused",
+            LogError::Unanswered(_) => "unanswered",
             LogError::Unwritten { .. } => "unwritten",
         }
     }
@@ -80,7 +86,8 @@ impl fmt::Display for LogError {
             LogError::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
             LogError::Format { path, error } => write!(f, "{}: {error}", path.display()),
             LogError::Locked { path, pid } => write!(f, "{} is held by process {pid}", path.display()),
-            LogError::Misuse(what) => f.write_str(what),
+            LogError::Misuse(what) | LogError::Unanswered(what) => f.write_str(what),
+            LogError::Refused(what) => f.write_str(what),
             LogError::TooLarge(len) => write!(f, "a record of {len} bytes is too long"),
             LogError::Unwritten { bytes, fault } => write!(f, "closed with {bytes} bytes unwritten: {fault}"),
         }

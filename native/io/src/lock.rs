@@ -3,10 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::error::{LogError, Result};
 use crate::live::{sync_directory, Layout};
 use crate::sys::lock_exclusive;
+
+/// A command that only adds a line to the manifest holds the lock for milliseconds; nobody should fail because of it.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Takes the directory for this process. Errors: `Locked` with the owner's pid; the file cannot be written.
 pub fn lock(layout: &Layout) -> Result<File> {
@@ -18,7 +23,12 @@ pub fn lock(layout: &Layout) -> Result<File> {
         .truncate(false)
         .open(&path);
     let mut file = opened.map_err(LogError::io("open", &path))?;
-    if !lock_exclusive(&file).map_err(LogError::io("lock", &path))? {
+    let until = Instant::now() + PATIENCE;
+    while !lock_exclusive(&file).map_err(LogError::io("lock", &path))? {
+        if Instant::now() < until {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
         let mut pid = String::new();
         file.read_to_string(&mut pid).map_err(LogError::io("read", &path))?;
         return Err(LogError::Locked {

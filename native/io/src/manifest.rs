@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use tickd_core::segment::{hash_of, hash_text};
 
 use crate::error::{LogError, Result};
+use crate::live::Layout;
+use crate::lock::lock;
 
 /// File name in the raw log's directory.
 pub const MANIFEST_NAME: &str = "MANIFEST.jsonl";
@@ -43,6 +45,67 @@ pub enum Entry {
         /// The number it would have given out next.
         frame_next: u64,
     },
+    /// A file is in object storage as well.
+    Shipped(Shipment),
+    /// Its object was read back and has the file's bytes.
+    Verified(Shipment),
+    /// The file is about to be removed here; the object is the only copy from now on.
+    Removed(Shipment),
+    /// The file was fetched back and has the object's bytes.
+    Restored(Shipment),
+}
+
+/// A file and its object. Names are relative: `segments/…` and `quarantine/…` to the raw log's directory, `sink/…` to the
+/// directory above it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// The file.
+    pub file: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// xxh3-64 of all of them, hex.
+    pub hash: String,
+    /// Where the store is, without credentials.
+    pub url: String,
+    /// The object in the store.
+    pub key: String,
+    /// What the store called this version of the object, if it said so.
+    pub e_tag: Option<String>,
+}
+
+/// The keys of a line from outside, all of which it must have.
+const NOTE_KEYS: [&str; 7] = ["bytes", "e_tag", "file", "hash", "key", "kind", "url"];
+
+impl Entry {
+    /// A line from outside the raw log: a JSON object of one of the kinds `shipped`, `verified`, `removed`, `restored`.
+    ///
+    /// Errors: `Refused` for every other kind, unknown or missing fields, names that lead out of the state directory.
+    pub fn note(json: &[u8]) -> Result<Entry> {
+        let refused = |why: String| LogError::Refused(format!("no line for the manifest: {why}"));
+        let object: Map<String, Value> = serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
+        // Unknown keys would be dropped silently, and `line`, `prev`, `sum` are the chain's own.
+        let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        if keys != NOTE_KEYS {
+            return Err(refused(format!("its keys are {keys:?}, not {NOTE_KEYS:?}")));
+        }
+        let parsed = serde_json::from_value(Value::Object(object));
+        let entry: Entry = parsed.map_err(|error| refused(error.to_string()))?;
+        let (Entry::Shipped(shipment)
+        | Entry::Verified(shipment)
+        | Entry::Removed(shipment)
+        | Entry::Restored(shipment)) = &entry
+        else {
+            return Err(refused("only the raw log itself writes this kind".to_owned()));
+        };
+        let inside = ["segments/", "quarantine/", "sink/"]
+            .iter()
+            .any(|area| shipment.file.starts_with(area));
+        if !inside || shipment.file.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(refused(format!("{:?} is no file of a raw log or sink", shipment.file)));
+        }
+        Ok(entry)
+    }
 }
 
 /// A sealed segment.
@@ -268,9 +331,63 @@ impl Manifest {
     }
 }
 
+/// Appends one line for which no daemon runs: takes the directory's lock, reads the manifest, appends, gives the lock back.
+///
+/// Errors: `Locked` while another process owns the directory, `Io`.
+pub fn append_offline(directory: &Path, entry: &Entry, at_ns: i64) -> Result<()> {
+    let layout = Layout::new(directory);
+    let _lock = lock(&layout)?;
+    layout.create()?;
+    let loaded = load(directory)?;
+    Manifest::open(directory, &loaded)?.append(entry, at_ns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shipment(kind: &str, file: &str) -> String {
+        format!(r#"{{"kind":"{kind}","file":"{file}","bytes":7,"hash":"00","url":"s3://b","key":"k","e_tag":null}}"#)
+    }
+
+    #[test]
+    fn lines_from_outside_are_of_four_kinds_and_stay_inside() {
+        for kind in ["shipped", "verified", "removed", "restored"] {
+            assert!(Entry::note(shipment(kind, "segments/a").as_bytes()).is_ok(), "{kind}");
+        }
+        let refused = [
+            shipment("sealed", "segments/a"),
+            shipment("other", "segments/a"),
+            shipment("shipped", "/etc/passwd"),
+            shipment("shipped", "segments/../../a"),
+            shipment("shipped", "segments/"),
+            shipment("shipped", "sink/./a"),
+            r#"{"kind":"started","frame_next":1}"#.to_owned(),
+            r#"{"kind":"shipped","file":"segments/a"}"#.to_owned(),
+            shipment("shipped", "segments/a").replace(r#""bytes":7"#, r#""bytes":7,"line":3"#),
+            "[]".to_owned(),
+            String::new(),
+        ];
+        for json in refused {
+            let error = Entry::note(json.as_bytes()).unwrap_err();
+            assert_eq!(error.name(), "refused", "{json}");
+        }
+    }
+
+    #[test]
+    fn offline_lines_go_into_the_chain_and_need_the_lock() {
+        let (directory, _) = filled(2);
+        let entry = Entry::note(shipment("removed", "segments/a").as_bytes()).unwrap();
+        append_offline(directory.path(), &entry, 9).unwrap();
+        let loaded = load(directory.path()).unwrap();
+        assert_eq!((loaded.lines.len(), loaded.damaged_lines, loaded.torn_bytes), (3, 0, 0));
+        assert_eq!(loaded.entries().last(), Some(entry.clone()));
+        let held = lock(&Layout::new(directory.path())).unwrap();
+        let error = append_offline(directory.path(), &entry, 9).unwrap_err();
+        assert_eq!(error.name(), "locked");
+        drop(held);
+        assert_eq!(load(directory.path()).unwrap().lines.len(), 3);
+    }
 
     fn filled(lines: u64) -> (tempfile::TempDir, Vec<u8>) {
         // Memory where there is some: hundreds of syncs take long on a disk.

@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tickd_core::histogram::Histogram;
 use tickd_core::segment::{ChunkEntry, SegmentHeader};
 
-use crate::error::LogError;
+use crate::error::{LogError, Result};
 use crate::event_fd::EventFd;
+use crate::manifest::Entry;
 
 /// When the writer writes and syncs.
 #[derive(Debug, Clone)]
@@ -45,6 +47,18 @@ pub struct Group {
     pub began: Option<Instant>,
 }
 
+/// Lines that may wait for the writer.
+const NOTES_MAX: usize = 64;
+
+/// A line for the manifest from outside the raw log, and who waits for it.
+#[derive(Debug)]
+pub struct Note {
+    /// The line.
+    pub entry: Entry,
+    /// Gets the outcome; dropped without one when the writer ends.
+    pub done: SyncSender<Result<()>>,
+}
+
 /// What tap and writer pass to each other.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -56,6 +70,10 @@ pub struct Queue {
     pub write_to: u64,
     /// Sync everything up to this frame without waiting.
     pub sync_to: u64,
+    /// Lines for the manifest, in order.
+    pub notes: VecDeque<Note>,
+    /// The writer has ended and takes nothing more.
+    pub ended: bool,
     /// Write all, seal, end; give up at this time.
     pub closing: Option<Instant>,
     /// What could not be done, once the thread has ended.
@@ -149,6 +167,53 @@ impl Shared {
     /// Wakes the writer.
     pub fn notify(&self) {
         self.changed.notify_one();
+    }
+
+    /// Has the writer append a line to the manifest, durably and in its order; waits for it.
+    ///
+    /// Errors: what kept the line from the disk (it is not there then), `Misuse` once the writer has ended, `Unanswered`
+    /// when it was too busy with the disk to take the line (it is not there), or to finish it (it may come).
+    pub fn note(&self, entry: Entry, patience: Duration) -> Result<()> {
+        const ENDED: LogError = LogError::Misuse("the raw log is closed: its manifest takes no line");
+        let (done, outcome) = sync_channel(1);
+        {
+            let mut queue = self.queue();
+            if queue.ended || queue.closing.is_some() {
+                return Err(ENDED);
+            }
+            if queue.notes.len() >= NOTES_MAX {
+                return Err(LogError::Unanswered("too many lines wait for the manifest"));
+            }
+            queue.notes.push_back(Note {
+                entry: entry.clone(),
+                done,
+            });
+        }
+        self.notify();
+        match outcome.recv_timeout(patience) {
+            Ok(done) => return done,
+            Err(RecvTimeoutError::Disconnected) => return Err(ENDED),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let mut queue = self.queue();
+        if let Some(at) = queue.notes.iter().position(|note| note.entry == entry) {
+            queue.notes.remove(at);
+            return Err(LogError::Unanswered(
+                "the writer is too busy to take a line for the manifest",
+            ));
+        }
+        drop(queue);
+        let late = "the writer does not finish a line of the manifest: it may come yet";
+        outcome
+            .recv_timeout(patience)
+            .unwrap_or(Err(LogError::Unanswered(late)))
+    }
+
+    /// The writer has ended: those who wait for a line hear so.
+    pub fn end(&self) {
+        let mut queue = self.queue();
+        queue.ended = true;
+        queue.notes.clear();
     }
 
     /// Why the writer has ended for good although the log was not closed in order; none while it tries on.

@@ -14,7 +14,7 @@ use tickd_core::segment::{hash_of, ChunkEncoder, ChunkEntry, SegmentHeader};
 use crate::error::{LogError, Result};
 use crate::live::{Layout, LiveSegment};
 use crate::manifest::{Entry, Manifest, Sealed};
-use crate::queue::{Group, Shared, WriterConfig};
+use crate::queue::{Group, Note, Shared, WriterConfig};
 use crate::sys::{mono_ns, thread_cpu_ns, wall_ns};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
@@ -26,6 +26,7 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 
 enum Job {
     Write(Group),
+    Note(Note),
     Sync,
     Stop,
 }
@@ -103,6 +104,10 @@ impl Writer {
             let done = match self.next_job() {
                 Job::Write(group) => self.write(group),
                 Job::Sync => self.sync(),
+                Job::Note(note) => {
+                    self.note(note);
+                    Ok(())
+                }
                 Job::Stop => break self.stop().err(),
             };
             shared.counters.cpu_ns.store(thread_cpu_ns() as u64, Relaxed);
@@ -113,6 +118,7 @@ impl Writer {
         if let Some(error) = failure {
             shared.fail(error);
         }
+        shared.end();
         shared.bell.ring();
     }
 
@@ -129,6 +135,10 @@ impl Writer {
             let sync_asked = queue.sync_to > self.shared.synced.load(Relaxed) && queue.sync_to <= written;
             if self.unsynced_since.is_some() && (sync_asked || sync_due.is_some_and(|due| due <= now)) {
                 return Job::Sync;
+            }
+            // Rare, and cheaper than a group: it goes before the writes, so that load cannot put it off.
+            if let Some(note) = queue.notes.pop_front() {
+                return Job::Note(note);
             }
             let write_due = queue.groups.front().map(|front| {
                 let full = queue.groups.len() > 1 || front.raw.len() >= self.config.group_bytes;
@@ -180,6 +190,13 @@ impl Writer {
         Ok(())
     }
 
+    /// One try: who asked for the line hears of a failure and decides.
+    fn note(&mut self, note: Note) {
+        let done = self.manifest.append(&note.entry, wall_ns());
+        // Who asked may have given up waiting.
+        let _ = note.done.try_send(done);
+    }
+
     /// Repeats `step` with backoff until it succeeds; gives up only when the log is closed and its deadline passed.
     fn until_done(&mut self, mut step: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
         let mut backoff = BACKOFF_FIRST;
@@ -197,6 +214,11 @@ impl Writer {
                     bytes,
                     fault: error.to_string(),
                 });
+            }
+            // While the disk is full, the line that lets a file be removed must get through.
+            let note = self.shared.queue().notes.pop_front();
+            if let Some(note) = note {
+                self.note(note);
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
@@ -434,6 +456,7 @@ impl Writer {
 pub fn run_guarded(writer: Writer, shared: &Shared) {
     if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
         shared.fail(LogError::Misuse("the writer thread has panicked"));
+        shared.end();
         shared.bell.ring();
     }
 }

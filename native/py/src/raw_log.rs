@@ -9,6 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tickd_core::record::RecordType;
+use tickd_io::manifest::Entry;
 use tickd_io::queue::Shared;
 use tickd_io::raw_log::{Config, RawLog as Core};
 use tickd_io::sys::{mono_ns, wall_ns};
@@ -159,6 +160,15 @@ impl RawLog {
     #[pyo3(signature = (*, sync=false))]
     fn write_now(&self, sync: bool) {
         self.core().write_now(sync);
+    }
+
+    /// Appends a line (JSON of kind shipped, verified, removed or restored) to the manifest, durably and in its order; waits
+    /// for the writer, so call it from a thread of its own. Raises NativeError: "refused", "io" and "misuse" (the line is
+    /// not there), "unanswered" (the words say whether it may come).
+    #[pyo3(signature = (line, *, timeout_ms=10_000))]
+    fn note(&self, py: Python<'_>, line: Vec<u8>, timeout_ms: u64) -> PyResult<()> {
+        let noted = py.detach(|| self.shared.note(Entry::note(&line)?, Duration::from_millis(timeout_ms)));
+        noted.map_err(|error| log_error(&error))
     }
 
     /// Last frame number in the file: survives kill -9.
