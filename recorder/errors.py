@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from tickd.errors import Action, TickdError
 
 __all__ = [
     "AccessRefusedError",
     "BlockRefusedError",
     "ClickHouseError",
+    "Outcome",
     "PlanError",
     "QuarantineError",
     "RawLogError",
     "SchemaRefusedError",
+    "Scope",
     "ServerBusyError",
     "ServerUnreachableError",
     "SpoolDamagedError",
 ]
 
+Outcome = Literal["unknown", "refused"]
+Scope = Literal["block", "table", "server"]
+
 
 class ClickHouseError(TickdError):
-    """ClickHouse did not do what was asked; `code` is its own number, None when no answer came."""
+    """ClickHouse did not do what was asked.
+
+    code: ClickHouse's own number; None when the answer was not ClickHouse's, or none came.
+    outcome: `unknown` = it may have been done all the same: the same bytes with the same token may
+    be sent again, nothing else; `refused` = nothing has changed.
+    retry_after_s: what the answer asked to wait, seconds.
+    scope: what else would fail now: this `block`, every block of the `table`, the whole `server`.
+    """
 
     action = Action.RETRY
 
-    def __init__(self, message: str, *, code: int | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        hint: str | None = None,
+        outcome: Outcome = "unknown",
+        retry_after_s: float | None = None,
+        scope: Scope = "server",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.outcome: Outcome = outcome
+        self.retry_after_s = retry_after_s
+        self.scope: Scope = scope
 
 
 class ServerUnreachableError(ClickHouseError):
-    """The outcome is open: send the same bytes with the same token again."""
+    """No answer that says anything: send the same bytes with the same token again."""
 
 
 class ServerBusyError(ClickHouseError):
@@ -41,13 +67,28 @@ class SchemaRefusedError(ClickHouseError):
 
 
 class AccessRefusedError(ClickHouseError):
-    """Wrong user, password or rights: it waits for an operator."""
+    """Wrong user, password, rights or a proxy's limit: it waits for an operator."""
 
 
 class BlockRefusedError(ClickHouseError):
-    """These bytes will never be accepted: they go to quarantine."""
+    """These bytes will never be accepted: they go to quarantine.
+
+    perhaps_cut: a body that was damaged on the way sounds the same; sending it once more costs
+    nothing.
+    """
 
     action = Action.SKIP
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        hint: str | None = None,
+        perhaps_cut: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint, outcome="refused", scope="block")
+        self.perhaps_cut = perhaps_cut
 
 
 class PlanError(TickdError):

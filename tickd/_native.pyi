@@ -278,7 +278,7 @@ def record_heads(records: Buffer) -> bytes:
 
 @final
 class Block:
-    """One insert: a (table, UTC day) block in Native format; its bytes are the buffer."""
+    """One insert: the rows of a (table, UTC day); the bytes that travel are the buffer."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __release_buffer__(self, buffer: memoryview, /) -> None: ...
@@ -308,6 +308,10 @@ class Block:
     def plain_bytes(self) -> int: ...
     @property
     def encoding(self) -> str | None: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def body(self) -> memoryview: ...
 
 @final
 class Cut:
@@ -349,6 +353,7 @@ class SinkWorker:
         node: int,
         seq_from: int,
         bytes_max: int = ...,
+        layout: str = "Native",
         compression: str | None = None,
     ) -> Self: ...
     def push(self, batch: EventBatch) -> bool: ...

@@ -25,10 +25,12 @@ class Fault(NamedTuple):
     `cut_before`: the connection dies before the server sees the request. `cut_after`: the server
     answers (so it has committed), then the connection dies and the client never learns.
     `cut_inside`: the server sees half of the body. `delay`: the answer waits for `release`.
+    `answer`: the server sees nothing, the client gets these bytes, head included, as from a proxy.
     """
 
-    mode: Literal["cut_before", "cut_after", "cut_inside", "delay"]
+    mode: Literal["cut_before", "cut_after", "cut_inside", "delay", "answer"]
     match: str = "INSERT"
+    answer: bytes = b""
 
 
 @final
@@ -124,6 +126,10 @@ class FaultyProxy:
         self.requests.append(text)
         fault = self._take(text)
         if fault is not None and fault.mode == "cut_before":
+            return False
+        if fault is not None and fault.mode == "answer":
+            writer.write(fault.answer)
+            await writer.drain()
             return False
         if fault is not None and fault.mode == "cut_inside":
             up_writer.write(head + body[: len(body) // 2])

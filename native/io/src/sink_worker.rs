@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use tickd_core::batch::Batch;
-use tickd_core::block::{compress, Assembler, Block, Compression, Cut, Table};
+use tickd_core::block::{compress, row_binary, Assembler, Block, Compression, Cut, Format, Table};
 use tickd_core::event::EVENT_BYTES;
 use tickd_core::instrument::Instrument;
 
@@ -27,6 +27,8 @@ pub struct SinkOptions {
     pub seq_from: u64,
     /// Limit of everything held, bytes.
     pub bytes_max: usize,
+    /// How bodies are laid out.
+    pub format: Format,
     /// How bodies travel.
     pub compression: Compression,
 }
@@ -39,6 +41,8 @@ const RETURNED_MAX: usize = 4;
 pub struct ReadyBlock {
     /// The block; `body` is what travels, compressed or not.
     pub block: Block,
+    /// What the body is, once it is plain.
+    pub format: Format,
     /// Bytes of the uncompressed body.
     pub plain_bytes: usize,
     /// `Content-Encoding` of the body; none when it is plain.
@@ -264,6 +268,7 @@ impl Drop for SinkWorker {
 struct Loop {
     shared: Arc<Shared>,
     assembler: Assembler,
+    format: Format,
     compression: Compression,
     stats: SinkStats,
     bytes_open: usize,
@@ -275,6 +280,7 @@ impl Loop {
         Loop {
             shared,
             assembler: Assembler::new(options.node, options.seq_from),
+            format: options.format,
             compression: options.compression,
             stats: SinkStats::default(),
             bytes_open: 0,
@@ -356,7 +362,16 @@ impl Loop {
         self.shared.bell.ring();
     }
 
+    /// Makes the body what travels. The block's hash stays that of its Native bytes: one identity for the same rows.
     fn finish(&mut self, mut block: Block) -> ReadyBlock {
+        let mut format = Format::Native;
+        if self.format == Format::RowBinary {
+            // Our own bytes: they cannot be malformed, and Native would be as good as an answer.
+            if let Ok(rows) = row_binary(block.table, &block.body) {
+                self.assembler.recycle(std::mem::replace(&mut block.body, rows));
+                format = Format::RowBinary;
+            }
+        }
         let plain_bytes = block.body.len();
         let mut encoding = None;
         if let Some(packed) = compress(&block.body, self.compression) {
@@ -371,6 +386,7 @@ impl Loop {
         self.shared.held.fetch_add(charge, Ordering::Relaxed);
         ReadyBlock {
             block,
+            format,
             plain_bytes,
             encoding,
             charge,
@@ -409,6 +425,7 @@ mod tests {
             node: 1,
             seq_from: 1 << 16,
             bytes_max,
+            format: Format::Native,
             compression: Compression::None,
         })
         .unwrap()

@@ -4,7 +4,8 @@ use std::ffi::c_int;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use tickd_core::block::Block as CoreBlock;
+use pyo3::types::PyMemoryView;
+use tickd_core::block::{Block as CoreBlock, Format};
 use tickd_io::sink_worker::ReadyBlock;
 
 use crate::cpython::expose;
@@ -30,7 +31,7 @@ impl Block {
     }
 
     /// The bytes of the insert, as they travel.
-    pub fn body(&self) -> &[u8] {
+    pub fn content(&self) -> &[u8] {
         &self.core().body
     }
 
@@ -79,7 +80,7 @@ impl Block {
         self.core().rows
     }
 
-    /// xxh3-64 of the uncompressed body, 16 hex digits.
+    /// xxh3-64 of the rows in Native format, whatever they travel in; 16 hex digits.
     #[getter]
     fn hash(&self) -> String {
         format!("{:016x}", self.core().hash)
@@ -93,6 +94,21 @@ impl Block {
     #[getter]
     fn ts_mono_ns(&self) -> i64 {
         self.core().ts_mono
+    }
+
+    /// The body as it travels, without a copy.
+    #[getter]
+    fn body<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
+        PyMemoryView::from(slf)
+    }
+
+    /// ClickHouse's name of the format in which the body travels.
+    #[getter]
+    fn format(&self) -> &'static str {
+        match &self.body {
+            Body::Ready(ready) => ready.format.name(),
+            Body::Built(_) => Format::Native.name(),
+        }
     }
 
     /// Bytes of the body as it travels.

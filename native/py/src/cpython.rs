@@ -96,7 +96,7 @@ unsafe impl Exposed for Block {
     const TITLE: &'static str = "a Block";
 
     fn bytes(&self) -> &[u8] {
-        self.body()
+        self.content()
     }
 }
 

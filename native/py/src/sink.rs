@@ -4,7 +4,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use tickd_core::block::{definition, Compression};
+use tickd_core::block::{definition, Compression, Format};
 use tickd_io::sink_worker::{ReadyCut, SinkOptions, SinkWorker as Worker};
 
 use crate::batch::EventBatch;
@@ -71,12 +71,14 @@ pub struct SinkWorker {
 #[pymethods]
 impl SinkWorker {
     #[new]
-    #[pyo3(signature = (*, node, seq_from, bytes_max = 256 << 20, compression = None))]
-    fn new(node: u16, seq_from: u64, bytes_max: usize, compression: Option<&str>) -> PyResult<Self> {
+    #[pyo3(signature = (*, node, seq_from, bytes_max = 256 << 20, layout = "Native", compression = None))]
+    fn new(node: u16, seq_from: u64, bytes_max: usize, layout: &str, compression: Option<&str>) -> PyResult<Self> {
         let options = SinkOptions {
             node,
             seq_from,
             bytes_max,
+            format: Format::from_name(layout)
+                .ok_or_else(|| PyValueError::new_err(format!("no block travels as {layout:?}")))?,
             compression: compression_of(compression)?,
         };
         let worker = Worker::start(options).map_err(|error| PyOSError::new_err(error.to_string()))?;

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from recorder.clickhouse import ClickHouse, error_of
+from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
 from recorder.errors import (
     AccessRefusedError,
-    BlockRefusedError,
     SchemaRefusedError,
     ServerBusyError,
     ServerUnreachableError,
@@ -125,24 +124,68 @@ async def test_rows_of_slow_tables_go_in_as_json(client):
     assert await rows(client, "segments") == 2
 
 
+def reply(status, *headers, body=b"<html><h1>Bad Gateway</h1></html>"):
+    lines = [f"HTTP/1.1 {status} x", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.embedded
 @pytest.mark.parametrize(
-    ("code", "text", "kind"),
+    ("answer", "kind", "outcome", "retry_after_s"),
     [
-        (None, "Network Error", ServerUnreachableError),
-        (252, "Too many parts (3001 with average size of 1 KiB)", ServerBusyError),
-        (252, "Too many partitions for single INSERT block", BlockRefusedError),
-        (241, "Memory limit exceeded", ServerBusyError),
-        (202, "Too many simultaneous queries", ServerBusyError),
-        (159, "Timeout exceeded", ServerUnreachableError),
-        (319, "Unknown status", ServerUnreachableError),
-        (33, "Cannot read all data", BlockRefusedError),
-        (469, "Constraint", BlockRefusedError),
-        (60, "Table does not exist", SchemaRefusedError),
-        (516, "Authentication failed", AccessRefusedError),
-        (9999, "Something new", ServerUnreachableError),
+        (reply(502), ServerUnreachableError, "unknown", None),
+        (reply(503, "Retry-After: 7"), ServerBusyError, "unknown", 7.0),
+        (reply(429, "Retry-After: 3"), ServerBusyError, "refused", 3.0),
+        (reply(413), AccessRefusedError, "refused", None),
+        (reply(301, "Location: /elsewhere"), ServerUnreachableError, "refused", None),
+        (reply(307, "Location: /elsewhere"), ServerUnreachableError, "refused", None),
+        # A portal that says yes to everything.
+        (reply(200), ServerUnreachableError, "unknown", None),
+        (
+            reply(500, "X-ClickHouse-Exception-Code: 241", body=b"Code: 241. DB::Exception: x"),
+            ServerBusyError,
+            "unknown",
+            None,
+        ),
+        # A proxy that drops the header.
+        (
+            reply(500, body=b"Code: 202. DB::Exception: Too many simultaneous queries."),
+            ServerBusyError,
+            "refused",
+            None,
+        ),
     ],
 )
-def test_errors_are_told_apart_by_their_code(code, text, kind):
-    error = error_of(code, text)
-    assert type(error) is kind
-    assert error.action is (Action.SKIP if kind is BlockRefusedError else Action.RETRY)
+async def test_answers_that_are_no_success(
+    client, proxy, block, answer, kind, outcome, retry_after_s
+):
+    assert await rows(client) == 0  # connected, so that only the insert meets the fault
+    await client.insert_block(block, "before")
+    proxy.arm(Fault("answer", match="insert_deduplication_token=token-1", answer=answer))
+    with pytest.raises(kind) as caught:
+        await client.insert_block(block, "token-1")
+    assert caught.value.outcome == outcome
+    assert caught.value.retry_after_s == retry_after_s
+    assert "<" not in str(caught.value)
+    assert proxy.seen("insert_deduplication_token=token-1") == 1
+    assert await rows(client) == block.rows
+
+
+@pytest.mark.embedded
+async def test_a_connection_that_never_stood_has_sent_nothing(client, proxy, block):
+    await client.insert_block(block, "token-1")
+    await proxy.__aexit__()
+    with pytest.raises(ServerUnreachableError) as cut:
+        await client.insert_block(block, "token-2")
+    with pytest.raises(ServerUnreachableError) as refused:
+        await client.insert_block(block, "token-2")
+    assert (cut.value.outcome, refused.value.outcome) == ("unknown", "refused")
+
+
+@pytest.mark.embedded
+async def test_without_deduplication_a_known_token_is_stored_again(client, block):
+    await client.insert_block(block, "token-1")
+    await client.insert_block(block, "token-1", deduplicate=False)
+    assert await rows(client) == 2 * block.rows
+    await client.insert_block(block, "token-1")
+    assert await rows(client) == 2 * block.rows

@@ -9,25 +9,30 @@ pub(super) enum Column {
     Array { ends: Vec<u8>, values: Vec<u8> },
 }
 
+/// Bytes per row of a ClickHouse type; none for arrays.
+pub(super) fn width(kind: &str) -> Option<usize> {
+    match kind {
+        "UInt8" => Some(1),
+        "UInt16" => Some(2),
+        "UInt32" | "Int32" => Some(4),
+        "Array(Int64)" => None,
+        _ if kind.starts_with("Enum8") => Some(1),
+        _ => Some(8),
+    }
+}
+
 impl Column {
     /// An empty column of a ClickHouse type.
     pub fn of(kind: &str) -> Self {
-        let width = match kind {
-            "UInt8" => 1,
-            "UInt16" => 2,
-            "UInt32" | "Int32" => 4,
-            "Array(Int64)" => {
-                return Column::Array {
-                    ends: Vec::new(),
-                    values: Vec::new(),
-                }
-            }
-            _ if kind.starts_with("Enum8") => 1,
-            _ => 8,
-        };
-        Column::Fixed {
-            width,
-            bytes: Vec::new(),
+        match width(kind) {
+            Some(width) => Column::Fixed {
+                width,
+                bytes: Vec::new(),
+            },
+            None => Column::Array {
+                ends: Vec::new(),
+                values: Vec::new(),
+            },
         }
     }
 

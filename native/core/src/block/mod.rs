@@ -7,12 +7,16 @@
 mod assembler;
 mod column;
 mod compress;
+mod format;
+mod row_binary;
 mod rows;
 mod schema;
 mod spare;
 
 pub use assembler::{definition, hash, Assembler, Block, Cut, UNKNOWN_SCALE};
 pub use compress::{compress, Compression};
+pub use format::Format;
+pub use row_binary::row_binary;
 pub use schema::{columns, Table, TABLES};
 
 /// Version of the mapping from events to block bytes. It rises with every change that alters a byte of any block: a planned
