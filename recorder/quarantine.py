@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from recorder.block_bytes import BlockBytes
+from recorder.blocks import BlockBytes
 from recorder.errors import QuarantineError
 from recorder.plan import PlannedBlock
 from recorder.spool_file import SpooledBlock
@@ -81,7 +81,7 @@ class Quarantine:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             if block is not None:
-                _write(body, memoryview(block))
+                _write(body, block.body)
             # The facts last, and all at once: a body without them is a keep that never ended.
             fresh = about.with_suffix(".new")
             _write(fresh, memoryview(msgspec.json.encode(facts) + b"\n"))
@@ -186,10 +186,10 @@ def _facts(planned: PlannedBlock, block: BlockBytes | None, reason: str) -> _Fac
         planned=planned,
         reason=reason,
         content_encoding=block.encoding,
-        format=str(getattr(block, "format", "Native")),
+        format=block.format,
         bytes=block.nbytes,
         plain_bytes=block.plain_bytes,
-        body_sum=xxh3_hex(block),
+        body_sum=xxh3_hex(block.body),
     )
 
 

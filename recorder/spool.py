@@ -17,7 +17,7 @@ from typing import Final, final
 
 import structlog
 
-from recorder.block_bytes import BlockBytes
+from recorder.blocks import BlockBytes
 from recorder.errors import SpoolDamagedError
 from recorder.plan import PlannedBlock
 from recorder.spool_file import DONE_AT, Record, SpooledBlock, encode, survey
@@ -376,7 +376,7 @@ def _age(entry: _Entry) -> tuple[int, int]:
 
 def _write(fd: int, head: bytes, block: BlockBytes, offset: int) -> None:
     """Write a whole record or raise OSError; a short count is followed by the reason."""
-    for part in (memoryview(head), memoryview(block)):
+    for part in (memoryview(head), block.body):
         view = part
         while view:
             count = os.pwrite(fd, view, offset)
@@ -388,7 +388,7 @@ def _write(fd: int, head: bytes, block: BlockBytes, offset: int) -> None:
 
 def _read(fd: int, block: SpooledBlock, offset: int) -> None:
     """Fill a block; a file that ends too early leaves zeros, which the checksum refuses."""
-    view = memoryview(block)
+    view = block.body
     while view:
         count = os.preadv(fd, [view], offset)
         if count == 0:

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from recorder.block_bytes import BlockBytes
+from recorder.blocks import BlockBytes
 from recorder.plan import PlannedBlock
 from tickd.native import xxh3_hex
 
@@ -146,8 +146,7 @@ class Survey:
 
 def encode(planned: PlannedBlock, block: BlockBytes, *, put_ns: int) -> tuple[bytes, Record]:
     """Return the head of a record, which the block's own bytes follow, and what it is at 0."""
-    encoding = block.encoding
-    form = str(getattr(block, "format", "Native"))
+    encoding, form = block.encoding, block.format
     header = _Header(
         planned=planned,
         encoding=encoding,
@@ -157,7 +156,7 @@ def encode(planned: PlannedBlock, block: BlockBytes, *, put_ns: int) -> tuple[by
     )
     text = msgspec.json.encode(header)
     assert len(text) <= _HEADER_BYTES_MAX
-    body_sum = int(xxh3_hex(block), 16)
+    body_sum = int(xxh3_hex(block.body), 16)
     lengths = (len(text), block.nbytes, body_sum)
     total = _sum(lengths, text)
     head = _PREFIX.pack(_MAGIC, _WAITING, *lengths, total) + text

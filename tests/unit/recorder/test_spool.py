@@ -22,6 +22,11 @@ class Body(bytes):
     table = "trades"
     rows = 5
     encoding = None
+    format = "Native"
+
+    @property
+    def body(self):
+        return memoryview(self)
 
     @property
     def nbytes(self):
