@@ -19,7 +19,7 @@ from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.plan import ConnectionPlan
 from gateway.rotation import Handover
 from gateway.status import Counters
-from gateway.venue import Venue
+from gateway.venue import Stream, Venue
 from tickd.errors import TickdError
 from tickd.ports import Clock, Notice, RawTap
 
@@ -72,6 +72,8 @@ class Leg(WSListener):
         self.shutdown = False  # the venue announced the end
         self.acks = 0
         self.refused: list[str] = []
+        self.streams: tuple[Stream, ...] = ()  # subscribed
+        self.shed_version = 0  # of the shedding that they follow
         self.opened_ns = 0
         self.reading_since_ns = 0  # silence can be judged from here on
         self.control_ns = 0  # last ping, pong or acknowledgement
@@ -237,6 +239,16 @@ class Leg(WSListener):
     def paused(self) -> bool:
         """Whether the raw log has stopped the reading."""
         return self._paused_since_ns is not None
+
+    @property
+    def answers(self) -> int:
+        """Subscriptions acknowledged and refused so far."""
+        return self.acks + len(self.refused)
+
+    def record(self, fields: bytes) -> None:
+        """Put a control record about this connection between its frames."""
+        if self.ended is None:
+            self._tap.record(self.connection, "C", fields)
 
     def _alive(self) -> None:
         self.control_ns = self._clock.mono_ns()

@@ -30,9 +30,10 @@ from gateway.limits import NS_PER_SECOND, RollingLimit, retry_after_seconds
 from gateway.plan import ConnectionPlan, plan, streams_of
 from gateway.rest import RestClient
 from gateway.rotation import Handover, rotate_at_ns, rotation_seconds
+from gateway.shedding import Shedding, shed_record
 from gateway.snapshots import Snapshots
 from gateway.status import Counters, LineState, LineStatus, SessionStatus
-from gateway.venue import ClientMessage, RestRequest, Venue
+from gateway.venue import ClientMessage, RestRequest, Stream, Venue
 from gateway.watchdog import SilenceWatch, heartbeat_lost, last_activity
 from tickd.errors import TickdError
 from tickd.ports import Clock, RawTap
@@ -40,6 +41,7 @@ from tickd.ports import Clock, RawTap
 log = structlog.get_logger(__name__)
 
 Activity = Callable[[], Mapping[str, int]]  # topic -> monotonic ns of its last event
+Build = Callable[[Sequence[Stream], int], tuple[ClientMessage, ...]]
 
 
 class Session:
@@ -70,6 +72,7 @@ class Session:
         self.jitter = jitter
         self.ssl_context = ssl_context
         self.counters = Counters()
+        self.shedding = Shedding()
         self._connects = RollingLimit(venue.limits.connects)
         self._next_id = 1  # of client messages
         self._tasks: asyncio.TaskGroup | None = None
@@ -186,6 +189,7 @@ class Session:
             for stream in line.plan.streams
             if stream.symbol == symbol and stream.channel == "depth"
         ]
+        streams = [*self.shedding.wanted(streams)]
         if self._tasks is None or not streams:
             return
         resync = self.venue.sync.resync(symbol, streams, self._next_id)
@@ -194,6 +198,23 @@ class Session:
         self._snapshots.want(self._tasks, symbol, resync, line, connection)
 
     # For the composition root ---------------------------------------------------------------
+
+    def shed(self, channels: Sequence[str], cause: str) -> None:
+        """Do without `channels`: unsubscribe them at the venue, on record, until `restore`."""
+        if self.shedding.give_up(set(channels) & set(self.config.channels), cause):
+            self.counters.sheds += bool(self.shedding.channels)
+            log.warning(
+                "channels_shed" if self.shedding.channels else "channels_restored",
+                venue=self.venue.name,
+                channels=sorted(self.shedding.channels),
+                cause=cause,
+            )
+            for line in self._lines:
+                line.reconsider()
+
+    def restore(self) -> None:
+        """Subscribe everything again; books begin with a new snapshot."""
+        self.shed((), "")
 
     def refresh_instruments(self) -> None:
         """The decoder met an unknown instrument of this venue; at most one request a minute."""
@@ -209,6 +230,7 @@ class Session:
             instruments_count=self._definitions.count,
             snapshots_pending=self._snapshots.pending,
             rest_weight_used=self._rest.weight_used,
+            shed=tuple(sorted(self.shedding.channels)),
             lines=tuple(line.status() for line in self._lines),
         )
 
@@ -354,15 +376,32 @@ class Line:
 
     async def _subscribe(self, leg: Leg) -> None:
         session = self._session
-        messages = session.numbered(
-            lambda first: session.venue.wire.subscribe(self.plan.streams, first)
-        )
-        expected = sum(message.acks for message in messages)
+        leg.streams = session.shedding.wanted(self.plan.streams)
+        leg.shed_version = session.shedding.version
+        expected = await self._ask(leg, session.venue.wire.subscribe, leg.streams)
+        await self._acknowledged(leg, expected)
+        if leg.refused and not leg.acks:
+            raise SubscribeRefusedError(
+                f"{self.plan.url}: subscription refused: {leg.refused[0]}",
+                venue=session.venue.name,
+                hint="check symbols and channels of this venue",
+            )
+        leg.reading_since_ns = max(leg.reading_since_ns, self._clock.mono_ns())
+
+    async def _ask(self, leg: Leg, build: Build, streams: Sequence[Stream]) -> int:
+        """Send what `build` makes of `streams`; how many answers there are when all have come."""
+        messages = self._session.numbered(partial(build, streams)) if streams else ()
+        expected = leg.answers + sum(message.acks for message in messages)
         for message in messages:
             await leg.send(message.text)
+        return expected
+
+    async def _acknowledged(self, leg: Leg, expected: int) -> None:
+        """Wait for answers. Raises ConnectFailedError, SubscribeTimeoutError."""
+        session = self._session
         seconds = session.config.subscribe_timeout_seconds
         deadline_ns = self._clock.mono_ns() + round(seconds * NS_PER_SECOND)
-        while leg.acks + len(leg.refused) < expected:
+        while leg.answers < expected:
             if leg.ended is not None:
                 raise ConnectFailedError(
                     f"{self.plan.url}: ended while subscribing: {leg.ended}",
@@ -373,18 +412,39 @@ class Line:
             if self._clock.mono_ns() >= deadline_ns:
                 session.counters.subscribe_timeouts += 1
                 raise SubscribeTimeoutError(
-                    f"{self.plan.url}: {leg.acks} of {expected} subscriptions acknowledged "
-                    f"within {seconds} s",
+                    f"{self.plan.url}: {expected - leg.answers} of {expected} subscriptions not"
+                    f" acknowledged within {seconds} s",
                     venue=session.venue.name,
                 )
             await self._wait_until(deadline_ns)
-        if leg.refused and not leg.acks:
-            raise SubscribeRefusedError(
-                f"{self.plan.url}: subscription refused: {leg.refused[0]}",
-                venue=session.venue.name,
-                hint="check symbols and channels of this venue",
-            )
-        leg.reading_since_ns = max(leg.reading_since_ns, self._clock.mono_ns())
+
+    async def _carry_the_wanted(self, leg: Leg) -> str | None:
+        """Shed and restore streams on a live connection; why it must be replaced, if so.
+
+        On record around the very moments: `shed` once the venue has stopped sending, `restore`
+        before it begins again.
+        """
+        session = self._session
+        if leg.shed_version == session.shedding.version:
+            return None
+        leg.shed_version = session.shedding.version
+        wire, cause = session.venue.wire, session.shedding.cause
+        surplus, lacking = session.shedding.difference(self.plan.streams, leg.streams)
+        try:
+            if surplus:
+                expected = await self._ask(leg, wire.unsubscribe, surplus)
+                await self._acknowledged(leg, expected)
+                leg.streams = tuple(each for each in leg.streams if each not in surplus)
+                leg.record(shed_record("shed", leg.connection, surplus, cause))
+            if lacking:
+                leg.record(shed_record("restore", leg.connection, lacking, cause))
+                leg.streams = (*leg.streams, *lacking)
+                expected = await self._ask(leg, wire.subscribe, lacking)
+                await self._acknowledged(leg, expected)
+                leg.reading_since_ns = max(leg.reading_since_ns, self._clock.mono_ns())
+        except (ConnectFailedError, SubscribeTimeoutError) as error:
+            return None if leg.ended is not None else str(error)
+        return None
 
     # Hold -----------------------------------------------------------------------------------
 
@@ -396,6 +456,8 @@ class Line:
         while True:
             if leg.ended is not None:
                 return None
+            if (cause := await self._carry_the_wanted(leg)) is not None:
+                return cause
             now_ns = self._clock.mono_ns()
             if not leg.paused:  # a paused socket can neither be judged nor replaced
                 if (cause := self._replace_cause(leg, rotate_ns, now_ns)) is not None:
@@ -426,6 +488,9 @@ class Line:
         """Why the connection must be held for dead, if so."""
         activity = self._session.activity()
         silent = self._watch.silent(activity, leg.reading_since_ns, now_ns)
+        if silent:  # what is given up may be
+            carried = {stream.name for stream in leg.streams}
+            silent = tuple(name for name in silent if name in carried)
         if silent:
             self._watch.strike(silent, activity)
             more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""
@@ -491,7 +556,7 @@ class Line:
     def _handover(self) -> Handover:
         config = self._session.config
         return Handover(
-            self.plan.streams,
+            self._session.shedding.wanted(self.plan.streams),
             self._session.activity(),
             self._clock.mono_ns(),
             recent_seconds=config.handover_recent_seconds,
@@ -572,6 +637,10 @@ class Line:
             await self._wait_until(due_ns)
 
     # For the session ------------------------------------------------------------------------
+
+    def reconsider(self) -> None:
+        """Which streams are wanted has changed."""
+        self._news.set()
 
     def connection_for(self, asked: int) -> int | None:
         """`asked` while it is open, else the newest open connection, else None."""

@@ -29,6 +29,7 @@ class Counters:
     snapshots_wanted: int = 0
     snapshots_fetched: int = 0
     snapshot_failures: int = 0
+    sheds: int = 0  # channels given up for lack of room
     resubscribes: int = 0  # books renewed by messages on the connection
     instruments_recorded: int = 0
     instrument_failures: int = 0
@@ -65,4 +66,5 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     instruments_count: int
     snapshots_pending: tuple[str, ...]
     rest_weight_used: int
+    shed: tuple[str, ...]  # channels given up for now
     lines: tuple[LineStatus, ...]

@@ -106,6 +106,10 @@ class Wire(Protocol):
         """The messages that subscribe `streams`, numbered from `first_id`, within the limits."""
         ...
 
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
+        """The messages that end `streams`, as `subscribe`."""
+        ...
+
     def stream_name(self, payload: Buffer) -> str | None:
         """The `Stream.name` of a data frame, else None. Asked during handovers only."""
         ...

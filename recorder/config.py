@@ -11,7 +11,7 @@ import msgspec
 
 from tickd.secrets import Secret
 
-__all__ = ["ClickHouseConfig", "RawLogConfig", "SinkConfig"]
+__all__ = ["ClickHouseConfig", "DiskGuardConfig", "RawLogConfig", "SinkConfig"]
 
 # Atomicity of an insert ends at ClickHouse's own block limits (max_insert_block_size 1 048 449
 # rows, min_insert_block_size_bytes 256 MiB); a burst may exceed `rows_max` a little.
@@ -105,3 +105,48 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             <= 0
         ):
             raise ValueError("age_ms_max, in_flight_max, held_bytes_max, drain_timeout_ms: above 0")
+
+
+class DiskGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From how little free space on the daemon gives up what, so that the raw log goes on.
+
+    A level begins when less than its share or less than its bytes is free, whichever is more.
+    """
+
+    enabled: bool = True
+    interval_ms: int = 1_000
+    low_share: float = 0.20
+    low_bytes: int = 0
+    tight_share: float = 0.10
+    tight_bytes: int = 0
+    critical_share: float = 0.05
+    critical_bytes: int = 0
+    # Never more than half of what `critical` takes. In bytes: the last writes are of fixed size.
+    full_share: float = 0.0
+    full_bytes: int = 32 << 20
+    # A level is left when so much more is free than it takes to enter it, and so long after.
+    hysteresis: float = 0.10
+    hold_seconds: float = 10.0
+    # Kept beside the raw log and freed when the disk is full; at most 5 % of the filesystem.
+    ballast_bytes: int = 64 << 20
+    # Channels to give up at `critical`: the heavy ones.
+    shed_channels: tuple[str, ...] = ("depth",)
+
+    def __post_init__(self) -> None:
+        shares = (self.low_share, self.tight_share, self.critical_share, self.full_share)
+        if not (1 > shares[0] >= shares[1] >= shares[2] >= shares[3] >= 0):
+            raise ValueError(
+                "low_share, tight_share, critical_share, full_share: below 1, each not above the"
+                " one before"
+            )
+        sizes = (self.low_bytes, self.tight_bytes, self.critical_bytes)
+        if not sizes[0] >= sizes[1] >= sizes[2] >= 0:
+            raise ValueError(
+                "low_bytes, tight_bytes, critical_bytes: each not above the one before"
+            )
+        if min(self.full_bytes, self.ballast_bytes) < 0:
+            raise ValueError("full_bytes and ballast_bytes: 0 or more")
+        if self.interval_ms < 10:
+            raise ValueError("interval_ms must be 10 or more")
+        if self.hysteresis < 0 or self.hold_seconds < 0:
+            raise ValueError("hysteresis and hold_seconds: 0 or more")

@@ -40,6 +40,7 @@ PURE = (
     "gateway/venues/*/wire.py",
     "gateway/venues/*/sync.py",
     "gateway/venues/*/limits.py",
+    "recorder/disk_guard.py",
     "recorder/errors.py",
     "recorder/ledger.py",
     "recorder/retry.py",

@@ -138,6 +138,7 @@ class _Waiting(Generic[Queue]):
         self.controls: Final = controls
         """Control messages of this consumer; they end a wait, and come before data."""
         self.closed = False
+        self._held = False  # takes wait although there is something
         self._clock = clock
         self._on_close: Callable[[_Waiting[Queue]], None] = on_close
         # Called after a take when a publisher may wait for room (BLOCK only).
@@ -170,7 +171,7 @@ class _Waiting(Generic[Queue]):
 
     async def _wait(self) -> None:
         """Sleep until the queue rings; between `arm` and the wait nothing else can run."""
-        if not self.queue.arm():
+        if not self._held and not self.queue.arm():
             return
         assert self._waiter is None, f"two tasks wait for subscription {self.name}"
         self._waiter = asyncio.get_running_loop().create_future()
@@ -231,6 +232,7 @@ class _Waiting(Generic[Queue]):
         if self.closed:
             return
         self.closed = True
+        self._held = False
         self._on_close(self)
         self.queue.release()
         self.wake()
@@ -264,10 +266,20 @@ class Subscription(_Waiting[TopicQueues]):
 class BurstSubscription(_Waiting[BurstQueue]):
     """A bounded queue of whole batches, for consumers of everything."""
 
+    def hold(self) -> None:
+        """Let takes wait until `release` or `close`; meanwhile a full queue follows its policy."""
+        self._held = not self.closed
+
+    def release(self) -> None:
+        """Undo `hold`."""
+        if self._held:
+            self._held = False
+            self.wake()
+
     async def take_bursts(self, records_max: int = 16 * TAKE_RECORDS_MAX) -> list[EventBatch]:
         """Wait for and return batches in the order of publication; returns and raises as `take`."""
         while True:
-            if taken := self.take_bursts_now(records_max):
+            if not self._held and (taken := self.take_bursts_now(records_max)):
                 return taken
             if self._must_return():
                 return []

@@ -101,6 +101,7 @@ class GapCause(IntEnum):
     OVERFLOW = 5
     QUARANTINE = 6
     CLOCK = 7
+    SHED = 8
 
 
 def as_array(batch: object) -> npt.NDArray[np.void]:

@@ -137,12 +137,20 @@ class BinanceWire:
         )
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
+        return self._requests("SUBSCRIBE", streams, first_id)
+
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
+        return self._requests("UNSUBSCRIBE", streams, first_id)
+
+    def _requests(
+        self, method: str, streams: Sequence[Stream], first_id: int
+    ) -> tuple[ClientMessage, ...]:
         size = self.streams_per_message_max
         return tuple(
             ClientMessage(
                 msgspec.json.encode(
                     {
-                        "method": "SUBSCRIBE",
+                        "method": method,
                         "params": [stream.name for stream in streams[start : start + size]],
                         "id": first_id + number,
                     }

@@ -213,6 +213,8 @@ def write_config(
     tables: dict[str, dict[str, object]] = {
         "node": {"state_dir": str(state_dir), **given.pop("node", {})},
         "http": {"port": 0, **given.pop("http", {})},
+        # Many small daemons: a ballast of each would fill the disk of the tests.
+        "disk_guard": {"ballast_bytes": 0, **given.pop("disk_guard", {})},
         **given,
     }
     lines = []

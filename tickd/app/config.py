@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.config import VenueConfig
-from recorder.config import ClickHouseConfig, RawLogConfig, SinkConfig
+from recorder.config import ClickHouseConfig, DiskGuardConfig, RawLogConfig, SinkConfig
 from recorder.sinks.registry import AnySinkSection, name_of
 from tickd.app.logs import LogConfig
 from tickd.config import load
@@ -52,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     raw_log: RawLogConfig = RawLogConfig()
     clickhouse: ClickHouseConfig = ClickHouseConfig()
     sink: SinkConfig = SinkConfig()
+    disk_guard: DiskGuardConfig = DiskGuardConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     venues: tuple[VenueConfig, ...] = ()

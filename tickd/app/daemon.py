@@ -66,6 +66,7 @@ class Daemon:
                     for sink in self.parts.sinks
                 ]
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
+                watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 probing = tasks.create_task(
                     probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
                 )
@@ -79,6 +80,7 @@ class Daemon:
                 drained = await self._drain(recording, storing, sinking)
                 keeping.cancel()
                 probing.cancel()
+                watching.cancel()
         finally:
             await self.control.stop()
             await self.http.stop()

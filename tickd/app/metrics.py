@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Final
 
 from gateway.status import Counters
+from tickd.app.disk_metrics import declare_disk
 from tickd.app.parts import Parts
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
@@ -62,6 +63,7 @@ def metrics_of(parts: Parts) -> Metrics:
     declare_bus_metrics(metrics, parts.bus)
     _declare_sink(metrics, parts)
     _declare_sessions(metrics, parts)
+    declare_disk(metrics, parts.disk)
     metrics.read_counter(
         "tickd_recorder_other_sink_failures_total",
         "Exceptions raised by sinks beside ClickHouse.",

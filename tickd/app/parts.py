@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.session import Session
 from tickd.app.config import Config
+from tickd.app.disk import DiskWatch
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
@@ -28,3 +29,4 @@ class Parts:
     storage: Storage
     sinks: tuple[RunningSink, ...]
     sessions: tuple[Session, ...]
+    disk: DiskWatch

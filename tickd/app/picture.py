@@ -63,6 +63,7 @@ class Picture:
             "uptime_s": (parts.clock.mono_ns() - self._started_ns) / NS_PER_S,
             "http_port": self.http_port,
             "raw_log": self.raw_log(),
+            "disks": parts.disk.status(),
             "decoder": parts.decoder.counters(),
             "bus": self.bus(),
             "sink": self.sink(),

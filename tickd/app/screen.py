@@ -30,6 +30,15 @@ def render(
     parts: list[RenderableType] = [_head(status)]
     if status["waiting_for"]:
         parts.append(Text(f"waiting for {status['waiting_for']}", style="yellow"))
+    parts.extend(
+        Text(
+            f"disk {disk['level']}: {format_bytes(disk['free_bytes'])} of"
+            f" {format_bytes(disk['total_bytes'])} free for {', '.join(disk['places'])}",
+            style="yellow" if disk["level"] in ("low", "tight") else "bold red",
+        )
+        for disk in status["disks"]
+        if disk["level"] != "ok"
+    )
     parts.append(_venues(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
@@ -81,7 +90,9 @@ def _venues(status: dict[str, Any]) -> RenderableType:
             table.add_row(
                 venue["venue"],
                 line["endpoint"],
-                line["state"] + (" (paused)" if line["paused"] else ""),
+                line["state"]
+                + (" (paused)" if line["paused"] else "")
+                + (f" (without {', '.join(venue['shed'])})" if venue["shed"] else ""),
                 str(line["streams_count"]),
                 ", ".join(map(str, line["connections"])),
                 str(line["attempts"]),

@@ -46,6 +46,7 @@ class RunningSink:
         self._clock = clock
         self._random = random
         self._sink: EventSink = kind.make(section, SinkContext(directory, topic_name))
+        self._held = False
         self._subscription = self._subscribe()
         self.define = self._sink.define
         self.failures = 0
@@ -72,10 +73,23 @@ class RunningSink:
             pause_ms = RETRY.delay_ms(failed_in_a_row, self._random)
             await self._clock.sleep(pause_ms / 1000)
 
+    def hold(self) -> None:
+        """Let it store nothing more for now: its queue fills and then follows its policy."""
+        self._held = True
+        self._subscription.hold()
+
+    def release(self) -> None:
+        """Undo `hold`."""
+        self._held = False
+        self._subscription.release()
+
     def _subscribe(self) -> BurstSubscription:
-        return self._bus.subscribe_bursts(
+        made = self._bus.subscribe_bursts(
             name=self.name, when_full=self._sink.when_full, limits=self._limits
         )
+        if self._held:
+            made.hold()
+        return made
 
     def _note(self, error: Exception) -> None:
         self.failures += 1

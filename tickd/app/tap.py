@@ -41,6 +41,7 @@ class Tap:
         self._definitions_due = True  # the recovered decoder may know some already
         self._loop = asyncio.get_running_loop()
         self.paused = False
+        self._held_for: set[str] = set()  # why else than for a full log
         self.pauses_total = 0
         self.bursts_total = 0
         self._loop.add_reader(raw_log.wake_fd, self._on_wake)
@@ -99,6 +100,11 @@ class Tap:
         """
         return self._control(0, fields)
 
+    def note(self, fields: dict[str, object]) -> None:
+        """As `control`, for what need not be recorded when the log has closed already."""
+        if not self._closed:
+            self._control(0, fields)
+
     def on_watermark(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever the written watermark moved."""
         self._on_watermark.append(callback)
@@ -106,6 +112,17 @@ class Tap:
     def on_definition(self, callback: Callable[[int, bytes], None]) -> None:
         """Call `callback(instrument, JSON)` for each definition, before a batch that uses it."""
         self._on_definition.append(callback)
+
+    def hold(self, cause: str) -> None:
+        """Read no socket until `release(cause)`: what is in memory still has to be written."""
+        self._held_for.add(cause)
+        if not self.paused:
+            self._pause()
+
+    def release(self, cause: str) -> None:
+        """Undo `hold(cause)`; reading goes on once the log has room, too."""
+        self._held_for.discard(cause)
+        self._resume()
 
     def finish(self) -> None:
         """Decode and hand over what is left.
@@ -153,16 +170,28 @@ class Tap:
     def _pause(self) -> None:
         self.paused = True
         self.pauses_total += 1
-        log.warning("sockets_paused", pending_bytes=self._raw.pending_bytes, fault=self._raw.fault)
+        causes = sorted(self._held_for) or ["log full"]
+        log.warning(
+            "sockets_paused",
+            causes=causes,
+            pending_bytes=self._raw.pending_bytes,
+            fault=self._raw.fault,
+        )
         for leg in self._legs.values():
             leg.pause_reading()
+        self.note({"kind": "pause", "causes": causes, "fault": self._raw.fault})
+
+    def _resume(self) -> None:
+        if not self.paused or self._raw.full or self._held_for:
+            return
+        self.paused = False
+        log.info("sockets_resumed", pending_bytes=self._raw.pending_bytes)
+        for leg in self._legs.values():
+            leg.resume_reading()
+        self.note({"kind": "resume"})
 
     def _on_wake(self) -> None:
         os.read(self._raw.wake_fd, 8)
         for callback in self._on_watermark:
             callback()
-        if self.paused and not self._raw.full:
-            self.paused = False
-            log.info("sockets_resumed", pending_bytes=self._raw.pending_bytes)
-            for leg in self._legs.values():
-                leg.resume_reading()
+        self._resume()

@@ -6,7 +6,7 @@ Raw log (recovery) → decoder → bus → tap → storage and sinks → session
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -17,16 +17,17 @@ from gateway.venues import registry
 from recorder.raw_log import open_raw_log
 from recorder.watermark import Watermark
 from tickd.app.config import Config
+from tickd.app.disk import DiskWatch, make_room
 from tickd.app.parts import Parts
 from tickd.app.picture import lag_rows
-from tickd.app.sinks import running_sinks
+from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
 from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import VENUES, Decoder, Histogram
+from tickd.native import VENUES, Decoder, Histogram, RawLog
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ def wire(config: Config) -> Parts:
     Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known.
     """
     clock = SystemClock()
+    make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
@@ -80,6 +82,7 @@ def wire(config: Config) -> Parts:
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
     activity = _activity(decoder, clock)
+    sessions = tuple(_session(venue, tap, clock, activity) for venue in config.venues)
     return Parts(
         config=config,
         clock=clock,
@@ -90,7 +93,34 @@ def wire(config: Config) -> Parts:
         tap=tap,
         storage=storage,
         sinks=tuple(sinks),
-        sessions=tuple(_session(venue, tap, clock, activity) for venue in config.venues),
+        sessions=sessions,
+        disk=_disk_watch(config, raw_log, tap, sessions=sessions, sinks=sinks, clock=clock),
+    )
+
+
+def _disk_watch(
+    config: Config,
+    raw_log: RawLog,
+    tap: Tap,
+    *,
+    sessions: Sequence[Session],
+    sinks: Sequence[RunningSink],
+    clock: Clock,
+) -> DiskWatch:
+    state_dir = config.state_dir
+    return DiskWatch(
+        config.disk_guard,
+        {
+            "raw": state_dir / "raw",
+            "state": state_dir,
+            "spool": state_dir / "sink",
+            "clickhouse": state_dir / "clickhouse",
+        },
+        raw_log=raw_log,
+        sockets=tap,
+        sources=sessions,
+        optional=sinks,
+        clock=clock,
     )
 
 

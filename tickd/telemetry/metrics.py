@@ -39,6 +39,7 @@ LABELS: Final = frozenset(
         "kind",
         "market",
         "node",
+        "place",
         "policy",
         "reason",
         "state",

@@ -124,11 +124,16 @@ class OkxWire:
         return tuple(found.values())
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
-        size = LIMITS.streams_per_message_max
-        parts = [streams[start : start + size] for start in range(0, len(streams), size)]
         return tuple(
             ClientMessage(request("subscribe", part, first_id + number), acks=len(part))
-            for number, part in enumerate(parts)
+            for number, part in enumerate(_parts(streams))
+        )
+
+    def unsubscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
+        """Not waited for: the decoder gives no notice of these answers (see `OkxSync`)."""
+        return tuple(
+            ClientMessage(request("unsubscribe", part, first_id + number), acks=0)
+            for number, part in enumerate(_parts(streams))
         )
 
     def stream_name(self, payload: Buffer) -> str | None:
@@ -166,6 +171,11 @@ class OkxWire:
             for definition in _define(row):
                 found.setdefault(definition.symbol, definition)
         return tuple(found.values())
+
+
+def _parts(streams: Sequence[Stream]) -> list[Sequence[Stream]]:
+    size = LIMITS.streams_per_message_max
+    return [streams[start : start + size] for start in range(0, len(streams), size)]
 
 
 def _stream(channel: str, symbol: str) -> Stream:

@@ -152,6 +152,8 @@ pub enum GapCause {
     Quarantine = 6,
     /// The wall clock stepped.
     Clock = 7,
+    /// The channel was given up for a time, for lack of room on the disk.
+    Shed = 8,
 }
 
 impl Event {

@@ -416,3 +416,81 @@ fn a_send_time_that_no_one_needs_refuses_nothing_wherever_it_stands() {
         [7_000_000; 2]
     );
 }
+
+fn shed(stream: &mut Stream, kind: &str, connection: u32) {
+    stream.control(&format!(
+        r#"{{"kind":"{kind}","connection":{connection},"channels":["depth"],"cause":"disk"}}"#
+    ));
+}
+
+#[test]
+fn a_channel_that_was_shed_comes_back_behind_a_gap_that_says_so_and_the_others_go_on() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    let last = stream.depth(1, 5, 8, 4);
+    shed(&mut stream, "shed", 1);
+    stream.trade(1, 11);
+    shed(&mut stream, "restore", 1);
+    stream.trade(1, 12);
+    let first = stream.depth(1, 15, 20, 14);
+    let (decoder, events) = run(&stream);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Shed, Channel::Depth));
+    assert_eq!((gaps[0].id, gaps[0].price), (9, 14));
+    assert_eq!(gaps[0].ts_recv - gaps[0].ts_event, (first - last) as i64 * 1_000_000);
+    assert_eq!(trades(&events), [10, 11, 12]);
+    assert_eq!(count(&decoder, "unknown_control"), 0);
+}
+
+#[test]
+fn what_still_arrives_after_a_shed_is_kept_and_the_loss_behind_it_is_a_shed_too() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    shed(&mut stream, "shed", 1);
+    stream.depth(1, 9, 12, 8);
+    shed(&mut stream, "restore", 1);
+    stream.depth(1, 25, 30, 24);
+    let (_, events) = run(&stream);
+    assert_eq!(of(&events, Kind::DepthHead).len(), 3);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1, "nothing was lost before the late message");
+    assert_eq!((gaps[0].id, gaps[0].price), (13, 24));
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Shed, Channel::Depth));
+}
+
+#[test]
+fn a_shed_closes_the_book_unless_another_leg_still_brings_it() {
+    for (both, closed) in [(false, 1), (true, 0)] {
+        let mut stream = usdm();
+        stream.depth(1, 5, 8, 4);
+        stream.snapshot(1, 8);
+        stream.depth(1, 9, 12, 8);
+        if both {
+            stream.depth(2, 9, 12, 8);
+        }
+        shed(&mut stream, "shed", 1);
+        stream.trade(1, 10);
+        let (_, events) = run(&stream);
+        let gone = |event: &&Event| event.aux == BookState::Gap as i64;
+        assert_eq!(
+            of(&events, Kind::BookState).iter().filter(gone).count(),
+            closed,
+            "both {both}"
+        );
+    }
+}
+
+#[test]
+fn a_loss_of_the_connection_while_shed_is_still_a_shed() {
+    let mut stream = usdm();
+    stream.depth(1, 5, 8, 4);
+    shed(&mut stream, "shed", 1);
+    stream.disconnect(1);
+    stream.connect(3, "binance-usdm");
+    stream.depth(3, 15, 20, 14);
+    let (_, events) = run(&stream);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Shed, Channel::Depth));
+}

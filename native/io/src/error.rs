@@ -65,6 +65,14 @@ impl LogError {
         move |error| LogError::Format { path, error }
     }
 
+    /// The system's number of the refusal; none when it was no system call that failed.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            LogError::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
     /// Stable snake_case name.
     pub fn name(&self) -> &'static str {
         match self {

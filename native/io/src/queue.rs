@@ -1,7 +1,7 @@
 //! What the tap and the writer thread of the raw log pass to each other: groups of records one way, watermarks the other.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -123,9 +123,11 @@ pub struct Shared {
     pub segment_bytes: AtomicU64,
     /// Segments begun by request of the tap.
     pub rotations: AtomicU64,
-    /// The live segment was lost to a failed sync: the tap is to rotate, so that a checkpoint comes soon.
+    /// The tap is to rotate: by request, or because the live segment was lost to a failed sync and a checkpoint is due.
     pub rotate_wanted: AtomicBool,
     fault: Mutex<Option<String>>,
+    /// The system's number of the present fault, 0 without.
+    pub fault_errno: AtomicI32,
     segment: Mutex<Option<String>>,
     /// Frame received → in the file, ns.
     pub write_latency: Arc<Histogram>,
@@ -151,6 +153,7 @@ impl Shared {
             rotations: AtomicU64::new(0),
             rotate_wanted: AtomicBool::new(false),
             fault: Mutex::default(),
+            fault_errno: AtomicI32::new(0),
             segment: Mutex::default(),
             write_latency: Arc::default(),
             fsync_latency: Arc::default(),
@@ -223,7 +226,7 @@ impl Shared {
 
     /// Publishes why the writer ends for good.
     pub fn fail(&self, error: LogError) {
-        self.set_fault(Some(error.to_string()));
+        self.set_fault(Some(&error));
         let mut queue = self.queue();
         queue.failed = Some(error.to_string());
         queue.failure = Some(error);
@@ -240,7 +243,10 @@ impl Shared {
     }
 
     /// Publishes a fault, or its end.
-    pub fn set_fault(&self, fault: Option<String>) {
+    pub fn set_fault(&self, error: Option<&LogError>) {
+        let errno = error.and_then(LogError::errno).unwrap_or(0);
+        self.fault_errno.store(errno, Ordering::Release);
+        let fault = error.map(ToString::to_string);
         let mut current = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *current != fault;
         *current = fault;

@@ -226,7 +226,7 @@ impl Writer {
 
     fn report(&self, error: &LogError) {
         self.shared.counters.faults.fetch_add(1, Relaxed);
-        self.shared.set_fault(Some(error.to_string()));
+        self.shared.set_fault(Some(error));
     }
 
     /// Waits; false when the log is being closed and its deadline has passed.

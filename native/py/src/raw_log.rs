@@ -1,7 +1,7 @@
 //! `RawLog`: the face of the raw log. One thread calls it; the watermarks may be read from any.
 
 use std::path::Path;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -171,6 +171,11 @@ impl RawLog {
         noted.map_err(|error| log_error(&error))
     }
 
+    /// Seals the live segment and begins the next behind the next burst.
+    fn rotate(&self) {
+        self.shared.rotate_wanted.store(true, Release);
+    }
+
     /// Last frame number in the file: survives kill -9.
     #[getter]
     fn written(&self) -> u64 {
@@ -205,6 +210,12 @@ impl RawLog {
     #[getter]
     fn fault(&self) -> Option<String> {
         self.shared.fault()
+    }
+
+    /// The system's number of the present fault; 0 without one, or when no system call failed.
+    #[getter]
+    fn fault_errno(&self) -> i32 {
+        self.shared.fault_errno.load(Acquire)
     }
 
     /// Why the writer has given up for good; a `fault` it tries to overcome is none.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.reference.raw_log import read_log
 from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.clock import SystemClock
@@ -109,3 +110,34 @@ async def test_closed_tap_takes_no_connection(tap: Tap) -> None:
     tap.finish()
     with pytest.raises(TickdError, match="raw log is closed"):
         opened(tap, TellingLeg())
+
+
+async def test_sockets_held_for_another_reason_wait_for_both(tap: Tap) -> None:
+    leg = TellingLeg()
+    connection = opened(tap, leg)
+    tap.hold("disk full")
+    tap.hold("disk full")
+    assert tap.paused
+    assert leg.told == ["pause"]
+    tap.frame(connection, b"x" * 5 * GROUP_BYTES)  # what was on its way still comes
+    await asyncio.sleep(0)
+    tap.release("something else")
+    assert tap.paused
+    tap.release("disk full")
+    async with asyncio.timeout(5):
+        await leg.resumed.wait()
+    assert not tap.paused
+    assert leg.told == ["pause", "resume"]
+    assert tap.pauses_total == 1
+
+
+async def test_pause_and_resume_are_on_record(tap: Tap, tmp_path: Path) -> None:
+    tap.hold("disk full")
+    tap.release("disk full")
+    tap.finish()
+    tap._raw.close()
+    said = [json.loads(r.payload) for r in read_log(tmp_path) if r.kind == "C"]
+    assert said == [
+        {"kind": "pause", "causes": ["disk full"], "fault": None},
+        {"kind": "resume"},
+    ]

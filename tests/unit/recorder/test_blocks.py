@@ -115,6 +115,7 @@ def expected(batches):
                         "overflow",
                         "quarantine",
                         "clock",
+                        "shed",
                     ]
                     row |= {"cause": names[(aux & 255) - 1], "channel": aux >> 8, "from_id": id_}
                     tables["gaps"].append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ def test_shipped_files_are_read_and_every_place_is_known() -> None:
     for migration in migrations:
         for statement in migration.statements(PLACES):
             assert "{{" not in statement
-            assert statement.startswith("CREATE ")
-            assert " IF NOT EXISTS " in statement
+            # A run that was cut off is run again: what a statement did must not stop it.
+            repeatable = statement.startswith("CREATE ") and " IF NOT EXISTS " in statement
+            assert repeatable or re.match(r"ALTER TABLE \S+\s+MODIFY COLUMN ", statement)
 
 
 def test_statements_end_with_a_semicolon_at_a_line_end() -> None:

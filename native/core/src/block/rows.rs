@@ -192,7 +192,7 @@ fn single(row: &mut Row, event: &Event) -> bool {
         Table::Gaps => {
             // aux = cause | channel << 8; a = last missing id, b = how many, c = channel.
             let cause = event.aux & 0xff;
-            if !(GapCause::Disconnect as i64..=GapCause::Clock as i64).contains(&cause) {
+            if !(GapCause::Disconnect as i64..=GapCause::Shed as i64).contains(&cause) {
                 return false;
             }
             row.tag = cause as i8;

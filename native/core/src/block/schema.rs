@@ -156,7 +156,7 @@ const STATES: [ColumnType; 5] = [
 const GAPS: [ColumnType; 5] = [
     (
         "cause",
-        "Enum8('disconnect' = 1, 'restart' = 2, 'sequence' = 3, 'disk' = 4, 'overflow' = 5, 'quarantine' = 6, 'clock' = 7)",
+        "Enum8('disconnect' = 1, 'restart' = 2, 'sequence' = 3, 'disk' = 4, 'overflow' = 5, 'quarantine' = 6, 'clock' = 7, 'shed' = 8)",
     ),
     ("channel", "UInt8"),
     ("from_id", "UInt64"),

@@ -145,6 +145,11 @@ impl Chain {
         true
     }
 
+    /// `connection` carries the stream no more, by our own wish; the loss begins behind its last message. As `lose`.
+    pub fn shed(&mut self, connection: u32) -> bool {
+        self.lose(connection, self.last_recv_ns, GapCause::Shed)
+    }
+
     /// Every connection counts as lost: frames are missing since `since_ns`. True when the chain was up until now.
     pub fn lose_all(&mut self, since_ns: i64, cause: GapCause) -> bool {
         if self.is_new() {
@@ -303,6 +308,7 @@ fn cause(code: i64) -> GapCause {
         GapCause::Overflow,
         GapCause::Quarantine,
         GapCause::Clock,
+        GapCause::Shed,
     ]
     .into_iter()
     .find(|cause| *cause as i64 == code)

@@ -23,6 +23,12 @@ struct Disconnect {
 }
 
 #[derive(Deserialize)]
+struct Shed {
+    connection: u32,
+    channels: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Gap {
     cause: String,
     from_frame: Option<u64>,
@@ -45,9 +51,13 @@ impl Decoder {
             "connect" => self.connect(fields(&value)?, record),
             "disconnect" => self.disconnect(&fields(&value)?),
             "instrument" => self.define(fields(&value)?)?,
+            // Both: at this moment the connection does not carry the channels.
+            "shed" | "restore" => self.shed(&fields(&value)?),
             "gap" => self.gap(&fields(&value)?, record),
             "start" => self.start(record),
             "stop" => self.stage.count("stops"),
+            "disk" => self.stage.count("disk_levels"),
+            "pause" | "resume" => self.stage.count("pauses_and_resumes"),
             _ => self.stage.count("unknown_control"),
         }
         let seq = self.stage.next_seq();
@@ -108,6 +118,21 @@ impl Decoder {
                 }
             }
         }
+    }
+
+    fn shed(&mut self, shed: &Shed) {
+        let is_shed = |channel: &crate::topic::Channel| shed.channels.iter().any(|name| name == channel.name());
+        for channel in CHAINED.into_iter().filter(is_shed) {
+            for (slot, state) in self.slots.iter_mut().enumerate() {
+                let down = state
+                    .chain_mut(channel)
+                    .is_some_and(|chain| chain.shed(shed.connection));
+                if down && channel == crate::topic::Channel::Depth {
+                    conclude_closed(&mut self.conclusions, state, slot as u32);
+                }
+            }
+        }
+        self.stage.count("sheds");
     }
 
     fn gap(&mut self, gap: &Gap, record: &Record<'_>) {

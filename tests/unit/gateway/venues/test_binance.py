@@ -68,6 +68,17 @@ def test_subscriptions_are_cut_into_messages_with_ids_of_their_own():
     assert all(message.acks == 1 for message in messages)
 
 
+def test_streams_end_as_they_began():
+    streams = SPOT.wire.streams(("depth",), ("BTCUSDT",), None)
+    (message,) = SPOT.wire.unsubscribe(streams, 9)
+    assert json.loads(message.text) == {
+        "method": "UNSUBSCRIBE",
+        "params": [streams[0].name],
+        "id": 9,
+    }
+    assert message.acks == 1
+
+
 @pytest.mark.parametrize(
     ("payload", "name"),
     [

@@ -67,6 +67,17 @@ def test_a_subscription_earns_one_acknowledgement_per_stream():
     }
 
 
+def test_an_end_of_streams_is_not_waited_for():
+    streams = OKX.wire.streams(("depth",), ("BTC-USDT",), None)
+    (message,) = OKX.wire.unsubscribe(streams, 8)
+    assert message.acks == 0
+    assert json.loads(message.text) == {
+        "id": "8",
+        "op": "unsubscribe",
+        "args": [{"channel": "books", "instId": "BTC-USDT"}],
+    }
+
+
 def test_a_resync_unsubscribes_and_subscribes_again():
     streams = OKX.wire.streams(("depth",), ("BTC-USDT",), None)
     messages = OKX.sync.resync("BTC-USDT", streams, 9)

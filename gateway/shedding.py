@@ -1,0 +1,64 @@
+"""Which channels a session does without for now, and what that means for a connection. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from gateway.venue import Stream
+
+
+class Difference(NamedTuple):
+    """What a connection carries too much and too little."""
+
+    surplus: tuple[Stream, ...]
+    lacking: tuple[Stream, ...]
+
+
+class Shedding:
+    """The channels that were given up; none, most of the time."""
+
+    def __init__(self) -> None:
+        self.channels: frozenset[str] = frozenset()
+        self.cause = ""
+        self.version = 0  # changes with the channels
+
+    def give_up(self, channels: Iterable[str], cause: str) -> bool:
+        """Do without exactly `channels` from now on; whether that is something new."""
+        wanted = frozenset(channels)
+        if wanted == self.channels:
+            return False
+        self.channels, self.cause = wanted, cause
+        self.version += 1
+        return True
+
+    def wanted(self, streams: Sequence[Stream]) -> tuple[Stream, ...]:
+        """Those of `streams` that are not given up."""
+        return tuple(stream for stream in streams if stream.channel not in self.channels)
+
+    def difference(self, planned: Sequence[Stream], carried: Sequence[Stream]) -> Difference:
+        """What must be unsubscribed and subscribed on a connection with these plans."""
+        wanted = self.wanted(planned)
+        want, have = frozenset(wanted), frozenset(carried)
+        return Difference(
+            tuple(stream for stream in carried if stream not in want),
+            tuple(stream for stream in wanted if stream not in have),
+        )
+
+
+def shed_record(kind: str, connection: int, streams: Sequence[Stream], cause: str) -> bytes:
+    """The control record `shed` or `restore`: the decoder marks what follows as a gap with cause.
+
+    Both say that `connection` does not carry the channels at this moment: the second closes what
+    late messages may have opened again, before the stream really comes back.
+    """
+    return orjson.dumps(
+        {
+            "kind": kind,
+            "connection": connection,
+            "channels": sorted({topic.split(".", 1)[0] for s in streams for topic in s.topics}),
+            "cause": cause,
+        }
+    )
