@@ -1,7 +1,8 @@
 """Migrations: applies deploy/clickhouse/NNN_*.sql in order, refuses a changed history.
 
 What ran is written down in the table `migrations` with the checksum of the file. A run that was cut
-off is simply run again: every statement says IF NOT EXISTS. It moves no data.
+off is simply run again: every statement says IF NOT EXISTS. New OHLCV tables get the bars of the
+trades that are there already (recorder/bars.py) before their file counts as applied.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from recorder.bars import BARS, Bars, backfill, backfill_own
 from recorder.clickhouse import ClickHouse
 from tickd.errors import Action, TickdError
 
@@ -28,6 +30,9 @@ __all__ = [
 
 _FILE: Final = re.compile(r"(\d{3})_([a-z0-9_]+)\.sql")
 _DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# Afterwards no start asks for half-made days around a migration any more: the question reads a week
+# of trades, and an upgrade that leaves its daemon running so long is none.
+_REMEMBER_S: Final = 30 * 86_400
 _PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -48,6 +53,11 @@ class Migration:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def bars(self) -> tuple[Bars, ...]:
+        """The OHLCV tables that begin with this file."""
+        return tuple(b for b in BARS if f"EXISTS {{{{database}}}}.{b.view} " in self.text)
 
     def statements(self, places: Mapping[str, str]) -> list[str]:
         """Return the statements with `{{name}}` filled in. Raises MigrationError."""
@@ -96,9 +106,11 @@ async def migrate(
     server: ClickHouse,
     *,
     migrations: Sequence[Migration] | None = None,
+    node: int | None = None,
 ) -> MigrationReport:
     """Bring the configured database (created when absent) to the newest version.
 
+    Args: `node`: one that certainly inserts nothing meanwhile, such as the daemon that is starting.
     Raises MigrationError when an applied file was changed or is unknown here, ClickHouseError when
     a statement fails.
     """
@@ -117,10 +129,14 @@ async def migrate(
     }
     done: list[str] = []
     for migration in wanted:
-        if migration.number in applied:
+        if (known := applied.get(migration.number)) is not None:
+            if node is not None and migration.bars and known.age_s < _REMEMBER_S:
+                await backfill_own(server, migration.bars, node=node, applied_s=known.applied_s)
             continue
         for statement in migration.statements(places):
             await server.command(statement)
+        if migration.bars:
+            await backfill(server, migration.bars, own_node=node)
         row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
         # The token makes two daemons that migrate at once write one line.
         await server.command(
@@ -150,33 +166,45 @@ SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsy
 """
 
 
-async def _history(server: ClickHouse, database: str) -> dict[int, tuple[str, str]]:
-    reply = await server.command(
-        f"SELECT number, name, sha256 FROM {database}.migrations"  # noqa: S608 - checked name
-        " ORDER BY number FORMAT JSONCompactEachRow",
+class _Applied(NamedTuple):
+    """A line of the history."""
+
+    name: str
+    sha256: str
+    applied_s: int
+    age_s: int
+
+
+async def _history(server: ClickHouse, database: str) -> dict[int, _Applied]:
+    rows = await server.query(
+        "SELECT number, name, sha256, toInt64(toUnixTimestamp(toDateTime(applied_at))),"  # noqa: S608 - checked name
+        " toInt64(toUnixTimestamp(now())) - toInt64(toUnixTimestamp(toDateTime(applied_at)))"
+        f" FROM {database}.migrations ORDER BY number",
     )
-    rows = [json.loads(line) for line in reply.splitlines()]
-    return {int(number): (str(name), str(sha256)) for number, name, sha256 in rows}
+    return {
+        int(str(number)): _Applied(str(name), str(sha256), int(str(applied_s)), int(str(age_s)))
+        for number, name, sha256, applied_s, age_s in rows
+    }
 
 
 def _check(
     wanted: Sequence[Migration],
-    applied: Mapping[int, tuple[str, str]],
+    applied: Mapping[int, _Applied],
     database: str,
 ) -> None:
     """Refuse a history that these files did not write."""
     known = {migration.number: migration for migration in wanted}
-    for number, (name, sha256) in applied.items():
+    for number, line in applied.items():
         migration = known.get(number)
         if migration is None:
             raise MigrationError(
-                f"database {database} has migration {name}, which this tickd does not know",
+                f"database {database} has migration {line.name}, which this tickd does not know",
                 hint="a newer tickd migrated it: upgrade this one",
             )
-        if migration.sha256 != sha256:
+        if migration.sha256 != line.sha256:
             raise MigrationError(
                 f"migration {migration.name} was changed after it was applied to {database}"
-                f" (applied {sha256[:12]} as {name}, file {migration.sha256[:12]})",
+                f" (applied {line.sha256[:12]} as {line.name}, file {migration.sha256[:12]})",
                 hint="restore the file and put the change into a new migration",
             )
 
