@@ -30,6 +30,7 @@ class WireLog:
         *,
         group_ms: int = 250,
         group_bytes: int = 1 << 18,
+        fsync_ms: int = 500,
         segment_bytes_max: int = 512 << 20,
     ) -> None:
         self._random = Random(seed)  # noqa: S311 - a test's dice
@@ -39,6 +40,7 @@ class WireLog:
             node=1,
             group_ms=group_ms,
             group_bytes=group_bytes,
+            fsync_ms=fsync_ms,
             segment_bytes_max=segment_bytes_max,
         )
         self.raw_log.restore_decoder(self.decoder)
