@@ -13,8 +13,12 @@ use tickd_core::segment::{
 };
 
 use crate::error::{LogError, Result};
-use crate::manifest::Sealed;
+use crate::manifest::{Lost, Sealed};
+use crate::sys::{is_same_file, is_sickness, read_exact_at};
 
+const COPY_BYTES: usize = 1 << 20;
+/// After so many failed writes in a row a file is given up.
+const SICK_WRITES_MAX: u32 = 3;
 /// Ending of a live segment behind its final name.
 pub const OPEN_SUFFIX: &str = ".open";
 /// Ending of a segment's name.
@@ -104,6 +108,8 @@ pub struct LiveSegment {
     len: u64,
     /// The file may be longer than `len`.
     ragged: bool,
+    /// Writes in a row that failed for the disk's own reasons, not for lack of room.
+    sick_writes: u32,
     hash: DataHash,
     entries: Vec<ChunkEntry>,
     sealed: Option<Sealed>,
@@ -113,11 +119,12 @@ pub struct LiveSegment {
 impl LiveSegment {
     /// Creates `<name>.open` with its header; nothing stays behind after an error.
     pub fn create(layout: &Layout, header: &SegmentHeader, recv_ns: i64) -> Result<Self> {
-        let name = segment_name(header.first_frame, recv_ns);
+        let bytes = encode_header(header).map_err(LogError::format(&layout.segments))?;
+        let name = free_name(layout, header.first_frame, recv_ns, bytes.len() as u64)?;
         let path = layout.segments.join(format!("{name}{OPEN_SUFFIX}"));
-        let bytes = encode_header(header).map_err(LogError::format(&path))?;
         failpoint!("raw.open.before_create");
         let file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create_new(true)
             .open(&path)
@@ -142,6 +149,7 @@ impl LiveSegment {
             first_frame,
             len,
             ragged: false,
+            sick_writes: 0,
             hash,
             entries: Vec::new(),
             sealed: None,
@@ -182,13 +190,83 @@ impl LiveSegment {
             self.ragged = false;
         }
         let written = failpoint_write!("raw.write", &self.file, bytes).and_then(|()| self.file.write_all(bytes));
-        written.map_err(|source| {
-            self.ragged = self.file.set_len(self.len).is_err();
-            LogError::Io {
-                doing: "write",
-                path: self.path.clone(),
-                source,
+        let Err(source) = written else {
+            self.sick_writes = 0;
+            return Ok(());
+        };
+        self.ragged = self.file.set_len(self.len).is_err();
+        self.sick_writes += u32::from(is_sickness(&source));
+        Err(LogError::Io {
+            doing: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Whether this very place of the disk seems to be broken: another file may lie on a better one.
+    pub fn is_sick(&self) -> bool {
+        self.sick_writes >= SICK_WRITES_MAX
+    }
+
+    /// Whether its name still leads to this file: a deleted file takes everything and keeps nothing.
+    pub fn is_in_place(&self) -> bool {
+        is_same_file(&self.file, &self.path)
+    }
+
+    /// A copy of this deleted file in its old place, durable; none when it cannot be read any more.
+    ///
+    /// Errors: the copy cannot be written; a repeated try begins anew.
+    pub fn salvage(&self, layout: &Layout) -> Result<Option<LiveSegment>> {
+        let path = layout.segments.join(format!("{}{OPEN_SUFFIX}", self.name));
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(LogError::io("create", &path))?;
+        file.set_len(0).map_err(LogError::io("cut", &path))?;
+        let (mut hash, mut at, mut piece) = (DataHash::default(), 0, vec![0; COPY_BYTES]);
+        while at < self.len {
+            let len = COPY_BYTES.min(usize::try_from(self.len - at).unwrap_or(COPY_BYTES));
+            let bytes = piece.get_mut(..len).unwrap_or_default();
+            if read_exact_at(&self.file, bytes, at).is_err() {
+                return Ok(None);
             }
+            (&file).write_all(bytes).map_err(LogError::io("write", &path))?;
+            hash.update(bytes);
+            at += len as u64;
+        }
+        if hash.value() != self.hash.value() {
+            return Ok(None);
+        }
+        file.sync_all().map_err(LogError::io("sync", &path))?;
+        sync_directory(&layout.segments)?;
+        Ok(Some(LiveSegment {
+            file,
+            path,
+            name: self.name.clone(),
+            first_frame: self.first_frame,
+            len: self.len,
+            ragged: false,
+            sick_writes: 0,
+            hash,
+            entries: self.entries.clone(),
+            sealed: None,
+            renamed: false,
+        }))
+    }
+
+    /// What is lost with this file when everything from `rescued` on is kept elsewhere; none when that is all of it.
+    pub fn lost_before(&self, rescued: Option<ChunkEntry>) -> Option<Lost> {
+        let is_lost = |entry: &&ChunkEntry| rescued.is_none_or(|first| entry.frame_last < first.frame_first);
+        let last = self.entries.iter().rfind(is_lost)?;
+        let first = self.entries.first()?;
+        Some(Lost {
+            segment: self.name.clone(),
+            frame_from: first.frame_first,
+            frame_to: last.frame_last,
+            recv_first: first.recv_first,
+            recv_last: last.recv_last,
         })
     }
 
@@ -221,10 +299,28 @@ impl LiveSegment {
         failpoint!("raw.seal.before_rename");
         if !self.renamed {
             rename_open(layout, &self.name)?;
+            self.path = layout.segments.join(&self.name);
             self.renamed = true;
         }
         failpoint!("raw.seal.before_directory_sync");
         sync_directory(&layout.segments)
+    }
+}
+
+/// A segment's name that is not taken. What holds no record, because its creation failed, is removed first.
+fn free_name(layout: &Layout, first_frame: u64, recv_ns: i64, header_bytes: u64) -> Result<String> {
+    let mut second_ns = recv_ns;
+    loop {
+        let name = segment_name(first_frame, second_ns);
+        let open = layout.segments.join(format!("{name}{OPEN_SUFFIX}"));
+        if fs::metadata(&open).is_ok_and(|found| found.len() <= header_bytes) {
+            fs::remove_file(&open).map_err(LogError::io("remove", &open))?;
+        }
+        if !open.exists() && !layout.segments.join(&name).exists() {
+            return Ok(name);
+        }
+        // The segment was given up with its first records not yet synced: they are written again under a later name.
+        second_ns += 1_000_000_000;
     }
 }
 

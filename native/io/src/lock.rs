@@ -13,9 +13,14 @@ use crate::sys::lock_exclusive;
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// The lock file of a raw log.
+pub fn lock_path(layout: &Layout) -> PathBuf {
+    layout.root.join("LOCK")
+}
+
 /// Takes the directory for this process. Errors: `Locked` with the owner's pid; the file cannot be written.
 pub fn lock(layout: &Layout) -> Result<File> {
-    let path: PathBuf = layout.root.join("LOCK");
+    let path = lock_path(layout);
     let opened = OpenOptions::new()
         .read(true)
         .write(true)

@@ -3,7 +3,7 @@
 //! Each line is a JSON object that ends with `"prev"` (the sum of the line before) and `"sum"` (xxh3-64 of its own bytes
 //! up to `,"sum"`). States are new lines, never edits. The chain guards against accidents, not against forgery.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 use tickd_core::segment::{hash_of, hash_text};
 
 use crate::error::{LogError, Result};
-use crate::live::Layout;
+use crate::live::{sync_directory, Layout};
 use crate::lock::lock;
+use crate::sys::{is_same_file, read_exact_at};
 
 /// File name in the raw log's directory.
 pub const MANIFEST_NAME: &str = "MANIFEST.jsonl";
@@ -28,6 +29,8 @@ pub enum Entry {
     Sealed(Sealed),
     /// Damaged bytes were set aside.
     Quarantined(Quarantined),
+    /// A file that had been written was deleted before it was anywhere else.
+    Lost(Lost),
     /// The gap record for these frames is on the disk.
     Announced {
         /// First missing frame number.
@@ -162,6 +165,48 @@ pub struct Quarantined {
     pub file: String,
 }
 
+/// Frames that were written and are not there any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The segment they stood in (final name).
+    pub segment: String,
+    /// First lost frame number.
+    pub frame_from: u64,
+    /// Last lost frame number.
+    pub frame_to: u64,
+    /// Wall clock of the first of them.
+    pub recv_first: i64,
+    /// Wall clock of the last of them.
+    pub recv_last: i64,
+}
+
+/// Missing frames that a gap record has to announce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// `restart`, `quarantine` or `disk`.
+    pub cause: &'static str,
+    /// First missing frame number.
+    pub frame_from: u64,
+    /// Last missing frame number.
+    pub frame_to: u64,
+    /// Wall clock before the hole, 0 = unknown.
+    pub from_ns: i64,
+    /// Wall clock behind it, 0 = unknown.
+    pub to_ns: i64,
+}
+
+impl From<&Lost> for Missing {
+    fn from(lost: &Lost) -> Self {
+        Missing {
+            cause: "disk",
+            frame_from: lost.frame_from,
+            frame_to: lost.frame_to,
+            from_ns: lost.recv_first,
+            to_ns: lost.recv_last,
+        }
+    }
+}
+
 /// The open manifest, positioned at its end.
 #[derive(Debug)]
 pub struct Manifest {
@@ -170,6 +215,10 @@ pub struct Manifest {
     len: u64,
     count: u64,
     last_sum: String,
+    /// The file may be longer than `len`.
+    ragged: bool,
+    /// A sync of this file failed: it is not asked again.
+    suspect: bool,
 }
 
 /// What was read from a manifest.
@@ -205,13 +254,20 @@ impl Loaded {
     }
 }
 
-/// Quarantined frame ranges whose gap record is not known to be on the disk.
-pub fn unannounced(entries: &[Entry]) -> Vec<Quarantined> {
+/// Frame ranges that are missing and whose gap record is not known to be on the disk.
+pub fn unannounced(entries: &[Entry]) -> Vec<Missing> {
     let mut open = Vec::new();
     let mut announced = HashSet::new();
     for entry in entries {
         match entry {
-            Entry::Quarantined(hole) if hole.frame_from <= hole.frame_to => open.push(hole.clone()),
+            Entry::Quarantined(hole) if hole.frame_from <= hole.frame_to => open.push(Missing {
+                cause: "quarantine",
+                frame_from: hole.frame_from,
+                frame_to: hole.frame_to,
+                from_ns: hole.recv_before,
+                to_ns: hole.recv_behind,
+            }),
+            Entry::Lost(lost) => open.push(Missing::from(lost)),
             Entry::Announced { frame_from, frame_to } => {
                 announced.insert((*frame_from, *frame_to));
             }
@@ -220,6 +276,32 @@ pub fn unannounced(entries: &[Entry]) -> Vec<Quarantined> {
     }
     open.retain(|hole| !announced.contains(&(hole.frame_from, hole.frame_to)));
     open
+}
+
+/// Sealed segments that are gone although nothing says that they were shipped or lost.
+pub fn deleted(entries: &[Entry], exists: impl Fn(&str) -> bool) -> Vec<Lost> {
+    let mut gone: BTreeMap<&str, Lost> = BTreeMap::new();
+    for entry in entries {
+        match entry {
+            Entry::Sealed(sealed) => {
+                let lost = Lost {
+                    segment: sealed.segment.clone(),
+                    frame_from: sealed.frame_first,
+                    frame_to: sealed.frame_last,
+                    recv_first: sealed.recv_first,
+                    recv_last: sealed.recv_last,
+                };
+                gone.insert(&sealed.segment, lost);
+            }
+            Entry::Lost(lost) => drop(gone.remove(lost.segment.as_str())),
+            Entry::Verified(object) | Entry::Removed(object) => {
+                gone.remove(object.file.trim_start_matches("segments/"));
+            }
+            _ => {}
+        }
+    }
+    gone.retain(|name, _| !exists(name));
+    gone.into_values().collect()
 }
 
 /// Reads and checks the manifest of a raw-log directory; an absent one is empty.
@@ -280,6 +362,7 @@ impl Manifest {
             failpoint!("manifest.open.before_cut");
         }
         let file = OpenOptions::new()
+            .read(true)
             .create(true)
             .append(true)
             .open(&path)
@@ -293,7 +376,35 @@ impl Manifest {
             len: loaded.good_bytes,
             count: loaded.count,
             last_sum,
+            ragged: false,
+            suspect: false,
         })
+    }
+
+    /// Writes the lines to a new file when this one was deleted, replaced, or failed to sync.
+    pub fn renew_if_needed(&mut self) -> Result<()> {
+        if !self.suspect && is_same_file(&self.file, &self.path) {
+            return Ok(());
+        }
+        let mut lines = vec![0; self.len as usize];
+        read_exact_at(&self.file, &mut lines, 0).map_err(LogError::io("read", &self.path))?;
+        let fresh = self.path.with_extension("jsonl.new");
+        let file = OpenOptions::new()
+            .read(true)
+            .create(true)
+            .append(true)
+            .open(&fresh)
+            .map_err(LogError::io("open", &fresh))?;
+        let written = file.set_len(0).and_then(|()| (&file).write_all(&lines));
+        written
+            .and_then(|()| file.sync_all())
+            .map_err(LogError::io("write", &fresh))?;
+        fs::rename(&fresh, &self.path).map_err(LogError::io("rename", &fresh))?;
+        if let Some(directory) = self.path.parent() {
+            sync_directory(directory)?;
+        }
+        (self.file, self.ragged, self.suspect) = (file, false, false);
+        Ok(())
     }
 
     /// Appends one line and syncs it. After an error the file is as before, as far as the disk lets us.
@@ -309,15 +420,23 @@ impl Manifest {
         );
         let sum = hash_text(hash_of(line.as_bytes()));
         line.push_str(&format!(",\"sum\":\"{sum}\"}}\n"));
+        self.renew_if_needed()?;
+        if self.ragged {
+            self.file.set_len(self.len).map_err(LogError::io("cut", &self.path))?;
+            self.ragged = false;
+        }
         failpoint!("manifest.append.before_write");
         let written = failpoint_write!("manifest.append.write", &self.file, line.as_bytes())
-            .and_then(|()| self.file.write_all(line.as_bytes()))
-            .and_then(|()| failpoint_step!("manifest.append.before_sync"))
-            .and_then(|()| self.file.sync_data());
+            .and_then(|()| self.file.write_all(line.as_bytes()));
+        let synced = written.and_then(|()| {
+            let synced = failpoint_step!("manifest.append.before_sync").and_then(|()| self.file.sync_data());
+            self.suspect = synced.is_err();
+            synced
+        });
         failpoint!("manifest.append.after_sync");
-        if let Err(source) = written {
-            // Best effort: a torn line that stays is dropped at the next start.
-            let _ = self.file.set_len(self.len);
+        if let Err(source) = synced {
+            // A torn line that stays is cut off before the next one, or dropped at the next start.
+            self.ragged = self.file.set_len(self.len).is_err();
             return Err(LogError::Io {
                 doing: "append to",
                 path: self.path.clone(),

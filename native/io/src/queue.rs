@@ -11,7 +11,7 @@ use tickd_core::segment::{ChunkEntry, SegmentHeader};
 
 use crate::error::{LogError, Result};
 use crate::event_fd::EventFd;
-use crate::manifest::Entry;
+use crate::manifest::{Entry, Missing};
 
 /// When the writer writes and syncs.
 #[derive(Debug, Clone)]
@@ -45,6 +45,22 @@ pub struct Group {
     pub bursts: Vec<(i64, u32)>,
     /// When the first burst came.
     pub began: Option<Instant>,
+}
+
+impl Group {
+    /// Appends a stretch of a burst.
+    pub fn add(&mut self, raw: &[u8], piece: ChunkEntry, mono_ns: i64) {
+        let entry = &mut self.entry;
+        if entry.records == 0 {
+            (entry.frame_first, entry.recv_first) = (piece.frame_first, piece.recv_first);
+        }
+        entry.records += piece.records;
+        entry.frame_last = piece.frame_last;
+        entry.recv_last = piece.recv_last;
+        entry.connection_max = entry.connection_max.max(piece.connection_max);
+        self.raw.extend_from_slice(raw);
+        self.bursts.push((mono_ns, piece.records));
+    }
 }
 
 /// Lines that may wait for the writer.
@@ -125,6 +141,9 @@ pub struct Shared {
     pub rotations: AtomicU64,
     /// The tap is to rotate: by request, or because the live segment was lost to a failed sync and a checkpoint is due.
     pub rotate_wanted: AtomicBool,
+    /// There is something in `lost`.
+    pub losing: AtomicBool,
+    lost: Mutex<Vec<Missing>>,
     fault: Mutex<Option<String>>,
     /// The system's number of the present fault, 0 without.
     pub fault_errno: AtomicI32,
@@ -152,6 +171,8 @@ impl Shared {
             segment_bytes: AtomicU64::new(0),
             rotations: AtomicU64::new(0),
             rotate_wanted: AtomicBool::new(false),
+            losing: AtomicBool::new(false),
+            lost: Mutex::default(),
             fault: Mutex::default(),
             fault_errno: AtomicI32::new(0),
             segment: Mutex::default(),
@@ -230,6 +251,19 @@ impl Shared {
         let mut queue = self.queue();
         queue.failed = Some(error.to_string());
         queue.failure = Some(error);
+    }
+
+    /// Frames that had been written are gone: the tap is to say so in the log.
+    pub fn lose(&self, missing: Missing) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(missing);
+        self.losing.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Takes what was lost since the last call.
+    pub fn take_lost(&self) -> Vec<Missing> {
+        self.losing.store(false, Ordering::Release);
+        std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What keeps the writer from its work at the moment; it tries on.

@@ -127,7 +127,8 @@ impl RawLog {
             header,
         };
         let clean = recovered.report.clean;
-        let writer = Writer::new(writer_config, layout.clone(), Arc::clone(&shared), manifest, clean)?;
+        let own = lock.try_clone().map_err(LogError::io("keep the lock of", directory))?;
+        let writer = Writer::new(writer_config, layout.clone(), Arc::clone(&shared), manifest, own, clean)?;
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("raw-writer".to_owned())
@@ -165,16 +166,23 @@ impl RawLog {
         self.ready = true;
         self.checkpoint(decoder, recv_ns, mono)?;
         for gap in std::mem::take(&mut self.gaps) {
-            let json = serde_json::json!({
-                "kind": "gap", "cause": gap.cause, "from_frame": gap.frame_from, "to_frame": gap.frame_to,
-                "from_ns": gap.from_ns, "to_ns": gap.to_ns,
-            });
-            self.append(0, RecordType::Control, json.to_string().as_bytes(), recv_ns, mono)?;
-            if let Some(piece) = self.pieces.last_mut().filter(|_| gap.cause == "quarantine") {
-                piece.announces.push((gap.frame_from, gap.frame_to));
-            }
+            self.announce(&gap, recv_ns, mono)?;
         }
         Ok(replayed)
+    }
+
+    /// Says in the log what is missing from it.
+    fn announce(&mut self, gap: &Gap, recv_ns: i64, mono: i64) -> Result<()> {
+        let json = serde_json::json!({
+            "kind": "gap", "cause": gap.cause, "from_frame": gap.frame_from, "to_frame": gap.frame_to,
+            "from_ns": gap.from_ns, "to_ns": gap.to_ns,
+        });
+        self.append(0, RecordType::Control, json.to_string().as_bytes(), recv_ns, mono)?;
+        // A leap of numbers is announced by the next start if not by this one; the others are lines of the manifest.
+        if let Some(piece) = self.pieces.last_mut().filter(|_| gap.cause != "restart") {
+            piece.announces.push((gap.frame_from, gap.frame_to));
+        }
+        Ok(())
     }
 
     /// Feeds `decoder` the newest checkpoint and everything behind it; events are discarded.
@@ -316,6 +324,11 @@ impl RawLog {
     /// Decodes the records since the last call, hands their bytes to the writer, and begins a new segment when one is due.
     /// None when there were none.
     pub fn end_burst(&mut self, decoder: &mut Decoder) -> Result<Option<Batch>> {
+        if self.shared.losing.load(Acquire) && self.ready {
+            for lost in self.shared.take_lost() {
+                self.announce(&lost, wall_ns(), mono_ns())?;
+            }
+        }
         if self.burst.is_empty() {
             return Ok(None);
         }
@@ -474,21 +487,6 @@ impl Drop for RawLog {
     fn drop(&mut self) {
         // Somebody forgot `close`: what was handed over is still written, but not for longer than a moment.
         let _ = self.close(Duration::from_secs(1));
-    }
-}
-
-impl Group {
-    fn add(&mut self, raw: &[u8], piece: ChunkEntry, mono_ns: i64) {
-        let entry = &mut self.entry;
-        if entry.records == 0 {
-            (entry.frame_first, entry.recv_first) = (piece.frame_first, piece.recv_first);
-        }
-        entry.records += piece.records;
-        entry.frame_last = piece.frame_last;
-        entry.recv_last = piece.recv_last;
-        entry.connection_max = entry.connection_max.max(piece.connection_max);
-        self.raw.extend_from_slice(raw);
-        self.bursts.push((mono_ns, piece.records));
     }
 }
 

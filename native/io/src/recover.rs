@@ -13,6 +13,7 @@ use crate::error::{LogError, Result};
 use crate::live::{
     first_frame_of, hash_file, rename_open, sealed_entry, sync_directory, Layout, OPEN_SUFFIX, SEGMENT_SUFFIX,
 };
+pub use crate::manifest::Missing as Gap;
 use crate::manifest::{self, Entry, Manifest, Quarantined, Sealed};
 use crate::walk::{read_at, scan, Scan, Stretch};
 
@@ -20,21 +21,6 @@ use crate::walk::{read_at, scan, Scan, Stretch};
 pub const FRAME_LEAP: u64 = 1 << 24;
 /// Connection numbers skipped after an unclean end.
 pub const CONNECTION_LEAP: u32 = 1 << 10;
-
-/// Missing frames that a gap record has to announce.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// `restart` or `quarantine`.
-    pub cause: &'static str,
-    /// First missing frame number.
-    pub frame_from: u64,
-    /// Last missing frame number.
-    pub frame_to: u64,
-    /// Wall clock before the hole, 0 = unknown.
-    pub from_ns: i64,
-    /// Wall clock behind it, 0 = unknown.
-    pub to_ns: i64,
-}
 
 /// What recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -185,6 +171,7 @@ fn conclude(mut report: Report, known: &[Entry], interrupted: bool, now_ns: i64)
             Entry::Quarantined(hole) if hole.frame_from <= hole.frame_to => {
                 report.frame_last = report.frame_last.max(hole.frame_to);
             }
+            Entry::Lost(lost) => report.frame_last = report.frame_last.max(lost.frame_to),
             Entry::Started { .. } => clean = false,
             Entry::Stopped { .. } => clean = true,
             _ => {}
@@ -207,13 +194,7 @@ fn conclude(mut report: Report, known: &[Entry], interrupted: bool, now_ns: i64)
         frame_next = frame_to + 1;
         connection_next = report.connection_last.saturating_add(CONNECTION_LEAP);
     }
-    gaps.extend(manifest::unannounced(known).into_iter().map(|hole| Gap {
-        cause: "quarantine",
-        frame_from: hole.frame_from,
-        frame_to: hole.frame_to,
-        from_ns: hole.recv_before,
-        to_ns: hole.recv_behind,
-    }));
+    gaps.extend(manifest::unannounced(known));
     Recovered {
         frame_next,
         connection_next,

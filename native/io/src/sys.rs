@@ -4,20 +4,41 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 #[cfg(unix)]
-pub use unix::{lock_exclusive, mono_ns, thread_cpu_ns, wall_ns};
+pub use unix::{is_same_file, is_sickness, lock_exclusive, mono_ns, read_exact_at, thread_cpu_ns, wall_ns};
 
 #[cfg(feature = "failpoints")]
 pub use unix::kill_self;
 
 #[cfg(not(unix))]
-pub use other::{lock_exclusive, mono_ns, thread_cpu_ns, wall_ns};
+pub use other::{is_same_file, is_sickness, lock_exclusive, mono_ns, read_exact_at, thread_cpu_ns, wall_ns};
 
 #[cfg(unix)]
 mod unix {
-    use super::{io, File};
+    use super::{io, File, Path};
     use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    /// Whether `path` leads to `file`. What cannot be asked is taken for true: only a proven loss is acted upon.
+    pub fn is_same_file(file: &File, path: &Path) -> bool {
+        let Ok(here) = file.metadata() else { return true };
+        match std::fs::metadata(path) {
+            Ok(there) => (here.dev(), here.ino()) == (there.dev(), there.ino()),
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+
+    /// EIO: the device itself failed.
+    pub fn is_sickness(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::EIO)
+    }
+
+    /// Fills `bytes` from position `at`.
+    pub fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        file.read_exact_at(bytes, at)
+    }
 
     fn clock_ns(clock: libc::clockid_t) -> i64 {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -67,7 +88,7 @@ mod unix {
 
 #[cfg(not(unix))]
 mod other {
-    use super::{io, File};
+    use super::{io, File, Path};
     use std::sync::OnceLock;
     use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -91,6 +112,21 @@ mod other {
     /// Not measured here.
     pub fn thread_cpu_ns() -> i64 {
         0
+    }
+
+    /// Whether there is a file at `path`.
+    pub fn is_same_file(_file: &File, path: &Path) -> bool {
+        path.exists()
+    }
+
+    /// Not told apart here.
+    pub fn is_sickness(_error: &io::Error) -> bool {
+        false
+    }
+
+    /// Always refuses.
+    pub fn read_exact_at(_file: &File, _bytes: &mut [u8], _at: u64) -> io::Result<()> {
+        Err(unsupported())
     }
 
     /// Always refuses: without a lock nobody may write.

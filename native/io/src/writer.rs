@@ -4,6 +4,9 @@
 //! kept; a failed sync retires the file, because the kernel may report success next time although the pages are gone, and
 //! what was not yet on the disk is written again to a new one.
 
+mod faults;
+
+use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, PoisonError};
@@ -17,8 +20,6 @@ use crate::manifest::{Entry, Manifest, Sealed};
 use crate::queue::{Group, Note, Shared, WriterConfig};
 use crate::sys::{mono_ns, thread_cpu_ns, wall_ns};
 
-const BACKOFF_FIRST: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Emptied buffers kept for the tap: enough for the chunks in flight at full speed.
 const SPARE_BUFFERS: usize = 4;
 /// Compressed bytes kept for a second writing after a failed sync; ten seconds at full speed.
@@ -56,6 +57,8 @@ pub struct Writer {
     /// Segments given up after a failed sync, not yet in the manifest.
     retired: Vec<Sealed>,
     sync_backoff: Option<Duration>,
+    /// The directory's lock, shared with the log's owner.
+    lock: File,
     wrote_anything: bool,
     /// The last end was clean, so an end without a record is clean too.
     clean_start: bool,
@@ -74,6 +77,7 @@ impl Writer {
         layout: Layout,
         shared: Arc<Shared>,
         manifest: Manifest,
+        lock: File,
         clean_start: bool,
     ) -> Result<Self> {
         let encoder = ChunkEncoder::new(config.zstd_level).map_err(LogError::format(&layout.root))?;
@@ -92,6 +96,7 @@ impl Writer {
             announces: Vec::new(),
             retired: Vec::new(),
             sync_backoff: None,
+            lock,
             wrote_anything: false,
             clean_start,
         })
@@ -197,59 +202,6 @@ impl Writer {
         let _ = note.done.try_send(done);
     }
 
-    /// Repeats `step` with backoff until it succeeds; gives up only when the log is closed and its deadline passed.
-    fn until_done(&mut self, mut step: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        let mut backoff = BACKOFF_FIRST;
-        loop {
-            let Err(error) = step(self) else {
-                if self.sync_backoff.is_none() {
-                    self.shared.set_fault(None);
-                }
-                return Ok(());
-            };
-            self.report(&error);
-            if !self.wait(backoff) {
-                let bytes = self.shared.pending_bytes.load(Relaxed);
-                return Err(LogError::Unwritten {
-                    bytes,
-                    fault: error.to_string(),
-                });
-            }
-            // While the disk is full, the line that lets a file be removed must get through.
-            let note = self.shared.queue().notes.pop_front();
-            if let Some(note) = note {
-                self.note(note);
-            }
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        }
-    }
-
-    fn report(&self, error: &LogError) {
-        self.shared.counters.faults.fetch_add(1, Relaxed);
-        self.shared.set_fault(Some(error));
-    }
-
-    /// Waits; false when the log is being closed and its deadline has passed.
-    fn wait(&self, backoff: Duration) -> bool {
-        let until = Instant::now() + backoff;
-        let mut queue = self.shared.queue();
-        loop {
-            let now = Instant::now();
-            if queue.closing.is_some_and(|deadline| deadline <= now) {
-                return false;
-            }
-            if until <= now {
-                return true;
-            }
-            let due = queue.closing.map_or(until, |deadline| deadline.min(until));
-            let waited = self
-                .shared
-                .changed
-                .wait_timeout(queue, due.saturating_duration_since(now));
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
     /// One try to get a chunk into the file it belongs to; may be repeated after an error.
     fn place(&mut self, group: &Group, frame: &[u8], entry: ChunkEntry) -> Result<()> {
         // A loop, because a sync that fails while sealing puts a new segment in the place of the old one.
@@ -335,6 +287,8 @@ impl Writer {
     }
 
     fn sync(&mut self) -> Result<()> {
+        // A deleted file syncs without an error.
+        self.until_done(Self::heal)?;
         let Some(live) = &self.live else {
             self.unsynced_since = None;
             return Ok(());
@@ -372,43 +326,6 @@ impl Writer {
         self.shared.synced.store(self.shared.written.load(Relaxed), Release);
         failpoint!("raw.fsync.published");
         self.shared.bell.ring();
-        Ok(())
-    }
-
-    /// Retires the live segment and writes what it may have lost to a new one.
-    fn sync_failed(&mut self, error: &LogError) -> Result<()> {
-        let backoff = self
-            .sync_backoff
-            .map_or(BACKOFF_FIRST, |before| (before * 2).min(BACKOFF_MAX));
-        self.sync_backoff = Some(backoff);
-        self.report(error);
-        if let Some(mut live) = self.live.take() {
-            // Best effort on a file that is given up: what is not done here is done by the next start.
-            if let Ok(mut sealed) = live.finish(false, true) {
-                (sealed.suspect, sealed.clean) = (true, false);
-                self.previous = Some(sealed.hash.clone());
-                if live.rename(&self.layout).is_ok() {
-                    self.retired.push(sealed);
-                }
-                failpoint!("raw.retire.renamed");
-            }
-        }
-        self.shared.rotate_wanted.store(true, Release);
-        if !self.wait(backoff) {
-            let bytes = self.shared.pending_bytes.load(Relaxed);
-            return Err(LogError::Unwritten {
-                bytes,
-                fault: error.to_string(),
-            });
-        }
-        let kept = std::mem::take(&mut self.unsynced);
-        failpoint!("raw.retire.before_rewrite");
-        for Kept { frame, entry } in &kept {
-            self.until_done(|writer| writer.live(*entry)?.append(frame, *entry))?;
-        }
-        failpoint!("raw.retire.rewritten");
-        self.unsynced = kept;
-        self.unsynced_since = Some(Instant::now());
         Ok(())
     }
 
