@@ -53,6 +53,7 @@ class EmbeddedClickHouse:
         self._address: Address | None = None  # of the child that answers now
         self._key = Secret("")
         self._ready = asyncio.Event()
+        self._tried = asyncio.Event()  # a first start has succeeded or failed
         self.restarts: int = 0
         self.last_fault: str | None = None
 
@@ -88,12 +89,23 @@ class EmbeddedClickHouse:
                 raise group.exceptions[0] from None
             raise
 
-    async def run(self) -> None:
+    @contextlib.asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Run the server for a block that can do without it: no failure to start is raised."""
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self.run(patient=True), name="embedded_clickhouse")
+            try:
+                await self._tried.wait()
+                yield
+            finally:
+                running.cancel()
+
+    async def run(self, *, patient: bool = False) -> None:
         """Keep the server running until cancelled; ends when the child has ended.
 
-        Raises EmbeddedError when the *first* start fails; a later failure is retried for ever.
+        Raises EmbeddedError when the *first* start fails, unless `patient`; a later failure is
+        retried for ever.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         loop = asyncio.get_running_loop()
         failures = 0
         first = True
@@ -102,10 +114,11 @@ class EmbeddedClickHouse:
             try:
                 await self._one_life(first=first)
             except EmbeddedError as error:
-                if first:
+                if first and not patient:
                     raise
                 self.last_fault = str(error)
             first = False
+            self._tried.set()
             failures = 0 if loop.time() - started > _HEALTHY_AFTER_S else failures + 1
             backoff_ms = min(
                 self._config.backoff_ms_max,
@@ -116,12 +129,17 @@ class EmbeddedClickHouse:
             await asyncio.sleep(backoff_ms / 1000)
 
     async def _one_life(self, *, first: bool) -> None:
-        child = await self._spawn()
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            child = await self._spawn()
+        except OSError as error:
+            raise EmbeddedError(f"the embedded server cannot be started: {error}") from error
         try:
             address = await self._start_up(child)
             self._key = read_key(self._directory)
             self._address, self._port = address, address.port
             self._ready.set()
+            self._tried.set()
             _log.info("embedded_clickhouse_ready", url=address.url, pid=address.pid, first=first)
             code = await child.wait()
             self.last_fault = f"the server ended with {_exit_text(code)}: {self._log_tail()}"

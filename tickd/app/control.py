@@ -12,8 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import orjson
+import structlog
 
 from tickd.errors import Action, TickdError
+
+log = structlog.get_logger(__name__)
 
 LINE_BYTES_MAX = 1 << 20
 ANSWER_BYTES_MAX = 64 << 20
@@ -46,11 +49,28 @@ class ControlServer:
         finally:
             os.umask(previous)
 
+    async def keep(self) -> None:
+        """Open the socket unless it is open and in its place. Raises nothing.
+
+        A daemon records without it: on a disk that was full at the start, or when somebody deleted
+        the state directory.
+        """
+        if self._server is not None and self._path.exists():
+            return
+        try:
+            await self.stop()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            await self.start()
+        except OSError as error:
+            log.warning("control_socket_failed", path=str(self._path), words=str(error))
+
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
-            self._path.unlink(missing_ok=True)
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+            with contextlib.suppress(OSError):  # a read-only disk keeps it; the next start does not
+                self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -57,7 +57,7 @@ class Daemon:
         if self.parts.config.http.enabled:
             await self.http.start()
             self.picture.http_port = self.http.port
-        await self.control.start()
+        await self.control.keep()
         try:
             async with asyncio.TaskGroup() as tasks:
                 storing = tasks.create_task(self.parts.storage.run(), name="storage")
@@ -131,9 +131,10 @@ class Daemon:
         return True
 
     async def _keep_house(self) -> None:
-        """Once a second: refusals to the log, unknown instruments to the sessions."""
+        """Once a second: refusals to the log, unknown instruments to the sessions, the socket."""
         while True:
             await self.parts.clock.sleep(HOUSEKEEPING_S)
+            await self.control.keep()
             self._report_refusals()
 
     def _report_refusals(self) -> None:

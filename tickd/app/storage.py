@@ -36,7 +36,8 @@ log = structlog.get_logger(__name__)
 class Storage:
     """Stores what a subscription delivers. `run` is its life; it ends with the subscription.
 
-    Raises EmbeddedError at the start when the embedded server is wanted and cannot be.
+    Raises EmbeddedMissingError when the embedded server is wanted and not installed; one that does
+    not start is tried for ever.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Storage:
         """Store until the subscription ends, then drain; True when everything is in ClickHouse."""
         if self.embedded is None:
             return await self._store()
-        async with self.embedded.serving():
+        async with self.embedded.keeping():
             return await self._store()
 
     async def _store(self) -> bool:

@@ -7,10 +7,11 @@ escaped; an expected fault (TickdError) has no traceback. It decides nothing by 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
@@ -54,6 +55,23 @@ class RepeatLimit:
         if len(self._seen) > REPEAT_KEYS_MAX:
             del self._seen[next(iter(self._seen))]
         return event
+
+
+class _Tolerant:
+    """A stream whose failures end nothing: a log on a full disk, a pipe whose reader has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class _LibraryHandler(logging.Handler):
@@ -100,7 +118,9 @@ def configure_logs(
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(
+            file=cast("TextIO", _Tolerant(stream or sys.stderr))
+        ),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import stat
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -85,3 +86,27 @@ async def test_without_a_daemon_the_error_says_how_to_start_one(tmp_path: Path) 
     with pytest.raises(TickdError, match="no daemon answers at") as refused:
         await ask(tmp_path, "echo")
     assert refused.value.hint == "start one with: tickd run CONFIG"
+
+
+async def test_a_deleted_socket_is_opened_again(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    async with serving(state_dir) as server:
+        await server.keep()
+        before = socket_path(state_dir).stat().st_ino
+        await server.keep()
+        assert socket_path(state_dir).stat().st_ino == before
+        shutil.rmtree(state_dir)
+        await server.keep()
+        assert await ask(state_dir, "echo") == {"command": "echo"}
+
+
+async def test_a_socket_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+    server = ControlServer(tmp_path / "state", {"echo": echo})
+    await server.keep()
+    await server.keep()
+    (tmp_path / "state").unlink()
+    await server.keep()
+    assert await ask(tmp_path / "state", "echo") == {"command": "echo"}
+    await server.stop()

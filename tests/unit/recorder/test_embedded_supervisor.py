@@ -222,6 +222,19 @@ async def test_child_that_cannot_start_is_reported_with_its_last_words(tmp_path:
             pass
 
 
+async def test_who_can_do_without_it_goes_on_and_gets_it_later(tmp_path: Path) -> None:
+    directory = tmp_path / "ch"
+    directory.write_text("in the way")
+    server = EmbeddedClickHouse(directory, EmbeddedConfig(backoff_ms_min=50, backoff_ms_max=100))
+    async with server.keeping():
+        assert server.endpoint is None
+        await until(lambda: server.restarts >= 2)
+        assert "cannot be started" in (server.last_fault or "")
+        directory.unlink()
+        async with asyncio.timeout(15):
+            assert (await server.ready()).url
+
+
 async def test_child_does_not_import_the_daemon(tmp_path: Path) -> None:
     async with EmbeddedClickHouse(tmp_path / "ch").serving():
         address = read_address(tmp_path / "ch")

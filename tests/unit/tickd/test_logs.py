@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -99,3 +101,13 @@ def test_library_messages_come_in_the_same_lines() -> None:
     logging.getLogger("aiohttp").warning("odd %s", "thing")
     line = json.loads(stream.getvalue())
     assert (line["library"], line["message"], line["level"]) == ("aiohttp", "odd thing", "warning")
+
+
+def test_a_log_that_cannot_be_written_ends_nothing() -> None:
+    """stderr may be a file on the very disk that is full."""
+    with Path("/dev/full").open("w") as full:
+        configure_logs(mono_ns=ManualClock().mono_ns, stream=full)
+        for number in range(3):
+            structlog.get_logger().warning("disk_level_rose", connection=number)
+        with contextlib.suppress(OSError):
+            full.close()
