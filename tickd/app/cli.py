@@ -24,6 +24,8 @@ COMMANDS = {
     "query": "ask ClickHouse a question in SQL",
     "inspect": "look into a raw log: segments, frames, events",
     "verify": "prove that raw log, manifest and ClickHouse agree",
+    "ship": "bring sealed segments into object storage, remove old ones that are there",
+    "restore": "fetch segments back from object storage",
     "serve-replay": "serve captures as the venue they came from, on loopback",
     "sim": "serve a simulated venue, on loopback",
 }
@@ -37,6 +39,7 @@ Examples:
     tickd query --config tickd.toml "SELECT symbol, count() FROM trades GROUP BY symbol"
     tickd inspect /var/lib/tickd --events | head
     tickd verify tickd.toml
+    tickd ship tickd.toml && tickd restore --config tickd.toml --to /mnt/new
 
 Shell completion: tickd --install-completion
 """

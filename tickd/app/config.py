@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.config import VenueConfig
 from recorder.config import ClickHouseConfig, DiskGuardConfig, RawLogConfig, SinkConfig
+from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
 from tickd.app.logs import LogConfig
 from tickd.config import load
@@ -53,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     clickhouse: ClickHouseConfig = ClickHouseConfig()
     sink: SinkConfig = SinkConfig()
     disk_guard: DiskGuardConfig = DiskGuardConfig()
+    ship: ShipConfig = ShipConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     venues: tuple[VenueConfig, ...] = ()

@@ -43,7 +43,11 @@ class Daemon:
         )
         self.control = ControlServer(
             parts.config.state_dir,
-            {"status": self.picture.answer, "histograms": self.picture.histograms},
+            {
+                "status": self.picture.answer,
+                "histograms": self.picture.histograms,
+                **parts.shipping.commands(),
+            },
         )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
@@ -67,6 +71,7 @@ class Daemon:
                 ]
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
+                shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
                 probing = tasks.create_task(
                     probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
                 )
@@ -77,10 +82,12 @@ class Daemon:
                 await stop.wait()
                 self.picture.stopping = True
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
+                self.parts.shipping.stop()
                 drained = await self._drain(recording, storing, sinking)
                 keeping.cancel()
                 probing.cancel()
                 watching.cancel()
+                shipping.cancel()
         finally:
             await self.control.stop()
             await self.http.stop()

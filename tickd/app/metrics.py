@@ -14,6 +14,7 @@ from typing import Final
 from gateway.status import Counters
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.parts import Parts
+from tickd.app.ship_metrics import declare_ship
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.metrics import Metrics, Values
@@ -64,6 +65,7 @@ def metrics_of(parts: Parts) -> Metrics:
     _declare_sink(metrics, parts)
     _declare_sessions(metrics, parts)
     declare_disk(metrics, parts.disk)
+    declare_ship(metrics, parts.shipping, parts.clock)
     metrics.read_counter(
         "tickd_recorder_other_sink_failures_total",
         "Exceptions raised by sinks beside ClickHouse.",

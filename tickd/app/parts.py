@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.session import Session
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch
+from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
@@ -30,3 +31,4 @@ class Parts:
     sinks: tuple[RunningSink, ...]
     sessions: tuple[Session, ...]
     disk: DiskWatch
+    shipping: Shipping

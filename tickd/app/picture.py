@@ -64,6 +64,7 @@ class Picture:
             "http_port": self.http_port,
             "raw_log": self.raw_log(),
             "disks": parts.disk.status(),
+            "ship": parts.shipping.draw(),
             "decoder": parts.decoder.counters(),
             "bus": self.bus(),
             "sink": self.sink(),

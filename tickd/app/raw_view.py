@@ -17,6 +17,7 @@ from tickd.errors import ConfigError
 from tickd.events import as_array
 from tickd.native import Decoder, EventBatch, RawLogReader, segment_info
 
+HEADER_BYTES_MAX = 1 << 20
 SEGMENT_SUFFIXES = (".tkraw", ".tkraw.open")
 
 
@@ -43,6 +44,19 @@ def frames_of(chunk: bytes) -> Iterator[Frame]:
             int(parts[0]), int(parts[1]), int(parts[2]), int(parts[3]), parts[4].decode(), payload
         )
         at += head + length + 1
+
+
+def node_of(state_dir: Path) -> int:
+    """The node number that stands in a raw log's newest segment. Raises ConfigError: none there."""
+    for path in sorted((state_dir / "raw" / "segments").glob("*.tkraw*"), reverse=True):
+        with path.open("rb") as file:
+            head = file.read(8)
+            text = file.read(min(HEADER_BYTES_MAX, int.from_bytes(head[4:], "little")))
+        try:
+            return int(orjson.loads(text.split(b"\n", 1)[0])["node"])
+        except (orjson.JSONDecodeError, KeyError):
+            continue  # torn at once: the one before says the same
+    raise ConfigError(f"no raw log in {state_dir}", hint="name a state directory or a config file")
 
 
 class RawView:

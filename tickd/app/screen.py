@@ -39,6 +39,8 @@ def render(
         for disk in status["disks"]
         if disk["level"] != "ok"
     )
+    if status["ship"]["enabled"]:
+        parts.append(_ship(status["ship"]))
     parts.append(_venues(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
@@ -79,6 +81,21 @@ def _head(status: dict[str, Any]) -> RenderableType:
         f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms",
     )
     return table
+
+
+def _ship(ship: dict[str, Any]) -> RenderableType:
+    last = ship["last"]
+    failed = len(last["failures"]) if last else 0
+    words = (
+        f"shipping to {ship['url']}: {ship['segments']:,} segments, {format_bytes(ship['bytes'])}"
+        f" sent, {ship['removed']:,} removed here"
+    )
+    if ship["running"]:
+        progress = ship["progress"]
+        words += f", {progress['doing']} {progress['files_done'] + 1} of {progress['files']}"
+    if failed:
+        words += f", the last run failed: {last['failures'][0]['fault']}"
+    return Text(words, style="yellow" if failed else "")
 
 
 def _venues(status: dict[str, Any]) -> RenderableType:

@@ -20,6 +20,7 @@ from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.parts import Parts
 from tickd.app.picture import lag_rows
+from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
@@ -83,6 +84,7 @@ def wire(config: Config) -> Parts:
         tap.on_definition(define)
     activity = _activity(decoder, clock)
     sessions = tuple(_session(venue, tap, clock, activity) for venue in config.venues)
+    disk = _disk_watch(config, raw_log, tap, sessions=sessions, sinks=sinks, clock=clock)
     return Parts(
         config=config,
         clock=clock,
@@ -94,8 +96,24 @@ def wire(config: Config) -> Parts:
         storage=storage,
         sinks=tuple(sinks),
         sessions=sessions,
-        disk=_disk_watch(config, raw_log, tap, sessions=sessions, sinks=sinks, clock=clock),
+        disk=disk,
+        shipping=_shipping(config, raw_log, storage, disk, clock),
     )
+
+
+def _shipping(
+    config: Config, raw_log: RawLog, storage: Storage, disk: DiskWatch, clock: Clock
+) -> Shipping:
+    shipping = Shipping(
+        config.ship,
+        node=config.node.id,
+        state_dir=config.state_dir,
+        raw_log=raw_log,
+        frame_needed=lambda: storage.sink.frame_settled + 1,
+        clock=clock,
+    )
+    disk.on_tight(shipping.ship_now_and_reclaim)
+    return shipping
 
 
 def _disk_watch(

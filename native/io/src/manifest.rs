@@ -450,15 +450,29 @@ impl Manifest {
     }
 }
 
-/// Appends one line for which no daemon runs: takes the directory's lock, reads the manifest, appends, gives the lock back.
-///
-/// Errors: `Locked` while another process owns the directory, `Io`.
-pub fn append_offline(directory: &Path, entry: &Entry, at_ns: i64) -> Result<()> {
-    let layout = Layout::new(directory);
-    let _lock = lock(&layout)?;
-    layout.create()?;
-    let loaded = load(directory)?;
-    Manifest::open(directory, &loaded)?.append(entry, at_ns)
+/// The manifest of a raw log that no daemon owns; it holds the directory's lock.
+#[derive(Debug)]
+pub struct OfflineManifest {
+    manifest: Manifest,
+    _lock: File,
+}
+
+impl OfflineManifest {
+    /// Takes the lock and reads the manifest.
+    ///
+    /// Errors: `Locked` while another process owns the directory, `Io`.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let layout = Layout::new(directory);
+        let lock = lock(&layout)?;
+        layout.create()?;
+        let manifest = Manifest::open(directory, &load(directory)?)?;
+        Ok(OfflineManifest { manifest, _lock: lock })
+    }
+
+    /// Appends one line and syncs it.
+    pub fn append(&mut self, entry: &Entry, at_ns: i64) -> Result<()> {
+        self.manifest.append(entry, at_ns)
+    }
 }
 
 #[cfg(test)]
@@ -497,12 +511,13 @@ mod tests {
     fn offline_lines_go_into_the_chain_and_need_the_lock() {
         let (directory, _) = filled(2);
         let entry = Entry::note(shipment("removed", "segments/a").as_bytes()).unwrap();
-        append_offline(directory.path(), &entry, 9).unwrap();
+        let append = || OfflineManifest::open(directory.path())?.append(&entry, 9);
+        append().unwrap();
         let loaded = load(directory.path()).unwrap();
         assert_eq!((loaded.lines.len(), loaded.damaged_lines, loaded.torn_bytes), (3, 0, 0));
         assert_eq!(loaded.entries().last(), Some(entry.clone()));
         let held = lock(&Layout::new(directory.path())).unwrap();
-        let error = append_offline(directory.path(), &entry, 9).unwrap_err();
+        let error = append().unwrap_err();
         assert_eq!(error.name(), "locked");
         drop(held);
         assert_eq!(load(directory.path()).unwrap().lines.len(), 3);

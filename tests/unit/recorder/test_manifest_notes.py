@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 from tests.reference import raw_log as reference
-from tickd.native import Decoder, NativeError, RawLog, Xxh3, manifest_note, manifest_read
+from tickd.native import Decoder, NativeError, OfflineManifest, RawLog, Xxh3, manifest_read
 
 
 def note(kind: str = "shipped", **fields: object) -> bytes:
@@ -25,6 +25,11 @@ def note(kind: str = "shipped", **fields: object) -> bytes:
         "e_tag": None,
     }
     return json.dumps({**known, **fields}).encode()
+
+
+def manifest_note(directory: Path, line: bytes) -> None:
+    with OfflineManifest(str(directory)) as manifest:
+        manifest.note(line)
 
 
 def opened(directory: Path) -> RawLog:
@@ -86,7 +91,7 @@ def test_any_other_line_is_refused_and_leaves_no_trace(tmp_path: Path, line: byt
     assert caught.value.args[0] == "refused"
     log.close()
     with pytest.raises(NativeError) as caught:
-        manifest_note(str(tmp_path), line)
+        manifest_note(tmp_path, line)
     assert caught.value.args[0] == "refused"
     assert kinds(tmp_path) == ["started", "sealed"]
 
@@ -102,11 +107,11 @@ def test_a_closed_log_says_so_at_once(tmp_path: Path) -> None:
 def test_offline_lines_need_the_lock(tmp_path: Path) -> None:
     log = opened(tmp_path)
     with pytest.raises(NativeError) as caught:
-        manifest_note(str(tmp_path), note())
+        manifest_note(tmp_path, note())
     assert caught.value.args[0] == "locked"
     log.close()
-    manifest_note(str(tmp_path), note())
-    manifest_note(str(tmp_path), note("removed"))
+    manifest_note(tmp_path, note())
+    manifest_note(tmp_path, note("removed"))
     assert kinds(tmp_path) == ["started", "sealed", "shipped", "removed"]
     log = opened(tmp_path)
     assert log.recovery["clean"]
@@ -117,7 +122,7 @@ def test_a_torn_line_is_cut_before_an_offline_one(tmp_path: Path) -> None:
     opened(tmp_path).close()
     path = tmp_path / "MANIFEST.jsonl"
     path.write_bytes(path.read_bytes() + b'{"line":2,"at')
-    manifest_note(str(tmp_path), note())
+    manifest_note(tmp_path, note())
     assert kinds(tmp_path) == ["started", "sealed", "shipped"]
 
 
