@@ -37,8 +37,11 @@ def removable(
     now_ns: int,
     frame_needed: int,
     reclaim_bytes: int = 0,
-) -> list[Segment]:
-    """Return the segments that may go, oldest first.
+) -> list[list[Segment]]:
+    """Return what may go, oldest first, in runs that go together, each newest first.
+
+    A run is one segment nearly always; a suspect one comes after those that decode from it, so that
+    at no moment one of these is here alone.
 
     Args: `segments`: all, in the order of their frames; `present`: names of those that are here;
     `frame_needed`: the first frame that the sink may still read; `reclaim_bytes`: so much is
@@ -47,16 +50,17 @@ def removable(
     if config.keep_days is None:
         return []
     young_ns = now_ns - config.keep_days * _DAY_NS
-    found: list[Segment] = []
+    found: list[list[Segment]] = []
     kept_bytes = 0
     checkpoint_kept = False  # where the next start begins to decode
     follower_needs = False  # the next newer one has no checkpoint of its own, and stays
+    run_open = False  # the next newer one has none either, and goes
     for index in range(len(segments) - 1, -1, -1):
         segment = segments[index]
         # Behind a failed sync the log goes on without a checkpoint: see docs/formats/raw-log.md.
         continues = index > 0 and segments[index - 1].suspect
         if segment.name not in present:
-            follower_needs = False
+            follower_needs = run_open = False
             continue
         is_young = max(segment.recv_last_ns, segment.restored_ns) > young_ns
         is_few = kept_bytes < config.keep_bytes_min
@@ -67,20 +71,24 @@ def removable(
             kept_bytes += segment.bytes
             checkpoint_kept = checkpoint_kept or not continues
             follower_needs = continues
+            run_open = False
         else:
-            found.append(segment)
-            follower_needs = False
+            if run_open:
+                found[-1].append(segment)
+            else:
+                found.append([segment])
+            run_open = continues
     found.reverse()
     return _enough(found, reclaim_bytes) if reclaim_bytes else found
 
 
-def _enough(segments: list[Segment], size: int) -> list[Segment]:
+def _enough(runs: list[list[Segment]], size: int) -> list[list[Segment]]:
     taken = 0
-    for count, segment in enumerate(segments):
+    for count, run in enumerate(runs):
         if taken >= size:
-            return segments[:count]
-        taken += segment.bytes
-    return segments
+            return runs[:count]
+        taken += sum(segment.bytes for segment in run)
+    return runs
 
 
 @dataclass(slots=True)
@@ -115,16 +123,13 @@ class Retention:
         self._clock = clock
         self._read_back = read_back
 
-    def candidates(
-        self, ledger: Ledger, *, frame_needed: int, reclaim_bytes: int = 0
-    ) -> list[Segment]:
-        """What the rule lets go, as the files are now."""
+    def _candidates(self, ledger: Ledger, reclaim_bytes: int) -> list[list[Segment]]:
         return removable(
             list(ledger.segments.values()),
             {path.name for path in self._folders.segments.glob("*.tkraw")},
             config=self._config,
             now_ns=self._clock.wall_ns(),
-            frame_needed=frame_needed,
+            frame_needed=_NOTHING_NEEDED,
             reclaim_bytes=reclaim_bytes,
         )
 
@@ -135,19 +140,23 @@ class Retention:
             return done
         ledger = Ledger.of(await self._keeper.lines(), self._bucket.url)
         # The rule with nothing needed; each file is asked for again when its time has come.
-        for segment in self.candidates(
-            ledger, frame_needed=_NOTHING_NEEDED, reclaim_bytes=reclaim_bytes
-        ):
-            try:
-                if await self._remove(segment):
-                    done.segments.append(segment.name)
-                    done.bytes += segment.bytes
-            except ShipError as error:
-                done.failures.append((segment.name, error))
-                _log.warning(
-                    "removal_failed", segment=segment.name, kind=error.kind, fault=str(error)
-                )
+        for run in self._candidates(ledger, reclaim_bytes):
+            for segment in run:
+                if not await self._attempt(segment, done):
+                    break  # the older ones of the run are needed to decode this one
         return done
+
+    async def _attempt(self, segment: Segment, done: Removed) -> bool:
+        try:
+            gone = await self._remove(segment)
+        except ShipError as error:
+            done.failures.append((segment.name, error))
+            _log.warning("removal_failed", segment=segment.name, kind=error.kind, fault=str(error))
+            return False
+        if gone:
+            done.segments.append(segment.name)
+            done.bytes += segment.bytes
+        return gone
 
     async def _remove(self, segment: Segment) -> bool:
         shipment = segment.verified

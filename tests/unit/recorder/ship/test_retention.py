@@ -71,7 +71,7 @@ def test_only_what_is_safe_unneeded_and_old_may_go(
     names = [segment.name for segment in segments]
     present = data.draw(st.sets(st.sampled_from(names))) if names else set()
     config = ShipConfig(url="memory://", keep_days=keep_days, keep_bytes_min=keep_bytes_min)
-    gone = removable(
+    runs = removable(
         segments,
         present,
         config=config,
@@ -79,7 +79,9 @@ def test_only_what_is_safe_unneeded_and_old_may_go(
         frame_needed=needed,
         reclaim_bytes=reclaim,
     )
-    assert gone == sorted(gone, key=lambda segment: segment.name)
+    assert runs == sorted(runs, key=lambda run: run[0].name)
+    assert all(run == sorted(run, key=lambda each: each.name, reverse=True) for run in runs)
+    gone = [segment for run in runs for segment in run]
     if keep_days is None:
         assert gone == []
         return
@@ -99,12 +101,15 @@ def test_only_what_is_safe_unneeded_and_old_may_go(
         heads = [each for each in stay if not suspect_before.get(each.name, False)]
         had_heads = [name for name in present if not suspect_before.get(name, False)]
         assert heads or not had_heads
-    for segment in stay:
-        if suspect_before.get(segment.name, False):
-            older = segments[names.index(segment.name) - 1]
-            assert older not in gone
+    # At no moment is one here without the one that its decoding begins in.
+    here = {each.name for each in segments if each.name in present}
+    for segment in gone:
+        here.remove(segment.name)
+        behind = segments[names.index(segment.name) + 1 :][:1]
+        assert not (segment.suspect and behind and behind[0].name in here)
     if not reclaim and keep_bytes_min and not any(each.removed for each in gone):
-        newer = [each.bytes for each in stay if gone and each.name > gone[-1].name]
+        newest = max((each.name for each in gone), default="")
+        newer = [each.bytes for each in stay if each.name > newest]
         assert not gone or sum(newer) >= keep_bytes_min
 
 
@@ -131,9 +136,8 @@ def names_of(segments: list[Segment]) -> list[int]:
 
 def decide(segments: list[Segment], **fields: object) -> list[int]:
     arguments: dict[str, object] = {"config": KEEP, "now_ns": 12 * DAY, "frame_needed": 10**9}
-    return names_of(
-        removable(segments, {each.name for each in segments}, **{**arguments, **fields})  # type: ignore[arg-type]
-    )
+    runs = removable(segments, {each.name for each in segments}, **{**arguments, **fields})  # type: ignore[arg-type]
+    return names_of([segment for run in runs for segment in run])
 
 
 def test_the_rule_by_example() -> None:
@@ -153,7 +157,8 @@ def test_a_segment_without_a_checkpoint_keeps_the_one_before_it() -> None:
     days[2].verified = None
     assert decide(days, now_ns=100 * DAY) == [0]
     days[2].verified = days[2].shipped
-    assert decide(days, now_ns=100 * DAY) == [0, 1, 2]
+    assert decide(days, now_ns=100 * DAY) == [0, 2, 1]
+    assert decide(days, now_ns=100 * DAY, reclaim_bytes=150) == [0, 2, 1]
     days[2].suspect = True  # now the newest begins in it
     assert decide(days, now_ns=100 * DAY) == [0]
 
