@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from recorder.cutting import CutLimits
+from recorder.retry import RetryPolicy
 from tickd.secrets import Secret
 
 __all__ = ["ClickHouseConfig", "DiskGuardConfig", "RawLogConfig", "SinkConfig"]
@@ -72,21 +74,35 @@ class ClickHouseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a block is cut, and how much may wait for ClickHouse in memory."""
+    """When a block is cut, what may wait for ClickHouse where, and how it is tried again."""
 
     rows_max: int = 100_000
     block_bytes_max: int = 16 << 20
+    # A cut comes between these ages: early once the rate fills `rows_efficient` by then. Where the
+    # upper one is the smaller it alone counts.
+    age_ms_min: int = 200
     age_ms_max: int = 1_000
-    # Encoded and queued together; above it the range is rebuilt from the raw log later.
-    pending_bytes_max: int = 256 << 20
+    rows_efficient: int = 20_000
+    # Of the encoding thread, for one cut of all tables.
+    cut_cpu_us_max: int = 2_000
+    # Batches, open blocks and blocks together; above it the range is read from the raw log later.
+    pending_bytes_max: int = 48 << 20
     # Live batches kept while a rebuild closes the last distance.
-    held_bytes_max: int = 64 << 20
+    held_bytes_max: int = 16 << 20
+    # Further behind than this, a range is left to repair, so that the live events do not wait.
+    close_up_frames_max: int = 2_000_000
+    # On disk, for what memory does not hold: ready blocks. Beyond it their ranges are spilled.
+    spool_bytes_max: int = 1 << 30
+    # Spooled rows per second, over all tables, besides the live ones. 0: as fast as they go.
+    redrive_rows_per_s: int = 0
     # Inserts at the same time, over all tables; a table has one at most.
     in_flight_max: int = 4
     # `written`: the raw log has handed the bytes to the kernel; `disk`: they are fsynced.
     durability: Literal["written", "disk"] = "written"
     backoff_ms_min: int = 100
     backoff_ms_max: int = 10_000
+    # Failures in a row after which only one probe at a time is sent.
+    circuit_failures_max: int = 3
     drain_timeout_ms: int = 10_000
 
     def __post_init__(self) -> None:
@@ -100,11 +116,38 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError("pending_bytes_max must hold two blocks: 2 x block_bytes_max")
         if not 0 < self.backoff_ms_min <= self.backoff_ms_max:
             raise ValueError("backoff_ms_min must be above 0 and not above backoff_ms_max")
-        if (
-            min(self.age_ms_max, self.in_flight_max, self.held_bytes_max, self.drain_timeout_ms)
-            <= 0
-        ):
-            raise ValueError("age_ms_max, in_flight_max, held_bytes_max, drain_timeout_ms: above 0")
+        above_0 = (
+            "age_ms_min",
+            "age_ms_max",
+            "rows_efficient",
+            "cut_cpu_us_max",
+            "held_bytes_max",
+            "in_flight_max",
+            "circuit_failures_max",
+            "drain_timeout_ms",
+        )
+        at_least_0 = ("close_up_frames_max", "spool_bytes_max", "redrive_rows_per_s")
+        for names, least in ((above_0, 1), (at_least_0, 0)):
+            for name in names:
+                if getattr(self, name) < least:
+                    raise ValueError(f"{name} must be {least} or more")
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """Pauses between attempts."""
+        return RetryPolicy(delay_ms_min=self.backoff_ms_min, delay_ms_max=self.backoff_ms_max)
+
+    @property
+    def cuts(self) -> CutLimits:
+        """What the cut policy keeps to."""
+        return CutLimits(
+            rows_max=self.rows_max,
+            bytes_max=self.block_bytes_max,
+            age_ms_min=min(self.age_ms_min, self.age_ms_max),
+            age_ms_max=self.age_ms_max,
+            rows_efficient=self.rows_efficient,
+            cut_cpu_us_max=self.cut_cpu_us_max,
+        )
 
 
 class DiskGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -25,7 +25,6 @@ __all__ = [
     "Replay",
     "Replayed",
     "Verdict",
-    "last_seq",
     "rebuild",
     "settle",
 ]
@@ -185,16 +184,3 @@ async def settle(planned: PlannedBlock, clickhouse: ClickHouse) -> Verdict:
     if count == planned.rows:
         return "present"
     return "send" if count == 0 else "differs"
-
-
-async def last_seq(table: str, node: int, clickhouse: ClickHouse) -> int:
-    """Highest sequence number of a node's rows in a table, 0 for none: where a new plan begins.
-
-    Blocks of a table are sent in order, so everything below is there. Raises ClickHouseError.
-    """
-    rows = await clickhouse.query(
-        f"SELECT max(seq) FROM {clickhouse.database}.{table} "  # noqa: S608 - own names only
-        "WHERE node = {node:UInt16}",
-        {"node": node},
-    )
-    return int(str(rows[0][0]))

@@ -1,48 +1,55 @@
 """The sink: batches in, rows in ClickHouse out, each exactly once.
 
 The heart of the recorder's ClickHouse side. Batches go to the native worker, cuts come back as
-blocks; a block is planned durably once the raw log holds its frames, sent, and committed when
-ClickHouse has acknowledged it. A table's blocks are sent in order, one at a time. Nothing here
+blocks; a block is planned durably once the raw log holds its frames, and handed to the delivery,
+which sends it when it can. When to cut follows the measured rate (`cutting.py`). Nothing here
 encodes, speaks HTTP or reads the raw log.
 
 Memory is bounded: when the worker refuses a batch the sink *falls behind* and drops batches; it
-notes how far, and reads that range from the raw log again as soon as there is room. A start is the
-same thing: everything up to the recovered end of the raw log is a range that is to be read again.
+notes how far. As soon as there is room it closes up: a small distance is read from the raw log
+again, a large one is spilled (the ledger says so, repair brings it) and the sink is live at once. A
+start is the same thing: everything up to the recovered end of the raw log is a distance. ClickHouse
+is needed for none of this.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import structlog
 
 from recorder.clickhouse import ClickHouse
 from recorder.config import SinkConfig
-from recorder.errors import BlockRefusedError, ClickHouseError
-from recorder.plan import Outcome, Plan, PlannedBlock
+from recorder.cutting import CutPolicy
+from recorder.delivery import Delivery
+from recorder.plan import Plan, PlannedBlock
+from recorder.plan_thread import PlanThread
 from recorder.quarantine import Quarantine
-from recorder.recover import Rebuilt, Replay, Replayed, Verdict, last_seq, rebuild, settle
-from recorder.retry import RetryPolicy
+from recorder.queue_gauge import QueueGauge
+from recorder.reading import Reading
+from recorder.recover import Replay
+from recorder.spool import Spool
+from recorder.spool_thread import SpoolThread
 from recorder.watermark import LogProgress
 from tickd.errors import Action, TickdError
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import EVENT_TABLES, Block, Cut, EventBatch, Histogram, SinkWorker
+from tickd.native import EVENT_TABLES, Cut, EventBatch, SinkWorker
 from tickd.ports import Clock
 
 __all__ = ["Bursts", "Sink", "SinkCounters", "SinkState"]
 
 _log = structlog.get_logger(__name__)
-_T = TypeVar("_T")
 
-# A verdict "these bytes are wrong" must be heard twice: a body cut by a proxy sounds the same.
-_REFUSALS_MAX: Final = 2
+_SEQ_IN_FRAME: Final = (1 << SEQ_INDEX_BITS) - 1
+# Looks at the age of what is open, per shortest interval: a cut is late by a quarter at most.
+_LOOKS: Final = 4
+# Stowing what is left may not hold up the end.
+_STOW_SECONDS: Final = 5.0
 
 
 class Bursts(Protocol):
@@ -69,36 +76,22 @@ class SinkState(Enum):
 
 @dataclass(slots=True)
 class SinkCounters:
-    """Totals since the start; the wiring turns them into metrics."""
+    """Totals of the front since the start; the wiring turns them into metrics."""
 
     batches: int = 0
     events: int = 0
     cuts: int = 0
     blocks_planned: int = 0
-    blocks_inserted: int = 0
-    blocks_present: int = 0
-    blocks_quarantined: int = 0
-    rows_committed: int = 0
-    bytes_sent: int = 0
-    attempts_failed: dict[str, int] = field(default_factory=dict)
     falls_behind: int = 0
     batches_reread: int = 0
-    rebuilt_differently: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A planned block that waits for its turn."""
-
-    planned: PlannedBlock
-    block: Block
+    ranges_spilled: int = 0
 
 
 class Sink:
     """One node's sink. `run` is its life; everything else may be called while it runs.
 
-    Args: `plan` is owned from here on; `frame_recovered` is the last frame that is *not* going to
-    come as a live batch.
+    Args: `plan` and `spool` are owned from here on; `frame_recovered` is the last frame that is
+    *not* going to come as a live batch. Nothing is sent before `delivery.open`.
     """
 
     def __init__(
@@ -107,6 +100,7 @@ class Sink:
         *,
         node: int,
         plan: Plan,
+        spool: Spool,
         clickhouse: ClickHouse,
         progress: LogProgress,
         replay: Replay,
@@ -117,36 +111,45 @@ class Sink:
     ) -> None:
         self._config = config
         self._node = node
-        self._plan = plan
-        self._clickhouse = clickhouse
+        self.plan = PlanThread(plan, clock=clock, policy=config.retry, random=random)
+        self._compression = clickhouse.compression
         self._progress = progress
-        self._replay = replay
-        self._quarantine = quarantine
+        self._reading = Reading(replay, node=node)
         self._clock = clock
-        self._random = random
+        self._room = asyncio.Event()
+        self.delivery = Delivery(
+            config,
+            node=node,
+            plan=self.plan,
+            spool=SpoolThread(spool),
+            reading=self._reading,
+            clickhouse=clickhouse,
+            quarantine=quarantine,
+            clock=clock,
+            random=random,
+            on_room=self._room.set,
+        )
         self.counters = SinkCounters()
-        self.ack_latency = Histogram()
+        self.policy = CutPolicy(config.cuts)
+        self.held = QueueGauge()
         self.state = SinkState.BEHIND
         self._definitions: list[bytes] = []
-        # The worker exists once the plan and ClickHouse have said where to begin.
+        # The worker exists once the plan has said where to begin.
         self._worker: SinkWorker | None = None
+        self._cut_cpu_ns = 0  # of the worker's cuts that were collected
         self._frame_given = 0  # last frame that the worker got
+        self._frame_recovered = frame_recovered
         self._frame_missed = frame_recovered  # last frame that must be read from the raw log
+        self._frames_missed = 0  # how many since `_frame_given`, about
         self._held: deque[EventBatch] = deque()
         self._held_bytes = 0
         self._uncut = False  # something was pushed since the last cut
-        self._jobs: dict[str, deque[_Job]] = {table: deque() for table in EVENT_TABLES}
-        self._jobs_new = {table: asyncio.Event() for table in EVENT_TABLES}
-        self._in_flight = asyncio.Semaphore(config.in_flight_max)
         self._cuts: deque[Cut] = deque()  # finished by the worker, not planned yet
+        self._cuts_open = 0  # asked for and not planned yet
         self._cut_ready = asyncio.Event()
+        self._cut_planned = asyncio.Event()
         self._fell_behind = asyncio.Event()
         self._live = asyncio.Event()
-        self._room = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._unsettled = 0  # blocks between cut and commit, and cuts between worker and plan
-        self._files = ThreadPoolExecutor(1, thread_name_prefix="tickd-plan")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="tickd-replay")
 
     def define(self, definition: bytes) -> None:
         """Take an instrument definition (JSON); before the first batch that uses it."""
@@ -156,8 +159,8 @@ class Sink:
 
     @property
     def blocks_waiting(self) -> int:
-        """Planned blocks that ClickHouse has not acknowledged."""
-        return sum(map(len, self._jobs.values()))
+        """Planned blocks that ClickHouse has not acknowledged, in memory, spooled or to rebuild."""
+        return len(self.plan.open_blocks)
 
     @property
     def held_bytes(self) -> int:
@@ -167,7 +170,7 @@ class Sink:
     @property
     def frame_settled(self) -> int:
         """Every event up to this frame is in ClickHouse, or in quarantine."""
-        return ((min(map(self._plan.settled, EVENT_TABLES)) + 1) >> SEQ_INDEX_BITS) - 1
+        return ((min(map(self.plan.settled, EVENT_TABLES)) + 1) >> SEQ_INDEX_BITS) - 1
 
     @property
     def frames_behind(self) -> int:
@@ -175,11 +178,10 @@ class Sink:
         return max(0, self._frame_missed - self._frame_given)
 
     async def run(self, bursts: Bursts) -> bool:
-        """Store what `bursts` gives until it ends, cut, drain; True when ClickHouse has everything.
+        """Store what `bursts` gives until it ends, cut, drain; True when every block is settled.
 
         False: `drain_timeout_ms` passed first. What is missing is planned, or above the plan's
-        progress, and the next start stores it. Raises TickdError(FATAL) when the raw log or the
-        plan file fails.
+        progress, and the next start stores it. Raises TickdError(FATAL) when the raw log fails.
         """
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -187,10 +189,7 @@ class Sink:
                 tasks.append(group.create_task(self._catch_up_for_ever(), name="sink_catch_up"))
                 tasks.append(group.create_task(self._cut_by_age(), name="sink_age"))
                 tasks.append(group.create_task(self._plan_cuts(), name="sink_plan"))
-                tasks.extend(
-                    group.create_task(self._send(table), name=f"sink_send_{table}")
-                    for table in EVENT_TABLES
-                )
+                tasks.append(group.create_task(self._deliver(), name="sink_delivery"))
                 await self._consume(bursts)
                 drained = await self._drain()
                 for task in tasks:
@@ -208,6 +207,8 @@ class Sink:
                     raise
                 # The subscription overflowed first; its range has whole frames.
                 if (missed := bursts.resume()) is not None:
+                    self.held.enqueue_timeouts += 1
+                    self._frames_missed += (missed[1] - missed[0] >> SEQ_INDEX_BITS) + 1
                     self._fall_behind(missed[1] >> SEQ_INDEX_BITS)
                 continue
             if not batches:
@@ -222,11 +223,14 @@ class Sink:
         self.counters.events += len(batch)
         if self.state is SinkState.LIVE:
             if not self._push(batch):
+                self._miss(batch)
                 self._fall_behind(batch.frame_last)
         elif self.state is SinkState.CLOSING_UP and self._held_bytes < self._config.held_bytes_max:
             self._held.append(batch)
             self._held_bytes += batch.nbytes
+            self.held.entered()
         else:
+            self._miss(batch)
             self._fall_behind(batch.frame_last)
 
     def _push(self, batch: EventBatch) -> bool:
@@ -235,25 +239,36 @@ class Sink:
             return False
         self._frame_given = max(self._frame_given, batch.frame_last)
         self._uncut = True
-        config = self._config
-        if worker.cuts_pending == 0:
-            if worker.rows_open >= config.rows_max:
-                self._cut("rows")
-            elif worker.bytes_open >= config.block_bytes_max:
-                self._cut("bytes")
+        self.policy.pushed(len(batch), self._clock.mono_ns())
+        self._cut_if_due(worker)
         return True
+
+    def _cut_if_due(self, worker: SinkWorker) -> None:
+        if worker.cuts_pending == 0:
+            now_ns = self._clock.mono_ns()
+            reason = self.policy.reason(worker.rows_open, worker.bytes_open, now_ns)
+            if reason is not None:
+                self._cut(reason)
 
     def _cut(self, reason: str) -> None:
         if self._worker is not None and self._uncut:
             self._uncut = False
-            self._unsettled += 1
-            self._idle.clear()
+            self._cuts_open += 1
+            self.policy.cut(self._clock.mono_ns())
             self._worker.cut(reason)
 
     async def _cut_by_age(self) -> None:
+        look_s = self._config.cuts.age_ms_min / _LOOKS / 1000
         while True:
-            await self._clock.sleep(self._config.age_ms_max / 1000)
-            self._cut("age")
+            await self._clock.sleep(look_s)
+            # In an outage the blocks go to the spool: many small ones would only cost more there.
+            self.policy.full_blocks_only = not self.delivery.server_available
+            if self._worker is not None:
+                self._cut_if_due(self._worker)
+
+    def _miss(self, batch: EventBatch) -> None:
+        """Count the frames of a batch that goes nowhere."""
+        self._frames_missed += batch.frame_last - (batch.seq_first >> SEQ_INDEX_BITS) + 1
 
     def _fall_behind(self, frame_no: int) -> None:
         """Give up the live order up to `frame_no`; what was held goes with it."""
@@ -265,6 +280,9 @@ class Sink:
             self._cut("behind")
         self.state = SinkState.BEHIND
         self._live.clear()
+        for batch in self._held:
+            self._miss(batch)
+        self.held.left(len(self._held))
         self._held.clear()
         self._held_bytes = 0
         self._frame_missed = max(self._frame_missed, frame_no)
@@ -280,97 +298,40 @@ class Sink:
             await self._fell_behind.wait()
 
     async def _begin(self) -> None:
-        """Settle what a predecessor planned, find where each table continues, start the worker."""
-        if self._plan.is_new and self._frame_missed > 0:
-            await self._ask_where_to_begin()
-        await self._settle_planned()
-        starts = {table: self._plan.progress(table) + 1 for table in EVENT_TABLES}
+        """Find where each table continues, start the worker there."""
+        recovered = self._frame_recovered
+        if self.plan.is_new and recovered > 0:
+            # The plan file is gone but the raw log is not: nobody knows what ClickHouse has of it.
+            await self._spill_to(recovered, "plan_absent")
+        starts = {table: self.plan.progress(table) + 1 for table in EVENT_TABLES}
         worker = SinkWorker(
             node=self._node,
             seq_from=min(starts.values()),
             bytes_max=self._config.pending_bytes_max,
-            compression=self._clickhouse.compression,
+            compression=self._compression,
         )
         for table, seq in starts.items():
             worker.want_from(table, seq)
         for definition in self._definitions:
             worker.define(definition)
-        self._frame_given = (
-            min(self._plan.progress(table) for table in EVENT_TABLES) >> SEQ_INDEX_BITS
-        )
+        self._frame_given = min(starts.values()) - 1 >> SEQ_INDEX_BITS
+        self._frames_missed += max(0, recovered - self._frame_given)
         self._worker = worker
         asyncio.get_running_loop().add_reader(worker.wake_fd, self._collect)
 
-    async def _ask_where_to_begin(self) -> None:
-        """The plan file is gone but the raw log is not: ClickHouse knows how far each table got."""
-        progress: dict[str, int] = {}
-        for table in EVENT_TABLES:
-            ask = partial(last_seq, table, self._node, self._clickhouse)
-            progress[table] = await self._until_answered("start", ask)
-        if any(progress.values()):  # otherwise it is the first start of all
-            _log.warning("sink_plan_absent", progress=progress)
-        await self._in_thread(self._files, lambda: self._plan.start_at(progress))
-
-    async def _settle_planned(self) -> None:
-        """Resolve each planned block before anything newer of its table is sent."""
-        planned = self._plan.open_blocks
-        if not planned:
-            return
-        _log.info("sink_recovery_started", blocks=len(planned))
-        unsent: set[str] = set()
-        async for rebuilt in self._threaded(rebuild(planned, self._replay, self._node)):
-            await self._settle(rebuilt, unsent)
-            while self._waiting_bytes() > self._config.pending_bytes_max // 2:
-                self._room.clear()
-                await self._room.wait()
-
-    async def _settle(self, rebuilt: Rebuilt, unsent: set[str]) -> None:
-        """Find out what became of one block; `unsent`: tables of which nothing later was sent."""
-        planned, block = rebuilt.planned, rebuilt.block
-        if not rebuilt.same:
-            self.counters.rebuilt_differently += 1
-            _log.error(
-                "sink_block_differs",
-                token=planned.token,
-                rows_planned=planned.rows,
-                rows_rebuilt=0 if block is None else block.rows,
-            )
-        # A table's blocks are sent one at a time: behind the first absent one all are absent.
-        verdict: Verdict = "send"
-        if planned.table not in unsent or not rebuilt.same:
-            ask = partial(settle, planned, self._clickhouse)
-            verdict = await self._until_answered("settle", ask)
-        if verdict == "present":
-            await self._commit(planned, "present")
-        elif block is None:
-            await self._commit(planned, "quarantined")
-        elif verdict == "differs":
-            await self._set_aside(planned, block, "some of its rows are in the table already")
-        else:
-            unsent.add(planned.table)
-            if not rebuilt.same:
-                planned = PlannedBlock.of(block, self._node)
-                await self._in_thread(self._files, partial(self._plan.replan, planned))
-            self._queue(planned, block)
-
-    def _queue(self, planned: PlannedBlock, block: Block) -> None:
-        self._unsettled += 1
-        self._idle.clear()
-        self._jobs[block.table].append(_Job(planned, block))
-        self._jobs_new[block.table].set()
-
-    def _waiting_bytes(self) -> int:
-        return sum(job.block.nbytes for jobs in self._jobs.values() for job in jobs)
-
     async def _catch_up(self) -> None:
-        """Read the missed frames from the raw log until the live batches join without a hole."""
+        """Close the distance until the live batches join without a hole."""
         while self.state is not SinkState.LIVE:
             await self._wait_for_room()
             self.state = SinkState.CLOSING_UP
-            target = self._frame_missed
+            target, missed = self._frame_missed, self._frames_missed
+            self._frames_missed = 0
             if target > self._frame_given:
                 await self._progress.reached(target)
-                await self._reread(self._frame_given + 1, target)
+                if missed > self._config.close_up_frames_max:
+                    await self._skip_to(target)
+                else:
+                    await self._reread(self._frame_given + 1, target)
                 self._frame_given = max(self._frame_given, target)
             # Batches that arrived meanwhile wait in `_held`, unless there were too many.
             while self._held and self.state is SinkState.CLOSING_UP:
@@ -378,6 +339,7 @@ class Sink:
                 if self._push(batch):
                     self._held.popleft()
                     self._held_bytes -= batch.nbytes
+                    self.held.left()
                 else:
                     await self._wait_for_room()
             if self.state is SinkState.CLOSING_UP and self._frame_missed <= self._frame_given:
@@ -385,11 +347,26 @@ class Sink:
                 self._live.set()
                 _log.info("sink_is_live", frame_given=self._frame_given)
 
+    async def _skip_to(self, frame_no: int) -> None:
+        """Leave everything up to `frame_no` that is not planned to repair."""
+        assert self._worker is not None
+        self._cut("behind")
+        while self._cuts_open:  # their rows are below, and have a plan
+            self._cut_planned.clear()
+            await self._cut_planned.wait()
+        await self._spill_to(frame_no, "behind")
+        for table in EVENT_TABLES:
+            self._worker.want_from(table, self.plan.progress(table) + 1)
+
+    async def _spill_to(self, frame_no: int, cause: str) -> None:
+        await self.plan.spill_to(frame_no << SEQ_INDEX_BITS | _SEQ_IN_FRAME, cause)
+        self.counters.ranges_spilled += 1
+        _log.warning("sink_range_spilled", frame_to=frame_no, cause=cause)
+
     async def _reread(self, frame_from: int, frame_to: int) -> None:
-        parts: Iterator[Replayed] = self._replay.read(frame_from, frame_to)
-        async for part in self._threaded(parts):
+        assert self._worker is not None
+        async for part in self._reading.replayed(frame_from, frame_to):
             for definition in part.definitions:
-                assert self._worker is not None
                 self._worker.define(definition)
             if part.batch is None:
                 continue
@@ -408,8 +385,14 @@ class Sink:
     # The middle: cuts become durable plans.
 
     def _collect(self) -> None:
-        assert self._worker is not None
-        self._cuts.extend(self._worker.take())
+        worker = self._worker
+        assert worker is not None
+        cuts = worker.take()
+        cpu_ns = worker.stats()["cut_cpu_ns"]
+        rows = [max((block.rows for block in cut.blocks), default=0) for cut in cuts]
+        self.policy.finished(rows, cpu_ns - self._cut_cpu_ns)
+        self._cut_cpu_ns = cpu_ns
+        self._cuts.extend(cuts)
         self._cut_ready.set()
 
     async def _plan_cuts(self) -> None:
@@ -427,121 +410,34 @@ class Sink:
             # by a crash can be made again from what was before it.
             await self._progress.reached(cut.frame_last)
             planned = [PlannedBlock.of(block, self._node) for block in cut.blocks]
-            await self._in_thread(self._files, lambda: self._plan.plan(planned, cut.seq_to))
+            await self.plan.plan(planned, cut.seq_to)
             self.counters.blocks_planned += len(planned)
             for entry, block in zip(planned, cut.blocks, strict=True):
-                self._queue(entry, block)
-        self._settled()
+                self.delivery.put(entry, block)
+        self._cuts_open -= 1
+        self._cut_planned.set()
+        self._room.set()
+        self.delivery.circuits.tell()
 
-    # The back: one block after the other, per table.
+    # The back: what the delivery has to know of an earlier life, then its own life.
 
-    async def _send(self, table: str) -> None:
-        jobs, new = self._jobs[table], self._jobs_new[table]
-        while True:
-            while jobs:
-                await self._deliver(jobs[0])
-                jobs.popleft()
-                self._settled()
-            new.clear()
-            await new.wait()
-
-    async def _deliver(self, job: _Job) -> None:
-        """Send until there is an answer, always the same bytes with the same token."""
-        refusals = attempt = 0
-        while True:
-            try:
-                async with self._in_flight:
-                    await self._clickhouse.insert_block(job.block, job.planned.token)
-            except BlockRefusedError as error:
-                refusals += 1
-                self._failed(error, job.planned, attempt)
-                if refusals >= _REFUSALS_MAX:
-                    await self._set_aside(job.planned, job.block, str(error))
-                    return
-            except ClickHouseError as error:
-                if error.action is not Action.RETRY:
-                    raise
-                refusals = 0
-                self._failed(error, job.planned, attempt)
-                await self._pause(attempt)
-                attempt += 1
-            else:
-                self.counters.bytes_sent += job.block.nbytes
-                await self._commit(job.planned, "inserted")
-                if (
-                    job.block.ts_mono_ns
-                ):  # rows read again from the log have no socket to measure from
-                    self.ack_latency.record(
-                        self._clock.mono_ns() - job.block.ts_mono_ns, job.block.rows
-                    )
-                return
-
-    async def _set_aside(self, planned: PlannedBlock, block: Block, reason: str) -> None:
-        path = await self._in_thread(
-            self._files,
-            partial(self._quarantine.keep, planned, block, reason),
-        )
-        _log.error(
-            "sink_block_quarantined",
-            token=planned.token,
-            rows=planned.rows,
-            reason=reason,
-            path=str(path),
-        )
-        await self._commit(planned, "quarantined")
-
-    async def _commit(self, planned: PlannedBlock, outcome: Outcome) -> None:
-        await self._in_thread(self._files, lambda: self._plan.commit(planned, outcome))
-        counters = self.counters
-        match outcome:
-            case "inserted":
-                counters.blocks_inserted += 1
-            case "present":
-                counters.blocks_present += 1
-            case "quarantined":
-                counters.blocks_quarantined += 1
-                return
-        counters.rows_committed += planned.rows
-
-    async def _until_answered(self, step: str, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask ClickHouse until it answers, with pauses, for ever."""
-        attempt = 0
-        while True:
-            try:
-                return await ask()
-            except ClickHouseError as error:
-                _log.warning("sink_question_failed", step=step, fault=str(error), attempt=attempt)
-                await self._pause(attempt)
-                attempt += 1
-
-    async def _pause(self, attempt: int) -> None:
-        policy = RetryPolicy(
-            delay_ms_min=self._config.backoff_ms_min, delay_ms_max=self._config.backoff_ms_max
-        )
-        pause_ms = policy.delay_ms(attempt, self._random)
-        await self._clock.sleep(pause_ms / 1000)
-
-    def _failed(self, error: ClickHouseError, planned: PlannedBlock, attempt: int) -> None:
-        name = type(error).__name__
-        failed = self.counters.attempts_failed
-        failed[name] = failed.get(name, 0) + 1
-        _log.warning(
-            "sink_insert_failed",
-            table=planned.table,
-            kind=name,
-            code=error.code,
-            fault=str(error),
-            hint=error.hint,
-            attempt=attempt,
-        )
+    async def _deliver(self) -> None:
+        spool = self.delivery.spool
+        await spool.open()
+        planned = {block.key: block for block in self.plan.open_blocks}
+        for spooled in await spool.planned():
+            if planned.get(spooled.key) == spooled:
+                del planned[spooled.key]
+            else:  # settled since, or promised anew
+                await spool.done(spooled)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.delivery.run(), name="sink_delivery_run")
+            if planned:
+                _log.info("sink_recovery_started", blocks=len(planned), spooled=spool.blocks)
+                async for rebuilt in self._reading.rebuilt(list(planned.values())):
+                    await self.delivery.put_rebuilt(rebuilt)
 
     # The end.
-
-    def _settled(self) -> None:
-        self._unsettled -= 1
-        self._room.set()
-        if self._unsettled == 0:
-            self._idle.set()
 
     async def _drain(self) -> bool:
         """Cut what is open and wait until all is acknowledged, or the time is up."""
@@ -549,8 +445,8 @@ class Sink:
             async with asyncio.timeout(self._config.drain_timeout_ms / 1000):
                 await self._live.wait()
                 self._cut("close")
-                while self._unsettled:
-                    await self._idle.wait()
+                while self._cuts_open or self.blocks_waiting:
+                    await self.delivery.circuits.until_changed()
         except TimeoutError:
             _log.warning(
                 "sink_drain_timed_out",
@@ -561,25 +457,18 @@ class Sink:
         return True
 
     async def _close(self) -> None:
-        if self._worker is not None:
-            asyncio.get_running_loop().remove_reader(self._worker.wake_fd)
-            self._worker.close()
-        # Queued file work is done in order before the plan closes.
-        self._files.submit(self._plan.close)
-        await asyncio.get_running_loop().run_in_executor(None, self._shut_threads)
+        try:
+            async with asyncio.timeout(_STOW_SECONDS):
+                await self.delivery.waiting.stow()
+        except TimeoutError:
+            _log.warning("sink_not_stowed", blocks_waiting=self.blocks_waiting)
+        finally:
+            if self._worker is not None:
+                asyncio.get_running_loop().remove_reader(self._worker.wake_fd)
+                self._worker.close()
+            await asyncio.get_running_loop().run_in_executor(None, self._shut_threads)
 
     def _shut_threads(self) -> None:
-        self._reader.shutdown(cancel_futures=True)
-        self._files.shutdown()
-
-    async def _in_thread(self, pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(pool, call)
-
-    async def _threaded(self, items: Iterator[_T]) -> AsyncIterator[_T]:
-        """Iterate in the reader's thread, one step at a time."""
-        end = object()
-        while True:
-            item = await self._in_thread(self._reader, lambda: next(items, end))
-            if item is end:
-                return
-            yield item  # type: ignore[misc]
+        self._reading.close()
+        self.delivery.spool.close()
+        self.plan.close()

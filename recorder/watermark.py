@@ -10,7 +10,9 @@ import heapq
 from collections.abc import Callable
 from typing import Protocol
 
+from recorder.queue_gauge import QueueReading
 from tickd.errors import Action, TickdError
+from tickd.ports import Clock
 
 __all__ = ["LogProgress", "Watermark"]
 
@@ -31,6 +33,8 @@ class _RawLog(Protocol):
     @property
     def synced(self) -> int: ...
     @property
+    def next_frame_no(self) -> int: ...
+    @property
     def failure(self) -> str | None: ...
     @property
     def wake_fd(self) -> int: ...
@@ -44,8 +48,12 @@ class Watermark:
     way to the one descriptor.
     """
 
-    def __init__(self, log: _RawLog, *, durable: bool) -> None:
+    def __init__(self, log: _RawLog, *, durable: bool, clock: Clock) -> None:
         self._log = log
+        self._clock = clock
+        self._high_water = 0
+        self._written = log.written
+        self._waits_since_ns: int | None = None
         self._durable = durable
         self._order = 0
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -70,6 +78,7 @@ class Watermark:
 
         A full disk is no failure: the writer tries again until there is space, and so they wait.
         """
+        self._look()
         failure = self._log.failure
         frame_no = self.frame_no
         while self._waiting and (failure is not None or self._waiting[0][0] <= frame_no):
@@ -82,6 +91,37 @@ class Watermark:
                 waiter.set_exception(
                     TickdError(f"the raw log failed: {failure}", action=Action.FATAL)
                 )
+
+    def queue(self, enqueue_timeouts: int) -> QueueReading:
+        """The frames that are appended and not yet in the file.
+
+        Their age is that since somebody first looked; a log that failed for good has lost them.
+        """
+        self._look()
+        depth = self._depth
+        since_ns = self._waits_since_ns
+        age_ns = 0 if since_ns is None else self._clock.mono_ns() - since_ns
+        return QueueReading(
+            depth=depth,
+            high_water=self._high_water,
+            oldest_age_s=age_ns / 1e9,
+            enqueue_timeouts=enqueue_timeouts,
+            dropped=depth if self._log.failure is not None else 0,
+        )
+
+    @property
+    def _depth(self) -> int:
+        return max(0, self._log.next_frame_no - 1 - self._log.written)
+
+    def _look(self) -> None:
+        written = self._log.written
+        # Just before the last write all of these waited.
+        self._high_water = max(self._high_water, self._log.next_frame_no - 1 - self._written)
+        if written != self._written or not self._depth:
+            self._waits_since_ns = None
+        if self._waits_since_ns is None and self._depth:
+            self._waits_since_ns = self._clock.mono_ns()
+        self._written = written
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """Listen to the raw log's descriptor where nobody else does; returns what ends it."""

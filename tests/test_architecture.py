@@ -41,6 +41,7 @@ PURE = (
     "gateway/venues/*/sync.py",
     "gateway/venues/*/limits.py",
     "recorder/disk_guard.py",
+    "recorder/cutting.py",
     "recorder/errors.py",
     "recorder/ledger.py",
     "recorder/retry.py",

@@ -18,6 +18,7 @@ from recorder.plan import Plan
 from recorder.quarantine import Quarantine
 from recorder.recover import LogReplay
 from recorder.sink import Sink, SinkState
+from recorder.spool import Spool
 from recorder.watermark import Watermark
 from tickd.clock import SystemClock
 from tickd.secrets import Secret
@@ -27,16 +28,19 @@ from tickd.testing.wire_log import WireLog
 
 async def main(state: Path, endpoint: Endpoint, database: str, seed: int) -> None:
     log = WireLog(state / "raw", seed, group_ms=10, segment_bytes_max=300_000)
-    watermark = Watermark(log.raw_log, durable=False)
+    watermark = Watermark(log.raw_log, durable=False, clock=SystemClock())
     loop = asyncio.get_running_loop()
     watermark.watch(loop)
     stop = asyncio.Event()
     loop.add_reader(0, stop.set)
     feed = MemoryBursts()
     sink = Sink(
-        SinkConfig(rows_max=5_000, age_ms_max=50, backoff_ms_min=1, backoff_ms_max=50),
+        SinkConfig(
+            rows_max=5_000, age_ms_min=20, age_ms_max=50, backoff_ms_min=1, backoff_ms_max=50
+        ),
         node=1,
         plan=Plan(state / "sink" / "plan.jsonl"),
+        spool=Spool(state / "sink" / "spool", bytes_max=1 << 28, clock=SystemClock()),
         clickhouse=ClickHouse(ClickHouseConfig(database=database), lambda: endpoint),
         progress=watermark,
         replay=LogReplay(state / "raw"),
@@ -45,6 +49,7 @@ async def main(state: Path, endpoint: Endpoint, database: str, seed: int) -> Non
         clock=SystemClock(),
         random=Random(seed).random,
     )
+    sink.delivery.open()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(sink.run(feed))
         known = 0

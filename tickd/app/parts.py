@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.session import Session
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch
+from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
@@ -28,6 +29,7 @@ class Parts:
     bus: Bus
     tap: Tap
     storage: Storage
+    queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
     sessions: tuple[Session, ...]
     disk: DiskWatch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -46,7 +47,7 @@ class Picture:
             "bounds_ns": BOUNDS_NS,
             "recv_to_bus": parts.tap.publish_latency.counts(BOUNDS_NS),
             "recv_to_raw": parts.raw_log.write_latency.counts(BOUNDS_NS),
-            "recv_to_ack": parts.storage.sink.ack_latency.counts(BOUNDS_NS),
+            "recv_to_ack": parts.storage.sink.delivery.ack_latency.counts(BOUNDS_NS),
             "loop_lag": parts.loop_lag.counts(BOUNDS_NS),
         }
 
@@ -128,19 +129,50 @@ class Picture:
     def sink(self) -> dict[str, Any]:
         storage = self._parts.storage
         sink, endpoint = storage.sink, storage.endpoint()
-        counters = {name: getattr(sink.counters, name) for name in sink.counters.__slots__}
+        delivery = sink.delivery
+        counters = {
+            name: getattr(each, name)
+            for each in (sink.counters, delivery.counters)
+            for name in each.__slots__
+        }
+        spilled = sink.plan.spilled()
+        live = sink.state is SinkState.LIVE and storage.migrated
         return {
             **counters,
+            "attempts_failed": dict(delivery.circuits.attempts_failed),
             "state": sink.state.value if storage.migrated else "waiting for ClickHouse",
-            "caught_up": sink.state is SinkState.LIVE and storage.migrated,
+            "live": live,
+            "caught_up": live and not spilled and not delivery.spool.blocks,
             "url": endpoint.url if endpoint is not None else None,
-            "fault": storage.fault,
+            "fault": storage.fault or sink.plan.fault or delivery.circuits.fault,
             "pending_bytes": sink.held_bytes,
             "blocks_waiting": sink.blocks_waiting,
             "frames_behind": sink.frames_behind,
             "frame_settled": sink.frame_settled,
-            "ack_p99_ms": sink.ack_latency.quantile(0.99) / 1e6,
+            "ack_p99_ms": delivery.ack_latency.quantile(0.99) / 1e6,
+            "age_limit_ms": sink.policy.age_ms,
             "restarts": storage.embedded.restarts if storage.embedded is not None else 0,
+            "circuit": delivery.circuits.server.state.value,
+            "tables_refused": [
+                table
+                for table in delivery.circuits.tables
+                if delivery.circuits.table_refused(table)
+            ],
+            "spool": self.spool(),
+            "spilled": [msgspec.to_builtins(each) for each in spilled],
+            "queues": {
+                name: asdict(reading) for name, reading in self._parts.queues.read().items()
+            },
+        }
+
+    def spool(self) -> dict[str, Any]:
+        spool = self._parts.storage.sink.delivery.spool.figures
+        age_ns = self._parts.clock.wall_ns() - spool.oldest_ns if spool.oldest_ns else 0
+        return {
+            "bytes": spool.bytes,
+            "blocks": spool.blocks,
+            "oldest_age_s": max(0, age_ns) / NS_PER_S,
+            "fault": spool.fault,
         }
 
     def topics(self) -> list[dict[str, Any]]:

@@ -22,11 +22,11 @@ from recorder.plan import Plan
 from recorder.quarantine import Quarantine
 from recorder.query import EMBEDDED
 from recorder.recover import LogReplay
-from recorder.retry import RetryPolicy
 from recorder.sink import Sink
+from recorder.spool import Spool
 from recorder.watermark import LogProgress
 from tickd.app.config import Config
-from tickd.bus_queue import BurstSubscription
+from tickd.bus_queue import BurstSubscription, TopicLag
 from tickd.native import manifest_read
 from tickd.ports import Clock
 
@@ -65,6 +65,9 @@ class Storage:
             config.sink,
             node=config.node.id,
             plan=Plan(state_dir / "sink" / "plan.jsonl"),
+            spool=Spool(
+                state_dir / "sink" / "spool", bytes_max=config.sink.spool_bytes_max, clock=clock
+            ),
             clickhouse=self.clickhouse,
             progress=progress,
             replay=LogReplay(state_dir / "raw"),
@@ -88,6 +91,10 @@ class Storage:
         self.sink.define(definition)
         self.books.definition_came()
 
+    def subscription_lag(self) -> list[TopicLag]:
+        """What waits for the sink on the bus."""
+        return self._subscription.lag()
+
     def endpoint(self) -> Endpoint | None:
         """The server, None while it is known to be down."""
         if self.embedded is not None:
@@ -103,19 +110,25 @@ class Storage:
 
     async def _store(self) -> bool:
         try:
-            await self._migrate()
             async with asyncio.TaskGroup() as tasks:
-                books = tasks.create_task(self.books.run(), name="bookkeeping")
+                serving = tasks.create_task(self._serve(), name="bookkeeping")
                 drained = await self.sink.run(self._subscription)
-                books.cancel()
-            await self.books.finish()
+                serving.cancel()
+            if self.migrated:
+                await self.books.finish()
             return drained
         finally:
             await self.clickhouse.close()
 
+    async def _serve(self) -> None:
+        """What needs the server: its tables first, then their contents."""
+        await self._migrate()
+        self.sink.delivery.open()
+        await self.books.run()
+
     async def _migrate(self) -> None:
         """Bring the tables up to date; a server that is away is asked again, for ever."""
-        sink = self._config.sink
+        policy = self._config.sink.retry
         attempt = 0
         while True:
             try:
@@ -125,7 +138,6 @@ class Storage:
             except ClickHouseError as error:
                 self.fault = str(error)
                 log.warning("migrate_failed", fault=str(error), hint=error.hint, attempt=attempt)
-            policy = RetryPolicy(delay_ms_min=sink.backoff_ms_min, delay_ms_max=sink.backoff_ms_max)
-            pause_ms = policy.delay_ms(attempt, random.random)
+                pause_ms = policy.delay_ms(attempt, random.random, error.retry_after_s)
             await self._clock.sleep(pause_ms / 1000)
             attempt += 1

@@ -20,6 +20,7 @@ from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.parts import Parts
 from tickd.app.picture import lag_rows
+from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
@@ -33,9 +34,9 @@ from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-# Events that may wait for the sink in whole bursts (64 B each); beyond them the range is read from
-# the raw log again.
-SINK_QUEUE = Limits(records_total_max=2 << 20)
+# Events that may wait for the sink in whole bursts (64 B each, 16 MiB in all): a second and more of
+# the highest rates. Beyond them the range is read from the raw log again.
+SINK_QUEUE = Limits(records_total_max=256 << 10)
 ACTIVITY_AGE_NS = 200_000_000
 
 
@@ -59,7 +60,7 @@ def wire(config: Config) -> Parts:
         on_failure=_failed,
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
-    watermark = Watermark(raw_log, durable=config.sink.durability == "disk")
+    watermark = Watermark(raw_log, durable=config.sink.durability == "disk", clock=clock)
     tap.on_watermark(watermark.moved)
     storage = Storage(
         config,
@@ -94,6 +95,7 @@ def wire(config: Config) -> Parts:
         bus=bus,
         tap=tap,
         storage=storage,
+        queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
         sessions=sessions,
         disk=disk,

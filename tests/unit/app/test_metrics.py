@@ -14,10 +14,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.config import ClickHouseConfig
+from recorder.delivery import DeliveryCounters
 from recorder.sink import SinkCounters
 from tickd.app.config import Config, NodeConfig
 from tickd.app.daemon import Daemon
-from tickd.app.metrics import _SINK, metrics_of
+from tickd.app.metrics import metrics_of
+from tickd.app.recorder_metrics import _DELIVERY, _SINK
 from tickd.app.wiring import wire
 from tickd.bus_queue import Limits, WhenFull
 from tickd.ports import Notice
@@ -26,6 +28,7 @@ from tickd.telemetry.metrics import SERIES_MAX
 SYMBOLS = 1_000
 VENUE = "binance-usdm"
 UNITS = {"seconds", "bytes", "records", "frame", "frames", "blocks", "count", "paused", "state"}
+UNITS |= {"depth", "water"}
 
 
 class Leg:
@@ -179,7 +182,8 @@ async def test_pause_is_one_gauge_and_one_counter(daemon: Daemon) -> None:
 
 
 def test_every_counter_of_the_sink_is_shown() -> None:
-    assert {field.name for field in fields(SinkCounters)} == {*_SINK, "attempts_failed"}
+    assert {field.name for field in fields(SinkCounters)} == set(_SINK)
+    assert {field.name for field in fields(DeliveryCounters)} == set(_DELIVERY)
 
 
 async def test_a_scrape_begins_a_new_high_water(daemon: Daemon) -> None:

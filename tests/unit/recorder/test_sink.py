@@ -13,17 +13,18 @@ from recorder.config import ClickHouseConfig, SinkConfig
 from recorder.plan import Plan
 from recorder.quarantine import Quarantine
 from recorder.sink import Sink, SinkState
+from recorder.spool import Spool
 from tests.reference.native_block import read_block
 from tickd.clock import SystemClock
 from tickd.errors import TickdError
-from tickd.native import EVENT_TABLES
+from tickd.native import EVENT_TABLES, BlockBuilder
 from tickd.testing.events import EventStream
 from tickd.testing.faulty_proxy import Fault, FaultyProxy
 from tickd.testing.memory_log import MemoryBursts, MemoryLog
 
 pytestmark = pytest.mark.embedded
 
-CONFIG = SinkConfig(rows_max=100, age_ms_max=20, backoff_ms_min=1, backoff_ms_max=20)
+CONFIG = SinkConfig(rows_max=100, age_ms_min=5, age_ms_max=20, backoff_ms_min=1, backoff_ms_max=20)
 
 
 class World:
@@ -42,10 +43,13 @@ class World:
 
     def sink(self, config=CONFIG):
         self.bursts = MemoryBursts()
-        return Sink(
+        sink = Sink(
             config,
             node=1,
             plan=Plan(self.directory / "plan.jsonl"),
+            spool=Spool(
+                self.directory / "spool", bytes_max=config.spool_bytes_max, clock=SystemClock()
+            ),
             clickhouse=self.clickhouse,
             progress=self.log,
             replay=self.log,
@@ -54,6 +58,8 @@ class World:
             clock=SystemClock(),
             random=Random(0).random,
         )
+        sink.delivery.open()
+        return sink
 
     def feed(self, frames):
         self.bursts.put(self.log.append(self.stream.batch(frames)))
@@ -67,6 +73,16 @@ class World:
             if rows:
                 found[table] = (rows, distinct)
         return found
+
+    def rows_in(self, table, seq_from, seq_to):
+        """Rows that the whole log has of a table between two sequence numbers."""
+        builder = BlockBuilder(node=1, seq_from=seq_from, seq_to=seq_to, tables=[table])
+        for part in self.log.read(0, 1 << 47):
+            for definition in part.definitions:
+                builder.define(definition)
+            if part.batch is not None:
+                builder.push(part.batch)
+        return sum(block.rows for block in builder.finish())
 
     @property
     def expected(self):
@@ -105,7 +121,7 @@ async def test_a_clean_life_stores_everything_once(world):
             await asyncio.sleep(0)
     assert task.result() is True
     assert await world.stored() == world.expected
-    assert sink.counters.rows_committed == sum(world.stream.rows.values())
+    assert sink.delivery.counters.rows_committed == sum(world.stream.rows.values())
     assert (sink.blocks_waiting, sink.held_bytes) == (0, 0)
 
 
@@ -132,30 +148,79 @@ async def test_lost_answers_are_asked_again_with_the_same_token(world):
             await asyncio.sleep(0)
     assert task.result() is True
     assert world.proxy.faults_left == 0
-    assert sink.counters.attempts_failed == {"ServerUnreachableError": 4}
+    assert sink.delivery.circuits.attempts_failed == {"ServerUnreachableError": 4}
     assert await world.stored() == world.expected
 
 
-async def test_an_outage_bounds_memory_and_the_raw_log_fills_the_hole(world):
-    config = msgspec.structs.replace(CONFIG, block_bytes_max=1 << 16, pending_bytes_max=1 << 17)
-    sink = world.sink(config)
+SMALL = msgspec.structs.replace(CONFIG, block_bytes_max=1 << 16, pending_bytes_max=1 << 17)
+
+
+async def outage(world, sink, *, batches=100):
+    """ClickHouse refuses while `batches` come; return the most that was held."""
+    await until(lambda: sink.state is SinkState.LIVE)
+    world.proxy.refuse(refusing=True)
+    held_bytes_max = 0
+    for _ in range(batches):
+        world.feed(50)
+        await asyncio.sleep(0.002)
+        held_bytes_max = max(held_bytes_max, sink.held_bytes)
+    return held_bytes_max
+
+
+async def test_an_outage_goes_to_the_spool_and_back_while_live_blocks_pass(world):
+    sink = world.sink(SMALL)
     async with running(sink, world) as task:
-        await until(lambda: sink.state is SinkState.LIVE)
-        world.proxy.refuse(refusing=True)
-        held_bytes_max = 0
-        for _ in range(100):
-            world.feed(50)
-            await asyncio.sleep(0.002)
-            held_bytes_max = max(held_bytes_max, sink.held_bytes)
-        assert sink.counters.falls_behind >= 1
+        assert await outage(world, sink) <= 1 << 18
+        await until(lambda: sink.delivery.counters.blocks_spooled > 3)
+        assert sink.counters.falls_behind == 0
+        world.proxy.refuse(refusing=False)
+        await until(lambda: sink.delivery.counters.blocks_inserted > 0)
+        world.feed(10)
+    assert task.result() is True
+    assert sink.delivery.counters.blocks_redriven > 3
+    assert sink.counters.batches_reread == 0
+    assert sink.plan.spilled() == []
+    assert list((world.directory / "spool").rglob("*.spool")) == []
+    assert await world.stored() == world.expected
+
+
+async def test_beyond_memory_and_spool_the_raw_log_fills_a_small_hole(world):
+    sink = world.sink(msgspec.structs.replace(SMALL, spool_bytes_max=0))
+    async with running(sink, world) as task:
+        assert await outage(world, sink) <= 1 << 18
+        await until(lambda: sink.counters.falls_behind >= 1)
         assert sink.frames_behind > 0
-        assert held_bytes_max <= 1 << 18
         world.proxy.refuse(refusing=False)
         await until(lambda: sink.state is SinkState.LIVE)
         world.feed(10)
     assert task.result() is True
     assert sink.counters.batches_reread > 0
+    assert sink.plan.spilled() == []
     assert await world.stored() == world.expected
+
+
+async def test_a_large_hole_is_left_to_repair_and_the_live_events_do_not_wait(world):
+    config = msgspec.structs.replace(SMALL, spool_bytes_max=0, close_up_frames_max=0)
+    sink = world.sink(config)
+    async with running(sink, world) as task:
+        await outage(world, sink)
+        await until(lambda: sink.counters.falls_behind >= 1)
+        world.proxy.refuse(refusing=False)
+        await until(lambda: sink.state is SinkState.LIVE)
+        world.feed(10)
+    assert task.result() is True
+    assert sink.counters.batches_reread == 0
+    spilled = sink.plan.spilled()
+    assert {each.table for each in spilled} == set(EVENT_TABLES)
+    assert {each.cause for each in spilled} == {"behind"}
+    # What is stored and what the ledger names together are everything, and nothing twice.
+    stored = await world.stored()
+    for table, rows in world.stream.rows.items():
+        (hole,) = (each for each in spilled if each.table == table)
+        sql = f"SELECT count() FROM {world.database}.{table} WHERE seq BETWEEN "
+        ((inside,),) = await world.direct.query(f"{sql} {hole.seq_from} AND {hole.seq_to}")
+        missing = world.rows_in(table, hole.seq_from, hole.seq_to)
+        assert (inside, stored[table]) == (0, (rows - missing, rows - missing))
 
 
 async def test_what_the_subscription_dropped_is_read_from_the_raw_log(world):
@@ -194,11 +259,15 @@ async def test_a_plan_that_got_lost_is_replaced_by_asking_clickhouse(world):
     assert await world.stored() == world.expected
 
 
-async def test_a_start_without_clickhouse_waits_and_then_catches_up(world):
+async def test_a_start_without_clickhouse_is_live_at_once_and_catches_up(world):
+    async with running(world.sink(), world):
+        world.feed(10)
     world.proxy.refuse(refusing=True)
     world.log.append(world.stream.batch(100))  # recorded by an earlier life
-    async with running(world.sink(), world) as task:
+    sink = world.sink()
+    async with running(sink, world) as task:
         world.feed(50)
+        await until(lambda: sink.state is SinkState.LIVE)
         await until(lambda: world.proxy.refused_count > 3)
         world.proxy.refuse(refusing=False)
     assert task.result() is True

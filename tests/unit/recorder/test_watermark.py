@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from recorder.watermark import Watermark
+from tickd.clock import SystemClock
 from tickd.errors import Action, TickdError
 from tickd.native import Decoder, NativeError, RawLog
 
@@ -53,7 +54,7 @@ async def failed_once(log: RawLog) -> None:
 
 async def test_who_waits_outlives_a_disk_that_takes_nothing_for_a_while(tmp_path: Path) -> None:
     log, decoder = open_log(tmp_path)
-    watermark = Watermark(log, durable=False)
+    watermark = Watermark(log, durable=False, clock=SystemClock())
     with no_file_grows():
         frame_no = write(log, decoder)
         waiting = asyncio.ensure_future(watermark.reached(frame_no))
@@ -72,7 +73,7 @@ async def test_who_waits_outlives_a_disk_that_takes_nothing_for_a_while(tmp_path
 async def test_who_waits_is_told_when_the_log_gave_up(tmp_path: Path) -> None:
     """It gives up only when it is closed and its time has passed."""
     log, decoder = open_log(tmp_path)
-    watermark = Watermark(log, durable=False)
+    watermark = Watermark(log, durable=False, clock=SystemClock())
     with no_file_grows():
         frame_no = write(log, decoder)
         waiting = asyncio.ensure_future(watermark.reached(frame_no))
