@@ -7,6 +7,7 @@ keeps integers.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -21,6 +22,7 @@ __all__ = [
     "mantissa_to_decimal",
     "mantissa_to_text",
     "size_bytes",
+    "time_ns",
 ]
 
 INT64_MAX: Final = (1 << 63) - 1
@@ -29,6 +31,9 @@ SCALE_MAX: Final = 18
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)")
+_TIME: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?=$|[.Z+-]))?)?)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?"
+)
 _SIZE_BYTES: Final = {
     "B": 1,
     "kB": 10**3,
@@ -99,6 +104,30 @@ def size_bytes(text: str) -> int:
     if value != int(value):
         raise TickdError(f"{text!r} is not a whole number of bytes")
     return int(value)
+
+
+def time_ns(text: str) -> int:
+    """Return ns since the Unix epoch of `2026-11-20`, `2026-11-20T12:30[:05[.123456789]][Z]`.
+
+    Without an offset it is UTC; 16 digits or more are nanoseconds themselves. Raises
+    TickdError(FATAL).
+    """
+    given = text.strip()
+    if re.fullmatch(r"\d{16,19}", given):
+        return int(given)
+    match = _TIME.fullmatch(given)
+    hint = "2026-11-20, 2026-11-20T12:30:05.5Z or nanoseconds"
+    if match is None:
+        raise TickdError(f"not a time: {text!r}", hint=hint)
+    try:
+        moment = datetime.fromisoformat(match[1] + (match[3] or ""))
+    except ValueError as error:
+        raise TickdError(f"not a time: {text!r}", hint=hint) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    fraction = int((match[2] or "").ljust(9, "0"))
+    return (since.days * 86_400 + since.seconds) * 10**9 + fraction
 
 
 def format_bytes(count: int) -> str:

@@ -22,6 +22,7 @@ COMMANDS = {
     "migrate": "create or update the tables in ClickHouse",
     "status": "ask a running daemon how it is",
     "query": "ask ClickHouse a question in SQL",
+    "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",
     "inspect": "look into a raw log: segments, frames, events",
     "verify": "prove that raw log, manifest and ClickHouse agree",
     "ship": "bring sealed segments into object storage, remove old ones that are there",
@@ -37,6 +38,7 @@ Examples:
     tickd check tickd.toml && tickd run tickd.toml
     tickd status tickd.toml --topics
     tickd query --config tickd.toml "SELECT symbol, count() FROM trades GROUP BY symbol"
+    tickd export tickd.toml --topics "trade.*.BTCUSDT" --out btc.parquet
     tickd inspect /var/lib/tickd --events | head
     tickd verify tickd.toml
     tickd ship tickd.toml && tickd restore --config tickd.toml --to /mnt/new

@@ -1,0 +1,54 @@
+"""CSV (RFC 4180, UTF-8, LF): a header line, nothing for null, one line per row or price level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pyarrow.compute as pc
+
+from backtest.export.errors import ExportError
+from backtest.export.formats.port import Job, Output
+from backtest.export.formats.tables import TableFiles
+from backtest.export.formats.text import TextTable, text_bytes
+from backtest.export.selection import Selected
+from tickd.rows import TableRows
+
+__all__ = ["FORMAT"]
+
+
+class _Csv:
+    name = "csv"
+    suffix = ".csv"
+
+    def tables(self, selected: Selected) -> tuple[str, ...]:
+        return selected.tables
+
+    def open(self, job: Job) -> Output:
+        if job.options.levels == "list":
+            raise ExportError("csv has no lists", hint="--levels flat: one line per price level")
+        return TableFiles(job, self.suffix, _Writer)
+
+
+class _Writer:
+    def __init__(self, table: str, path: Path, job: Job) -> None:
+        definitions = job.selected.instruments_of(table)
+        self._text = TextTable(table, definitions, "flat", job.options.times, _escape)
+        self._file = path.open("wb")
+        self._file.write(",".join(self._text.names).encode() + b"\n")
+
+    def write(self, group: TableRows) -> None:
+        columns = [column.text.fill_null("") for column in self._text.columns(group)]
+        lines = pc.binary_join_element_wise(*columns, ",")
+        self._file.write(text_bytes(pc.binary_join_element_wise(lines, "\n", "")))
+
+    def close(self, digest: str) -> None:
+        del digest
+        self._file.close()
+
+
+def _escape(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
+
+
+FORMAT: Final = _Csv()
