@@ -56,6 +56,10 @@ class OutputFiles:
         self._names.append(name)
         return self.folder / (name + _PART)
 
+    def part(self, name: str) -> Path:
+        """Return where a created file lies until the end."""
+        return self.folder / (name + _PART)
+
     def scratch(self, name: str) -> Path:
         """Return where to keep something that goes away with the export."""
         path = self.folder / (name + _PART)

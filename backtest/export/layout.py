@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from tickd.events import SIZE_UNDEF
+from tickd.events import SIZE_UNDEF, GapCause
 from tickd.rows import Column, TableRows
 from tickd.topics import CHANNELS
 
@@ -62,15 +62,7 @@ def _named(name: str, names: Mapping[int, str]) -> Field:
 
 _SIDES: Final = {0: "N", 1: "B", 2: "A"}
 _MARKS: Final = {1: "mark", 2: "index", 3: "funding", 4: "open_interest"}
-_CAUSES: Final = {
-    1: "disconnect",
-    2: "restart",
-    3: "sequence",
-    4: "disk",
-    5: "overflow",
-    6: "quarantine",
-    7: "clock",
-}
+_CAUSES: Final = {cause.value: cause.name.lower() for cause in GapCause}
 _FIRST: Final = (
     _integer("node", "u2"),
     _integer("seq", "u8"),

@@ -87,7 +87,7 @@ async def run_export(
     output: Output | None = None
     try:
         output = output_format.open(job)
-        export = _Export(selected, facts, from_ns, request.to_ns)
+        export = _Export(selected, tables, facts, from_ns, request.to_ns)
         await _copy(source, output, export, tables=tables, request=request, on_progress=on_progress)
         written = tuple(output.finish(export.hashes))
         report = export.report(written, source.damage(), folder / manifest)
@@ -128,7 +128,12 @@ class _Export:
     """What has been taken so far."""
 
     def __init__(
-        self, selected: Selected, facts: SourceFacts, from_ns: int, to_ns: int | None
+        self,
+        selected: Selected,
+        tables: tuple[str, ...],
+        facts: SourceFacts,
+        from_ns: int,
+        to_ns: int | None,
     ) -> None:
         self.selected = selected
         self._definitions = facts.definitions
@@ -137,7 +142,7 @@ class _Export:
             max(from_ns, facts.first_ns or 0),
             min(each for each in (to_ns, facts.last_ns, _NS_MAX) if each is not None),
         )
-        self.hashes = {table: ContentHash(table) for table in selected.tables}
+        self.hashes = {table: ContentHash(table) for table in tables}
         self._gaps: list[Gap] = []
         self._gaps_total = 0
         self._last_seq: dict[str, int] = {}
@@ -159,8 +164,6 @@ class _Export:
             if rows.table == "gaps":
                 self._note_gaps(rows)
             if rows.table not in self.hashes:
-                if rows.table != "gaps":
-                    taken.append(rows)  # a table that the format needs beside the wanted ones
                 continue
             chosen = self.selected.take(rows)
             self.hashes[rows.table].add(chosen.take(chosen.integers("ts_recv") >= self._from_ns))

@@ -162,7 +162,7 @@ def test_files_appear_together_and_scratch_never(tmp_path):
 
 async def test_everything_means_also_what_nobody_defined_and_that_is_refused(tmp_path):
     source = BlockRows(seed=1)
-    source.definitions.pop(sorted(source.definitions)[0])
+    source.definitions.pop(min(source.definitions))
     with pytest.raises(RefusedRowsError, match="which nobody defined"):
         await export(source, tmp_path)
     report = await export(source, tmp_path, patterns=("trade.*.*",))
