@@ -9,63 +9,85 @@ repeats. It keeps no rows and knows no table but by name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
 from recorder.answers import TEXT_MAX, code_of, error_of, retry_after_s
-from recorder.blocks import BlockBytes
-from recorder.config import ClickHouseConfig
-from recorder.endpoint import NO_PASSWORD, Endpoint
+from recorder.blocks import BlockBytes, BlockFormat
+from recorder.config import ClickHouseConfig, SchemaConfig
+from recorder.endpoint import Endpoint
 from recorder.errors import ClickHouseError, ServerUnreachableError
+from recorder.failover import Failover, configured
 from recorder.inserter import IDLE_SECONDS, Inserter
+from recorder.json_rows import json_body
+from recorder.same_tables import SameTables
+from recorder.settings import insert_settings, said
+from recorder.tls import Tls
 from tickd.native import table_columns
 
-__all__ = ["ClickHouse", "configured"]
+__all__ = ["ClickHouse"]
 
 # A read of this size keeps the loop for well under 0.1 ms.
 _PIECE_BYTES: Final = 256 << 10
 _ERROR_BYTES_MAX: Final = 4_096
 _MARK: Final = "__exception__\r\n"
 
-# On by default in current servers: it acknowledges early and cuts blocks anew.
-# Views: a repeat must reach the bars that its first attempt did not, and no bar twice.
-_INSERT_SETTINGS: Final = {
-    "async_insert": "0",
-    "wait_end_of_query": "1",
-    "deduplicate_blocks_in_dependent_materialized_views": "1",
-}
-
 
 class ClickHouse:
-    """One server, connected when first used; close it at the end.
+    """One server, or several that hold the same tables; connected when first used.
 
-    Args: `endpoint` is asked for each call and returns None while the server is known to be down.
+    Args: `endpoint` is asked for each call and returns None while the server is known to be down;
+    without it the configured URLs are meant, and a call goes to the one that worked last.
+    Raises ConfigError when a file of the TLS configuration is unusable.
     """
 
-    def __init__(self, config: ClickHouseConfig, endpoint: Callable[[], Endpoint | None]) -> None:
+    def __init__(
+        self, config: ClickHouseConfig, endpoint: Callable[[], Endpoint | None] | None = None
+    ) -> None:
         self._config = config
         self._endpoint = endpoint
+        self.failover = None if endpoint is not None else Failover(configured(config))
+        self._insert_settings = insert_settings(config.settings)
+        self._query_settings = {n: said(value) for n, value in config.query_settings.items()}
         self._http: aiohttp.ClientSession | None = None
+        self._tls = Tls(config.ca_file, config.cert_file, config.key_file, config.verify).context()
         self._inserter = Inserter(config)
+        self._same = SameTables(config)
 
     @property
     def database(self) -> str:
         return self._config.database
 
     @property
+    def schema(self) -> SchemaConfig:
+        """How the tables are to be made."""
+        return self._config.schema
+
+    @property
+    def block_format(self) -> BlockFormat:
+        """What the worker is to make of its rows."""
+        return "RowBinary" if self._config.format == "row_binary" else "Native"
+
+    @property
     def compression(self) -> str | None:
-        return None if self._config.compression == "none" else self._config.compression
+        """What the worker is to pack bodies with; JSON is packed when it is made."""
+        if self._config.compression == "none" or self._config.format == "json":
+            return None
+        return self._config.compression
 
     @property
     def endpoint(self) -> Endpoint:
         """Where the next call goes. Raises ServerUnreachableError."""
+        if self._endpoint is None:
+            assert self.failover is not None
+            return self.failover.current
         endpoint = self._endpoint()
         if endpoint is None:
-            raise ServerUnreachableError("the server is not running")
+            raise ServerUnreachableError("the server is not running", outcome="refused")
         return endpoint
 
     async def insert_block(
@@ -76,12 +98,19 @@ class ClickHouse:
         Args: `token`: names these rows and no others; `deduplicate`: False stores them even where
         the server remembers the token, for rows that were deleted before.
         """
+        body, fmt, encoding = block.body, block.format, block.encoding
+        if self._config.format == "json":
+            compression = self._config.compression
+            made = await asyncio.to_thread(json_body, block, compression)
+            if made is not None:
+                fmt, body = "JSONEachRow", memoryview(made)
+                encoding = None if compression == "none" else compression
         await self._insert(
             block.table,
             [name for name, _ in table_columns(block.table)],
-            block.body,
-            fmt=block.format,
-            encoding=block.encoding,
+            body,
+            fmt=fmt,
+            encoding=encoding,
             token=token,
             deduplicate=deduplicate,
         )
@@ -110,12 +139,7 @@ class ClickHouse:
 
         `{name:Type}` in the statement takes `parameters`; times come as text.
         """
-        settings = {
-            "default_format": "JSONCompactEachRow",
-            "output_format_json_quote_64bit_integers": "0",
-        }
-        reply = await self.command(sql, parameters=parameters, settings=settings)
-        return [tuple(msgspec.json.decode(line)) for line in reply.splitlines()]
+        return await self._query(self.endpoint, sql, parameters)
 
     async def command(
         self,
@@ -125,9 +149,7 @@ class ClickHouse:
         settings: Mapping[str, str] | None = None,
     ) -> bytes:
         """Run a statement and return its reply, after it has ended. Raises ClickHouseError."""
-        query = {"wait_end_of_query": "1", **(settings or {}), **_parameters(parameters)}
-        async with self._calling(self._config.query_timeout_ms, query, sql.encode()) as reply:
-            return await reply.read()
+        return await self._command(self.endpoint, sql, parameters, settings)
 
     async def stream(
         self,
@@ -140,9 +162,9 @@ class ClickHouse:
 
         Raises ClickHouseError, also in the middle: what came before is then incomplete.
         """
-        query = {**(settings or {}), **_parameters(parameters)}
+        query = {**self._query_settings, **(settings or {}), **_parameters(parameters)}
         ended = b""  # the last bytes, where an exception is written once the status has left
-        async with self._calling(None, query, sql.encode()) as reply:
+        async with self._calling(self.endpoint, None, query, sql.encode()) as reply:
             tag = reply.headers.get("X-ClickHouse-Exception-Tag", "")
             try:
                 async for piece in reply.content.iter_chunked(_PIECE_BYTES):
@@ -170,61 +192,102 @@ class ClickHouse:
         token: str,
         deduplicate: bool,
     ) -> None:
-        await self._inserter.insert(
-            self.endpoint,
-            f"{self.database}.{table}",
-            columns,
-            body,
-            fmt=fmt,
-            encoding=encoding,
-            settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
-            deduplicate=deduplicate,
-        )
+        endpoint = self.endpoint
+        with self._noting(endpoint):
+            await self._same.check(endpoint, self._query)
+            await self._inserter.insert(
+                endpoint,
+                f"{self.database}.{table}",
+                columns,
+                body,
+                fmt=fmt,
+                encoding=encoding,
+                settings={
+                    **self._insert_settings,
+                    "wait_end_of_query": "1",
+                    "insert_deduplication_token": token,
+                },
+                deduplicate=deduplicate,
+            )
+
+    async def _query(
+        self, endpoint: Endpoint, sql: str, parameters: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
+        settings = {
+            "default_format": "JSONCompactEachRow",
+            "output_format_json_quote_64bit_integers": "0",
+        }
+        reply = await self._command(endpoint, sql, parameters, settings)
+        return [tuple(msgspec.json.decode(line)) for line in reply.splitlines()]
+
+    async def _command(
+        self,
+        endpoint: Endpoint,
+        sql: str,
+        parameters: Mapping[str, object] | None,
+        settings: Mapping[str, str] | None,
+    ) -> bytes:
+        query = {
+            "wait_end_of_query": "1",
+            **self._query_settings,
+            **(settings or {}),
+            **_parameters(parameters),
+        }
+        timeout_ms = self._config.query_timeout_ms
+        async with self._calling(endpoint, timeout_ms, query, sql.encode()) as reply:
+            return await reply.read()
+
+    @contextmanager
+    def _noting(self, endpoint: Endpoint) -> Iterator[None]:
+        """Let a failed call decide where the next one goes. Nothing is sent again by itself."""
+        try:
+            yield
+        except ClickHouseError as error:
+            if self.failover is not None:
+                self.failover.failed(endpoint, error)
+            raise
 
     @asynccontextmanager
     async def _calling(
         self,
+        endpoint: Endpoint,
         timeout_ms: int | None,
         query: Mapping[str, str],
         body: bytes,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Give the reply of one POST whose status says yes."""
-        endpoint = self.endpoint
-        try:
-            async with (
-                asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000),
-                self._session().post(
-                    endpoint.url,
-                    params=query,
-                    data=body,
-                    headers=endpoint.headers,
-                    allow_redirects=False,
-                ) as reply,
-            ):
-                if reply.status != 200:
-                    raise await _refusal(reply)
-                yield reply
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ServerUnreachableError(
-                f"no answer from ClickHouse at {endpoint.url}: {error or type(error).__name__}"[
-                    :TEXT_MAX
-                ],
-                hint="is the server running, and is clickhouse.url right?",
-            ) from error
+        with self._noting(endpoint):
+            try:
+                async with (
+                    asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000),
+                    self._session().post(
+                        endpoint.url,
+                        params=query,
+                        data=body,
+                        headers=endpoint.headers,
+                        allow_redirects=False,
+                    ) as reply,
+                ):
+                    if reply.status != 200:
+                        raise await _refusal(reply)
+                    yield reply
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                said_so = error or type(error).__name__
+                raise ServerUnreachableError(
+                    f"no answer from ClickHouse at {endpoint.url}: {said_so}"[:TEXT_MAX],
+                    hint="is the server running, and is clickhouse.url right?",
+                ) from error
 
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
             connect_s = self._config.connect_timeout_ms / 1000
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(keepalive_timeout=IDLE_SECONDS, limit=0),
+                connector=aiohttp.TCPConnector(
+                    keepalive_timeout=IDLE_SECONDS, limit=0, ssl=self._tls
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
             )
         return self._http
-
-
-def configured(config: ClickHouseConfig) -> Endpoint:
-    """Return the server that a configuration names by its URL."""
-    return Endpoint(config.url, user=config.user, password=config.password or NO_PASSWORD)
 
 
 def _parameters(values: Mapping[str, object] | None) -> dict[str, str]:

@@ -5,20 +5,26 @@ Plain values with units and the relations between them. It opens nothing.
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
 from recorder.cutting import CutLimits
 from recorder.retry import RetryPolicy
+from recorder.settings import SettingValue, check_insert_settings, check_query_settings
 from tickd.secrets import Secret
 
-__all__ = ["ClickHouseConfig", "DiskGuardConfig", "RawLogConfig", "SinkConfig"]
+__all__ = ["ClickHouseConfig", "DiskGuardConfig", "RawLogConfig", "SchemaConfig", "SinkConfig"]
 
 # Atomicity of an insert ends at ClickHouse's own block limits (max_insert_block_size 1 048 449
 # rows, min_insert_block_size_bytes 256 MiB); a burst may exceed `rows_max` a little.
 _ROWS_LIMIT = 500_000
 _BYTES_LIMIT = 128 << 20
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
+_REPLICA: Final = re.compile(r"[\w./{}-]{1,200}", re.ASCII)
+_DAYS_MAX: Final = 36_500
 
 
 class RawLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,28 +55,123 @@ class RawLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             raise ValueError(f"zstd_level {self.zstd_level} is not in 1..19")
 
 
-class ClickHouseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which server takes the rows: `embedded`, or the URL of its HTTP interface."""
+class SchemaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How tickd's tables are made: engine, cluster, where old rows go."""
 
-    url: str = "embedded"
+    engine: Literal["mergetree", "replicated"] = "mergetree"
+    # Statements run ON CLUSTER; None: on each configured server by itself.
+    cluster: str | None = None
+    # Beside every table `<table>_all`, which reads all shards.
+    distributed: bool = False
+    replica_path: str = "/clickhouse/tables/{shard}/{database}/{table}"
+    replica_name: str = "{replica}"
+    storage_policy: str | None = None
+    # None: whatever the tables have; 0: for ever.
+    ttl_days: int | None = None
+    cold_after_days: int | None = None
+    cold_volume: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cluster is not None and self.engine != "replicated":
+            raise ValueError('schema.cluster needs schema.engine = "replicated"')
+        if self.distributed and self.cluster is None:
+            raise ValueError("schema.distributed needs schema.cluster")
+        if self.engine == "replicated" and "{table}" not in self.replica_path:
+            raise ValueError("schema.replica_path must hold {table}: each table needs its own")
+        self._check_names()
+        self._check_days()
+
+    def _check_names(self) -> None:
+        """They become part of statements."""
+        for name in ("cluster", "storage_policy", "cold_volume"):
+            value = getattr(self, name)
+            if value is not None and not _PLAIN.fullmatch(value):
+                raise ValueError(f"schema.{name} {value!r} is not a plain name")
+        for name in ("replica_path", "replica_name"):
+            if not _REPLICA.fullmatch(getattr(self, name)):
+                raise ValueError(f"schema.{name} holds other than letters, digits, _ - . / {{ }}")
+
+    def _check_days(self) -> None:
+        if (self.cold_after_days is None) != (self.cold_volume is None):
+            raise ValueError("schema.cold_after_days and schema.cold_volume belong together")
+        if self.cold_after_days is not None and self.storage_policy is None:
+            raise ValueError("schema.cold_volume is a volume of schema.storage_policy: name it")
+        if self.ttl_days is not None and not 0 <= self.ttl_days <= _DAYS_MAX:
+            raise ValueError(f"schema.ttl_days {self.ttl_days} is not in 0..{_DAYS_MAX}")
+        if self.cold_after_days is not None and not 1 <= self.cold_after_days <= _DAYS_MAX:
+            raise ValueError(f"schema.cold_after_days {self.cold_after_days} is not in 1..36500")
+        if self.ttl_days and self.cold_after_days and self.ttl_days <= self.cold_after_days:
+            raise ValueError("schema.ttl_days must be above schema.cold_after_days")
+
+
+class ClickHouseConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which server takes the rows: `embedded`, or the URL of its HTTP interface, or several.
+
+    Several URLs must lead to the same tables: replicas of one another, or ways to one server.
+    """
+
+    url: str | tuple[str, ...] = "embedded"
+    # The servers of `url` replicate tables that tickd did not make (a managed service).
+    replicas: bool = False
     database: str = "tickd"
     user: str = "default"
+    user_secret: Secret | None = None
     password: Secret | None = None
-    # None on loopback and LAN; lz4 or zstd where the link is the limit.
-    compression: Literal["none", "lz4", "zstd"] = "none"
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    verify: bool = True
+    format: Literal["native", "row_binary", "json"] = "native"
+    # None on loopback and LAN; lz4 or zstd where the link is the limit; gzip with json.
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "none"
     connect_timeout_ms: int = 5_000
     insert_timeout_ms: int = 60_000
     query_timeout_ms: int = 30_000
+    settings: dict[str, SettingValue] = {}
+    query_settings: dict[str, SettingValue] = {}
+    schema: SchemaConfig = SchemaConfig()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every configured address, the preferred one first."""
+        return (self.url,) if isinstance(self.url, str) else self.url
 
     def __post_init__(self) -> None:
-        if self.url != "embedded" and not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url {self.url!r} is neither 'embedded' nor an http(s) URL")
-        if "@" in self.url:
-            raise ValueError("url holds a user: write clickhouse.user and clickhouse.password")
+        self._check_urls()
         if not self.database.isidentifier():
             raise ValueError(f"database {self.database!r} is not a plain name")
         if min(self.connect_timeout_ms, self.insert_timeout_ms, self.query_timeout_ms) <= 0:
             raise ValueError("timeouts must be above 0 ms")
+        if self.compression == "gzip" and self.format != "json":
+            raise ValueError('compression = "gzip" is for format = "json": lz4 and zstd are better')
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file belongs to cert_file")
+        if self.user_secret is not None and self.user != "default":
+            raise ValueError("user and user_secret both name a user")
+        check_insert_settings(self.settings)
+        check_query_settings(self.query_settings)
+
+    def _check_urls(self) -> None:
+        if not self.urls:
+            raise ValueError("url is an empty list")
+        for url in self.urls:
+            if url == "embedded" and isinstance(self.url, str):
+                continue
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"url {url!r} is neither 'embedded' nor an http(s) URL")
+            if "@" in url:
+                raise ValueError("url holds a user: write clickhouse.user and clickhouse.password")
+            if "?" in url or "#" in url:
+                raise ValueError(f"url {url!r} holds more than host, port and path")
+        if len(set(self.urls)) != len(self.urls):
+            raise ValueError("url names an address twice")
+        if len(self.urls) > 1 and not self.replicas and self.schema.engine != "replicated":
+            # A token that one server knows says nothing to another: rows would be stored on both.
+            raise ValueError(
+                "several servers in url must hold the same tables, or an insert of unknown outcome"
+                ' is stored twice: set schema.engine = "replicated", or replicas = true when they'
+                " replicate by themselves"
+            )
 
 
 class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from recorder.tls import Tls
 from tickd.secrets import Secret
 
-__all__ = ["Endpoint"]
+__all__ = ["NO_PASSWORD", "Endpoint"]
 
 NO_PASSWORD: Final = Secret("")
 
@@ -23,12 +24,20 @@ class Endpoint:
     user: str = "default"
     password: Secret = field(default=NO_PASSWORD)
     embedded: bool = False
+    tls: Tls = field(default=Tls())
+
+    @property
+    def by_certificate(self) -> bool:
+        """Whether the certificate alone says who this is."""
+        return self.tls.cert_file is not None and not self.password
 
     @property
     def headers(self) -> dict[str, str]:
         """What a request carries; never in the URL, which ends up in logs."""
         headers = {"X-ClickHouse-User": self.user}
-        if self.password:
+        if self.by_certificate:
+            headers["X-ClickHouse-SSL-Certificate-Auth"] = "on"
+        elif self.password:
             headers["X-ClickHouse-Key"] = self.password.reveal()
         return headers
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from clickhouse_connect import get_async_client
@@ -31,6 +32,7 @@ __all__ = ["IDLE_SECONDS", "Inserter"]
 _PIECE_BYTES: Final = 256 << 10
 # Below the 10 s after which a server closes idle connections: a POST on a dead one is not repeated.
 IDLE_SECONDS: Final = 8.0
+_PORTS: Final = {"http": 80, "https": 443}
 # Setting of 26.2 and later that decides about tokens before `insert_deduplicate` does.
 _NEW_SWITCH: Final = "deduplicate_insert"
 
@@ -119,12 +121,23 @@ class Inserter:
             return self._client
 
     async def _connect(self, endpoint: Endpoint) -> AsyncClient:
+        config, tls = self._config, endpoint.tls
+        url = urlsplit(endpoint.url)
         return await get_async_client(
-            dsn=endpoint.url,
+            interface=url.scheme,
+            host=url.hostname,
+            port=url.port or _PORTS[url.scheme],
+            proxy_path=url.path.rstrip("/"),
             username=endpoint.user,
             password=endpoint.password.reveal(),
-            connect_timeout=self._config.connect_timeout_ms // 1000 or 1,
-            send_receive_timeout=self._config.insert_timeout_ms // 1000 or 1,
+            verify=tls.verify,
+            ca_cert=tls.ca_file,
+            client_cert=tls.cert_file,
+            client_cert_key=tls.key_file,
+            # With a certificate alone the library says so; with a password it must be told.
+            tls_mode="strict" if tls.cert_file and not endpoint.by_certificate else None,
+            connect_timeout=config.connect_timeout_ms // 1000 or 1,
+            send_receive_timeout=config.insert_timeout_ms // 1000 or 1,
             keepalive_timeout=IDLE_SECONDS,
             autogenerate_session_id=False,
             compress=False,

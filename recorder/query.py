@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from recorder.clickhouse import ClickHouse, configured
+from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
 from recorder.embedded.address import ping, read_address
 from recorder.embedded.config import EmbeddedConfig
@@ -80,8 +80,8 @@ async def connect(
             if endpoint is None:
                 own = EmbeddedClickHouse(directory, embedded)
                 endpoint = await stack.enter_async_context(own.serving())
+            server = ClickHouse(config, lambda: endpoint)
         else:
-            endpoint = configured(config)
-        server = ClickHouse(config, lambda: endpoint)
+            server = ClickHouse(config)
         stack.push_async_callback(server.close)
         yield server

@@ -112,7 +112,7 @@ class Sink:
         self._config = config
         self._node = node
         self.plan = PlanThread(plan, clock=clock, policy=config.retry, random=random)
-        self._compression = clickhouse.compression
+        self._layout, self._compression = clickhouse.block_format, clickhouse.compression
         self._progress = progress
         self._reading = Reading(replay, node=node)
         self._clock = clock
@@ -308,6 +308,7 @@ class Sink:
             node=self._node,
             seq_from=min(starts.values()),
             bytes_max=self._config.pending_bytes_max,
+            layout=self._layout,
             compression=self._compression,
         )
         for table, seq in starts.items():

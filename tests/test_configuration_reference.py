@@ -29,13 +29,15 @@ WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: 
 
 
 def sections() -> dict[str, type[msgspec.Struct]]:
-    hints = get_type_hints(Config)
-    plain = {
-        f"[{name}]": kind
-        for name, kind in hints.items()
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-    }
-    return {**plain, **LISTS}
+    return {**dict(tables(Config)), **LISTS}
+
+
+def tables(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, type]]:
+    """Tables, and the tables in tables."""
+    for name, kind in get_type_hints(struct).items():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            yield f"[{path}{name}]", kind
+            yield from tables(kind, f"{path}{name}.")
 
 
 def word(kind: Any) -> str:
@@ -45,8 +47,7 @@ def word(kind: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inner)
     if origin in (Union, types.UnionType):
-        (known,) = (each for each in inner if each is not type(None))
-        return word(known)
+        return " or ".join(word(each) for each in inner if each is not type(None))
     if origin is tuple:
         return f"list of {word(inner[0])}"
     assert issubclass(origin, Mapping), kind
@@ -75,7 +76,8 @@ def described(text: str) -> dict[str, dict[str, tuple[str, str, str]]]:
 
 def rows_of(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str, str]]:
     for field in msgspec.structs.fields(struct):
-        yield field.encode_name, word(field.type), default(field)
+        if not (isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)):
+            yield field.encode_name, word(field.type), default(field)
 
 
 def test_page_has_exactly_the_sections() -> None:

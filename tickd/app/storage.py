@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from recorder.bookkeeping import Bookkeeping, Definitions, Rows
-from recorder.clickhouse import ClickHouse, configured
+from recorder.clickhouse import ClickHouse
 from recorder.embedded.supervisor import EmbeddedClickHouse
 from recorder.endpoint import Endpoint
 from recorder.errors import ClickHouseError
@@ -58,7 +58,8 @@ class Storage:
         self.embedded: EmbeddedClickHouse | None = None
         if config.clickhouse.url == EMBEDDED:
             self.embedded = EmbeddedClickHouse(state_dir / "clickhouse")
-        self.clickhouse = ClickHouse(config.clickhouse, self.endpoint)
+        known = None if self.embedded is None else self.endpoint
+        self.clickhouse = ClickHouse(config.clickhouse, known)
         self.migrated = False
         self.fault: str | None = None
         self.sink = Sink(
@@ -99,7 +100,7 @@ class Storage:
         """The server, None while it is known to be down."""
         if self.embedded is not None:
             return self.embedded.endpoint
-        return configured(self._config.clickhouse)
+        return self.clickhouse.endpoint
 
     async def run(self) -> bool:
         """Store until the subscription ends, then drain; True when everything is in ClickHouse."""
@@ -132,7 +133,7 @@ class Storage:
         attempt = 0
         while True:
             try:
-                await migrate(self.clickhouse)
+                await migrate(self.clickhouse, node=self._config.node.id)
                 self.migrated, self.fault = True, None
                 return  # noqa: TRY300 - the loop is the alternative
             except ClickHouseError as error:

@@ -189,27 +189,60 @@ def test_a_lonely_level_and_a_lonely_ask_are_kept():
     assert (rows["book"]["ask_price"], rows["book"]["bid_price"]) == ([100], [])
 
 
+def test_the_identity_of_a_block_does_not_depend_on_its_format():
+    cuts = {}
+    for layout in ("Native", "RowBinary"):
+        worker = SinkWorker(node=7, seq_from=0, layout=layout)
+        worker.push(EventStream(seed=6).batch(500))
+        worker.cut("test")
+        while worker.cuts_pending:
+            pass
+        (cuts[layout],) = worker.take()
+        worker.close()
+    native, binary = cuts["Native"].blocks, cuts["RowBinary"].blocks
+    facts = [
+        [(b.table, b.day, b.seq_first, b.rows, b.hash) for b in cut] for cut in (native, binary)
+    ]
+    assert facts[0] == facts[1]
+    assert {b.format for b in binary} == {"RowBinary"}
+    assert all(bytes(one.body) != bytes(two.body) for one, two in zip(native, binary, strict=True))
+    with pytest.raises(ValueError, match="travels"):
+        SinkWorker(node=7, seq_from=0, layout="Parquet")
+
+
 def test_half_an_event_is_refused():
     with pytest.raises(ValueError, match="no whole number"):
         EventBatch.from_events(bytes(100), [(0, 0, 1)])
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
-async def test_clickhouse_reads_every_block_as_it_was_meant(endpoint, database, compression):
+@pytest.mark.parametrize(
+    ("layout", "compression"),
+    [
+        ("native", "none"),
+        ("native", "lz4"),
+        ("native", "zstd"),
+        ("row_binary", "none"),
+        ("row_binary", "zstd"),
+        ("json", "gzip"),
+    ],
+)
+async def test_clickhouse_reads_every_block_as_it_was_meant(
+    endpoint, database, layout, compression
+):
     stream = EventStream(seed=6)
     batch = stream.batch(2_000)
     wanted = expected([batch])
-    packing = None if compression == "none" else compression
-    worker = SinkWorker(node=7, seq_from=0, compression=packing)
+    config = ClickHouseConfig(database=database, format=layout, compression=compression)
+    client = ClickHouse(config, lambda: endpoint)
+    worker = SinkWorker(
+        node=7, seq_from=0, layout=client.block_format, compression=client.compression
+    )
     worker.push(batch)
     worker.cut("test")
     while worker.cuts_pending:
         pass
     (cut,) = worker.take()
-    client = ClickHouse(
-        ClickHouseConfig(database=database, compression=compression), lambda: endpoint
-    )
     for block in cut.blocks:
         await client.insert_block(block, f"{block.table}-{block.day}-{block.hash}")
     for table, rows in wanted.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.clickhouse import ClickHouse, configured
+from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
 from recorder.embedded.address import read_address
 from recorder.embedded.supervisor import EmbeddedClickHouse
@@ -50,7 +50,7 @@ async def test_a_running_server_is_used(tmp_path: Path) -> None:
 
 async def test_no_server_is_a_clear_error(unused_tcp_port: int) -> None:
     config = ClickHouseConfig(url=f"http://127.0.0.1:{unused_tcp_port}")
-    server = ClickHouse(config, lambda: configured(config))
+    server = ClickHouse(config)
     with pytest.raises(
         ServerUnreachableError, match=r"no answer from ClickHouse at http://127\.0\.0\.1"
     ) as caught:
