@@ -79,6 +79,7 @@ class RecoveryReport(TypedDict):
     frame_last: int
     connection_last: int
     segments_sealed: int
+    segments_healed: int
     truncated_bytes: int
     quarantined: list[QuarantineEntry]
     gap: tuple[int, int] | None
@@ -256,6 +257,8 @@ class Xxh3:
 
 def manifest_read(directory: str) -> list[dict[str, Any]]: ...
 def segment_info(path: str) -> SegmentInfo: ...
+def suspect_segment(directory: str, segment: str) -> None: ...
+
 def verify_segment(path: str) -> SegmentVerdict: ...
 
 @final

@@ -41,6 +41,7 @@ pub mod queue;
 pub mod raw_log;
 pub mod reader;
 pub mod recover;
+pub mod scrub;
 pub mod sink_worker;
 pub mod sys;
 pub mod walk;

@@ -195,6 +195,18 @@ pub struct Missing {
     pub to_ns: i64,
 }
 
+impl Missing {
+    /// The control record that announces it; times that nobody knows are `null`.
+    pub fn record(&self) -> String {
+        let known = |ns: i64| (ns != 0).then_some(ns);
+        let json = serde_json::json!({
+            "kind": "gap", "cause": self.cause, "from_frame": self.frame_from, "to_frame": self.frame_to,
+            "from_ns": known(self.from_ns), "to_ns": known(self.to_ns),
+        });
+        json.to_string()
+    }
+}
+
 impl From<&Lost> for Missing {
     fn from(lost: &Lost) -> Self {
         Missing {
@@ -230,6 +242,8 @@ pub struct Loaded {
     pub damaged_lines: u64,
     /// Bytes of a torn last line.
     pub torn_bytes: u64,
+    /// The last line has its end and is damaged all the same: what it said of how the log ended is not known.
+    pub last_damaged: bool,
     /// Bytes before it.
     pub good_bytes: u64,
     last_sum: String,
@@ -330,7 +344,10 @@ pub fn load(directory: &Path) -> Result<Loaded> {
                 loaded.last_sum = sum;
                 loaded.good_bytes = (at + whole) as u64;
             }
-            None if at + whole == bytes.len() => loaded.torn_bytes = whole as u64,
+            None if at + whole == bytes.len() => {
+                loaded.torn_bytes = whole as u64;
+                loaded.last_damaged = rest.ends_with(b"\n");
+            }
             None => loaded.good_bytes = (at + whole) as u64,
         }
         loaded.count += 1;

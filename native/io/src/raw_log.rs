@@ -173,11 +173,7 @@ impl RawLog {
 
     /// Says in the log what is missing from it.
     fn announce(&mut self, gap: &Gap, recv_ns: i64, mono: i64) -> Result<()> {
-        let json = serde_json::json!({
-            "kind": "gap", "cause": gap.cause, "from_frame": gap.frame_from, "to_frame": gap.frame_to,
-            "from_ns": gap.from_ns, "to_ns": gap.to_ns,
-        });
-        self.append(0, RecordType::Control, json.to_string().as_bytes(), recv_ns, mono)?;
+        self.append(0, RecordType::Control, gap.record().as_bytes(), recv_ns, mono)?;
         // A leap of numbers is announced by the next start if not by this one; the others are lines of the manifest.
         if let Some(piece) = self.pieces.last_mut().filter(|_| gap.cause != "restart") {
             piece.announces.push((gap.frame_from, gap.frame_to));

@@ -15,6 +15,7 @@ use crate::live::{
 };
 pub use crate::manifest::Missing as Gap;
 use crate::manifest::{self, Entry, Manifest, Quarantined, Sealed};
+use crate::scrub::{clear_suspects, heal, is_sound, lost, suspects, Unreadable};
 use crate::walk::{read_at, scan, Scan, Stretch};
 
 /// Numbers skipped after an unclean end: more than a node can have given out in a group that was never written.
@@ -35,6 +36,8 @@ pub struct Report {
     pub connection_last: u32,
     /// Segments sealed by this recovery.
     pub segments_sealed: u64,
+    /// Sealed segments that got a new index or footer.
+    pub segments_healed: u64,
     /// Bytes cut off.
     pub truncated_bytes: u64,
     /// What was set aside by this recovery.
@@ -133,15 +136,25 @@ pub fn recover(layout: &Layout, now_ns: i64) -> Result<(Recovered, Manifest)> {
         },
     };
     let sealed = loaded.sealed();
-    let mut interrupted = false;
-    for listed in list_segments(layout)? {
-        if !listed.open && sealed.contains_key(&listed.name) {
+    let suspects = suspects(layout)?;
+    // No tear ends with a line's end: this was `started` perhaps, so numbers may have been given out since.
+    let mut interrupted = loaded.last_damaged;
+    let listing = list_segments(layout)?;
+    let newest = listing.last().map(|listed| listed.name.clone());
+    for listed in listing {
+        if let Some(line) = sealed.get(&listed.name).filter(|_| !listed.open) {
+            // The newest one is about to be replayed; of the others a look at the end must do.
+            let all = Some(&listed.name) == newest.as_ref() || suspects.contains(&listed.name);
+            if !is_sound(&listed.path, line, all)? {
+                repair.sealed(&listed, line)?;
+            }
             continue;
         }
         let clean = repair.segment(&listed)?;
         interrupted |= listed.open && !clean;
     }
     let recovered = conclude(repair.report, &repair.known, interrupted, now_ns);
+    clear_suspects(layout)?;
     failpoint!("recover.before_started");
     repair.manifest.append(
         &Entry::Started {
@@ -217,8 +230,8 @@ impl Repair<'_> {
     fn segment(&mut self, listed: &Listed) -> Result<bool> {
         let scan = scan(&listed.path, listed.first_frame)?;
         for hole in scan.holes.iter().filter(|hole| !hole.patched) {
-            let (frames, recv) = ((hole.frame_from, hole.frame_to), hole.recv);
-            self.quarantine(listed, &hole.stretch, frames, recv)?;
+            let entry = quarantined(listed, &hole.stretch, (hole.frame_from, hole.frame_to), hole.recv);
+            self.quarantine(listed, &hole.stretch, entry)?;
             self.patch(listed, &hole.stretch)?;
         }
         if let Some(tail) = &scan.tail {
@@ -228,7 +241,8 @@ impl Repair<'_> {
                     .entries
                     .last()
                     .map_or((listed.first_frame, 0), |e| (e.frame_last + 1, e.recv_last));
-                self.quarantine(listed, tail, (last.0, last.0 - 1), (last.1, 0))?;
+                let entry = quarantined(listed, tail, (last.0, last.0 - 1), (last.1, 0));
+                self.quarantine(listed, tail, entry)?;
             }
         }
         if scan.entries.is_empty() && scan.holes.is_empty() {
@@ -256,6 +270,22 @@ impl Repair<'_> {
         failpoint!("recover.seal.before_line");
         self.line(Entry::Sealed(sealed))?;
         Ok(clean)
+    }
+
+    /// Heals a segment that has changed since it was sealed, or sets aside what cannot be read any more.
+    fn sealed(&mut self, listed: &Listed, line: &Sealed) -> Result<()> {
+        let scan = scan(&listed.path, listed.first_frame)?;
+        if heal(&listed.path, &scan, line)? {
+            self.report.segments_healed += 1;
+            return Ok(());
+        }
+        for Unreadable { stretch, frames, recv } in lost(&scan, line) {
+            let entry = quarantined(listed, &stretch, frames, recv);
+            if !self.known.contains(&Entry::Quarantined(entry.clone())) {
+                self.quarantine(listed, &stretch, entry)?;
+            }
+        }
+        Ok(())
     }
 
     /// Index and footer behind the data, unless they stand there.
@@ -289,24 +319,12 @@ impl Repair<'_> {
     }
 
     /// Copies a stretch to `quarantine/`, then says so in the manifest; once per stretch.
-    fn quarantine(&mut self, listed: &Listed, stretch: &Stretch, frames: (u64, u64), recv: (i64, i64)) -> Result<()> {
-        let file_name = format!("{}-{}.bin", listed.name, stretch.offset);
-        let kept = self.layout.quarantine.join(&file_name);
+    fn quarantine(&mut self, listed: &Listed, stretch: &Stretch, entry: Quarantined) -> Result<()> {
+        let kept = self.layout.quarantine.join(&entry.file);
         failpoint!("recover.quarantine.before_copy");
         copy_stretch(&listed.path, stretch, &kept)?;
         failpoint!("recover.quarantine.copied");
         sync_directory(&self.layout.quarantine)?;
-        let entry = Quarantined {
-            segment: listed.name.clone(),
-            offset: stretch.offset,
-            bytes: stretch.bytes,
-            reason: stretch.reason.to_owned(),
-            frame_from: frames.0,
-            frame_to: frames.1,
-            recv_before: recv.0,
-            recv_behind: recv.1,
-            file: file_name,
-        };
         self.report.quarantined.push(entry.clone());
         let line = Entry::Quarantined(entry);
         if self.known.contains(&line) {
@@ -341,6 +359,21 @@ impl Repair<'_> {
         self.manifest.append(&entry, self.now_ns)?;
         self.known.push(entry);
         Ok(())
+    }
+}
+
+/// The manifest's words for a stretch that is set aside.
+fn quarantined(listed: &Listed, stretch: &Stretch, frames: (u64, u64), recv: (i64, i64)) -> Quarantined {
+    Quarantined {
+        segment: listed.name.clone(),
+        offset: stretch.offset,
+        bytes: stretch.bytes,
+        reason: stretch.reason.to_owned(),
+        frame_from: frames.0,
+        frame_to: frames.1,
+        recv_before: recv.0,
+        recv_behind: recv.1,
+        file: format!("{}-{}.bin", listed.name, stretch.offset),
     }
 }
 

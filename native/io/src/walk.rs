@@ -262,7 +262,8 @@ pub fn scan(path: &Path, first_frame: u64) -> Result<Scan> {
             Item::Chunk(entry, _) => scan.entries.push(entry),
             Item::Damage(stretch) => {
                 // A damaged index is derived data behind the records: nothing is missing, it is only to be written again.
-                if matches!(stretch.reason, "index" | "footer") {
+                // (At the head of the file it is a header with a flipped magic number.)
+                if stretch.offset > 0 && matches!(stretch.reason, "index" | "footer") {
                     continue;
                 }
                 damage.push((stretch, false, scan.entries.len()));
@@ -320,15 +321,26 @@ impl Scan {
     }
 }
 
-/// Reads index and footer from the end of a sealed file; None when either is damaged.
-pub fn read_index(path: &Path) -> Result<Option<(Footer, Vec<ChunkEntry>)>> {
+/// Reads the footer from the end of a sealed file; None when it is damaged.
+pub fn read_footer(path: &Path) -> Result<Option<Footer>> {
     let mut file = File::open(path).map_err(LogError::io("open", path))?;
+    Ok(footer_of(&mut file, path)?.map(|(footer, _)| footer))
+}
+
+/// The footer and where it stands.
+fn footer_of(file: &mut File, path: &Path) -> Result<Option<(Footer, u64)>> {
     let len = file.metadata().map_err(LogError::io("stat", path))?.len();
     let Some(footer_at) = len.checked_sub(FOOTER_BYTES as u64) else {
         return Ok(None);
     };
-    let bytes = read_at(&mut file, path, footer_at, FOOTER_BYTES)?;
-    let Ok(footer) = decode_footer(&bytes) else {
+    let bytes = read_at(file, path, footer_at, FOOTER_BYTES)?;
+    Ok(decode_footer(&bytes).ok().map(|footer| (footer, footer_at)))
+}
+
+/// Reads index and footer from the end of a sealed file; None when either is damaged.
+pub fn read_index(path: &Path) -> Result<Option<(Footer, Vec<ChunkEntry>)>> {
+    let mut file = File::open(path).map_err(LogError::io("open", path))?;
+    let Some((footer, footer_at)) = footer_of(&mut file, path)? else {
         return Ok(None);
     };
     let Some(index_bytes) = footer_at.checked_sub(footer.index_offset) else {

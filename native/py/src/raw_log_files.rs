@@ -10,6 +10,7 @@ use tickd_io::live::{first_frame_of, hash_file};
 use tickd_io::manifest;
 use tickd_io::reader::Reader;
 use tickd_io::recover::Report;
+use tickd_io::scrub::suspect;
 use tickd_io::walk::{scan, Scan};
 
 use crate::errors::log_error;
@@ -19,6 +20,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<RawLogReader>()?;
     m.add_function(wrap_pyfunction!(manifest_read, m)?)?;
     m.add_function(wrap_pyfunction!(segment_info, m)?)?;
+    m.add_function(wrap_pyfunction!(suspect_segment, m)?)?;
     m.add_function(wrap_pyfunction!(verify_segment, m)?)
 }
 
@@ -69,6 +71,12 @@ fn manifest_read(py: Python<'_>, directory: PathBuf) -> PyResult<Bound<'_, PyAny
         py,
         &serde_json::Value::Array(loaded.lines.into_iter().map(serde_json::Value::Object).collect()),
     )
+}
+
+/// Has the next start of the daemon look at all of a sealed segment, because a reader found it damaged.
+#[pyfunction]
+fn suspect_segment(directory: PathBuf, segment: &str) -> PyResult<()> {
+    suspect(&directory, segment).map_err(|error| log_error(&error))
 }
 
 /// What a segment file holds, sealed or not: header, totals, chunks. Reads and checks every chunk.
@@ -157,6 +165,7 @@ pub fn recovery_dict<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'p
     dict.set_item("frame_last", report.frame_last)?;
     dict.set_item("connection_last", report.connection_last)?;
     dict.set_item("segments_sealed", report.segments_sealed)?;
+    dict.set_item("segments_healed", report.segments_healed)?;
     dict.set_item("truncated_bytes", report.truncated_bytes)?;
     dict.set_item("quarantined", quarantined)?;
     dict.set_item("gap", report.gap)?;
