@@ -14,8 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 
+import structlog
+
 from recorder.clickhouse import ClickHouse
 from recorder.plan import PlannedBlock
+from recorder.whereabouts import in_store_only
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import Block, BlockBuilder, Decoder, EventBatch, RawLogReader, records_until
 
@@ -28,6 +31,8 @@ __all__ = [
     "rebuild",
     "settle",
 ]
+
+_log = structlog.get_logger(__name__)
 
 _SEGMENT_GLOB: Final = "segments/*.tkraw*"
 _DIGITS: Final = 20
@@ -64,6 +69,9 @@ class LogReplay:
     def read(self, frame_from: int, frame_to: int) -> Iterator[Replayed]:
         decoder = Decoder()
         told: set[int] = set()
+        for part in in_store_only(self._directory, frame_from, frame_to):
+            # What is here is worth having; the daemon must not end because of what is not.
+            _log.error("frames_not_here", where=str(part), hint=part.hint)
         start = self._segment_start(frame_from)
         for _, chunk in RawLogReader(str(self._directory), start, frame_to):
             before = records_until(chunk, frame_from - 1) if frame_from else 0

@@ -13,11 +13,13 @@ import msgspec
 import numpy as np
 import orjson
 
+from recorder.whereabouts import Elsewhere, in_store_only
 from tickd.errors import ConfigError
 from tickd.events import as_array
 from tickd.native import Decoder, EventBatch, RawLogReader, segment_info
 
 HEADER_BYTES_MAX = 1 << 20
+FRAME_MAX = (1 << 64) - 1
 SEGMENT_SUFFIXES = (".tkraw", ".tkraw.open")
 
 
@@ -86,6 +88,12 @@ class RawView:
     def segments(self) -> Iterator[Mapping[str, Any]]:
         for path in self.paths():
             yield segment_info(str(path))
+
+    def elsewhere(self, first: int = 0, last: int | None = None) -> list[Elsewhere]:
+        """What was removed here and is in object storage only."""
+        if self._only is not None:
+            return []
+        return in_store_only(self._directory, first, FRAME_MAX if last is None else last)
 
     def chunks(self, first: int, last: int | None) -> Iterator[bytes]:
         if self._only is not None:

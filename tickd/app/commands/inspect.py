@@ -64,6 +64,9 @@ def inspect(
             if count == limit:
                 break
         sys.stdout.flush()
+        if frames or events:
+            for part in view.elsewhere(from_frame, to_frame):
+                sys.stderr.write(f"not here: {part}; {part.hint}\n")
     except BrokenPipeError:  # `| head` is a fine way to use this command
         sys.stderr.close()
     return ExitCode.DATA_LOSS if view.damaged else ExitCode.OK
@@ -74,6 +77,14 @@ def _segment_lines(view: RawView, *, jsonl: bool) -> Iterator[str]:
         yield (
             f"{'segment':<44} {'state':<8} {'frames':>21} {'records':>10} "
             f"{'bytes':>12} {'ratio':>6}"
+        )
+    for part in view.elsewhere():
+        if jsonl:
+            yield orjson.dumps({"name": part.segment, **part._asdict(), "here": False}).decode()
+            continue
+        yield (
+            f"{part.segment:<44} {'store':<8} {part.frame_first:>10}-{part.frame_last:<10} "
+            f"{'':>10} {part.bytes:>12} {part.url}"
         )
     for info in view.segments():
         if jsonl:
