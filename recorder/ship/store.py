@@ -115,7 +115,7 @@ class Bucket:
 
     async def create(self, key: str, content: bytes) -> str | None:
         """Store a small object; return its e_tag. Raises ObjectExistsError: one is there."""
-        with self._asking("create", key):
+        with self._asking("create", key, writes=True):
             async with asyncio.timeout(self._patience_s):
                 return (await obstore.put_async(self._store, key, content, mode="create"))["e_tag"]
 
@@ -124,7 +124,7 @@ class Bucket:
 
         An error that `pieces` raises passes through, and the store forgets the parts.
         """
-        with self._asking("upload", key):
+        with self._asking("upload", key, writes=True):
             async with asyncio.timeout(self._patience_s) as deadline:
 
                 async def fed() -> AsyncIterator[bytes]:
@@ -191,12 +191,16 @@ class Bucket:
         return 3 * self._timeout_s
 
     @contextmanager
-    def _asking(self, doing: str, key: str) -> Iterator[None]:
+    def _asking(self, doing: str, key: str, *, writes: bool = False) -> Iterator[None]:
         try:
             yield
         except AlreadyExistsError:
             raise ObjectExistsError(key) from None
         except FileNotFoundError:
+            if writes:
+                raise ShipError(
+                    f"{doing} {key}: {self.url} is not there", kind="refused", hint="ship.url"
+                ) from None
             raise ShipError(f"{key} is not in {self.url}", kind="missing") from None
         except TimeoutError:
             raise ShipError(

@@ -1,7 +1,8 @@
 """A TCP proxy in front of an HTTP server that breaks chosen requests, as networks do.
 
 Faults are armed one by one and used up in order, each by the first request whose head contains its
-text. It understands just enough HTTP to see where a request begins; it changes no byte.
+text. It understands just enough HTTP to see where a request begins; it changes a byte only where a
+fault says so.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ class Fault(NamedTuple):
     `cut_before`: the connection dies before the server sees the request. `cut_after`: the server
     answers (so it has committed), then the connection dies and the client never learns.
     `cut_inside`: the server sees half of the body. `delay`: the answer waits for `release`.
+    `flip`: the last bit of the body arrives as another one.
     `answer`: the server sees nothing, the client gets these bytes, head included, as from a proxy.
     """
 
-    mode: Literal["cut_before", "cut_after", "cut_inside", "delay", "answer"]
+    mode: Literal["cut_before", "cut_after", "cut_inside", "delay", "answer", "flip"]
     match: str = "INSERT"
     answer: bytes = b""
 
@@ -135,10 +137,14 @@ class FaultyProxy:
             up_writer.write(head + body[: len(body) // 2])
             await up_writer.drain()
             return False
+        if fault is not None and fault.mode == "flip":
+            body = body[:-1] + bytes([body[-1] ^ 1])
         up_writer.write(head + body)
         await up_writer.drain()
         answer_head = await up_reader.readuntil(b"\r\n\r\n")
-        answer = answer_head + await _body(up_reader, answer_head)
+        # The answer to a HEAD names the length of a body that does not follow.
+        body = b"" if head.startswith(b"HEAD ") else await _body(up_reader, answer_head)
+        answer = answer_head + body
         if fault is not None and fault.mode == "cut_after":
             return False
         if fault is not None and fault.mode == "delay":
