@@ -13,7 +13,8 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    print(json.dumps({"port": server.get_host_and_port()[1]}), flush=True)
+    sys.stdout.write(json.dumps({"port": server.get_host_and_port()[1]}) + "\n")
+    sys.stdout.flush()
     sys.stdin.read()
     server.stop()
 

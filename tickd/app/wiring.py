@@ -83,8 +83,7 @@ def wire(config: Config) -> Parts:
     )
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
-    activity = _activity(decoder, clock)
-    sessions = tuple(_session(venue, tap, clock, activity) for venue in config.venues)
+    sessions = _sessions(config, tap, decoder, clock)
     disk = _disk_watch(config, raw_log, tap, sessions=sessions, sinks=sinks, clock=clock)
     return Parts(
         config=config,
@@ -101,6 +100,11 @@ def wire(config: Config) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
+
+
+def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[Session, ...]:
+    activity = _activity(decoder, clock)
+    return tuple(_session(venue, tap, clock, activity) for venue in config.venues)
 
 
 def _shipping(

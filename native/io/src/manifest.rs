@@ -54,7 +54,7 @@ pub enum Entry {
     Verified(Shipment),
     /// The file is about to be removed here; the object is the only copy from now on.
     Removed(Shipment),
-    /// The file was fetched back and has the object's bytes.
+    /// The file was fetched back, checked, and has its name again.
     Restored(Shipment),
 }
 
