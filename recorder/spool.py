@@ -122,6 +122,7 @@ class Spool:
         self._blocks_max = blocks_max
         self._clock = clock
         self._tables: dict[str, _Table] = {}
+        self.may_grow = True  # False: takes nothing, as if full; may be set from any thread
         self.counters = SpoolCounters()
         self.fault: str | None = None  # what the disk said last, None once it took a block
         self.bytes = 0  # of all files
@@ -148,7 +149,8 @@ class Spool:
         """
         head, record = encode(planned, block, put_ns=self._clock.wall_ns())
         size = record.end
-        if self.bytes + size > self._bytes_max or self.blocks >= self._blocks_max:
+        is_full = self.bytes + size > self._bytes_max or self.blocks >= self._blocks_max
+        if is_full or not self.may_grow:
             self.counters.full += 1
             return False
         table = self._tables.setdefault(planned.table, _Table())

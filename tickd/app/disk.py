@@ -65,6 +65,12 @@ class Sheds(Protocol):
     def restore(self) -> None: ...
 
 
+class Grows(Protocol):
+    """What the guard needs of the spool."""
+
+    may_grow: bool
+
+
 class Holds(Protocol):
     """A consumer that can stop writing (`RunningSink`)."""
 
@@ -107,6 +113,7 @@ class DiskWatch:
         *,
         raw_log: Log,
         sockets: Sockets,
+        spool: Grows,
         sources: Iterable[Sheds],
         optional: Iterable[Holds],
         clock: Clock,
@@ -115,6 +122,7 @@ class DiskWatch:
         self._places = places
         self._raw_log = raw_log
         self._sockets = sockets
+        self._spool = spool
         self._sources = tuple(sources)
         self._optional = tuple(optional)
         self._clock = clock
@@ -141,11 +149,6 @@ class DiskWatch:
     def level(self, place: Place) -> Level:
         """The level of the filesystem on which `place` lies."""
         return self._levels.get(place, Level.OK)
-
-    @property
-    def spool_may_grow(self) -> bool:
-        """False: what does not fit into memory is to be read from the raw log again later."""
-        return self.level("spool") < Level.TIGHT
 
     @property
     def disks(self) -> list[Disk]:
@@ -257,10 +260,9 @@ class DiskWatch:
             "free_bytes": change.space.free_bytes,
             "total_bytes": change.space.total_bytes,
         }
-        if change.level > change.before:
-            log.warning("disk_level_rose", **fields)
-        else:
-            log.info("disk_level_fell", **fields)
+        say = log.warning if change.level > change.before else log.info
+        # A name per level: equal ones would be held for repeats, and left out.
+        say(f"disk_is_{change.level.name.lower()}", **fields)
         self._sockets.note({"kind": "disk", **fields})
         if "raw" in disk.places and change.before < Level.CRITICAL <= change.level:
             self._raw_log.rotate()
@@ -275,6 +277,8 @@ class DiskWatch:
                     callback()
         else:
             self._asked_ns = 0
+        # What does not fit into memory then is read from the raw log again later.
+        self._spool.may_grow = self.level("spool") < Level.TIGHT
         for consumer in self._optional:
             if state >= Level.TIGHT:
                 consumer.hold()

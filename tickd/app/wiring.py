@@ -11,7 +11,6 @@ from functools import partial
 
 import structlog
 
-from gateway.config import VenueConfig
 from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw_log import open_raw_log
@@ -84,7 +83,7 @@ def wire(config: Config) -> Parts:
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
     sessions = _sessions(config, tap, decoder, clock)
-    disk = _disk_watch(config, raw_log, tap, sessions=sessions, sinks=sinks, clock=clock)
+    disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
         clock=clock,
@@ -100,11 +99,6 @@ def wire(config: Config) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
-
-
-def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[Session, ...]:
-    activity = _activity(decoder, clock)
-    return tuple(_session(venue, tap, clock, activity) for venue in config.venues)
 
 
 def _shipping(
@@ -127,9 +121,9 @@ def _disk_watch(
     raw_log: RawLog,
     tap: Tap,
     *,
+    storage: Storage,
     sessions: Sequence[Session],
     sinks: Sequence[RunningSink],
-    clock: Clock,
 ) -> DiskWatch:
     state_dir = config.state_dir
     return DiskWatch(
@@ -137,27 +131,30 @@ def _disk_watch(
         {
             "raw": state_dir / "raw",
             "state": state_dir,
-            "spool": state_dir / "sink",
+            "spool": state_dir / "sink" / "spool",
             "clickhouse": state_dir / "clickhouse",
         },
         raw_log=raw_log,
         sockets=tap,
+        spool=storage.sink.delivery.spool.figures,
         sources=sessions,
         optional=sinks,
-        clock=clock,
+        clock=SystemClock(),
     )
 
 
-def _session(
-    config: VenueConfig, tap: Tap, clock: Clock, activity: Callable[[], Mapping[str, int]]
-) -> Session:
-    return Session(
-        registry.find(config.name, VENUES),
-        config,
-        tap=tap,
-        clock=clock,
-        activity=activity,
-        jitter=random.random,
+def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[Session, ...]:
+    activity = _activity(decoder, clock)
+    return tuple(
+        Session(
+            registry.find(venue.name, VENUES),
+            venue,
+            tap=tap,
+            clock=clock,
+            activity=activity,
+            jitter=random.random,
+        )
+        for venue in config.venues
     )
 
 

@@ -61,6 +61,10 @@ class Consumer:
         self.held = False
 
 
+class Spool:
+    may_grow = True
+
+
 class Stand:
     """A watch over invented filesystems: place -> (device, free MiB)."""
 
@@ -68,6 +72,7 @@ class Stand:
         self.free: dict[str, tuple[int, float]] = {}
         self.daemon = Daemon()
         self.consumer = Consumer()
+        self.spool = Spool()
         self.clock = ManualClock()
         self.raw = folder / "raw"
         self.raw.mkdir()
@@ -86,6 +91,7 @@ class Stand:
             places,  # type: ignore[arg-type]
             raw_log=self.daemon,
             sockets=self.daemon,
+            spool=self.spool,
             sources=[self.daemon],
             optional=[self.consumer],
             clock=self.clock,
@@ -115,10 +121,10 @@ async def test_each_level_does_its_part_and_what_is_below(stand: Stand) -> None:
     assert (stand.raw / BALLAST_NAME).stat().st_blocks * 512 >= 2 * MIB
     await stand.look(1_900)
     assert not asked
-    assert stand.watch.spool_may_grow
+    assert stand.spool.may_grow
     await stand.look(900)
     assert asked == [1]
-    assert not stand.watch.spool_may_grow
+    assert not stand.spool.may_grow
     assert stand.consumer.held
     assert not daemon.shed_channels
     await stand.look(400)
@@ -144,7 +150,7 @@ async def test_everything_comes_back_with_the_room(stand: Stand) -> None:
     assert not stand.daemon.held
     assert not stand.daemon.shed_channels
     assert not stand.consumer.held
-    assert stand.watch.spool_may_grow
+    assert stand.spool.may_grow
     assert [note["level"] for note in stand.daemon.noted] == ["full", "ok"]
 
 
@@ -174,7 +180,7 @@ async def test_other_faults_are_not_taken_for_a_full_disk(stand: Stand) -> None:
 async def test_a_full_spool_disk_stops_the_spool_only(stand: Stand) -> None:
     stand.free["spool"] = (2, 10)
     await stand.look(times=2)
-    assert not stand.watch.spool_may_grow
+    assert not stand.spool.may_grow
     assert not stand.daemon.held
     assert not stand.daemon.shed_channels
     assert not stand.consumer.held

@@ -163,6 +163,17 @@ def test_the_number_of_blocks_is_limited_too(tmp_path):
     assert spool.put(planned(300), body(3), unknown=False)
 
 
+def test_what_may_not_grow_takes_nothing_and_gives_what_it_has(tmp_path):
+    spool = filled(tmp_path, 3)
+    spool.may_grow = False
+    assert not spool.put(planned(9_000), body(1, 100), unknown=False)
+    assert spool.counters.full == 1
+    assert len(spool.planned()) == 3
+    spool.may_grow = True
+    assert spool.put(planned(9_000), body(1, 100), unknown=False)
+    spool.close()
+
+
 def test_the_document_describes_the_files(tmp_path):
     """The reader in tests/reference was written from docs/formats/spool.md."""
     spool = filled(tmp_path, 4)
