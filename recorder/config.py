@@ -15,7 +15,14 @@ from recorder.retry import RetryPolicy
 from recorder.settings import SettingValue, check_insert_settings, check_query_settings
 from tickd.secrets import Secret
 
-__all__ = ["ClickHouseConfig", "DiskGuardConfig", "RawLogConfig", "SchemaConfig", "SinkConfig"]
+__all__ = [
+    "ClickHouseConfig",
+    "DiskGuardConfig",
+    "RawLogConfig",
+    "RepairConfig",
+    "SchemaConfig",
+    "SinkConfig",
+]
 
 # Atomicity of an insert ends at ClickHouse's own block limits (max_insert_block_size 1 048 449
 # rows, min_insert_block_size_bytes 256 MiB); a burst may exceed `rows_max` a little.
@@ -294,3 +301,22 @@ class DiskGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             raise ValueError("interval_ms must be 10 or more")
         if self.hysteresis < 0 or self.hold_seconds < 0:
             raise ValueError("hysteresis and hold_seconds: 0 or more")
+
+
+class RepairConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How fast ClickHouse is made equal to the raw log again, beside live traffic."""
+
+    # Rows compared or inserted per second; 0: as fast as it goes.
+    rows_per_s: int = 200_000
+    # Events of the raw log in one step; a step is in memory twice.
+    step_events_max: int = 500_000
+    # A delete that has not begun by then has no effect: the longest that a successor waits.
+    delete_within_s: int = 60
+
+    def __post_init__(self) -> None:
+        if self.rows_per_s < 0:
+            raise ValueError("rows_per_s must be 0 (unlimited) or more")
+        if not 1_000 <= self.step_events_max <= 5_000_000:
+            raise ValueError(f"step_events_max {self.step_events_max} is not in 1000..5000000")
+        if not 1 <= self.delete_within_s <= 3_600:
+            raise ValueError(f"delete_within_s {self.delete_within_s} is not in 1..3600")

@@ -14,6 +14,7 @@ __all__ = [
     "PlanError",
     "QuarantineError",
     "RawLogError",
+    "RepairError",
     "SchemaRefusedError",
     "Scope",
     "ServerBusyError",
@@ -111,5 +112,11 @@ class SpoolDamagedError(TickdError):
 
 class QuarantineError(TickdError):
     """There is no such block in quarantine, or it cannot be read."""
+
+    action = Action.FATAL
+
+
+class RepairError(TickdError):
+    """A range could not be made equal to the raw log; it stays in the ledger."""
 
     action = Action.FATAL

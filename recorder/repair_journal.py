@@ -1,0 +1,79 @@
+"""What repair was about to change: durable before it does, so that its successor can tell.
+
+One small JSON file, replaced as a whole. It names the stretch in work at its exact bounds, with the
+word that makes its tokens unlike any others, the moment (server time) after which none of its
+deletes can still take effect, and the hours whose bars must be looked at again. It changes nothing
+in ClickHouse. Methods block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from recorder.errors import RepairError
+
+__all__ = ["RepairEntry", "RepairJournal"]
+
+
+class RepairEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of repair; everything empty means that nothing is in the air."""
+
+    seq_from: int = 0
+    seq_to: int = 0
+    tables: tuple[str, ...] = ()
+    word: str = ""
+    deletes_until_s: int = 0
+    hours: tuple[int, ...] = ()
+
+    @property
+    def in_work(self) -> bool:
+        return bool(self.tables)
+
+
+class RepairJournal:
+    """The journal of one node's repair. Raises OSError when the disk refuses."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RepairError when the file is not one of ours."""
+        self._path = path
+        self.entry = RepairEntry()
+        try:
+            self.entry = msgspec.json.decode(path.read_bytes(), type=RepairEntry)
+        except FileNotFoundError:
+            pass
+        except msgspec.DecodeError as error:
+            raise RepairError(
+                f"{path} cannot be read: {error}",
+                hint="move it away; then verify, and rebuild what differs",
+            ) from error
+
+    def write(self, entry: RepairEntry) -> None:
+        """Replace the entry, durably; on OSError the old one stands, here and on the disk."""
+        if entry == self.entry:
+            return
+        fresh = self._path.with_name(self._path.name + ".new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(msgspec.json.encode(entry) + b"\n")
+                while view:
+                    view = view[os.write(fd, view) :]
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            fresh.replace(self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise
+        self.entry = entry
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
