@@ -196,7 +196,8 @@ async def _recompute(
         f" AND {bars.column} >= toDateTime({{start:UInt32}}, 'UTC')"
         f" AND {bars.column} < toDateTime({{stop:UInt32}}, 'UTC')",
         parameters=limits,
-        settings={"lightweight_deletes_sync": "2", "mutations_sync": "2"},
+        # Done here when it returns; replicas follow in the same order, and may be away now.
+        settings={"lightweight_deletes_sync": "1", "mutations_sync": "1"},
     )
     # The first two bound what is read: a trade counts at most `_SKEW_S` beside its receive time.
     trades = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -89,6 +90,20 @@ class ClickHouse:
         if endpoint is None:
             raise ServerUnreachableError("the server is not running", outcome="refused")
         return endpoint
+
+    @asynccontextmanager
+    async def each(self, *, alone: bool = False) -> AsyncIterator[list[ClickHouse]]:
+        """Give a connection to every configured server by itself; `alone`: only this one."""
+        endpoints = () if alone or self.failover is None else self.failover.endpoints
+        if len(endpoints) < 2:
+            yield [self]
+            return
+        servers = [ClickHouse(self._config, partial(_itself, each)) for each in endpoints]
+        try:
+            yield servers
+        finally:
+            for server in servers:
+                await server.close()
 
     async def insert_block(
         self, block: BlockBytes, token: str, *, deduplicate: bool = True
@@ -288,6 +303,10 @@ class ClickHouse:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
             )
         return self._http
+
+
+def _itself(endpoint: Endpoint) -> Endpoint:
+    return endpoint
 
 
 def _parameters(values: Mapping[str, object] | None) -> dict[str, str]:

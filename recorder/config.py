@@ -79,8 +79,6 @@ class SchemaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cold_volume: str | None = None
 
     def __post_init__(self) -> None:
-        if self.cluster is not None and self.engine != "replicated":
-            raise ValueError('schema.cluster needs schema.engine = "replicated"')
         if self.distributed and self.cluster is None:
             raise ValueError("schema.distributed needs schema.cluster")
         if self.engine == "replicated" and "{table}" not in self.replica_path:

@@ -15,8 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import structlog
+
 from recorder.bars import BARS, Bars, backfill, backfill_own
 from recorder.clickhouse import ClickHouse
+from recorder.config import SchemaConfig
+from recorder.ddl import adapted, create_database
+from recorder.errors import ServerUnreachableError
+from recorder.tiering import align
 from tickd.errors import Action, TickdError
 
 __all__ = [
@@ -27,6 +33,8 @@ __all__ = [
     "migrate",
     "read_migrations",
 ]
+
+_log = structlog.get_logger(__name__)
 
 _FILE: Final = re.compile(r"(\d{3})_([a-z0-9_]+)\.sql")
 _DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -107,48 +115,87 @@ async def migrate(
     *,
     migrations: Sequence[Migration] | None = None,
     node: int | None = None,
+    again: bool = False,
 ) -> MigrationReport:
     """Bring the configured database (created when absent) to the newest version.
 
-    Args: `node`: one that certainly inserts nothing meanwhile, such as the daemon that is starting.
+    Replicas without a cluster are migrated one by one; those that are away are left for later.
+    Args: `node`: one that certainly inserts nothing meanwhile, such as the daemon that is starting;
+    `again`: run every statement anew, for replicas that joined since.
     Raises MigrationError when an applied file was changed or is unknown here, ClickHouseError when
     a statement fails.
     """
-    database = server.database
-    if not _DATABASE.fullmatch(database):
-        raise MigrationError(f"database name {database!r} is not a plain identifier")
+    if not _DATABASE.fullmatch(server.database):
+        raise MigrationError(f"database name {server.database!r} is not a plain identifier")
     wanted = read_migrations(ddl_directory()) if migrations is None else migrations
-    await server.command(f"CREATE DATABASE IF NOT EXISTS {database}")
-    await server.command(_HISTORY.format(database=database))
-    applied = await _history(server, database)
-    _check(wanted, applied, database)
+    replicated = server.schema.engine == "replicated" and server.schema.cluster is None
+    reports: list[MigrationReport] = []
+    faults: list[ServerUnreachableError] = []
+    async with server.each(alone=not replicated) as each:
+        for one in each:
+            try:
+                reports.append(await _migrate(one, wanted, node=node, again=again))
+            except ServerUnreachableError as error:
+                _log.warning("migrate_left_out", server=one.endpoint.url, fault=str(error))
+                faults.append(error)
+    if not reports:
+        raise faults[0]
+    return reports[0]
+
+
+def _statements(server: ClickHouse, migration: Migration) -> list[str]:
     places = {
-        "database": database,
+        "database": server.database,
         "user": _escaped(server.endpoint.user),
         "password": _escaped(server.endpoint.engine_password),
     }
+    parts = migration.statements(places)
+    return [each for part in parts for each in adapted(part, server.schema)]
+
+
+async def _migrate(
+    server: ClickHouse, wanted: Sequence[Migration], *, node: int | None, again: bool
+) -> MigrationReport:
+    database, schema = server.database, server.schema
+    await server.command(create_database(database, schema))
+    await server.command(_history_table(database, schema))
+    applied = await _history(server, database)
+    _check(wanted, applied, database)
     done: list[str] = []
     for migration in wanted:
-        if (known := applied.get(migration.number)) is not None:
-            if node is not None and migration.bars and known.age_s < _REMEMBER_S:
-                await backfill_own(server, migration.bars, node=node, applied_s=known.applied_s)
-            continue
-        for statement in migration.statements(places):
-            await server.command(statement)
-        if migration.bars:
-            await backfill(server, migration.bars, own_node=node)
-        row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
-        # The token makes two daemons that migrate at once write one line.
-        await server.command(
-            f"INSERT INTO {database}.migrations (number, name, sha256)"
-            f" FORMAT JSONEachRow\n{json.dumps(row)}",
-            settings={
-                "insert_deduplication_token": f"{migration.name}-{migration.sha256}",
-                "async_insert": "0",
-            },
-        )
-        done.append(migration.name)
+        known = applied.get(migration.number)
+        if known is None or again:
+            for statement in _statements(server, migration):
+                await server.command(statement)
+        if known is None:
+            if migration.bars:
+                await backfill(server, migration.bars, own_node=node)
+            await _write_down(server, migration)
+            done.append(migration.name)
+        elif node is not None and migration.bars and known.age_s < _REMEMBER_S:
+            await backfill_own(server, migration.bars, node=node, applied_s=known.applied_s)
+    await align(server)
     return MigrationReport(database, tuple(done), len(applied))
+
+
+async def _write_down(server: ClickHouse, migration: Migration) -> None:
+    row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
+    # The token makes two daemons that migrate at once write one line.
+    await server.command(
+        f"INSERT INTO {server.database}.migrations (number, name, sha256)"
+        f" FORMAT JSONEachRow\n{json.dumps(row)}",
+        settings={
+            "insert_deduplication_token": f"{migration.name}-{migration.sha256}",
+            "async_insert": "0",
+        },
+    )
+
+
+def _history_table(database: str, schema: SchemaConfig) -> str:
+    """Replicas without a cluster are migrated one by one and have a history each."""
+    if schema.cluster is None:
+        schema = SchemaConfig()
+    return adapted(_HISTORY.format(database=database).strip(), schema)[0]
 
 
 _HISTORY: Final = """

@@ -105,7 +105,6 @@ def test_settings_come_from_the_file_and_from_the_environment():
         ('url = "ftp://a"', "neither"),
         ('format = "native"\ncompression = "gzip"', "is for format"),
         ('key_file = "x"', "belongs to cert_file"),
-        ('schema = { cluster = "c" }', "needs schema.engine"),
         ('schema = { engine = "replicated", distributed = true }', "needs schema.cluster"),
         ('schema = { engine = "replicated", cluster = "c\'; DROP" }', "not a plain name"),
         ('schema = { engine = "replicated", replica_path = "/x" }', "each table needs its own"),

@@ -6,23 +6,32 @@ import asyncio
 import sys
 from pathlib import Path
 
-from recorder.migrate import MigrationReport
+from recorder.ddl import adapted, create_database
+from recorder.migrate import MigrationReport, ddl_directory, read_migrations
 from recorder.migrate import migrate as bring_up_to_date
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
+from tickd.secrets import HIDDEN
 
 
-def migrate(config: Path) -> int:
+def migrate(config: Path, *, show: bool = False, again: bool = False) -> int:
     """Create or update the tables in ClickHouse; running it again changes nothing.
 
     Args:
         config: the TOML file
+        show: print the statements instead of running them; ClickHouse is not asked
+        again: run every statement anew, for replicas that joined since
 
     Example:
         tickd migrate tickd.toml
+        tickd migrate tickd.toml --show
 
     """
-    report = asyncio.run(_migrate(load_config(config)))
+    settings = load_config(config)
+    if show:
+        sys.stdout.write(_text(settings))
+        return 0
+    report = asyncio.run(_migrate(settings, again=again))
     applied = ", ".join(report.applied) or "nothing"
     sys.stdout.write(
         f"database {report.database}: applied {applied}; {report.already} were there\n"
@@ -30,6 +39,17 @@ def migrate(config: Path) -> int:
     return 0
 
 
-async def _migrate(config: Config) -> MigrationReport:
+async def _migrate(config: Config, *, again: bool) -> MigrationReport:
     async with clickhouse_of(config) as server:
-        return await bring_up_to_date(server)
+        return await bring_up_to_date(server, again=again)
+
+
+def _text(config: Config) -> str:
+    """Every statement of every file; the password of the dictionary's source is not printed."""
+    clickhouse = config.clickhouse
+    places = {"database": clickhouse.database, "user": clickhouse.user, "password": HIDDEN}
+    parts = [create_database(clickhouse.database, clickhouse.schema)]
+    for migration in read_migrations(ddl_directory()):
+        for statement in migration.statements(places):
+            parts += adapted(statement, clickhouse.schema)
+    return "".join(f"{part};\n\n" for part in parts)
