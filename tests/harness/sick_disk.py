@@ -104,12 +104,7 @@ def recording(folder: Path, *wrapper: str, preload: bool = False) -> Iterator[Re
     command += [str(folder / "raw"), str(board)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     if preload:
-        # As fiu-run does, but in one process, whose pid is known.
-        need("fiu-run")
-        environment |= {
-            "LD_PRELOAD": " ".join(map(str, _preloads())),
-            "FIU_CTRL_FIFO": str(folder / "fiu"),
-        }
+        environment |= preloaded(folder)
     process = subprocess.Popen([*wrapper, *command], env=environment)
     recorder = Recorder(folder, process, board)
     try:
@@ -119,6 +114,15 @@ def recording(folder: Path, *wrapper: str, preload: bool = False) -> Iterator[Re
         if process.poll() is None:
             process.kill()
             process.wait(10)
+
+
+def preloaded(folder: Path) -> dict[str, str]:
+    """The environment of a process for `Faults`; as fiu-run makes it, but its pid is known."""
+    need("fiu-run")
+    return {
+        "LD_PRELOAD": " ".join(map(str, _preloads())),
+        "FIU_CTRL_FIFO": str(folder / "fiu"),
+    }
 
 
 def _preloads() -> list[Path]:

@@ -21,14 +21,18 @@ import pytest
 from tests.harness.losses import unexplained
 from tests.harness.processes import Daemon, query, server, tickd, venue_of, write_config
 from tests.harness.recording import recording_of, sent_by
+from tests.harness.sick_disk import Faults, preloaded
 from tickd.app.exit_codes import ExitCode
 
 pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(180)]
 
 MIB = 1 << 20
 SYMBOLS = 4
-GUARD = {"interval_ms": 100, "hold_seconds": 1.0}
-SECTIONS: dict[str, dict[str, object]] = {"raw_log": {"group_ms": 50}, "sink": {"age_ms_max": 200}}
+SECTIONS: dict[str, dict[str, object]] = {
+    "disk_guard": {"interval_ms": 100, "hold_seconds": 1.0, "ballast_bytes": 64 * MIB},
+    "raw_log": {"group_ms": 50},
+    "sink": {"age_ms_max": 200},
+}
 
 
 @contextmanager
@@ -76,16 +80,16 @@ class Junk:
 
 
 @contextmanager
-def market(folder: Path, *arguments: str) -> Iterator[tuple[Path, Path]]:
-    """A simulated market; its sent-log and the configuration that records it."""
+def market(folder: Path, **sections: dict[str, object]) -> Iterator[tuple[Path, Path]]:
+    """A simulated market: the configuration that records it, and its sent-log."""
     sent = folder / "sent.log"
-    options = ["sim", "--rate", "3000", "--symbols", str(SYMBOLS), "--seed", "9", *arguments]
+    options = ["sim", "--rate", "3000", "--symbols", str(SYMBOLS), "--seed", "9"]
     with server(*options, "--sent-log", str(sent), log=folder / "sim.log") as sim:
         config = write_config(
             folder / "tickd.toml",
             state_dir=folder / "state",
             venues=[venue_of(sim)],
-            sections={**SECTIONS, "disk_guard": {**GUARD, "ballast_bytes": 64 * MIB}},
+            sections=SECTIONS | sections,
         )
         yield config, sent
 
@@ -202,22 +206,6 @@ def test_the_raw_log_s_directory_deleted_under_the_daemon(tmp_path: Path) -> Non
         everything_is_explained(tmp_path, config, sent)
 
 
-def test_the_whole_state_directory_deleted_under_the_daemon(tmp_path: Path) -> None:
-    """The raw log and the control socket come back at once, ClickHouse's rows by the next start."""
-    state = tmp_path / "state"
-    with market(tmp_path) as (config, sent), Daemon(config, tmp_path / "daemon.log") as daemon:
-        before = daemon.wait_for(lambda s: s["sink"]["rows_committed"] > 3_000)
-        shutil.rmtree(state, ignore_errors=True)
-        more = before["raw_log"]["frames"] + 5_000
-        going = daemon.wait_for(lambda s: s["raw_log"]["frames"] > more)
-        assert going["raw_log"]["fault"] is None
-        assert daemon.stop() in (ExitCode.OK, ExitCode.FAILED), daemon.tail()
-        daemon.start()
-        daemon.wait_for(lambda s: s["sink"]["caught_up"])
-        assert daemon.stop() == 0, daemon.tail()
-        everything_is_explained(tmp_path, config, sent)
-
-
 def test_a_start_without_a_writable_disk_says_so(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with tmpfs(state, 16), market(tmp_path) as (config, _):
@@ -232,3 +220,33 @@ def test_a_start_without_a_writable_disk_says_so(tmp_path: Path) -> None:
         assert refused.returncode == ExitCode.FAILED, refused.stderr
         assert "No space left" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("posix/io/sync/fdatasync", errno.EIO),
+        ("posix/io/oc/open", errno.EDQUOT),
+    ],
+)
+def test_calls_that_fail_in_the_whole_daemon(tmp_path: Path, name: str, number: int) -> None:
+    """By chance, in every part of it: raw log, plan, spool, ballast, statvfs."""
+    environment = preloaded(tmp_path)
+    # Segments of two seconds: every step of the seal is among what fails.
+    with market(tmp_path, raw_log={"segment_seconds": 2}) as (config, sent):
+        daemon = Daemon(
+            config, tmp_path / "daemon.log", preexec_fn=lambda: os.environ.update(environment)
+        )
+        with daemon:
+            daemon.wait_for(lambda s: s["sink"]["rows_committed"] > 2_000)
+            assert daemon.process is not None
+            disk = Faults(daemon.process.pid, tmp_path)
+            disk.on(name, number, 0.5)
+            before = daemon.status()["raw_log"]
+            daemon.wait_for(lambda s: s["raw_log"]["faults"] >= before["faults"] + 3)
+            disk.off(name)
+            going = daemon.wait_for(lambda s: s["raw_log"]["fault"] is None)
+            more = going["raw_log"]["frames"] + 3_000
+            daemon.wait_for(lambda s: s["raw_log"]["frames"] > more and s["sink"]["caught_up"])
+            assert daemon.stop() == 0, daemon.tail()
+        everything_is_explained(tmp_path, config, sent)
