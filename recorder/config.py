@@ -183,7 +183,7 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """When a block is cut, what may wait for ClickHouse where, and how it is tried again."""
 
     rows_max: int = 100_000
-    block_bytes_max: int = 16 << 20
+    block_bytes_max: int = 12 << 20
     # A cut comes between these ages: early once the rate fills `rows_efficient` by then. Where the
     # upper one is the smaller it alone counts.
     age_ms_min: int = 200
@@ -192,11 +192,11 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     # Of the encoding thread, for one cut of all tables.
     cut_cpu_us_max: int = 2_000
     # Batches, open blocks and blocks together; above it the range is read from the raw log later.
-    pending_bytes_max: int = 48 << 20
+    pending_bytes_max: int = 32 << 20
     # Live batches kept while a rebuild closes the last distance.
     held_bytes_max: int = 16 << 20
     # Further behind than this, a range is left to repair, so that the live events do not wait.
-    close_up_frames_max: int = 2_000_000
+    close_up_frames_max: int = 1_000_000
     # On disk, for what memory does not hold: ready blocks. Beyond it their ranges are spilled.
     spool_bytes_max: int = 1 << 30
     # Spooled rows per second, over all tables, besides the live ones. 0: as fast as they go.

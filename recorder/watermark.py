@@ -52,7 +52,9 @@ class Watermark:
         self._log = log
         self._clock = clock
         self._high_water = 0
-        self._written = log.written
+        # Numbers leap when a log is opened: what is below has no frames of this life.
+        self._begun = log.next_frame_no - 1
+        self._written = self._begun
         self._waits_since_ns: int | None = None
         self._durable = durable
         self._order = 0
@@ -111,10 +113,10 @@ class Watermark:
 
     @property
     def _depth(self) -> int:
-        return max(0, self._log.next_frame_no - 1 - self._log.written)
+        return max(0, self._log.next_frame_no - 1 - max(self._begun, self._log.written))
 
     def _look(self) -> None:
-        written = self._log.written
+        written = max(self._begun, self._log.written)
         # Just before the last write all of these waited.
         self._high_water = max(self._high_water, self._log.next_frame_no - 1 - self._written)
         if written != self._written or not self._depth:

@@ -25,7 +25,7 @@ from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
 from tickd.bus import Bus, HandlerFailure
-from tickd.bus_queue import Dropped, Limits, WhenFull
+from tickd.bus_queue import BurstSubscription, Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import VENUES, Decoder, Histogram, RawLog
@@ -63,9 +63,7 @@ def wire(config: Config) -> Parts:
     tap.on_watermark(watermark.moved)
     storage = Storage(
         config,
-        subscription=bus.subscribe_bursts(
-            name="clickhouse", when_full=WhenFull.SPILL, limits=SINK_QUEUE
-        ),
+        subscription=_for_clickhouse(bus),
         progress=watermark,
         frame_recovered=frame_recovered,
         definitions=decoder.instruments,
@@ -99,6 +97,10 @@ def wire(config: Config) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
+
+
+def _for_clickhouse(bus: Bus) -> BurstSubscription:
+    return bus.subscribe_bursts(name="clickhouse", when_full=WhenFull.SPILL, limits=SINK_QUEUE)
 
 
 def _shipping(
