@@ -21,6 +21,8 @@ _MEMORY_NS: Final = 1_000_000_000
 # A cut has costs that no event causes: fewer events than this would be blamed for them.
 _EVENTS_MIN: Final = 2_000
 _UNLIMITED: Final = 1 << 62
+# Of the budget; the burst that fills it comes on top.
+_SHARE_USED: Final = 0.9
 
 
 class CutLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +68,8 @@ class CutPolicy:
         """Events of a cut whose CPU time stays within its budget, as far as is known."""
         if self._cpu_ns <= 0:
             return _UNLIMITED
-        fitting = self._limits.cut_cpu_us_max * 1_000 * self._cpu_events / self._cpu_ns
+        budget_ns = self._limits.cut_cpu_us_max * 1_000 * _SHARE_USED
+        fitting = budget_ns * self._cpu_events / self._cpu_ns
         return max(_EVENTS_MIN, int(fitting))
 
     def pushed(self, events: int, now_ns: int) -> None:

@@ -27,6 +27,11 @@ class Reading:
         self._node = node
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tickd-replay")
 
+    async def count(self, frame_from: int, frame_to: int) -> int:
+        """About how many frames lie in [frame_from, frame_to]."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._replay.count, frame_from, frame_to)
+
     def replayed(self, frame_from: int, frame_to: int) -> AsyncIterator[Replayed]:
         """The events of frames [frame_from, frame_to]. Raises TickdError(FATAL)."""
         return self._stepwise(self._replay.read(frame_from, frame_to))

@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 
 _SEGMENT_GLOB: Final = "segments/*.tkraw*"
 _DIGITS: Final = 20
+# What numbers jump over after an unclean end, always where a segment ends (docs/adr/0002).
+_LEAP: Final = 1 << 24
 
 
 class Replayed(NamedTuple):
@@ -47,6 +49,10 @@ class Replayed(NamedTuple):
 
 class Replay(Protocol):
     """The raw log, read again."""
+
+    def count(self, frame_from: int, frame_to: int) -> int:
+        """About how many frames lie in [frame_from, frame_to]. Blocks."""
+        ...
 
     def read(self, frame_from: int, frame_to: int) -> Iterator[Replayed]:
         """Yield the events of frames [frame_from, frame_to] in order, and their definitions.
@@ -90,13 +96,25 @@ class LogReplay:
             if definitions or batch is not None:
                 yield Replayed(definitions, batch)
 
-    def _segment_start(self, frame_no: int) -> int:
-        """First frame of the segment that holds `frame_no`; of the first one when it is older."""
-        starts = sorted(
+    def count(self, frame_from: int, frame_to: int) -> int:
+        inside = [start for start in self._starts() if frame_from < start <= frame_to]
+        count, at = 0, frame_from
+        for start in inside:
+            count += (start - at) % _LEAP
+            at = start
+        return count + max(0, frame_to - at + 1)
+
+    def _starts(self) -> list[int]:
+        """First frames of all segments, in order."""
+        return sorted(
             int(path.name[:_DIGITS])
             for path in self._directory.glob(_SEGMENT_GLOB)
             if path.name[:_DIGITS].isdigit()
         )
+
+    def _segment_start(self, frame_no: int) -> int:
+        """First frame of the segment that holds `frame_no`; of the first one when it is older."""
+        starts = self._starts()
         older = [start for start in starts if start <= frame_no]
         return older[-1] if older else (starts[0] if starts else 0)
 

@@ -304,6 +304,9 @@ class Sink:
             # The plan file is gone but the raw log is not: nobody knows what ClickHouse has of it.
             await self._spill_to(recovered, "plan_absent")
         starts = {table: self.plan.progress(table) + 1 for table in EVENT_TABLES}
+        given = min(starts.values()) - 1 >> SEQ_INDEX_BITS
+        if recovered > given:
+            self._frames_missed += await self._reading.count(given + 1, recovered)
         worker = SinkWorker(
             node=self._node,
             seq_from=min(starts.values()),
@@ -315,8 +318,7 @@ class Sink:
             worker.want_from(table, seq)
         for definition in self._definitions:
             worker.define(definition)
-        self._frame_given = min(starts.values()) - 1 >> SEQ_INDEX_BITS
-        self._frames_missed += max(0, recovered - self._frame_given)
+        self._frame_given = given
         self._worker = worker
         asyncio.get_running_loop().add_reader(worker.wake_fd, self._collect)
 
@@ -446,7 +448,7 @@ class Sink:
             async with asyncio.timeout(self._config.drain_timeout_ms / 1000):
                 await self._live.wait()
                 self._cut("close")
-                while self._cuts_open or self.blocks_waiting:
+                while self._cuts_open or self.blocks_waiting or self.delivery.spool.blocks:
                     await self.delivery.circuits.until_changed()
         except TimeoutError:
             _log.warning(

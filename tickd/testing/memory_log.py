@@ -60,6 +60,9 @@ class MemoryLog:
             self._moved.clear()
             await self._moved.wait()
 
+    def count(self, frame_from: int, frame_to: int) -> int:
+        return frame_to - frame_from + 1
+
     def read(self, frame_from: int, frame_to: int) -> Iterator[MemoryPart]:
         self.reads.append((frame_from, frame_to))
         for part in self._parts:

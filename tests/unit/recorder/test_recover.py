@@ -48,6 +48,19 @@ def test_planned_blocks_come_back_bit_for_bit(tmp_path, options):
     assert all(entry.same for entry in rebuilt)
 
 
+def test_frames_are_counted_without_the_leaps_of_crashes(tmp_path):
+    """Three segments: a rotation, then a crash after 500 frames of the second."""
+    leap, starts = 1 << 24, (1, 1_001, 1_501 + (1 << 24))
+    (tmp_path / "segments").mkdir()
+    for start in starts:
+        (tmp_path / "segments" / f"{start:020}-20261120T000000.tkraw").touch()
+    replay = LogReplay(tmp_path)
+    assert replay.count(1, 900) == 900
+    assert replay.count(901, 1_100) == 200
+    assert replay.count(901, leap + 1_600) == 100 + 500 + 100
+    assert replay.count(leap + 1_501, leap + 1_501) == 1
+
+
 def test_a_live_log_is_read_up_to_what_is_written(tmp_path):
     log = WireLog(tmp_path, seed=3, group_ms=1)
     planned = cuts_of(log, 5, 50)
