@@ -1,117 +1,44 @@
-"""Compare the raw log with its manifest and with what ClickHouse holds.
+"""Prove that raw log, manifest and ClickHouse agree: each frame and each row, each checksum.
 
-Reads every segment again through a fresh decoder and compares, per segment and table: rows, first
-and last sequence number, distinct sequence numbers, sums of prices and sizes (modulo 2^64).
-The expected figures come from the events themselves, not from the block encoder, so that a mistake
-of the encoder shows. It changes nothing.
+The flow only: files, promises, the log decoded again segment by segment against ClickHouse, rows
+that nothing accounts for, bars. What each part looks at stands in its own `verify_*.py`. It changes
+nothing, and holds one segment's figures at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from recorder.clickhouse import ClickHouse
-from tickd.events import EVENT, SEQ_INDEX_BITS, SIZE_UNDEF, Flag, Kind
-from tickd.native import (
-    EVENT_TABLES,
-    Decoder,
-    RawLogReader,
-    manifest_read,
-    records_until,
-    verify_segment,
+from recorder.errors import ClickHouseError
+from recorder.verify_bars import check_bars
+from recorder.verify_files import LogFiles, check_files
+from recorder.verify_frames import HEAD, FrameAccount
+from recorder.verify_log import LogReading, Piece
+from recorder.verify_orphans import (
+    count_rows,
+    last_stored,
+    rows_above,
+    rows_astray,
+    unknown_nodes,
 )
+from recorder.verify_promises import read_promises
+from recorder.verify_report import VerifyReport, ranges_of
+from recorder.verify_rows import Segment, compare
+from tickd.events import SEQ_INDEX_BITS
+from tickd.native import EVENT_TABLES, RawLogReader, record_heads
 
-__all__ = ["Difference", "TableFigures", "VerifyReport", "verify"]
+__all__ = ["Step", "verify"]
 
-_Events = npt.NDArray[np.void]
-
-_MODULUS: Final = 1 << 64
+Step = Literal["files", "rows"]
+OnProgress = Callable[[Step, int], None]
 _SEQ_MAX: Final = (1 << 64) - 1
-_MARGIN_NS: Final = 86_400 * 10**9
-# What makes a row, per table, and what its two sums are, in SQL. Undefined values count as nothing.
-_ROW_KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
-    "trades": (Kind.TRADE,),
-    "quotes": (Kind.QUOTE,),
-    "book": (Kind.DEPTH_HEAD, Kind.CLEAR),
-    "marks": (Kind.MARK, Kind.INDEX, Kind.FUNDING, Kind.OPEN_INTEREST),
-    "liquidations": (Kind.LIQUIDATION,),
-    "states": (Kind.BOOK_STATE, Kind.STATUS),
-    "gaps": (Kind.GAP,),
-}
-_SUMS: Final[Mapping[str, tuple[str, str]]] = {
-    "trades": ("[price]", "[size]"),
-    "quotes": ("[bid_price, ask_price]", "[bid_size, ask_size]"),
-    "book": ("arrayConcat(bid_price, ask_price)", "arrayConcat(bid_size, ask_size)"),
-    "marks": ("[value]", "emptyArrayInt64()"),
-    "liquidations": ("[price]", "[size]"),
-    "states": ("[toInt64(state)]", "emptyArrayInt64()"),
-    "gaps": ("[toInt64(cause)]", "[reinterpretAsInt64(from_id)]"),
-}
-
-
-@dataclass(slots=True)
-class TableFigures:
-    """What one stretch of one table holds."""
-
-    rows: int = 0
-    distinct: int = 0
-    seq_first: int = 0
-    seq_last: int = 0
-    price_sum: int = 0
-    size_sum: int = 0
-
-    def add(self, other: TableFigures) -> None:
-        """Take in a stretch without common rows."""
-        if other.rows == 0:
-            return
-        self.seq_first = min(self.seq_first, other.seq_first) if self.rows else other.seq_first
-        self.seq_last = max(self.seq_last, other.seq_last)
-        self.rows += other.rows
-        self.distinct += other.distinct
-        self.price_sum = (self.price_sum + other.price_sum) % _MODULUS
-        self.size_sum = (self.size_sum + other.size_sum) % _MODULUS
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as it should be; `where` is a segment, and its table if any."""
-
-    where: str
-    what: str
-    raw_log: object
-    found: object
-
-
-@dataclass(slots=True)
-class VerifyReport:
-    """What was compared, and what differs; `ok` means nothing does."""
-
-    segments: int = 0
-    segments_sealed: int = 0
-    frame_last: int = 0
-    rows: dict[str, int] = field(default_factory=dict)
-    differences: list[Difference] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.differences
-
-
-@dataclass(slots=True)
-class _Segment:
-    name: str
-    tables: dict[str, TableFigures]
-    seq_from: int = 0
-    seq_to: int = _SEQ_MAX
-    recv_first_ns: int = 0
-    recv_last_ns: int = 0
 
 
 async def verify(
@@ -120,176 +47,224 @@ async def verify(
     *,
     node: int,
     frame_to: int | None = None,
-    on_segment: Callable[[VerifyReport], None] | None = None,
+    sink: Path | None = None,
+    on_progress: OnProgress = lambda _step, _bytes: None,
 ) -> VerifyReport:
     """Compare the raw log in `directory` with its manifest and with ClickHouse.
 
-    Args: `frame_to`: compare up to this frame only (a live sink is always a little behind);
-    `on_segment`: called with the report so far after each segment.
-    Raises ClickHouseError, TickdError(FATAL) when the raw log cannot be read.
+    Args: `frame_to`: compare rows up to this frame only (a live sink is always a little behind);
+    `sink`: where plan, spool and quarantine are, beside the raw log if None; `on_progress`: hears
+    of bytes read: once of each file, once of its records.
+    Raises OSError, TickdError(FATAL) when the raw log cannot be read at all.
     """
-    report = VerifyReport()
-    _check_files(directory, report)
-    loop = asyncio.get_running_loop()
-    reading = _segments(directory, report, frame_to)
-    while (segment := await loop.run_in_executor(None, lambda: next(reading, None))) is not None:
-        report.segments += 1
-        for table, wanted in segment.tables.items():
-            found = await _figures(clickhouse, table, node, segment)
-            report.rows[table] = report.rows.get(table, 0) + wanted.rows
-            _compare(report, f"{segment.name} {table}", wanted, found)
-        if on_segment is not None:
-            on_segment(report)
-    if frame_to is None:
-        await _look_for_orphans(report, clickhouse, node)
-    return report
+    run = _Run(directory, clickhouse, node, frame_to, on_progress)
+    await run.files(sink if sink is not None else directory.parent / "sink")
+    await run.log()
+    await run.tables()
+    return run.report
 
 
-async def _look_for_orphans(report: VerifyReport, clickhouse: ClickHouse, node: int) -> None:
-    """Rows of this node that no segment accounts for, wherever they are."""
-    for table in EVENT_TABLES:
-        rows = await clickhouse.query(
-            f"SELECT count() FROM {clickhouse.database}.{table} WHERE node = {{node:UInt16}}",  # noqa: S608
-            {"node": node},
+class _Run:
+    """One run of verify: its report, and what one step tells the next."""
+
+    def __init__(
+        self,
+        directory: Path,
+        clickhouse: ClickHouse,
+        node: int,
+        frame_to: int | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self.report = VerifyReport(node=node, frame_to=frame_to)
+        self._directory = directory
+        self._clickhouse = clickhouse
+        self._node = node
+        self._frame_to = frame_to
+        self._on_progress = on_progress
+        self._files = LogFiles()
+        # Rows that may be absent, or be there, by table.
+        self._leave_out: dict[str, list[tuple[int, int]]] = {table: [] for table in EVENT_TABLES}
+        self._clickhouse_is_there = True
+        self._seq_end = 0  # the last number that was compared
+
+    async def files(self, sink: Path) -> None:
+        """Check the files, and read what was promised."""
+        report, loop = self.report, asyncio.get_running_loop()
+        for table in EVENT_TABLES:
+            report.table(table)
+        # The promises first: a block that arrives meanwhile is then left out, not missed.
+        promises = await loop.run_in_executor(None, read_promises, sink, self._node)
+        report.pending = promises.pending
+        report.add(*promises.findings)
+        self._files = files = await loop.run_in_executor(
+            None,
+            check_files,
+            self._directory,
+            partial(self._told, loop),
         )
-        found, wanted = int(str(rows[0][0])), report.rows.get(table, 0)
-        if found != wanted:
-            report.differences.append(Difference(table, "rows in all", wanted, found))
+        report.segments = files.totals
+        report.checked = files.checked
+        for name in ("plan_lines", "spool_blocks", "quarantined_blocks"):
+            setattr(report.checked, name, getattr(promises.checked, name))
+        report.add(*files.findings)
+        for table in EVENT_TABLES:
+            self._leave_out[table] = ranges_of(report.pending, table)
+            report.table(table).pending = sum(
+                entry.rows or 0 for entry in report.pending if entry.table == table
+            )
+        for absent in files.absent:
+            self._exclude(EVENT_TABLES, absent.first, absent.last)
 
-
-def _compare(report: VerifyReport, where: str, wanted: TableFigures, found: TableFigures) -> None:
-    if found.rows != found.distinct:
-        report.differences.append(
-            Difference(where, "rows stored twice", 0, found.rows - found.distinct)
+    async def log(self) -> None:
+        """Decode the log again and compare each segment's rows."""
+        account = FrameAccount(_begin(self._files))
+        for absent in self._files.absent:
+            account.explain(absent.first, absent.last, absent.cause)
+        for first, last in self._files.announced:
+            account.explain(first, last, "announced")
+        reading = LogReading(self._directory, 0, self._frame_to, account)
+        loop = asyncio.get_running_loop()
+        pieces = reading.pieces()
+        segment: Segment | None = None
+        excluded = 0
+        while (piece := await loop.run_in_executor(None, next, pieces, None)) is not None:
+            for first, last in reading.lost[excluded:]:
+                self._exclude_seqs(EVENT_TABLES, first, last)
+            excluded = len(reading.lost)
+            if segment is not None and segment.name != piece.segment:
+                await self._compare(segment)
+                segment = None
+            segment = segment or Segment(piece.segment)
+            self._take(segment, piece)
+        if segment is not None:
+            await self._compare(segment)
+        if self._frame_to is None and reading.damaged:
+            reading.lose_end(_frame_last(self._files))
+            for first, last in reading.lost[excluded:]:
+                self._exclude_seqs(EVENT_TABLES, first, last)
+        numbers, findings = account.finish()
+        self.report.numbers, self.report.frames = numbers, account.frames
+        self.report.add(*findings)
+        self._seq_end = max(
+            self._seq_end, *(last for ranges in self._leave_out.values() for _, last in ranges), 0
         )
-    for name in ("rows", "seq_first", "seq_last", "price_sum", "size_sum"):
-        raw_log, clickhouse = getattr(wanted, name), getattr(found, name)
-        if raw_log != clickhouse:
-            report.differences.append(Difference(where, name, raw_log, clickhouse))
 
+    async def tables(self) -> None:
+        """Look for rows that no segment accounts for, and compare the bars."""
+        try:
+            await self._orphans()
+            self.report.add(*await unknown_nodes(self._clickhouse, node=self._node))
+            seq_to = None if self._frame_to is None else self._seq_to
+            bars, findings = await check_bars(self._clickhouse, node=self._node, seq_to=seq_to)
+        except ClickHouseError as error:
+            self._gone(error)
+        else:
+            self.report.checked.bars = bars
+            self.report.add(*findings)
 
-def _check_files(directory: Path, report: VerifyReport) -> None:
-    """Check the manifest's chain, and each sealed segment against its line."""
-    previous: object = None
-    for number, line in enumerate(manifest_read(str(directory)), start=1):
-        if previous is not None and line.get("prev") != previous:
-            report.differences.append(
-                Difference("manifest", f"chain broken at line {number}", previous, line.get("prev"))
+    def _told(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
+        """Pass on from the thread that reads files."""
+        loop.call_soon_threadsafe(self._on_progress, "files", size)
+
+    @property
+    def _seq_to(self) -> int:
+        """The last sequence number that is compared."""
+        if self._frame_to is None:
+            return _SEQ_MAX
+        return ((self._frame_to + 1) << SEQ_INDEX_BITS) - 1
+
+    def _take(self, segment: Segment, piece: Piece) -> None:
+        self._on_progress("rows", piece.bytes)
+        self._seq_end = max(self._seq_end, piece.seq_to)
+        for table in EVENT_TABLES:
+            if table not in piece.compared:
+                self._leave_out[table].append((piece.seq_from, piece.seq_to))
+        for table, rows in piece.rows.items():
+            totals = self.report.table(table)
+            totals.raw_log = (totals.raw_log or 0) + len(rows.seq)
+        segment.add(piece, self._leave_out)
+
+    async def _compare(self, segment: Segment) -> None:
+        if not self._clickhouse_is_there:
+            return
+        try:
+            for table in EVENT_TABLES:
+                stored, findings = await compare(
+                    self._clickhouse,
+                    table,
+                    segment,
+                    node=self._node,
+                    directory=self._directory,
+                    leave_out=self._leave_out[table],
+                )
+                self.report.table(table).stored += stored
+                self.report.add(*findings)
+        except ClickHouseError as error:
+            self._gone(error)
+
+    async def _orphans(self) -> None:
+        if not self._clickhouse_is_there:
+            return
+        for table in EVENT_TABLES:
+            # The rows before the log: what is in ClickHouse was in the log first.
+            highest = await last_stored(self._clickhouse, table, node=self._node)
+            above = await rows_above(
+                self._clickhouse,
+                table,
+                node=self._node,
+                seq_from=await self._end_of_log() + 1,
+                seq_to=highest,
             )
-        previous = line.get("sum")
-        if line.get("kind") != "sealed":
-            continue
-        path = directory / "segments" / str(line["segment"])
-        if not path.exists():  # shipped and removed by retention, or lost: the manifest knows
-            report.differences.append(Difference(path.name, "file", "sealed", "absent"))
-            continue
-        report.segments_sealed += 1
-        verdict = verify_segment(str(path))
-        if not verdict["ok"]:
-            report.differences.append(Difference(path.name, "bytes", "whole", verdict["damaged"]))
-        if verdict["records"] != line["records"]:
-            report.differences.append(
-                Difference(path.name, "records", line["records"], verdict["records"])
+            counted = await count_rows(
+                self._clickhouse,
+                table,
+                node=self._node,
+                seq_to=min(self._seq_end, self._seq_to),
+                leave_out=self._leave_out[table],
             )
+            compared = self.report.table(table).stored
+            astray = rows_astray(table, counted=counted, compared=compared)
+            self.report.add(*(finding for finding in (above, astray) if finding is not None))
+
+    async def _end_of_log(self) -> int:
+        """The last number that the log has by now; a live one has grown meanwhile."""
+        if self._frame_to is None:
+            return self._seq_end
+        last = await asyncio.get_running_loop().run_in_executor(
+            None, _last_frame, self._directory, self._frame_to
+        )
+        return max(self._seq_end, ((last + 1) << SEQ_INDEX_BITS) - 1)
+
+    def _exclude(self, tables: tuple[str, ...], frame_first: int, frame_last: int) -> None:
+        first, last = frame_first << SEQ_INDEX_BITS, ((frame_last + 1) << SEQ_INDEX_BITS) - 1
+        self._exclude_seqs(tables, first, last)
+
+    def _exclude_seqs(self, tables: tuple[str, ...], first: int, last: int) -> None:
+        for table in tables:
+            self._leave_out[table].append((first, last))
+
+    def _gone(self, error: ClickHouseError) -> None:
+        """ClickHouse cannot be asked: the files are still worth checking."""
+        if self._clickhouse_is_there:
+            self._clickhouse_is_there = False
+            self.report.unchecked.append(f"rows in ClickHouse: {error}")
 
 
-def _segments(directory: Path, report: VerifyReport, frame_to: int | None) -> Iterator[_Segment]:
-    """Yield each segment with what its frames must have become; blocks, for a thread."""
-    decoder = Decoder()
-    current: _Segment | None = None
-    reader = RawLogReader(str(directory), 0, frame_to)
-    for name, data in reader:
-        chunk = data if frame_to is None else data[: records_until(data, frame_to)]
-        if not chunk:
-            continue
-        frame_first = int(chunk[: chunk.index(b" ")])
-        if current is None or current.name != name:
-            if current is not None:
-                current.seq_to = (frame_first << SEQ_INDEX_BITS) - 1
-                yield current
-            figures = {table: TableFigures() for table in EVENT_TABLES}
-            current = _Segment(name, figures, frame_first << SEQ_INDEX_BITS)
-            current.recv_first_ns = int(chunk.split(b" ", 2)[1])
-        batch = decoder.decode(chunk)
-        report.frame_last = batch.frame_last
-        current.recv_last_ns = max(current.recv_last_ns, _count(batch, current.tables))
-    report.differences.extend(
-        Difference(name, f"{size} bytes at {offset}", "readable", reason)
-        for name, offset, size, reason in reader.damaged
-    )
-    if current is not None:
-        if frame_to is not None:
-            current.seq_to = ((frame_to + 1) << SEQ_INDEX_BITS) - 1
-        yield current
+def _begin(files: LogFiles) -> int:
+    """The first frame number that was ever given out, 0 when the manifest does not say."""
+    first = [int(line["frame_next"]) for line in files.lines if line.get("kind") == "started"]
+    sealed = [int(line["frame_first"]) for line in files.lines if line.get("kind") == "sealed"]
+    return min((*first, *sealed), default=0)
 
 
-def _count(batch: object, tables: Mapping[str, TableFigures]) -> int:
-    """Add a batch's events to the figures; return the highest receive time."""
-    events = np.frombuffer(batch, dtype=EVENT)  # type: ignore[call-overload]
-    if len(events) == 0:
-        return 0
-    for table, kinds in _ROW_KINDS.items():
-        tables[table].add(_wanted(table, events, kinds))
-    return int(events["ts_recv"].max())
+def _frame_last(files: LogFiles) -> int:
+    sealed = [int(line["frame_last"]) for line in files.lines if line.get("kind") == "sealed"]
+    return max(sealed, default=0)
 
 
-def _wanted(table: str, events: _Events, kinds: tuple[Kind, ...]) -> TableFigures:
-    chosen = events[np.isin(events["kind"], kinds)]
-    if len(chosen) == 0:
-        return TableFigures()
-    prices, sizes = chosen["price"], chosen["size"]
-    rows = chosen
-    match table:
-        case "quotes":
-            # One row per message: it ends with LAST and is named by its first record.
-            ends = (chosen["flags"] & Flag.LAST) != 0
-            rows = chosen[np.concatenate(([True], ends[:-1]))]
-        case "book":
-            levels = events[events["kind"] == Kind.DEPTH]
-            prices, sizes = levels["price"], levels["size"]
-        case "marks":
-            interest = chosen["kind"] == Kind.OPEN_INTEREST
-            prices, sizes = np.where(interest, sizes, prices), prices[:0]
-        case "states":
-            prices, sizes = chosen["aux"], prices[:0]
-        case "gaps":
-            prices, sizes = chosen["aux"] & 0xFF, chosen["id"].view(np.int64)
-    seqs = rows["seq"]
-    return TableFigures(
-        rows=len(rows),
-        distinct=len(rows),
-        seq_first=int(seqs.min()),
-        seq_last=int(seqs.max()),
-        price_sum=_sum(prices),
-        size_sum=_sum(sizes),
-    )
-
-
-def _sum(values: npt.NDArray[np.int64]) -> int:
-    defined = values[values != SIZE_UNDEF]
-    return int(np.sum(defined.astype(np.uint64, casting="unsafe"), dtype=np.uint64))
-
-
-async def _figures(
-    clickhouse: ClickHouse, table: str, node: int, segment: _Segment
-) -> TableFigures:
-    def total(values: str) -> str:
-        mapped = f"arrayMap(x -> reinterpretAsUInt64(x), arrayFilter(x -> x != {SIZE_UNDEF}, v))"
-        return f"sum(arraySum({mapped.replace(', v)', f', {values})')}))"
-
-    prices, sizes = _SUMS[table]
-    rows = await clickhouse.query(
-        f"SELECT count(), uniqExact(seq), min(seq), max(seq), {total(prices)}, {total(sizes)} "  # noqa: S608
-        f"FROM {clickhouse.database}.{table} "
-        "WHERE node = {node:UInt16} AND seq BETWEEN {first:UInt64} AND {last:UInt64} "
-        "AND ts_recv BETWEEN fromUnixTimestamp64Nano({from_ns:Int64}, 'UTC') "
-        "AND fromUnixTimestamp64Nano({to_ns:Int64}, 'UTC')",
-        {
-            "node": node,
-            "first": segment.seq_from,
-            "last": segment.seq_to,
-            "from_ns": segment.recv_first_ns - _MARGIN_NS,
-            "to_ns": max(segment.recv_first_ns, segment.recv_last_ns) + _MARGIN_NS,
-        },
-    )
-    return TableFigures(*(int(str(value)) for value in rows[0]))
+def _last_frame(directory: Path, frame_from: int) -> int:
+    """The last frame number in the log, which goes on at least from `frame_from`. Blocks."""
+    last = b""
+    for _, data in RawLogReader(str(directory), frame_from):
+        last = data
+    return int(np.frombuffer(record_heads(last), dtype=HEAD)["frame_no"][-1]) if last else 0

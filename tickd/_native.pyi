@@ -144,6 +144,7 @@ class SegmentVerdict(TypedDict):
     damaged: list[DamageInfo]
     index_ok: bool
     hash_ok: bool
+    hash: str
     sealed: bool
 
 @type_check_only

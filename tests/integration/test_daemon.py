@@ -163,7 +163,7 @@ def test_migrate_finds_nothing_to_do(recording: Recording) -> None:
 def test_verify_agrees_beside_the_running_daemon(recording: Recording) -> None:
     report = json.loads(recording.tickd("verify", str(recording.config), "--json"))
     assert report["ok"]
-    assert report["rows"]["trades"] > 0
+    assert report["tables"]["trades"]["stored"] > 0
 
 
 def test_second_daemon_over_the_same_state_is_refused(recording: Recording) -> None:

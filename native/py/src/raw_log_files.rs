@@ -149,6 +149,7 @@ fn verify_segment(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> 
     dict.set_item("damaged", damaged)?;
     dict.set_item("index_ok", scan.index_agrees())?;
     dict.set_item("hash_ok", hash_ok)?;
+    dict.set_item("hash", hash_text(hash))?;
     dict.set_item("sealed", scan.sealed())?;
     Ok(dict)
 }

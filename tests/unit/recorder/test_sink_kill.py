@@ -55,6 +55,6 @@ async def test_kill_nine_at_any_moment_leaves_each_row_once(endpoint, database, 
         await child.wait()
     report = await verify(tmp_path / "raw", direct, node=1)
     await direct.close()
-    assert report.differences == []
-    assert report.rows["quotes"] > 1_000
-    assert report.rows["gaps"] > 0
+    assert report.findings == []
+    assert report.tables["quotes"].stored > 1_000
+    assert report.tables["gaps"].stored > 0
