@@ -8,19 +8,21 @@ nothing, and holds one segment's figures at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from recorder.clickhouse import ClickHouse
 from recorder.errors import ClickHouseError
+from recorder.ship.config import ShipConfig
 from recorder.verify_bars import check_bars
 from recorder.verify_files import LogFiles, check_files
 from recorder.verify_frames import HEAD, FrameAccount
 from recorder.verify_log import LogReading, Piece
+from recorder.verify_objects import check_objects
 from recorder.verify_orphans import (
     count_rows,
     last_stored,
@@ -48,17 +50,21 @@ async def verify(
     node: int,
     frame_to: int | None = None,
     sink: Path | None = None,
+    remote: ShipConfig | None = None,
     on_progress: OnProgress = lambda _step, _bytes: None,
 ) -> VerifyReport:
     """Compare the raw log in `directory` with its manifest and with ClickHouse.
 
     Args: `frame_to`: compare rows up to this frame only (a live sink is always a little behind);
-    `sink`: where plan, spool and quarantine are, beside the raw log if None; `on_progress`: hears
-    of bytes read: once of each file, once of its records.
-    Raises OSError, TickdError(FATAL) when the raw log cannot be read at all.
+    `sink`: where plan, spool and quarantine are, beside the raw log if None; `remote`: the store
+    to ask about shipped files; `on_progress`: hears of bytes read: once of each file, once of its
+    records.
+    Raises OSError, ConfigError, TickdError(FATAL) when the raw log cannot be read at all.
     """
     run = _Run(directory, clickhouse, node, frame_to, on_progress)
     await run.files(sink if sink is not None else directory.parent / "sink")
+    if remote is not None:
+        await check_objects(run.report, run.manifest, remote)
     await run.log()
     await run.tables()
     return run.report
@@ -165,6 +171,11 @@ class _Run:
     def _told(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
         """Pass on from the thread that reads files."""
         loop.call_soon_threadsafe(self._on_progress, "files", size)
+
+    @property
+    def manifest(self) -> Sequence[Mapping[str, Any]]:
+        """Its whole lines, once the files are checked."""
+        return self._files.lines
 
     @property
     def _seq_to(self) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from recorder.verify_report import Checked, Finding, Kind, SegmentTotals
 from tickd.native import verify_segment, xxh3_hex
 
-__all__ = ["Absent", "LogFiles", "check_files", "removed_files"]
+__all__ = ["Absent", "LogFiles", "check_files", "shipped_files"]
 
 _MANIFEST: Final = "MANIFEST.jsonl"
 _NO_LINE: Final = "0" * 16
@@ -86,10 +86,9 @@ def check_files(directory: Path, on_bytes: Callable[[int], None] = lambda _: Non
     return found
 
 
-def removed_files(lines: list[Line]) -> list[Line]:
-    """The `removed` lines that are the last word about their file: their only copy is remote."""
-    last = _last_shipments(lines)
-    return [line for line, _ in last.values() if line["kind"] == "removed"]
+def shipped_files(lines: list[Line]) -> list[Line]:
+    """The last line about each file that went to a store; `removed`: the only copy is there."""
+    return [line for line, _ in _last_shipments(lines).values()]
 
 
 def _lines(path: Path, found: LogFiles) -> Iterator[Line]:

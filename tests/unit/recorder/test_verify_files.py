@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from recorder.verify_files import check_files, removed_files
+from recorder.verify_files import check_files, shipped_files
 from recorder.verify_report import Kind
-from tickd.native import manifest_note, xxh3_hex
+from tickd.native import OfflineManifest, xxh3_hex
 from tickd.testing.wire_log import WireLog
 
 
@@ -113,7 +113,8 @@ def shipped(raw, path, *kinds, **changes):
             "e_tag": None,
         }
         line |= changes
-        manifest_note(str(raw), json.dumps(line).encode())
+        with OfflineManifest(str(raw)) as manifest:
+            manifest.note(json.dumps(line).encode())
 
 
 def test_a_removed_segment_with_a_verified_copy_is_no_finding(raw):
@@ -124,7 +125,7 @@ def test_a_removed_segment_with_a_verified_copy_is_no_finding(raw):
     assert found.findings == []
     assert found.totals.removed == 1
     assert [absent.cause for absent in found.absent] == ["removed"]
-    assert [line["key"] for line in removed_files(found.lines)] == [f"1/{path.name}"]
+    assert [line["kind"] for line in shipped_files(found.lines)] == ["removed"]
 
 
 def test_a_removed_segment_without_a_verified_copy_is_named(raw):

@@ -35,6 +35,7 @@ def verify(
     *,
     sql: bool = False,
     hole_frames: int = HOLE_FRAMES,
+    remote: bool = False,
     strict: bool = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> ExitCode:
@@ -50,18 +51,20 @@ def verify(
         sql: ask ClickHouse only and do not read the raw log: finds rows that are there twice, rows
             of no segment, and stretches without rows, in seconds
         hole_frames: with --sql, a stretch of so many frames without a row is a finding
+        remote: ask the store of [ship] whether each shipped file is there, whole
         strict: count what is promised to ClickHouse and not there yet as a difference
         as_json: print the whole report as JSON (docs/formats/verify-report.md)
 
     Example:
         tickd verify tickd.toml
+        tickd verify tickd.toml --remote --strict
         tickd verify tickd.toml --sql --json
 
     """
     resolved = load_config(config)
     clock = SystemClock()
     begin_ns = clock.mono_ns()
-    work = _verify_in_sql(resolved, hole_frames) if sql else _verify(resolved)
+    work = _verify_in_sql(resolved, hole_frames) if sql else _verify(resolved, remote=remote)
     report = asyncio.run(work)
     report.seconds = (clock.mono_ns() - begin_ns) / 1e9
     code = _judge(report, strict=strict)
@@ -79,7 +82,7 @@ def _judge(report: VerifyReport, *, strict: bool) -> ExitCode:
     return ExitCode.FAILED if report.unchecked else ExitCode.OK
 
 
-async def _verify(config: Config) -> VerifyReport:
+async def _verify(config: Config, *, remote: bool) -> VerifyReport:
     frame_to = await _settled_by_a_running_daemon(config)
     raw = config.state_dir / "raw"
     sizes = sum(path.stat().st_size for path in raw.glob("segments/*"))
@@ -98,6 +101,7 @@ async def _verify(config: Config) -> VerifyReport:
                 node=config.node.id,
                 frame_to=frame_to,
                 sink=config.state_dir / "sink",
+                remote=config.ship if remote else None,
                 on_progress=lambda step, size: progress.advance(bars[step], size),
             )
 
