@@ -132,8 +132,8 @@ class LogReading:
 
     def _piece(self, name: str, records: bytes) -> Piece:
         heads = np.frombuffer(record_heads(records), dtype=HEAD)
-        if heads["type"][0] == _CHECKPOINT and self._compared is not _ALL:
-            # A new beginning: what was lost before it no longer matters.
+        if heads["type"][0] == _CHECKPOINT:
+            # A new beginning: what was lost before it, or is not here, no longer matters.
             self._decoder, self._instruments, self._compared = Decoder(), -1, _ALL
             if self._account is not None:
                 self._account.forget_counters()

@@ -104,6 +104,7 @@ class Sample:
     pending_bytes: int = 0
     frames_behind: int = 0
     spool_bytes: int = 0
+    spilled: int = 0
     pauses: int = 0
 
 
@@ -234,7 +235,8 @@ def _sample(
             frames_unsettled=max(0, raw["next_frame_no"] - 1 - sink["frame_settled"]),
             pending_bytes=sink["pending_bytes"],
             frames_behind=sink["frames_behind"],
-            spool_bytes=sink.get("spool_bytes", 0),
+            spool_bytes=sink["spool"]["bytes"],
+            spilled=len(sink["spilled"]),
             pauses=raw["pauses"],
         )
     )
@@ -245,12 +247,7 @@ def _drained(status: dict[str, Any], messages_per_s: float) -> bool:
     """Whether ClickHouse has everything but the last moment's blocks."""
     sink = status["sink"]
     distance = status["raw_log"]["next_frame_no"] - 1 - sink["frame_settled"]
-    return bool(
-        sink["caught_up"]
-        and distance <= DRAINED_S * messages_per_s
-        and not sink.get("spool_blocks", 0)
-        and not sink.get("spilled", 0)
-    )
+    return bool(sink["caught_up"] and distance <= DRAINED_S * messages_per_s)
 
 
 def _end(run: Run, daemon: Daemon, clickhouse: ClickHouseServer, venue: dict[str, Any]) -> None:
@@ -260,12 +257,7 @@ def _end(run: Run, daemon: Daemon, clickhouse: ClickHouseServer, venue: dict[str
     def arrived(status: dict[str, Any]) -> bool:
         decoder, raw, sink = status["decoder"], status["raw_log"], status["sink"]
         unsettled = raw["next_frame_no"] - 1 - sink["frame_settled"]
-        return bool(
-            decoder["frames"] >= sent
-            and unsettled <= 0
-            and not sink.get("spool_blocks", 0)
-            and not sink.get("spilled", 0)
-        )
+        return bool(decoder["frames"] >= sent and unsettled <= 0 and sink["caught_up"])
 
     last = daemon.wait_for(arrived, timeout=END_TIMEOUT_S)
     facts = run.facts
@@ -383,6 +375,7 @@ def _result(run: Run) -> dict[str, Any]:
         },
         "pending_bytes_max": max(sample.pending_bytes for sample in run.samples),
         "spool_bytes_max": max(sample.spool_bytes for sample in run.samples),
+        "spilled_ranges_max": max(sample.spilled for sample in run.samples),
         "disk_bytes": {
             "most": run.disk_bytes_max,
             "raw_log": disk_bytes(plan.directory / "state" / "raw"),
