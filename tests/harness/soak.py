@@ -32,7 +32,7 @@ import tempfile
 import time
 import types
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,7 @@ DISK_FREE_MIN_BYTES = 4 << 30
 SAMPLE_S = 1.0
 FRAMES_PER_QUESTION = 20_000_000
 PROGRESS_S = 60.0
+PATIENCE_S = 60.0
 _MESSAGE = re.compile(rb'^\d+ \d+ \d+ \d+ W \d+ \{"stream"', re.MULTILINE)
 _ROWS = {
     "trades": "1",
@@ -177,7 +178,7 @@ def _play(run: Run, daemon: Daemon, clickhouse: ClickHouseServer, venue: dict[st
     told_s = -PROGRESS_S
     run.phase = "warm-up"
     for at_s in _ticks(seconds):
-        stats = venue_stats(rest_url)
+        stats = _patiently(lambda: venue_stats(rest_url))
         status = _sample(run, at_s, daemon, clickhouse, venue)
         if stats["done"]:
             break
@@ -221,7 +222,7 @@ def _sample(
     assert daemon.process is not None
     if daemon.process.poll() is not None:
         raise SoakError(f"the daemon ended with {daemon.process.returncode}: {daemon.tail()}")
-    status = daemon.status()
+    status = _patiently(daemon.status)
     raw, sink = status["raw_log"], status["sink"]
     run.samples.append(
         Sample(
@@ -241,6 +242,18 @@ def _sample(
         )
     )
     return status
+
+
+def _patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Ask again where a busy machine did not answer in time; the same error for long is one."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except (TickdError, OSError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(SAMPLE_S)
 
 
 def _drained(status: dict[str, Any], messages_per_s: float) -> bool:
