@@ -111,14 +111,17 @@ class Ledger:
                 self.asides[shipment.file] = shipment
 
     def _seal(self, line: Mapping[str, Any]) -> None:
-        name, data_hash = str(line["segment"]), str(line["hash"])
+        name = str(line["segment"])
         known = self.segments.get(name)
-        if known is not None and known.data_hash == data_hash and known.bytes == line["bytes"]:
+        if known is not None:
+            # Sealed again by recovery, which set damaged bytes aside. What was shipped before is
+            # the better copy, and stays the one that counts.
+            known.bytes, known.data_hash = line["bytes"], str(line["hash"])
             return
         self.segments[name] = Segment(
             name=name,
             bytes=line["bytes"],
-            data_hash=data_hash,
+            data_hash=str(line["hash"]),
             frame_first=line["frame_first"],
             frame_last=line["frame_last"],
             recv_first_ns=line["recv_first"],
