@@ -8,6 +8,7 @@ that its fault was hit, then that everything is there: no message missing, no ga
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -172,3 +173,53 @@ def test_a_short_write_is_no_torn_chunk(tmp_path: Path) -> None:
         everything_is_there(recorder, last)
     finally:
         subprocess.run(["umount", "--lazy", raw], check=True)
+
+
+def test_a_file_system_that_the_kernel_gives_up_keeps_what_was_synced(tmp_path: Path) -> None:
+    """An ext4 error (errors=remount-ro): read-only for open files too, for good until a fsck."""
+    if os.geteuid() != 0:
+        pytest.skip("a mount needs root")
+    need("mkfs.ext4")
+    image, raw = tmp_path / "disk.img", tmp_path / "raw"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    raw.mkdir()
+    mount = ["mount", "-o", "loop,errors=remount-ro", str(image), str(raw)]
+    made = subprocess.run(mount, capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"no loop mounts, not permitted here: {made.stderr.decode()}")
+    try:
+        with recording(tmp_path) as recorder:
+            device = Path(f"/sys/dev/block/{_device(raw)}").readlink().name
+            Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
+            failed = recorder.until(lambda seen: seen.errno != 0 and seen.pauses > 0)
+            assert failed.errno in (errno.EROFS, errno.EIO)
+            last = recorder.stop()
+            assert last.state == 3, "it must not pretend to have closed the log"
+    finally:
+        subprocess.run(["umount", str(raw)], check=True)
+    checked = subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)
+    assert checked.returncode in (0, 1), checked.stdout
+    subprocess.run(mount, check=True)
+    try:
+        with recording(tmp_path) as recorder:
+            recorder.goes_on()
+            assert recorder.stop().state == 2
+        records = read_log(raw)
+    finally:
+        subprocess.run(["umount", str(raw)], check=True)
+    (gap,) = [json.loads(r.payload) for r in records if r.kind == "C"]
+    before = [r for r in records if r.frame_no < gap["from_frame"]]
+    behind = [r for r in records if r.frame_no > gap["to_frame"]]
+    assert gap["cause"] == "restart"
+    assert len(before) + len(behind) == len(records), "no frame within the gap"
+    assert before[-1].frame_no == gap["from_frame"] - 1 >= last.synced
+    assert before[-1].recv_ns == gap["from_ns"]
+    texts = [r.payload.split(b".", 1)[0] for r in before if r.kind == "W"]
+    assert texts == [b"message %d" % number for number in range(len(texts))]
+
+
+def _device(path: Path) -> str:
+    number = path.stat().st_dev
+    return f"{os.major(number)}:{os.minor(number)}"
