@@ -64,6 +64,22 @@ async def test_a_failing_sink_is_called_again_on_the_same_queue(tmp_path: Path) 
     assert len(seqs) == len(set(seqs)) == 5
 
 
+async def test_a_held_sink_writes_nothing_until_it_is_released(tmp_path: Path) -> None:
+    bus, sink, _ = started(tmp_path)
+    folder = tmp_path / "sinks" / "jsonl"
+    sink.hold()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(sink.run(), name="sink")
+        bus.publish(counted_batch(1, {1: 3}))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert list(folder.iterdir()) == []
+        sink.release()
+        bus.close()
+        await running
+    assert sum(len(path.read_text().splitlines()) for path in folder.iterdir()) == 3
+
+
 def test_tables_are_read_by_the_struct_of_their_name_and_dumped_with_it() -> None:
     config = parse(TABLE, Config)
     assert config.sinks == (JsonlConfig(topics=("trade.*.*",)),)

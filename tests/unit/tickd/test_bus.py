@@ -765,3 +765,41 @@ def test_each_reader_of_high_waters_has_its_own_period() -> None:
     assert high("metrics") == 0
     assert high("table") == 5  # taken by the other reader, not lost to this one
     assert high("table") == 0
+
+
+async def test_a_held_consumer_waits_although_there_is_something_and_gets_all_of_it_later() -> None:
+    desk = Desk()
+    bursts = desk.bursts()
+    bursts.hold()
+    taking = asyncio.ensure_future(bursts.take_bursts())
+    for _ in range(3):
+        desk.publish({BTC: 2})
+        await asyncio.sleep(0)
+    assert not taking.done()
+    assert bursts.depth == 6
+    bursts.release()
+    assert sum(map(len, await taking)) == 6
+
+
+async def test_a_held_consumer_s_queue_follows_its_policy() -> None:
+    desk = Desk()
+    bursts = desk.bursts(WhenFull.DROP_OLDEST, records_total_max=4)
+    bursts.hold()
+    for _ in range(5):
+        desk.publish({BTC: 2})
+    bursts.release()
+    assert sum(map(len, await bursts.take_bursts())) == 4
+    assert [row.records for row in bursts.take_dropped()] == [6]
+
+
+async def test_the_end_releases_a_held_consumer() -> None:
+    desk = Desk()
+    bursts = desk.bursts()
+    bursts.hold()
+    desk.publish({BTC: 2})
+    taking = asyncio.ensure_future(bursts.take_bursts())
+    await asyncio.sleep(0)
+    bursts.close()
+    assert sum(map(len, await taking)) == 2
+    bursts.hold()
+    assert await bursts.take_bursts() == []
