@@ -4,7 +4,8 @@ tickd: batches of 64 events → sink worker → one Native block → one POST, a
 clickhouse-connect: `insert()` of the same rows as tuples that exist already. Same server, same
 `trades` table with everything on (deduplication window, fsync, the bars' view). Shown per server:
 rows per second of wall time with one request in flight, and the client's CPU per million rows (the
-server is another process). Rounds alternate; the best of each counts.
+server is another process). Rounds alternate; the best of each counts. Then the same rows in every
+format that tickd speaks, packed and not: rows per second and client CPU.
 
 Run: python benchmarks/bench_sink.py [--rounds 10] [--rows 1000 10000 100000]
 """
@@ -16,7 +17,7 @@ import itertools
 import select
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import clickhouse_connect
 import harness
@@ -43,6 +44,19 @@ RATE_LEAST = 2e6
 CPU_MOST = 0.1
 FLUSH_ROWS = 150_000
 FLUSH_MS_MOST = 2.0
+
+
+Way = tuple[Literal["native", "row_binary", "json"], Literal["none", "gzip", "lz4", "zstd"]]
+WAYS: tuple[Way, ...] = (
+    ("native", "none"),
+    ("native", "lz4"),
+    ("native", "zstd"),
+    ("row_binary", "none"),
+    ("row_binary", "lz4"),
+    ("row_binary", "zstd"),
+    ("json", "none"),
+    ("json", "gzip"),
+)
 
 
 class Spent(NamedTuple):
@@ -83,7 +97,12 @@ class Sender:
 
     def __init__(self, clickhouse: ClickHouse, definition: bytes) -> None:
         self._clickhouse = clickhouse
-        self._worker = SinkWorker(node=1, seq_from=0, compression=clickhouse.compression)
+        self._worker = SinkWorker(
+            node=1,
+            seq_from=0,
+            layout=clickhouse.block_format,
+            compression=clickhouse.compression,
+        )
         self._worker.define(definition)
 
     async def send(self, batches: list[EventBatch]) -> Spent:
@@ -237,6 +256,47 @@ def figures(
     return out
 
 
+async def measure_formats(endpoint: Endpoint, rows: int, rounds: int) -> dict[Way, Spent]:
+    """Best wall and best CPU of each format and packing, over alternating rounds."""
+    number, definition = instrument()
+    first = itertools.count(1, rows)
+    servers_of = {
+        way: ClickHouse(ClickHouseConfig(format=way[0], compression=way[1]), lambda: endpoint)
+        for way in WAYS
+    }
+    await migrate(servers_of[WAYS[0]])
+    senders = {way: Sender(server, definition) for way, server in servers_of.items()}
+    best = dict.fromkeys(WAYS, Spent(float("inf"), float("inf")))
+    try:
+        for _ in range(rounds):
+            for way, sender in senders.items():
+                spent = await sender.send(batches_of(trades(rows, next(first), number)))
+                best[way] = Spent(*map(min, best[way], spent))
+        ((stored,),) = await servers_of[WAYS[0]].query("SELECT count() FROM tickd.trades")
+        assert stored == len(WAYS) * rounds * rows, (stored, rounds, rows)
+    finally:
+        for sender in senders.values():
+            sender.close()
+        for server in servers_of.values():
+            await server.close()
+    return best
+
+
+def format_figures(
+    rounds: int, *, rows: tuple[int, ...] = ROWS, kinds: list[str] | None = None
+) -> list[Figure]:
+    out: list[Figure] = []
+    for kind, count in itertools.product(kinds or servers.kinds(), rows):
+        with servers.serving(kind) as endpoint:
+            best = asyncio.run(measure_formats(endpoint, count, rounds))
+        for (form, packing), spent in best.items():
+            key, where = f"sink.{kind}.{count}.{form}.{packing}", f"{count:,} rows, {kind} server"
+            text = f"{form}, {packing}, {where}"
+            out.append(Figure(f"{key}.rate", count / spent.wall_s, "rows/s", text))
+            out.append(Figure(f"{key}.cpu", spent.cpu_s / count * 1e6, "CPU-s/M", text))
+    return out
+
+
 def flush_figure(rounds: int) -> Figure:
     """One second of 150,000 events: what its flush costs the process besides ClickHouse's own."""
     number, definition = instrument()
@@ -268,6 +328,8 @@ def main() -> None:
         rows, kinds = (max(ROWS),), ["embedded"]
     harness.show([flush_figure(options.rounds)], as_json=options.json)
     harness.show(figures(options.rounds, rows=rows, kinds=kinds), as_json=options.json)
+    if not options.checked:  # the ratios that must hold are those above
+        harness.show(format_figures(options.rounds, rows=rows, kinds=kinds), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The OHLCV tables: which there are, and how their bars are made again from the trades.
 
-Materialised views keep the bars while trades arrive. Bars of trades that were deleted and inserted
-again (a repair), or that are older than their table (a migration), are made again here: deleted and
-inserted anew from what `trades` holds. It touches no trade.
+Materialised views keep the bars while trades arrive. Bars of trades that are older than their table
+(a migration) are made here, from what `trades` holds; those of repaired trades in
+recorder/bar_repair.py, from the same SELECT. It touches no trade.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 
 from recorder.clickhouse import ClickHouse
 
-__all__ = ["BARS", "Bars", "backfill", "backfill_own", "bars_select", "recompute", "trades_span"]
+__all__ = ["BARS", "Bars", "backfill", "backfill_own", "bars_select"]
 
 _log = structlog.get_logger(__name__)
 
@@ -69,43 +69,6 @@ def bars_select(bars: Bars, database: str, where: str = "") -> str:
         f" FROM (SELECT *, {_AT} AS at FROM {database}.trades{filtered}) AS t"
         f" WHERE NOT bitTest(flags, 9) GROUP BY instrument, {bars.column}, node, source"
     )
-
-
-async def trades_span(
-    clickhouse: ClickHouse, *, node: int, seq_from: int, seq_to: int
-) -> tuple[int, int] | None:
-    """Return the first and last time at which a range's trades count in bars, None without any.
-
-    A repair asks before it deletes and after it has inserted: bars of both ranges have changed.
-    Raises ClickHouseError.
-    """
-    rows = await clickhouse.query(
-        f"SELECT count(), min(toUnixTimestamp64Nano({_AT})), max(toUnixTimestamp64Nano({_AT}))"  # noqa: S608 - own names only
-        f" FROM {clickhouse.database}.trades"
-        " WHERE node = {node:UInt16} AND seq BETWEEN {first:UInt64} AND {last:UInt64}",
-        {"node": node, "first": seq_from, "last": seq_to},
-    )
-    count, first_ns, last_ns = (int(str(value)) for value in rows[0])
-    return (first_ns, last_ns) if count else None
-
-
-async def recompute(
-    clickhouse: ClickHouse,
-    *,
-    node: int,
-    from_ns: int,
-    to_ns: int,
-    tables: Sequence[Bars] = BARS,
-) -> None:
-    """Make a node's bars that touch [from_ns, to_ns] equal to its trades, in every OHLCV table.
-
-    Nothing may insert trades of this node meanwhile; cut off in the middle, it must be run again.
-    Raises ClickHouseError.
-    """
-    for bars in tables:
-        start = from_ns // _NS // bars.seconds * bars.seconds
-        stop = (to_ns // _NS // bars.seconds + 1) * bars.seconds
-        await _recompute(clickhouse, bars, node=node, start_s=start, stop_s=stop)
 
 
 async def backfill(

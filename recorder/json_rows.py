@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -39,6 +39,8 @@ _ENUM: Final = re.compile(r"'(\w+)' = (-?\d+)")
 _NS_MIN: Final = -9_223_372_036 * 10**9
 # Time matters more than bytes: 1 is five times as fast as 6 and a third larger.
 _GZIP_LEVEL: Final = 1
+# The interpreter's lock is held for so many rows at a time, well under 1 ms.
+_ROWS: Final = 256
 
 
 def json_body(block: BlockBytes, compression: str) -> bytes | None:
@@ -77,11 +79,13 @@ def json_rows(table: str, native: memoryview) -> bytes | None:
     if any(column is None for column in columns.values()):
         return None
     names = list(columns)
-    options = orjson.OPT_APPEND_NEWLINE
-    return b"".join(
-        orjson.dumps(dict(zip(names, row, strict=True)), option=options)
-        for row in zip(*columns.values(), strict=True)
-    )
+    rows = zip(*columns.values(), strict=True)
+    lines: list[bytes] = []
+    while part := [dict(zip(names, row)) for row in islice(rows, _ROWS)]:  # noqa: B905 - as above
+        # A list of rows costs a third of single ones. No value can hold a brace: they are numbers,
+        # dates and names of enums.
+        lines += (orjson.dumps(part)[1:-1].replace(b"},{", b"}\n{"), b"\n")
+    return b"".join(lines)
 
 
 def _columns(table: str, native: memoryview) -> Iterator[tuple[str, Column | None]]:

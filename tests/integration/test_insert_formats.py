@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -63,6 +64,14 @@ async def test_rows_are_the_same_whatever_they_travelled_in(clickhouse: Any) -> 
         assert len(blocks) == 2 * len(EVENT_TABLES)
         for block in blocks:
             await client.insert_block(block, f"{node}-{block.table}-{block.day}-{block.hash}")
+            # One block is one UTC day: it makes a part in one partition, and so is stored whole.
+            (days,) = await client.query(
+                f"SELECT groupUniqArray(toDate32(ts_recv)), groupUniqArray(_partition_id)"
+                f" FROM {client.database}.{block.table} WHERE node = {node}"
+                f" AND seq BETWEEN {block.seq_first} AND {block.seq_last}"
+            )
+            day = date(1970, 1, 1) + timedelta(days=block.day)
+            assert days == ([day.isoformat()], [f"{day:%Y%m%d}"])
         for table in EVENT_TABLES:
             found = await stored(client, table, node)
             assert len(found) > 1_000

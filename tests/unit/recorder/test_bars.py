@@ -6,18 +6,20 @@ Method: the oracle computes every bar from the blocks' rows in plain Python.
 import re
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
-from recorder.bars import BARS, backfill, backfill_own, bars_select, recompute, trades_span
+from recorder.bars import BARS, backfill, backfill_own, bars_select
 from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
-from recorder.errors import ClickHouseError
+from recorder.errors import ClickHouseError, ServerUnreachableError
 from recorder.migrate import ddl_directory, migrate, read_migrations
 from tests.reference.native_block import read_block
 from tickd.events import Flag
-from tickd.native import BlockBuilder
+from tickd.native import BlockBuilder, SinkWorker
 from tickd.testing.events import EventStream
+from tickd.testing.faulty_proxy import Fault, FaultyProxy
 
 NS = 10**9
 DAY_NS = 86_400 * NS
@@ -125,29 +127,44 @@ async def test_a_repeat_completes_the_bars_that_its_first_attempt_did_not_reach(
 
 
 @pytest.mark.embedded
-async def test_recomputed_bars_equal_the_trades_whatever_was_there(client):
-    blocks, other = blocks_of(1), blocks_of(2, seed=2)
-    await store(client, [*blocks, *other])
-    for block in blocks:  # doubled, as a repair that inserts without tokens leaves them
-        await client.insert_block(block, "again", deduplicate=False)
-    await client.command(
-        f"ALTER TABLE {client.database}.trades DELETE WHERE node = 1 SETTINGS mutations_sync = 2"
-    )
-    await client.command(f"TRUNCATE TABLE {client.database}.ohlcv_1m")
-    for block in blocks:
-        await client.insert_block(block, "anew", deduplicate=False)
-    span = await trades_span(client, node=1, seq_from=0, seq_to=1 << 62)
-    assert span is not None
-    for _ in range(2):
-        await recompute(client, node=1, from_ns=span[0], to_ns=span[1])
-    minutes = BARS[1]
-    for bars in BARS:
-        found = await bars_in(client, bars)
-        wanted = oracle([*blocks, *other], bars.seconds)
-        if bars is minutes:  # of the other node they were thrown away, and stay so
-            wanted = oracle(blocks, bars.seconds)
-        assert found == wanted, bars.table
-    assert await trades_span(client, node=3, seq_from=0, seq_to=1 << 62) is None
+@pytest.mark.parametrize("form", ["native", "row_binary", "json"])
+async def test_no_fault_doubles_or_drops_a_bar(endpoint, database, form):
+    """Each block meets another fault, then its repeat goes through: same rows, same token."""
+    port = int(endpoint.url.rpartition(":")[2])
+    async with FaultyProxy("127.0.0.1", port) as proxy:
+        config = ClickHouseConfig(database=database, format=form, insert_timeout_ms=2_000)
+        client = ClickHouse(config, lambda: replace(endpoint, url=proxy.url))
+        blocks = []
+        for seed, mode in enumerate(("cut_after", "cut_before", "cut_inside", "delay", "twice")):
+            worker = SinkWorker(node=seed, seq_from=0, layout=client.block_format)
+            stream = EventStream(seed=seed)
+            stream.ts_recv = LONG_AGO_NS
+            worker.push(stream.batch(200))
+            worker.cut("test")
+            while worker.cuts_pending:
+                pass
+            (block,) = (each for each in worker.take()[0].blocks if each.table == "trades")
+            if mode == "twice":
+                await client.insert_block(block, block.hash)
+            else:
+                proxy.arm(Fault(mode, match="insert_deduplication_token"))
+                with pytest.raises(ServerUnreachableError) as caught:
+                    await client.insert_block(block, block.hash)
+                assert caught.value.outcome == "unknown"
+                if mode == "delay":
+                    proxy.release()
+            await client.insert_block(block, block.hash)
+            assert proxy.faults_left == 0
+            worker.close()
+            stream = EventStream(seed=seed)
+            stream.ts_recv = LONG_AGO_NS
+            builder = BlockBuilder(node=seed, tables=["trades"])
+            builder.push(stream.batch(200))
+            blocks += builder.finish()
+        await client.close()
+    direct = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
+    await assert_equal(direct, blocks)
+    await direct.close()
 
 
 @pytest.mark.embedded

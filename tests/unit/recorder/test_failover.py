@@ -1,7 +1,5 @@
 """Several servers: a call goes to the one that worked last, and never to two independent ones."""
 
-import ssl
-
 import pytest
 
 from recorder.answers import error_of
@@ -12,8 +10,6 @@ from recorder.endpoint import Endpoint
 from recorder.errors import AccessRefusedError, ServerUnreachableError
 from recorder.failover import Failover, configured
 from recorder.migrate import migrate
-from recorder.tls import Tls
-from tickd.errors import ConfigError
 from tickd.native import BlockBuilder
 from tickd.secrets import Secret
 from tickd.testing.events import EventStream
@@ -74,16 +70,6 @@ def test_who_logs_in_and_how():
     config = ClickHouseConfig(url="https://a:1", password=Secret("p"), cert_file="c.pem")
     (endpoint,) = configured(config)
     assert endpoint.headers == {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "p"}
-
-
-def test_unusable_tls_files_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.pem"):
-        Tls(ca_file=str(tmp_path / "nowhere.pem")).context()
-    (tmp_path / "no.pem").write_text("no certificate")
-    with pytest.raises(ConfigError, match=r"no\.pem"):
-        Tls(cert_file=str(tmp_path / "no.pem")).context()
-    assert Tls().context().verify_mode is ssl.CERT_REQUIRED
-    assert Tls(verify=False).context().verify_mode is ssl.CERT_NONE
 
 
 @pytest.fixture
