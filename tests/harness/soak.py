@@ -265,7 +265,7 @@ def _drained(status: dict[str, Any], messages_per_s: float) -> bool:
 
 def _end(run: Run, daemon: Daemon, clickhouse: ClickHouseServer, venue: dict[str, Any]) -> None:
     """Let everything arrive, stop the daemon, count independently, verify."""
-    sent = _sent(run.facts["venue"])
+    sent = sent_messages(run.facts["venue"])
 
     def arrived(status: dict[str, Any]) -> bool:
         decoder, raw, sink = status["decoder"], status["raw_log"], status["sink"]
@@ -278,8 +278,8 @@ def _end(run: Run, daemon: Daemon, clickhouse: ClickHouseServer, venue: dict[str
     facts["venue"] = venue_stats(venue["rest"][VENUE])
     facts["daemon_exit"] = daemon.stop()
     _tell_line("the daemon has stopped; counting")
-    facts["recorded"] = _recorded(run.plan.directory / "state" / "raw")
-    facts |= _stored(clickhouse, last["raw_log"]["next_frame_no"])
+    facts["recorded"] = recorded_messages(run.plan.directory / "state" / "raw")
+    facts |= stored_messages(clickhouse, last["raw_log"]["next_frame_no"])
     _watch_disk(run)
     begin = time.monotonic()
     verified = tickd("verify", "--json", str(daemon.config), timeout=END_TIMEOUT_S * 3)
@@ -288,16 +288,16 @@ def _end(run: Run, daemon: Daemon, clickhouse: ClickHouseServer, venue: dict[str
     facts["verify_words"] = (verified.stderr or verified.stdout)[-2000:]
 
 
-def _sent(stats: dict[str, Any]) -> int:
+def sent_messages(stats: dict[str, Any]) -> int:
     return sum(connection["messages"] for connection in stats["connections"])
 
 
-def _recorded(raw: Path) -> int:
+def recorded_messages(raw: Path) -> int:
     """Stream messages in the raw log, counted by their text."""
     return sum(len(_MESSAGE.findall(records)) for _, records in RawLogReader(str(raw)))
 
 
-def _stored(clickhouse: ClickHouseServer, frame_next: int) -> dict[str, int]:
+def stored_messages(clickhouse: ClickHouseServer, frame_next: int) -> dict[str, int]:
     """Rows of stream messages, and distinct (node, seq) among them, in bounded questions."""
     rows = distinct = 0
     for first in range(0, frame_next, FRAMES_PER_QUESTION):
@@ -322,7 +322,7 @@ def _tell(run: Run, stats: dict[str, Any]) -> None:
     _tell_line(
         f"{sample.at_s:6.0f} s {run.phase:8} daemon {sample.daemon_rss >> 20} MiB, "
         f"ClickHouse {sample.clickhouse_rss >> 20} MiB, venue {sample.venue_rss >> 20} MiB; "
-        f"sent {_sent(stats):,}, not in ClickHouse {sample.frames_unsettled:,}, "
+        f"sent {sent_messages(stats):,}, not in ClickHouse {sample.frames_unsettled:,}, "
         f"late {stats['late_ms_max']:.0f} ms at most, disk {run.disk_bytes_max >> 20} MiB"
     )
 
@@ -351,8 +351,8 @@ def _result(run: Run) -> dict[str, Any]:
     events_per_s = (last.events - first.events) / max(1e-9, last.at_s - first.at_s)
     decoder = status["decoder"]
     checks = {
-        "raw log = venue": facts["recorded"] == _sent(venue),
-        "ClickHouse = venue": facts["stored"] == _sent(venue),
+        "raw log = venue": facts["recorded"] == sent_messages(venue),
+        "ClickHouse = venue": facts["stored"] == sent_messages(venue),
         "no row twice": facts["distinct"] == facts["stored"],
         "no gap, no refusal": not decoder.get("gaps", 0) and not decoder.get("refused", 0),
         "no socket paused": status["raw_log"]["pauses"] == 0,
@@ -370,9 +370,9 @@ def _result(run: Run) -> dict[str, Any]:
         "failed": [name for name, held in checks.items() if not held],
         "seconds": round(last.at_s, 1),
         "events_per_s": round(events_per_s),
-        "messages_per_s": round(_sent(venue) / max(1e-9, venue["running_s"])),
+        "messages_per_s": round(sent_messages(venue) / max(1e-9, venue["running_s"])),
         "wanted": {"events_per_s": plan.events_per_s, "messages_per_s": round(plan.messages_per_s)},
-        "venue_sent": _sent(venue),
+        "venue_sent": sent_messages(venue),
         "raw_log_has": facts["recorded"],
         "clickhouse_has": facts["stored"],
         "clickhouse_distinct": facts["distinct"],

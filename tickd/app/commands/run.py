@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tickd.app.allocator import give_large_buffers_back
 from tickd.app.commands.check import check_stages
 from tickd.app.config import load_config
 from tickd.app.daemon import run_until_signalled
@@ -25,6 +26,7 @@ def run(config: Path) -> ExitCode:
         tickd run tickd.toml
 
     """
+    give_large_buffers_back()
     resolved = load_config(config)
     check_stages()
     configure_logging(resolved.log)
