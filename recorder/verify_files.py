@@ -6,7 +6,8 @@ here. It decodes no frame and asks no ClickHouse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ def check_files(directory: Path, on_bytes: Callable[[int], None] = lambda _: Non
             _check_quarantined(directory, line, found)
         if line.get("kind") == "announced":
             found.announced.append((int(line["frame_from"]), int(line["frame_to"])))
+    _announce_removed(sealed.values(), found)
     return found
 
 
@@ -233,6 +235,15 @@ def _absent_segment(
                 count=int(line["records"]),
             )
         )
+
+
+def _announce_removed(sealed: Iterable[Line], found: LogFiles) -> None:
+    """A gap's record stands in the first segment behind it, and is in the store with that one."""
+    ends = sorted(int(line["frame_last"]) for line in sealed)
+    for absent in found.absent:
+        before = bisect_left(ends, absent.first)
+        if absent.cause == "removed" and before:
+            found.announced.append((ends[before - 1] + 1, absent.first - 1))
 
 
 def _check_quarantined(directory: Path, line: Line, found: LogFiles) -> None:

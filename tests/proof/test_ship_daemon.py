@@ -85,6 +85,9 @@ def test_segments_leave_and_come_back_and_clickhouse_agrees(
     assert listed.stdout.count(" store ") == len(removed)
     frames = tickd("inspect", str(state_dir), "--frames", "--limit", "1")
     assert "tickd restore --frames" in frames.stderr
+    # What is in the store only is no difference, as long as it is there.
+    verified = tickd("verify", str(config), "--remote")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
     # A new machine: the bucket, and the ClickHouse that survived.
     new = tmp_path / "new"
