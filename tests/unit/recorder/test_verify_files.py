@@ -128,6 +128,27 @@ def test_a_removed_segment_with_a_verified_copy_is_no_finding(raw):
     assert [line["kind"] for line in shipped_files(found.lines)] == ["removed"]
 
 
+def test_the_gap_before_a_removed_segment_is_announced_in_it(raw):
+    """After a kill the numbers leap; the record that says so is in the next segment."""
+    killed = segments(raw)[-1]  # as a kill leaves it: open, without a line, its footer torn
+    killed.rename(killed.with_name(killed.name + ".open"))
+    lines = (raw / "MANIFEST.jsonl").read_bytes().splitlines(keepends=True)
+    (raw / "MANIFEST.jsonl").write_bytes(b"".join(lines[:-1]))
+    path = raw / "segments" / f"{killed.name}.open"
+    path.write_bytes(path.read_bytes()[:-150])
+    log = WireLog(raw, seed=2)
+    log.burst(10)
+    log.close()
+    last = segments(raw)[-1]
+    before = [line for line in check_files(raw).lines if line["kind"] == "sealed"][-2]
+    shipped(raw, last, "shipped", "verified", "removed")
+    last.unlink()
+    found = check_files(raw)
+    (removed,) = found.absent
+    assert removed.first > before["frame_last"] + 1_000
+    assert found.announced == [(before["frame_last"] + 1, removed.first - 1)]
+
+
 def test_a_removed_segment_without_a_verified_copy_is_named(raw):
     path = segments(raw)[0]
     shipped(raw, path, "shipped", "removed")
