@@ -120,7 +120,7 @@ class Bookkeeping:
     async def _segments(self) -> None:
         lines = await asyncio.to_thread(self._read_manifest)
         await store_segments(
-            self._clickhouse, node=self._node, manifest=lines[self._lines_stored :]
+            self._clickhouse, node=self._node, manifest=lines, new_from=self._lines_stored
         )
         self._lines_stored = len(lines)
 

@@ -17,6 +17,8 @@ from tickd.native import xxh3_hex
 __all__ = ["store_instruments", "store_segments", "store_topic_lag"]
 
 _NS: Final = 10**9
+_SHIPMENTS: Final = frozenset({"shipped", "verified", "removed", "restored"})
+_SEGMENTS: Final = "segments/"
 _INSTRUMENT_FIELDS: Final = (
     "venue",
     "symbol",
@@ -50,13 +52,33 @@ async def store_instruments(
 
 
 async def store_segments(
-    clickhouse: ClickHouse, *, node: int, manifest: Iterable[Mapping[str, Any]]
+    clickhouse: ClickHouse, *, node: int, manifest: Sequence[Mapping[str, Any]], new_from: int = 0
 ) -> None:
-    """Store the sealed segments among lines of the manifest. Raises ClickHouseError."""
+    """Store the segments of a manifest as they are by its end; a row stored again replaces itself.
+
+    Args: `manifest`: all of it; `new_from`: only those that a line from this one on speaks of.
+    Raises ClickHouseError.
+    """
+    sealed: dict[str, Mapping[str, Any]] = {}
+    states: dict[str, str] = {}
+    new: dict[str, None] = {}
+    for number, line in enumerate(manifest):
+        kind = line.get("kind")
+        if kind == "sealed":
+            name = str(line["segment"])
+            sealed[name] = line
+            states[name] = "suspect" if line.get("suspect") else "sealed"
+        elif kind in _SHIPMENTS and str(line["file"]).startswith(_SEGMENTS):
+            name = str(line["file"]).removeprefix(_SEGMENTS)
+            states[name] = str(kind)
+        else:
+            continue
+        if number >= new_from:
+            new[name] = None
     rows: list[dict[str, object]] = [
         {
             "node": node,
-            "segment": line["segment"],
+            "segment": name,
             "first_frame": line["frame_first"],
             "last_frame": line["frame_last"],
             "first_recv": _text(line["recv_first"]),
@@ -64,10 +86,9 @@ async def store_segments(
             "records": line["records"],
             "bytes": line["bytes"],
             "hash": line["hash"],
-            "state": "suspect" if line.get("suspect") else "sealed",
+            "state": states[name],
         }
-        for line in manifest
-        if line.get("kind") == "sealed"
+        for name, line in ((name, sealed[name]) for name in new if name in sealed)
     ]
     await _store(clickhouse, "segments", node, rows)
 

@@ -57,3 +57,24 @@ async def test_lag_is_stored_with_its_time(client):
         f"SELECT topic, toUnixTimestamp64Milli(ts), events FROM {client.database}.topic_lag"
     )
     assert found == [("trade.sim.A", now_ns // 1_000_000, 9)]
+
+
+async def test_a_segments_state_follows_what_the_manifest_says_of_it(client, tmp_path):
+    for seed in (1, 2):
+        log = WireLog(tmp_path, seed=seed)
+        log.burst(10)
+        log.close()
+    manifest = manifest_read(str(tmp_path))
+    first, second = [line["segment"] for line in manifest if line["kind"] == "sealed"]
+    query = f"SELECT segment, state FROM {client.database}.segments FINAL ORDER BY segment"
+    await store_segments(client, node=1, manifest=manifest)
+    assert await client.query(query) == [(first, "sealed"), (second, "sealed")]
+    known = len(manifest)
+    for kind in ("shipped", "verified", "removed"):
+        manifest.append({"kind": kind, "file": f"segments/{first}"})
+        manifest.append({"kind": kind, "file": "quarantine/other"})
+    await store_segments(client, node=1, manifest=manifest, new_from=known)
+    assert await client.query(query) == [(first, "removed"), (second, "sealed")]
+    manifest.append({"kind": "restored", "file": f"segments/{first}"})
+    await store_segments(client, node=1, manifest=manifest, new_from=len(manifest) - 1)
+    assert await client.query(query) == [(first, "restored"), (second, "sealed")]
