@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ SYMBOLS = 4
 SECTIONS: dict[str, dict[str, object]] = {
     "disk_guard": {"interval_ms": 100, "hold_seconds": 1.0, "ballast_bytes": 64 * MIB},
     "raw_log": {"group_ms": 50},
-    "sink": {"age_ms_max": 200},
+    "sink": {"age_ms_max": 500},
 }
 
 
@@ -80,10 +81,12 @@ class Junk:
 
 
 @contextmanager
-def market(folder: Path, **sections: dict[str, object]) -> Iterator[tuple[Path, Path]]:
+def market(
+    folder: Path, *, rate: int = 3_000, **sections: dict[str, object]
+) -> Iterator[tuple[Path, Path]]:
     """A simulated market: the configuration that records it, and its sent-log."""
     sent = folder / "sent.log"
-    options = ["sim", "--rate", "3000", "--symbols", str(SYMBOLS), "--seed", "9"]
+    options = ["sim", "--rate", str(rate), "--symbols", str(SYMBOLS), "--seed", "9"]
     with server(*options, "--sent-log", str(sent), log=folder / "sim.log") as sim:
         config = write_config(
             folder / "tickd.toml",
@@ -248,5 +251,39 @@ def test_calls_that_fail_in_the_whole_daemon(tmp_path: Path, name: str, number: 
             going = daemon.wait_for(lambda s: s["raw_log"]["fault"] is None)
             more = going["raw_log"]["frames"] + 3_000
             daemon.wait_for(lambda s: s["raw_log"]["frames"] > more and s["sink"]["caught_up"])
+            assert daemon.stop() == 0, daemon.tail()
+        everything_is_explained(tmp_path, config, sent)
+
+
+def test_a_full_spool_costs_no_row_and_not_the_raw_log(tmp_path: Path) -> None:
+    """ClickHouse hangs, the spool's disk is tiny: the rest is read from the raw log afterwards."""
+    sections: dict[str, dict[str, object]] = {
+        "clickhouse": {"insert_timeout_ms": 4_000},
+        "sink": {"age_ms_max": 2_000, "backoff_ms_max": 500, "pending_bytes_max": 1 << 20,
+                 "block_bytes_max": 1 << 16},
+    }  # fmt: skip
+    with (
+        tmpfs(tmp_path / "state", 768),  # syncs that cost nothing: ClickHouse must catch up
+        tmpfs(tmp_path / "state" / "sink" / "spool", 1),
+        market(tmp_path, rate=1_500, **sections) as (
+            config,
+            sent,
+        ),
+    ):
+        with Daemon(config, tmp_path / "daemon.log") as daemon:
+            daemon.wait_for(lambda s: s["sink"]["rows_committed"] > 1_000)
+            clickhouse = daemon.clickhouse_pid()
+            os.kill(clickhouse, signal.SIGSTOP)
+            try:
+                full = daemon.wait_for(lambda s: level(s, "spool") != "ok")
+                before = full["raw_log"]["frames"]
+                daemon.wait_for(lambda s: level(s, "spool") in ("tight", "critical", "full"))
+                going = daemon.wait_for(lambda s: s["raw_log"]["frames"] > before + 10_000)
+                assert not going["raw_log"]["paused"]
+                assert going["venues"][0]["shed"] == []
+                assert level(going, "raw") == "ok"
+            finally:
+                os.kill(clickhouse, signal.SIGCONT)
+            daemon.wait_for(lambda s: s["sink"]["caught_up"], timeout=90)
             assert daemon.stop() == 0, daemon.tail()
         everything_is_explained(tmp_path, config, sent)
