@@ -106,12 +106,13 @@ class ClickHouse:
                 await server.close()
 
     async def insert_block(
-        self, block: BlockBytes, token: str, *, deduplicate: bool = True
+        self, block: BlockBytes, token: str, *, deduplicate: bool = True, into: str | None = None
     ) -> None:
         """Insert one block, once. Raises ClickHouseError; its `outcome` says what may be done.
 
         Args: `token`: names these rows and no others; `deduplicate`: False stores them even where
-        the server remembers the token, for rows that were deleted before.
+        the server remembers the token, for rows that were deleted before; `into`: another table of
+        the same columns.
         """
         body, fmt, encoding = block.body, block.format, block.encoding
         if self._config.format == "json":
@@ -121,7 +122,7 @@ class ClickHouse:
                 fmt, body = "JSONEachRow", memoryview(made)
                 encoding = None if compression == "none" else compression
         await self._insert(
-            block.table,
+            into or block.table,
             [name for name, _ in table_columns(block.table)],
             body,
             fmt=fmt,

@@ -8,6 +8,7 @@ merge drops them; ALTER ... DELETE rewrites whole parts (docs/adr/0013). It deci
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from recorder.clickhouse import ClickHouse
@@ -53,14 +54,14 @@ class Deletes:
                 settings={"lightweight_deletes_sync": "2"},
             )
 
-    async def settled(self, tables: list[str], until_s: int) -> None:
+    async def settled(self, tables: Sequence[str], until_s: int) -> None:
         """Wait until nothing that was sent before can change these tables any more."""
         pause_s = _POLL_S
         while await self._in_the_air(tables, until_s):
             await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, _POLL_S_MAX)
 
-    async def _in_the_air(self, tables: list[str], until_s: int) -> bool:
+    async def _in_the_air(self, tables: Sequence[str], until_s: int) -> bool:
         if until_s and await self.server_s() < until_s:
             return True
         running = await self._clickhouse.query(
@@ -82,5 +83,5 @@ class Deletes:
         return bool(unfinished)
 
 
-def _array(names: list[str]) -> str:
+def _array(names: Sequence[str]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"

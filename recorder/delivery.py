@@ -259,8 +259,7 @@ class Delivery:
                     if not rebuilt.same:
                         self._tell_difference(rebuilt)
         if job.block is None:
-            self.waiting.blocks.dropped += 1
-            await self._commit(job, "quarantined")
+            await self._lost(job)
             return False
         if isinstance(job.block, Block) and not job.as_planned:
             if job.spooled:
@@ -270,6 +269,18 @@ class Delivery:
             await self._plan.replan(planned)
             job.planned = planned
         return True
+
+    async def _lost(self, job: Job) -> None:
+        """The raw log has no such rows any more: kept as a fact, which `tickd spool list` shows."""
+        keep = partial(self._quarantine.keep, job.planned, None, "the raw log has no such rows")
+        try:
+            await self.spool.call(keep)
+        except OSError as fault:  # still planned: the next start comes here again
+            _log.warning("sink_quarantine_failed", token=job.planned.token, fault=str(fault))
+            self.waiting.gone()
+            return
+        self.waiting.blocks.dropped += 1
+        await self._commit(job, "quarantined")
 
     def _tell_difference(self, rebuilt: Rebuilt) -> None:
         """A block comes out differently than it was planned: by another version, or by damage."""

@@ -19,7 +19,16 @@ import numpy.typing as npt
 from recorder.blocks import BlockBytes
 from tickd.native import table_columns
 
-__all__ = ["EMPTY", "Columns", "Fingerprint", "columns_of", "day_sql", "figures_sql", "fingerprint"]
+__all__ = [
+    "EMPTY",
+    "Columns",
+    "Fingerprint",
+    "columns_of",
+    "day_sql",
+    "figures_sql",
+    "fingerprint",
+    "joined",
+]
 
 _U64: Final = np.uint64
 _Numbers = npt.NDArray[np.uint64]
@@ -48,6 +57,20 @@ class Fingerprint(NamedTuple):
 
 
 EMPTY: Final = Fingerprint(0, 0, 0, 0, 0, 0)
+
+
+def joined(first: Fingerprint, second: Fingerprint) -> Fingerprint:
+    """Return the fingerprint of two sets of rows without common ones."""
+    if 0 in (first.rows, second.rows):
+        return first if second.rows == 0 else second
+    return Fingerprint(
+        first.rows + second.rows,
+        first.distinct + second.distinct,
+        min(first.seq_first, second.seq_first),
+        max(first.seq_last, second.seq_last),
+        (first.total + second.total) & _MASK,
+        first.mixed ^ second.mixed,
+    )
 
 
 class _Arrays(NamedTuple):

@@ -27,7 +27,7 @@ from recorder.plan import PlannedBlock
 from recorder.stretches import Stretch
 from tickd.native import Block
 
-__all__ = ["Difference", "Mend", "Wanted", "prepare"]
+__all__ = ["Difference", "Mend", "Wanted", "hour_sql", "prepare"]
 
 _HOUR_NS: Final = 3_600 * 10**9
 # Beyond this a venue's time counts as broken, and its bar goes by the receive time.
@@ -86,6 +86,15 @@ def prepare(stretch: Stretch, tables: Collection[str]) -> Wanted:
     return Wanted(stretch, days, bounds, frozenset(hours))
 
 
+def hour_sql() -> str:
+    """Return the SQL expression of the hour (Unix time) in whose bars a trade is."""
+    at = (
+        "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > "
+        f"{_SKEW_NS}, ts_recv, ts_event)"
+    )
+    return f"toInt64(toUnixTimestamp(toStartOfHour(toDateTime({at}, 'UTC'))))"
+
+
 class Mend:
     """The event rows of one node. Every call may raise ClickHouseError."""
 
@@ -126,12 +135,8 @@ class Mend:
 
     async def hours(self, wanted: Wanted) -> frozenset[int]:
         """Hours whose bars the trades are in that ClickHouse holds of a stretch, right or wrong."""
-        at = (
-            "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > "
-            f"{_SKEW_NS}, ts_recv, ts_event)"
-        )
         rows = await self._clickhouse.query(
-            f"SELECT DISTINCT toInt64(toUnixTimestamp(toStartOfHour(toDateTime({at}, 'UTC')))) "  # noqa: S608
+            f"SELECT DISTINCT {hour_sql()} "  # noqa: S608 - own names and numbers
             f"FROM {self._clickhouse.database}.trades "
             f"WHERE {self._where(wanted.stretch.seq_from, wanted.stretch.seq_to)}"
         )

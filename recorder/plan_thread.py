@@ -16,6 +16,7 @@ import structlog
 
 from recorder.plan import Outcome, Plan, PlannedBlock, Spilled
 from recorder.retry import RetryPolicy
+from tickd.errors import Action, TickdError
 from tickd.ports import Clock
 
 __all__ = ["PlanThread"]
@@ -34,6 +35,7 @@ class PlanThread:
         self._policy = policy
         self._random = random
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tickd-plan")
+        self._closed = False
         self.faults = 0
         self.fault: str | None = None
 
@@ -88,6 +90,7 @@ class PlanThread:
 
     def close(self) -> None:
         """Do what is queued, then close the file. Blocks."""
+        self._closed = True
         self._thread.submit(self._plan.close)
         self._thread.shutdown()
 
@@ -95,6 +98,8 @@ class PlanThread:
         loop = asyncio.get_running_loop()
         attempt = 0
         while True:
+            if self._closed:
+                raise TickdError("the plan is closed", action=Action.FATAL)
             try:
                 await loop.run_in_executor(self._thread, write)
             except OSError as error:

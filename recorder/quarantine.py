@@ -77,6 +77,8 @@ class Quarantine:
         """
         facts = _facts(planned, block, reason)
         about = self._directory / f"{planned.token}{_FACTS}"
+        if block is None and about.exists():
+            return about  # with a body, perhaps, which is all that is left of these rows
         body = _body_path(about, facts)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)

@@ -9,27 +9,28 @@ take it again at the same bounds with the same tokens. It finds no ranges and an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
-import msgspec
 import structlog
 
-from recorder.bar_repair import BARS, BarRepair, Bars
+from recorder.bar_repair import BARS, BarRepair
+from recorder.bar_stage import BarStage
 from recorder.clickhouse import ClickHouse
 from recorder.config import RepairConfig
 from recorder.deletes import Deletes
-from recorder.errors import BlockRefusedError, ClickHouseError, RepairError
+from recorder.errors import BlockRefusedError, RepairError
 from recorder.mend import Difference, Mend, Wanted
 from recorder.patience import Patience
 from recorder.piece_reader import PieceReader
 from recorder.quarantine import Quarantine
-from recorder.repair_journal import RepairEntry, RepairJournal
+from recorder.repair_journal import RepairJournal
 from recorder.repair_parts import Part, parts_of
 from recorder.repair_ports import Ledger, Traffic
+from recorder.repair_steps import RepairSteps
 from recorder.retry import RetryPolicy
 from recorder.stretches import Hole, LogStretches
 from tickd.events import SEQ_INDEX_BITS
@@ -39,6 +40,7 @@ from tickd.ports import Clock
 __all__ = ["Repair", "RepairCounters"]
 
 _log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
 
 # The raw log says one thing and ClickHouse keeps saying another: somebody else writes there.
 _ATTEMPTS_MAX: Final = 4
@@ -56,8 +58,6 @@ class RepairCounters:
     rows_compared: int = 0
     rows_inserted: int = 0
     stretches_differing: int = 0  # per table
-    bar_hours_compared: int = 0
-    bar_hours_made: int = 0
     blocks_refused: int = 0
     holes: dict[tuple[int, int], str] = field(default_factory=dict)  # of the present run
 
@@ -85,19 +85,23 @@ class Repair:
         random: Callable[[], float],
         wait_for_open: bool,
     ) -> None:
-        self._config = config
         self._pieces = PieceReader(stretches)
         self._ledger = ledger
-        self._traffic = traffic
-        self._journal = journal
         self._quarantine = quarantine
         self._clock = clock
         self._wait_for_open = wait_for_open
-        self._deletes = Deletes(clickhouse, clock, node=node)
-        self._mend = Mend(clickhouse, self._deletes, node=node)
-        self._bars = BarRepair(clickhouse, self._deletes, node=node)
+        deletes = Deletes(clickhouse, clock, node=node)
+        self._mend = Mend(clickhouse, deletes, node=node)
         self._patience = Patience(
             traffic, clock=clock, policy=policy, random=random, rows_per_s=config.rows_per_s
+        )
+        self._steps = RepairSteps(journal, self._patience, deletes, within_s=config.delete_within_s)
+        self.bars = BarStage(
+            BarRepair(clickhouse, deletes, node=node),
+            self._steps,
+            self._patience,
+            traffic,
+            word=lambda: str(clock.wall_ns()),
         )
         self.counters = RepairCounters()
         self.working = False
@@ -126,7 +130,7 @@ class Repair:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do, not even for a predecessor."""
-        entry = self._journal.entry
+        entry = self._steps.entry
         return not self._ledger.spilled() and not entry.in_work and not entry.hours
 
     async def run(self) -> None:
@@ -142,10 +146,26 @@ class Repair:
             await self._after_predecessor()
             while parts := self.left:
                 await self._restore(parts[0])
-            await self._make_bars()
+            await self.bars.run()
         finally:
             self.working = False
             self._pieces.forget()
+
+    async def note_hours(self, hours: Collection[int]) -> None:
+        """Note hours whose bars must be looked at, before their trades change."""
+        await self._steps.note_hours(hours)
+
+    def pieces(self, part: Part) -> AsyncGenerator[Wanted | Hole, None]:
+        """Read a part of the raw log, for who builds something else of it."""
+        return self._pieces.read(part)
+
+    def is_open(self, part: Part) -> bool:
+        """Whether planned blocks may still bring rows of a part."""
+        return any(self._ledger.is_open(table, part.seq_from, part.seq_to) for table in part.tables)
+
+    async def asked(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask ClickHouse with this repair's patience; a repeat must be harmless."""
+        return await self._patience.asked(ask)
 
     async def compare(self, parts: Collection[Part]) -> AsyncIterator[Difference | Hole]:
         """Yield what differs in these parts, and change nothing. Raises as `run`."""
@@ -189,8 +209,8 @@ class Repair:
 
     async def _advance(self, wanted: Wanted, tables: Collection[str]) -> None:
         stretch = wanted.stretch
-        if len(self._journal.entry.hours) > _HOURS_MAX:
-            await self._make_bars()
+        if len(self._steps.entry.hours) > _HOURS_MAX:
+            await self.bars.run()
         for table in tables:
             await self._ledger.restored(table, stretch.seq_from, stretch.seq_to)
         self.counters.stretches += 1
@@ -203,7 +223,7 @@ class Repair:
         hours = wanted.hours if "trades" in tables else frozenset()
         if any(difference.table == "trades" and difference.found for difference in differing):
             hours |= await self._patience.asked(partial(self._mend.hours, wanted))
-        await self._note_hours(hours)
+        await self._steps.note_hours(hours)
         if differing:
             self.counters.stretches_differing += len({each.table for each in differing})
             await self._change(wanted, differing)
@@ -230,7 +250,7 @@ class Repair:
         stretch = wanted.stretch
         for _ in range(_ATTEMPTS_MAX):
             tables = sorted({difference.table for difference in differing})
-            await self._note(
+            await self._steps.note(
                 seq_from=stretch.seq_from,
                 seq_to=stretch.seq_to,
                 tables=tuple(tables),
@@ -241,7 +261,8 @@ class Repair:
             wide = any(difference.found for difference in differing)
             if wide:
                 for table in tables:
-                    await self._empty(partial(self._mend.delete, table, wanted), [table])
+                    delete = partial(self._mend.delete, table, wanted)
+                    await self._steps.emptied(delete, [table])
             fills = {f"repair_insert_{table}": self._fill(table, wanted) for table in tables}
             refused = {place for some in await self._patience.together(fills) for place in some}
             differing = [
@@ -250,7 +271,7 @@ class Repair:
                 if (difference.table, difference.day) not in refused
             ]
             if not differing:
-                await self._note(seq_from=0, seq_to=0, tables=(), word="", deletes_until_s=0)
+                await self._steps.note(seq_from=0, seq_to=0, tables=(), word="", deletes_until_s=0)
                 return
         raise RepairError(
             f"rows {stretch.seq_from} to {stretch.seq_to} differ after {_ATTEMPTS_MAX} tries: "
@@ -269,7 +290,7 @@ class Repair:
     async def _insert(self, block: Block, wanted: Wanted) -> bool:
         """Insert a block once; False: it is refused for good, and in quarantine."""
         planned = self._mend.planned(block, wanted)
-        insert = partial(self._mend.insert, block, planned, self._journal.entry.word)
+        insert = partial(self._mend.insert, block, planned, self._steps.entry.word)
         for refusals in range(1, _REFUSALS_MAX + 1):
             try:
                 await self._patience.asked(insert)
@@ -283,21 +304,6 @@ class Repair:
                 self.counters.rows_inserted += block.rows
                 return True
         return False
-
-    async def _empty(self, delete: Callable[[int], Awaitable[None]], tables: list[str]) -> None:
-        """Delete, and return only when no delete of ours can strike any more."""
-
-        async def once() -> None:
-            until_s = await self._deletes.server_s() + self._config.delete_within_s
-            await self._note(deletes_until_s=until_s)
-            try:
-                await delete(until_s)
-            except ClickHouseError:
-                # It may still arrive, and must not find the rows that are inserted next.
-                await self._patience.asked(partial(self._deletes.settled, tables, until_s))
-                raise
-
-        await self._patience.asked(once)
 
     async def _look_for_strays(self, part: Part, rows: dict[str, int]) -> None:
         """Rows of a part that stand at times where the raw log received nothing of the kind."""
@@ -314,12 +320,12 @@ class Repair:
                     if differing := await self._patience.asked(look):
                         if table == "trades":
                             hours = partial(self._mend.hours, piece)
-                            await self._note_hours(await self._patience.asked(hours))
+                            await self._steps.note_hours(await self._patience.asked(hours))
                         await self._change(piece, differing)
 
     async def _closed(self, tables: Collection[str], seq_from: int, seq_to: int) -> bool:
         """Wait until no planned block can bring rows of the range by itself."""
-        while any(self._ledger.is_open(table, seq_from, seq_to) for table in tables):
+        while self.is_open(Part(seq_from, seq_to, tuple(tables))):
             if not self._wait_for_open:
                 self._leave(seq_from, seq_to, "planned blocks wait for the daemon")
                 return False
@@ -335,12 +341,12 @@ class Repair:
 
     async def _after_predecessor(self) -> None:
         """Wait until nothing of it can arrive any more, then take its step again."""
-        entry = self._journal.entry
+        entry = self._steps.entry
         if not (entry.in_work or entry.deletes_until_s or entry.hours):
             return
         _log.info("repair_resumed", seq_from=entry.seq_from, hours=len(entry.hours))
         tables = [*entry.tables, *(bars.table for bars in BARS)]
-        await self._patience.asked(partial(self._deletes.settled, tables, entry.deletes_until_s))
+        await self._steps.settled(tables, entry.deletes_until_s)
         if not entry.in_work:
             return
         part = Part(entry.seq_from, entry.seq_to, entry.tables)
@@ -353,45 +359,4 @@ class Repair:
                     continue  # the log has been damaged since: the ledger's turn says what is left
                 if differing := await self._look(piece, part.tables, wide=True):
                     await self._change(piece, differing, entry.word)
-        await self._note(seq_from=0, seq_to=0, tables=(), word="", deletes_until_s=0)
-
-    # Bars.
-
-    async def _make_bars(self) -> None:
-        """Compare the bars of the noted hours with their trades; make again what differs."""
-        hours = self._journal.entry.hours
-        if not hours:
-            return
-        for bars in BARS:
-            # Beside live inserts a difference may be a moment's; in the quiet it is one.
-            for hour in sorted(
-                await self._patience.asked(partial(self._bars.differing, bars, hours))
-            ):
-                async with self._traffic.quiet("trades"):
-                    await self._make_hour(bars, hour)
-        self.counters.bar_hours_compared += len(hours)
-        await self._note(hours=(), word="", deletes_until_s=0)
-
-    async def _make_hour(self, bars: Bars, hour: int) -> None:
-        look = partial(self._bars.differing, bars, (hour,))
-        for _ in range(_ATTEMPTS_MAX):
-            if not await self._patience.asked(look):
-                return
-            await self._note(word=str(self._clock.wall_ns()))
-            await self._empty(partial(self._bars.delete, bars, hour), [bars.table])
-            insert = partial(self._bars.insert, bars, hour, self._journal.entry.word)
-            await self._patience.asked(insert)
-            self.counters.bar_hours_made += 1
-        if await self._patience.asked(look):
-            raise RepairError(f"bars of {bars.table} in the hour from {hour} do not come out right")
-
-    # Writing down.
-
-    async def _note(self, **changes: object) -> None:
-        """Change the journal, durably."""
-        entry: RepairEntry = msgspec.structs.replace(self._journal.entry, **changes)
-        if entry != self._journal.entry:
-            await self._patience.stored(partial(self._journal.write, entry))
-
-    async def _note_hours(self, hours: Collection[int]) -> None:
-        await self._note(hours=tuple(sorted({*self._journal.entry.hours, *hours})))
+        await self._steps.note(seq_from=0, seq_to=0, tables=(), word="", deletes_until_s=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
@@ -35,15 +36,19 @@ def parts_of(
 
     A part has the same tables from end to end, so no row is compared that no range names.
     """
-    ends = {edge for each in ranges for edge in (each.seq_from, each.seq_to + 1)}
-    ends |= {edge for first, last in without for edge in (first, last + 1)}
+    # What begins (+1) and ends (-1) where; "" stands for what is left out.
+    edges = [(each.seq_from, each.seq_to + 1, each.table) for each in ranges]
+    edges += [(first, last + 1, "") for first, last in without]
+    changes = [(start, 1, name) for start, _, name in edges]
+    changes += [(stop, -1, name) for _, stop, name in edges]
+    changes.sort()
+    open_now: Counter[str] = Counter()
     parts: list[Part] = []
-    for start, stop in pairwise(sorted(ends)):
-        if any(first <= start <= last for first, last in without):
+    for (start, change, name), (stop, _, _) in pairwise([*changes, (0, 0, "")]):
+        open_now[name] += change
+        if stop <= start or open_now[""]:
             continue
-        tables = tuple(
-            sorted({each.table for each in ranges if each.seq_from <= start <= each.seq_to})
-        )
+        tables = tuple(sorted(name for name, count in open_now.items() if name and count))
         if not tables:
             continue
         if parts and parts[-1].seq_to + 1 == start and parts[-1].tables == tables:

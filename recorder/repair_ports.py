@@ -13,7 +13,7 @@ from typing import Protocol, final
 
 from recorder.repair_parts import Range
 
-__all__ = ["Alone", "Ledger", "Traffic"]
+__all__ = ["Alone", "Ledger", "NoLedger", "Traffic"]
 
 
 class Ledger(Protocol):
@@ -40,6 +40,20 @@ class Traffic(Protocol):
     def quiet(self, table: str) -> AbstractAsyncContextManager[None]:
         """Nothing is inserted into `table` meanwhile, and nothing is on its way."""
         ...
+
+
+@final
+class NoLedger:
+    """`Ledger` for who only compares."""
+
+    def spilled(self) -> Sequence[Range]:
+        return ()
+
+    def is_open(self, table: str, seq_from: int, seq_to: int) -> bool:  # noqa: ARG002
+        return False
+
+    async def restored(self, table: str, seq_from: int, seq_to: int) -> None:  # noqa: ARG002
+        raise AssertionError("nothing was to be restored")
 
 
 @final

@@ -25,6 +25,8 @@ COMMANDS = {
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",
     "inspect": "look into a raw log: segments, frames, events",
     "verify": "prove that raw log, manifest and ClickHouse agree",
+    "rebuild": "make ClickHouse equal to the raw log again",
+    "spool": "what waits for ClickHouse, and what it refused",
     "ship": "bring sealed segments into object storage, remove old ones that are there",
     "restore": "fetch segments back from object storage",
     "serve-replay": "serve captures as the venue they came from, on loopback",

@@ -12,7 +12,13 @@ from pathlib import Path
 import msgspec
 
 from gateway.config import VenueConfig
-from recorder.config import ClickHouseConfig, DiskGuardConfig, RawLogConfig, SinkConfig
+from recorder.config import (
+    ClickHouseConfig,
+    DiskGuardConfig,
+    RawLogConfig,
+    RepairConfig,
+    SinkConfig,
+)
 from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
 from tickd.app.logs import LogConfig
@@ -55,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sink: SinkConfig = SinkConfig()
     disk_guard: DiskGuardConfig = DiskGuardConfig()
     ship: ShipConfig = ShipConfig()
+    repair: RepairConfig = RepairConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     venues: tuple[VenueConfig, ...] = ()

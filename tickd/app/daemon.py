@@ -47,6 +47,8 @@ class Daemon:
                 "status": self.picture.answer,
                 "histograms": self.picture.histograms,
                 **parts.shipping.commands(),
+                **parts.storage.rebuilding.commands(),
+                **parts.storage.spooling.commands(),
             },
         )
 

@@ -15,6 +15,7 @@ from gateway.status import Counters
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.parts import Parts
 from tickd.app.recorder_metrics import declare_recorder
+from tickd.app.repair_metrics import declare_repair
 from tickd.app.ship_metrics import declare_ship
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
@@ -49,6 +50,7 @@ def metrics_of(parts: Parts) -> Metrics:
     _declare_sessions(metrics, parts)
     declare_disk(metrics, parts.disk)
     declare_ship(metrics, parts.shipping, parts.clock)
+    declare_repair(metrics, parts.storage.rebuilding.repair)
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag
     )

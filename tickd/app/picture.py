@@ -66,6 +66,7 @@ class Picture:
             "raw_log": self.raw_log(),
             "disks": parts.disk.status(),
             "ship": parts.shipping.draw(),
+            "repair": parts.storage.rebuilding.picture(),
             "decoder": parts.decoder.counters(),
             "bus": self.bus(),
             "sink": self.sink(),

@@ -41,6 +41,8 @@ def render(
     )
     if status["ship"]["enabled"]:
         parts.append(_ship(status["ship"]))
+    if status["repair"]["ranges"] or status["repair"]["left"]:
+        parts.append(_repair(status["repair"]))
     parts.append(_venues(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
@@ -81,6 +83,18 @@ def _head(status: dict[str, Any]) -> RenderableType:
         f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms",
     )
     return table
+
+
+def _repair(repair: dict[str, Any]) -> RenderableType:
+    words = (
+        f"repair: {repair['frames_left']:,} frames to go, {repair['rows_compared']:,} rows"
+        f" compared, {repair['rows_inserted']:,} inserted"
+    )
+    if repair["left"]:
+        words += f"; {len(repair['left'])} ranges wait: {repair['left'][0]['reason']}"
+    if repair["fault"]:
+        words += f"; {repair['fault']}"
+    return Text(words, style="yellow" if repair["left"] or repair["fault"] else "")
 
 
 def _ship(ship: dict[str, Any]) -> RenderableType:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -22,15 +22,34 @@ from recorder.plan import Plan
 from recorder.quarantine import Quarantine
 from recorder.query import EMBEDDED
 from recorder.recover import LogReplay
-from recorder.sink import Sink
+from recorder.sink import Bursts, Sink
 from recorder.spool import Spool
 from recorder.watermark import LogProgress
 from tickd.app.config import Config
+from tickd.app.rebuilding import Rebuilding, repair_of
+from tickd.app.spooling import Spooling
 from tickd.bus_queue import BurstSubscription, TopicLag
-from tickd.native import manifest_read
+from tickd.native import EventBatch, manifest_read
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
+
+
+class _Ending:
+    """A subscription at whose end something else has to end first: repair, before the plan."""
+
+    def __init__(self, bursts: Bursts, at_end: Callable[[], Awaitable[None]]) -> None:
+        self._bursts = bursts
+        self._at_end = at_end
+
+    async def take_bursts(self) -> list[EventBatch]:
+        batches = await self._bursts.take_bursts()
+        if not batches:
+            await self._at_end()
+        return batches
+
+    def resume(self) -> tuple[int, int] | None:
+        return self._bursts.resume()
 
 
 class Storage:
@@ -50,6 +69,7 @@ class Storage:
         definitions: Callable[[], Definitions],
         lag: Callable[[], Rows],
         clock: Clock,
+        record: Callable[[dict[str, object]], object] | None = None,
     ) -> None:
         self._config = config
         self._subscription = subscription
@@ -62,6 +82,7 @@ class Storage:
         self.clickhouse = ClickHouse(config.clickhouse, known)
         self.migrated = False
         self.fault: str | None = None
+        quarantine = Quarantine(state_dir / "sink" / "quarantine")
         self.sink = Sink(
             config.sink,
             node=config.node.id,
@@ -73,11 +94,20 @@ class Storage:
             progress=progress,
             replay=LogReplay(state_dir / "raw"),
             frame_recovered=frame_recovered,
-            quarantine=Quarantine(state_dir / "sink" / "quarantine"),
+            quarantine=quarantine,
             clock=clock,
             random=random.random,
         )
 
+        self.rebuilding = self._rebuilding()
+        self.spooling = Spooling(
+            plan=self.sink.plan,
+            spool=self.sink.delivery.spool,
+            quarantine=quarantine,
+            clock=clock,
+            lanes=self.sink.delivery.circuits,
+            record=record,
+        )
         self.books = Bookkeeping(
             self.clickhouse,
             node=config.node.id,
@@ -86,6 +116,16 @@ class Storage:
             lag=lag,
             clock=clock,
         )
+
+    def _rebuilding(self) -> Rebuilding:
+        repair = repair_of(
+            self._config,
+            plan=self.sink.plan,
+            clickhouse=self.clickhouse,
+            clock=self._clock,
+            traffic=self.sink.delivery,
+        )
+        return Rebuilding(repair, self.sink.plan, self._clock)
 
     def define(self, _instrument: int, definition: bytes) -> None:
         """Take an instrument definition (JSON), before a batch that uses it."""
@@ -113,19 +153,22 @@ class Storage:
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(self._serve(), name="bookkeeping")
-                drained = await self.sink.run(self._subscription)
+                drained = await self.sink.run(_Ending(self._subscription, self.rebuilding.stop))
                 serving.cancel()
             if self.migrated:
                 await self.books.finish()
             return drained
         finally:
+            await asyncio.to_thread(self.rebuilding.close)
             await self.clickhouse.close()
 
     async def _serve(self) -> None:
         """What needs the server: its tables first, then their contents."""
         await self._migrate()
         self.sink.delivery.open()
-        await self.books.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.books.run(), name="slow tables")
+            tasks.create_task(self.rebuilding.run(), name="repair")
 
     async def _migrate(self) -> None:
         """Bring the tables up to date; a server that is away is asked again, for ever."""

@@ -68,6 +68,7 @@ def wire(config: Config) -> Parts:
         frame_recovered=frame_recovered,
         definitions=decoder.instruments,
         lag=partial(lag_rows, decoder, bus),
+        record=tap.note,
         clock=clock,
     )
     sinks = running_sinks(

@@ -143,7 +143,7 @@ async def test_what_is_right_is_left_alone(world):
     inserted = world.repair.counters.rows_inserted
     await world.rebuild(world.frame_last)
     assert world.repair.counters.rows_inserted == inserted
-    assert world.repair.counters.bar_hours_made == 0
+    assert world.repair.bars.hours_made == 0
     await world.check(world.rows)
 
 
@@ -218,7 +218,7 @@ async def test_wrong_bars_are_made_again(world, bars):
     assert stored != wanted
     await world.rebuild(world.frame_last, tables=["trades"])
     await world.check(world.rows)
-    assert world.repair.counters.bar_hours_made > 0
+    assert world.repair.bars.hours_made > 0
 
 
 async def test_another_nodes_rows_and_bars_are_not_touched(world):
