@@ -100,9 +100,20 @@ class Delivery:
         return self.circuits.server_available
 
     @property
+    def is_behind(self) -> bool:
+        """Whether more than a whole cut waits, or nothing can be sent at all."""
+        return not self.server_available or self.waiting.live_blocks > len(EVENT_TABLES)
+
+    @property
     def in_flight_since_ns(self) -> int | None:
         """When the longest attempt under way began."""
         return min(list(self._flying.values()), default=None)
+
+    @property
+    def in_flight_age_s(self) -> float:
+        """Age of the longest attempt under way, s."""
+        since_ns = self.in_flight_since_ns
+        return 0.0 if since_ns is None else (self._clock.mono_ns() - since_ns) / 1e9
 
     async def available(self) -> None:
         """Wait until `server_available`. Asks the server itself when no block is there to do so."""

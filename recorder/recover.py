@@ -38,6 +38,8 @@ _SEGMENT_GLOB: Final = "segments/*.tkraw*"
 _DIGITS: Final = 20
 # What numbers jump over after an unclean end, always where a segment ends (docs/adr/0002).
 _LEAP: Final = 1 << 24
+# Frames that a crash can have lost, at most: a plan may have come so far beyond the log's end.
+_LOST_MAX: Final = 2_000_000
 
 
 class Replayed(NamedTuple):
@@ -100,7 +102,8 @@ class LogReplay:
         inside = [start for start in self._starts() if frame_from < start <= frame_to]
         count, at = 0, frame_from
         for start in inside:
-            count += (start - at) % _LEAP
+            leaps = (start - at + _LOST_MAX) // _LEAP
+            count += max(0, start - at - leaps * _LEAP)
             at = start
         return count + max(0, frame_to - at + 1)
 

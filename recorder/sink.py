@@ -261,8 +261,9 @@ class Sink:
         look_s = self._config.cuts.age_ms_min / _LOOKS / 1000
         while True:
             await self._clock.sleep(look_s)
-            # In an outage the blocks go to the spool: many small ones would only cost more there.
-            self.policy.full_blocks_only = not self.delivery.server_available
+            # What cannot be sent yet may as well grow: many small blocks only cost a slow server,
+            # and the spool, more. It is cut as soon as the way is free.
+            self.policy.full_blocks_only = self.delivery.is_behind
             if self._worker is not None:
                 self._cut_if_due(self._worker)
 
@@ -455,6 +456,12 @@ class Sink:
                 "sink_drain_timed_out",
                 blocks_waiting=self.blocks_waiting,
                 frames_behind=self.frames_behind,
+                state=self.state.value,
+                circuit=self.delivery.circuits.server.state.value,
+                spooled=self.delivery.spool.blocks,
+                in_flight=self.delivery.in_flight.depth,
+                in_flight_s=self.delivery.in_flight_age_s,
+                fault=self.delivery.circuits.fault,
             )
             return False
         return True

@@ -78,6 +78,11 @@ class WaitingRoom:
         return sum(lane.waiting_bytes for lane in self.lanes.values())
 
     @property
+    def live_blocks(self) -> int:
+        """Blocks that wait in memory, those on their way not counted."""
+        return sum(len(lane.live) for lane in self.lanes.values())
+
+    @property
     def oldest_ns(self) -> int | None:
         """When the oldest block in memory came."""
         known = [lane.oldest_ns for lane in self.lanes.values()]
@@ -117,8 +122,7 @@ class WaitingRoom:
 
     def is_too_much(self) -> bool:
         """Whether memory is over its limit."""
-        waiting = sum(len(lane.live) for lane in self.lanes.values())
-        return self.bytes > self._bytes_max or waiting > _WAITING_BLOCKS_MAX
+        return self.bytes > self._bytes_max or self.live_blocks > _WAITING_BLOCKS_MAX
 
     async def run(self) -> None:
         """Move blocks to the spool whenever memory is over its limit, for ever."""

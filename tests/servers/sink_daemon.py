@@ -36,7 +36,12 @@ async def main(state: Path, endpoint: Endpoint, database: str, seed: int) -> Non
     feed = MemoryBursts()
     sink = Sink(
         SinkConfig(
-            rows_max=5_000, age_ms_min=20, age_ms_max=50, backoff_ms_min=1, backoff_ms_max=50
+            rows_max=5_000,
+            age_ms_min=20,
+            age_ms_max=50,
+            backoff_ms_min=1,
+            backoff_ms_max=50,
+            drain_timeout_ms=60_000,
         ),
         node=1,
         plan=Plan(state / "sink" / "plan.jsonl"),

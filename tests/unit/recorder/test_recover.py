@@ -58,6 +58,9 @@ def test_frames_are_counted_without_the_leaps_of_crashes(tmp_path):
     assert replay.count(1, 900) == 900
     assert replay.count(901, 1_100) == 200
     assert replay.count(901, leap + 1_600) == 100 + 500 + 100
+    # From where the log ended, and from beyond: the newest frames reached the plan only.
+    assert replay.count(1_501, leap + 1_600) == 100
+    assert replay.count(1_700, leap + 1_600) == 100
     assert replay.count(leap + 1_501, leap + 1_501) == 1
 
 
