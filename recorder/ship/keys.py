@@ -3,7 +3,7 @@
 <prefix>/<node>/<yyyy>/<mm>/<dd>/<segment>          by the UTC day of its first record
 <prefix>/<node>/aside/<area>/<name>-<xxh3>          spool and quarantine, by content
 <prefix>/<node>/manifest/<lines>-<sum>.jsonl        snapshots, by length and content
-<prefix>/<node>/uploading/<name>-<nonce>            on the way; safe to delete when old
+<prefix>/<node>/uploading/<name>-<seconds>-<nonce>  on the way; safe to delete when old
 """
 
 from __future__ import annotations
@@ -37,5 +37,13 @@ class Keys:
     def manifest(self, lines: int, total: str) -> str:
         return f"{self.manifests}{lines:012d}-{total}.jsonl"
 
-    def staging(self, key: str, nonce: str) -> str:
-        return f"{self.uploading}{key.rsplit('/', 1)[-1]}-{nonce}"
+    def staging(self, key: str, begun_s: int, nonce: str) -> str:
+        """Args: `begun_s`: when the upload begins, by this machine's clock."""
+        return f"{self.uploading}{key.rsplit('/', 1)[-1]}-{begun_s}-{nonce}"
+
+    def begun_s(self, staging: str) -> int | None:
+        """When an upload to a staging key began, None for a key of another make."""
+        parts = staging.rsplit("-", 2)
+        if not staging.startswith(self.uploading) or len(parts) < 3 or not parts[1].isdigit():
+            return None
+        return int(parts[1])

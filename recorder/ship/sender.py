@@ -20,6 +20,7 @@ from recorder.ship.config import ShipConfig
 from recorder.ship.errors import ObjectExistsError, ShipError
 from recorder.ship.files import Fingerprint
 from recorder.ship.keys import Keys
+from recorder.ship.s3_uploads import S3Uploads
 from recorder.ship.store import Bucket, Stat
 from tickd.native import Xxh3
 from tickd.ports import Clock
@@ -29,7 +30,9 @@ __all__ = ["Sender", "ShipProgress"]
 _log = structlog.get_logger(__name__)
 
 _PIECE_BYTES: Final = 1 << 20
-_STALE_NS: Final = 86_400 * 10**9
+_NS: Final = 10**9
+# Nobody works on an upload for so long: the time limits of its parts end it before.
+_STALE_S: Final = 86_400
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class Sender:
         self._clock = clock
         self._sending = Bandwidth(config.bandwidth_bytes_per_s, clock)
         self._reading = Bandwidth(config.bandwidth_bytes_per_s, clock)
+        self._uploads = S3Uploads.of(config, clock)
         self._stopping = False
         self.progress = ShipProgress()
 
@@ -111,7 +115,8 @@ class Sender:
 
     async def _create_large(self, path: Path, key: str, content: Fingerprint) -> None:
         """Parts cannot be put together conditionally everywhere, but a copy can."""
-        staging = self.keys.staging(key, secrets.token_hex(8))
+        begun_s = self._clock.wall_ns() // _NS
+        staging = self.keys.staging(key, begun_s, secrets.token_hex(8))
         await self._bucket.upload(staging, self._pieces(path, content))
         try:
             stat = await self._bucket.stat(staging)
@@ -154,11 +159,26 @@ class Sender:
         return whole.hexdigest()
 
     async def sweep(self) -> None:
-        """Delete staging objects that nobody can be working on any more."""
+        """Delete what is left of uploads that nobody can be working on any more.
+
+        How old they are is told by their names, so that the store's clock does not matter.
+        """
         for stat in await self._bucket.list(self.keys.uploading):
-            age_ns = self._clock.wall_ns() - int(stat.modified.timestamp() * 1e9)
-            if age_ns > _STALE_NS:
+            if self._is_stale(stat.key):
                 await self._discard(stat.key)
+        if self._uploads is None:
+            return
+        try:
+            for upload in await self._uploads.list(self.keys.uploading):
+                if self._is_stale(upload.key):
+                    await self._uploads.abort(upload)
+                    _log.info("upload_aborted", key=upload.key)
+        except ShipError as error:  # a right that not everybody gives; the bucket may have a rule
+            _log.info("uploads_not_swept", fault=str(error))
+
+    def _is_stale(self, staging: str) -> bool:
+        begun_s = self.keys.begun_s(staging)
+        return begun_s is None or self._clock.wall_ns() // _NS - begun_s > _STALE_S
 
     def _check_stop(self) -> None:
         if self._stopping:

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,11 +22,14 @@ import pytest
 
 from recorder.plan import Plan
 from recorder.ship.config import ShipConfig
-from recorder.ship.store import Bucket, open_bucket
+from recorder.ship.keys import Keys
+from recorder.ship.sender import Sender
+from recorder.ship.store import open_bucket
 from tests.harness.processes import REPOSITORY
 from tests.reference import raw_log as reference
 from tickd.native import Decoder, RawLog, manifest_read
 from tickd.secrets import Secret
+from tickd.testing.clock import ManualClock
 from tickd.testing.faulty_proxy import Fault, FaultyProxy
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(120)]
@@ -67,15 +71,15 @@ class Site:
         self.state_dir = directory / "state"
         (directory / "key").write_text(KEY)
         (directory / "key").chmod(0o600)
-        self.bucket = self.open(port)
+        self.bucket = open_bucket(self.ship_config())
 
-    def open(self, port: int) -> Bucket:
-        config = ShipConfig(
+    def ship_config(self, **fields: Any) -> ShipConfig:
+        return ShipConfig(
             url=f"s3://{self.bucket_name}",
-            options={"endpoint": f"http://127.0.0.1:{port}", "region": "us-east-1"},
+            options={"endpoint": f"http://127.0.0.1:{self.port}", "region": "us-east-1"},
             secrets={"access_key_id": Secret("id"), "secret_access_key": Secret(KEY)},
+            **fields,
         )
-        return open_bucket(config)
 
     def config(self, port: int, name: str = "tickd.toml", **ship: object) -> Path:
         fields: dict[str, object] = {
@@ -227,6 +231,28 @@ async def test_kill_9_in_the_middle_of_an_upload(site: Site, proxy: FaultyProxy)
             assert await site.bucket.read_whole(site.key(path), size) == path.read_bytes()
         assert len(site.lines("verified")) == 2
     proxy.release()
+
+
+async def test_parts_of_a_killed_process_are_forgotten_after_a_day(
+    site: Site, proxy: FaultyProxy
+) -> None:
+    proxy.arm(Fault("delay", "partNumber=1"))
+    process = await site.start("ship", str(site.config(proxy.port, prefix="ab/c")))
+    await used_up(proxy)
+    process.kill()
+    await process.communicate()
+    proxy.release()
+    assert site.uploads().count(b"<UploadId>") == 1
+    config = site.ship_config(prefix="ab/c")
+    clock = ManualClock(wall_ns=time.time_ns())
+    sender = Sender(config, keys=Keys("ab/c", 3), bucket=site.bucket, clock=clock)
+    await sender.sweep()
+    assert site.uploads().count(b"<UploadId>") == 1  # somebody may be working on it
+    clock.step_wall(25 * 3600 * 10**9)
+    await sender.sweep()
+    assert site.uploads().count(b"<UploadId>") == 0
+    assert (await site.run("ship", str(site.config(site.port))))[0] == 0
+    await site.assert_shipped()
 
 
 @pytest.mark.parametrize("match", ["partNumber=2", ".tkraw HTTP"])

@@ -88,4 +88,8 @@ def test_keys() -> None:
     assert keys.segment(NAME) == f"a/b/3/2026/11/20/{NAME}"
     assert keys.aside("sink/spool/t/1.spool", "ff") == "a/b/3/aside/sink/spool/t/1.spool-ff"
     assert keys.manifest(12, "ab") == "a/b/3/manifest/000000000012-ab.jsonl"
-    assert keys.staging(keys.segment(NAME), "n") == f"a/b/3/uploading/{NAME}-n"
+    staging = keys.staging(keys.segment(NAME), 77, "n")
+    assert staging == f"a/b/3/uploading/{NAME}-77-n"
+    assert keys.begun_s(staging) == 77
+    assert keys.begun_s("a/b/3/uploading/x") is None
+    assert keys.begun_s(staging.replace("uploading", "other")) is None
