@@ -60,6 +60,11 @@ class ClickHouse:
         self._same = SameTables(config)
 
     @property
+    def moves(self) -> int:
+        """How often another server took over."""
+        return 0 if self.failover is None else self.failover.moves
+
+    @property
     def database(self) -> str:
         return self._config.database
 

@@ -149,6 +149,11 @@ def _declare_sink(metrics: Metrics, parts: Parts) -> None:
         lambda: sink.plan.faults,
     )
     metrics.read_counter(
+        "tickd_recorder_server_moves_total",
+        "Times that another server of clickhouse.url took over.",
+        lambda: storage.clickhouse.moves,
+    )
+    metrics.read_counter(
         "tickd_recorder_embedded_restarts_total",
         "Restarts of the embedded ClickHouse.",
         lambda: storage.embedded.restarts if storage.embedded is not None else 0,

@@ -189,3 +189,41 @@ async def test_without_deduplication_a_known_token_is_stored_again(client, block
     assert await rows(client) == 2 * block.rows
     await client.insert_block(block, "token-1")
     assert await rows(client) == 2 * block.rows
+
+
+@pytest.mark.embedded
+async def test_configured_settings_go_with_every_insert_and_question(
+    proxy, endpoint, database, block
+):
+    config = ClickHouseConfig(
+        database=database,
+        settings={
+            "async_insert": True,
+            "async_insert_max_data_size": 1_000_000,
+            "insert_quorum": 1,
+        },
+        query_settings={"max_threads": 1},
+    )
+    client = ClickHouse(config, lambda: replace(endpoint, url=proxy.url))
+    for _ in range(2):
+        await client.insert_block(block, "token-1")
+        await client.insert_rows("segments", [{"node": 1, "segment": "a"}], "token-2")
+    assert await rows(client) == block.rows
+    assert await rows(client, "segments") == 1
+    for setting in ("insert_quorum=1", "async_insert=1", "wait_for_async_insert=1"):
+        assert proxy.seen(setting) == 4, setting
+    assert proxy.seen("async_insert_max_data_size=1000000") == 4
+    assert proxy.seen("max_threads=1") == 2
+    await client.close()
+
+
+@pytest.mark.embedded
+async def test_a_setting_that_the_server_does_not_know_is_its_operators_matter(
+    endpoint, database, block
+):
+    config = ClickHouseConfig(database=database, settings={"no_such_setting": 1})
+    client = ClickHouse(config, lambda: endpoint)
+    with pytest.raises(SchemaRefusedError) as caught:
+        await client.insert_block(block, "token-1")
+    assert (caught.value.code, caught.value.scope) == (115, "server")
+    await client.close()
