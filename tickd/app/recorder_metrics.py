@@ -59,6 +59,7 @@ def declare_recorder(metrics: Metrics, parts: Parts) -> None:
     _declare_raw_log(metrics, parts)
     _declare_queues(metrics, parts)
     _declare_sink(metrics, parts)
+    _declare_servers(metrics, parts)
     _declare_spool(metrics, parts)
     _declare_ledger(metrics, parts)
     metrics.read_counter(
@@ -149,16 +150,6 @@ def _declare_sink(metrics: Metrics, parts: Parts) -> None:
         lambda: sink.plan.faults,
     )
     metrics.read_counter(
-        "tickd_recorder_server_moves_total",
-        "Times that another server of clickhouse.url took over.",
-        lambda: storage.clickhouse.moves,
-    )
-    metrics.read_counter(
-        "tickd_recorder_embedded_restarts_total",
-        "Restarts of the embedded ClickHouse.",
-        lambda: storage.embedded.restarts if storage.embedded is not None else 0,
-    )
-    metrics.read_counter(
         "tickd_recorder_bookkeeping_failures_total",
         "Rounds of the slow tables that ClickHouse did not take.",
         lambda: storage.books.rounds_failed,
@@ -168,6 +159,20 @@ def _declare_sink(metrics: Metrics, parts: Parts) -> None:
         "Socket to ClickHouse's acknowledgement.",
         sink.delivery.ack_latency,
         slo_s=_SLO_ACK,
+    )
+
+
+def _declare_servers(metrics: Metrics, parts: Parts) -> None:
+    storage = parts.storage
+    metrics.read_counter(
+        "tickd_recorder_server_moves_total",
+        "Times that another server of clickhouse.url took over.",
+        lambda: storage.clickhouse.moves,
+    )
+    metrics.read_counter(
+        "tickd_recorder_embedded_restarts_total",
+        "Restarts of the embedded ClickHouse.",
+        lambda: storage.embedded.restarts if storage.embedded is not None else 0,
     )
 
 
