@@ -52,7 +52,7 @@ check: lint ## everything CI checks before the slow proofs: lint, cargo test, ma
 	$(MAKE) test
 
 proof: setup libchdb ## the slow proofs: crash, chaos, real servers
-	TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n 0 -m "proof or server" --timeout 600
+	TICKD_HFTBACKTEST="$$(scripts/hftbacktest.sh $(PYTHON))" TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n 0 -m "proof or server" --timeout 600
 
 soak: setup libchdb ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse; result in build/soak
 	$(BIN)/python -m tests.harness.soak --seconds $(SOAK_SECONDS) --directory build/soak --series build/soak/series.csv --result build/soak/result.json
@@ -80,4 +80,4 @@ lock: ## write requirements/*.txt again from pyproject.toml (needs uv)
 	scripts/lock.sh
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) .bench-venv build dist native/target tickd/_native*.so
+	rm -rf $(VENV) .bench-venv .hft-venv build dist native/target tickd/_native*.so

@@ -49,6 +49,7 @@ BENCHES = [
     Bench("raw_log", "Raw log, against cryptofeed's raw callback", checked=True),
     Bench("sink", "ClickHouse sink, against clickhouse-connect insert()", checked=True),
     Bench("ship", "Shipping to object storage, against boto3"),
+    Bench("export", "Export, against rows in pandas and the csv module", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("sim", "The load generator itself"),

@@ -25,8 +25,8 @@ from tickd.rows import Cut, Damage, Definition, SourceFacts, TableRows, joined
 
 __all__ = ["LogRows", "definition_of"]
 
-# Events per cut: 8 MiB of them, and the same again as columns.
-_CUT_EVENTS: Final = 1 << 17
+# Events per cut: 4 MiB of them, and the same again as columns.
+_CUT_EVENTS: Final = 1 << 16
 # Receive stamps follow the wall clock, which may step back: a segment is passed over, and reading
 # ends, only when its stamps are this far outside the range.
 _CLOCK_STEP_NS: Final = 60 * 10**9

@@ -13,3 +13,4 @@ compile runtime.txt pyproject.toml --extra embedded --extra ship
 compile dev.txt pyproject.toml --extra embedded --extra ship --extra tracing --extra test --extra lint requirements/build.in
 compile bench.txt requirements/bench.in
 compile pure.txt requirements/pure.in
+compile hftbacktest.txt requirements/hftbacktest.in

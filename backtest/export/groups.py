@@ -17,7 +17,7 @@ __all__ = ["GROUP_LEVELS", "GROUP_ROWS", "Groups"]
 
 GROUP_ROWS: Final = 65_536
 # A deep snapshot has thousands of price levels in one row; 32 bytes each in most formats.
-GROUP_LEVELS: Final = 262_144
+GROUP_LEVELS: Final = 131_072
 
 
 class Groups:

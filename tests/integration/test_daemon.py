@@ -177,6 +177,7 @@ def test_second_daemon_over_the_same_state_is_refused(recording: Recording) -> N
     [
         ("read_raw_log.py", "state", "TRADE"),
         ("replay_book.py", "state", "SYNCED"),
+        ("export_trades.py", "state", "turnover"),
         ("subscribe.py", "state", f"trade.{VENUE}."),
         ("query_clickhouse.py", "tickd.toml", "'volume'"),
     ],

@@ -1,8 +1,9 @@
 """Replays npz files in hftbacktest itself; run by the interpreter of hftbacktest's environment.
 
-    python hft_replay.py TICK LOT FILE...
+    python hft_replay.py TICK LOT LOW,HIGH FILE...
 
-Prints one JSON line: what the library consumed. It imports nothing of tickd.
+Prints one JSON line: what the library consumed, and its last book between the ticks LOW and HIGH.
+It imports nothing of tickd.
 """
 
 import json
@@ -21,8 +22,6 @@ def feed_by_feed(hbt, counts):
     """One wake-up per feed event: every LOCAL row is consumed by itself."""
     while True:
         code = hbt.wait_next_feed(False, 10**18)
-        if code == 1:
-            break
         if code == 2:
             counts[0] += 1
         depth = hbt.depth(0)
@@ -32,10 +31,20 @@ def feed_by_feed(hbt, counts):
                 counts[3] += 1
         counts[1] += len(hbt.last_trades(0))
         hbt.clear_last_trades(0)
+        if code == 1:  # the end of the data, which may have brought a last event
+            break
+
+
+@njit
+def levels(depth, low, high, bids, asks):
+    for tick in range(low, high + 1):
+        bids[tick - low] = depth.bid_qty_at_tick(tick)
+        asks[tick - low] = depth.ask_qty_at_tick(tick)
 
 
 def main():
-    tick, lot, files = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+    tick, lot, files = float(sys.argv[1]), float(sys.argv[2]), sys.argv[4:]
+    low, high = (int(text) for text in sys.argv[3].split(","))
     rows = trades = 0
     for file in files:
         data = np.load(file)["data"]
@@ -59,7 +68,11 @@ def main():
     counts = np.zeros(4, np.int64)
     feed_by_feed(hbt, counts)
     depth = hbt.depth(0)
+    bids, asks = np.zeros(high - low + 1), np.zeros(high - low + 1)
+    levels(depth, low, high, bids, asks)
     said = {
+        "bids": {str(low + n): float(bids[n]) for n in np.flatnonzero(bids)},
+        "asks": {str(low + n): float(asks[n]) for n in np.flatnonzero(asks)},
         "rows": rows,
         "trades": trades,
         "feeds": int(counts[0]),

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from backtest.export.errors import ExportError
 from backtest.export.formats.port import Job, Output
 from backtest.export.formats.tables import TableFiles
-from backtest.export.formats.text import TextTable, text_bytes
+from backtest.export.formats.text import TEXT_LEVELS, TEXT_ROWS, TextTable, text_bytes
 from backtest.export.selection import Selected
 from tickd.rows import TableRows
 
@@ -27,7 +27,7 @@ class _Csv:
     def open(self, job: Job) -> Output:
         if job.options.levels == "list":
             raise ExportError("csv has no lists", hint="--levels flat: one line per price level")
-        return TableFiles(job, self.suffix, _Writer)
+        return TableFiles(job, self.suffix, _Writer, rows_max=TEXT_ROWS, levels_max=TEXT_LEVELS)
 
 
 class _Writer:

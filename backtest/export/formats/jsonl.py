@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 
 from backtest.export.formats.port import Job, Output
 from backtest.export.formats.tables import TableFiles
-from backtest.export.formats.text import TextColumn, TextTable, text_bytes
+from backtest.export.formats.text import (
+    TEXT_LEVELS,
+    TEXT_ROWS,
+    TextColumn,
+    TextTable,
+    text_bytes,
+)
 from backtest.export.selection import Selected
 from tickd.rows import TableRows
 
@@ -26,7 +32,7 @@ class _Jsonl:
         return selected.tables
 
     def open(self, job: Job) -> Output:
-        return TableFiles(job, self.suffix, _Writer)
+        return TableFiles(job, self.suffix, _Writer, rows_max=TEXT_ROWS, levels_max=TEXT_LEVELS)
 
 
 class _Writer:

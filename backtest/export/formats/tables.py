@@ -14,11 +14,10 @@ from typing import Protocol
 from backtest.export.content import ContentHash
 from backtest.export.errors import ExportError
 from backtest.export.formats.port import Job, Written
-from backtest.export.groups import Groups
-from backtest.export.selection import Selected
+from backtest.export.groups import GROUP_LEVELS, GROUP_ROWS, Groups
 from tickd.rows import Cut, TableRows
 
-__all__ = ["OpenWriter", "TableFiles", "TableWriter", "only_tables"]
+__all__ = ["OpenWriter", "TableFiles", "TableWriter"]
 
 
 class TableWriter(Protocol):
@@ -39,8 +38,17 @@ OpenWriter = Callable[[str, Path, Job], TableWriter]
 class TableFiles:
     """`Output` of a format of tables."""
 
-    def __init__(self, job: Job, suffix: str, open_writer: OpenWriter) -> None:
+    def __init__(
+        self,
+        job: Job,
+        suffix: str,
+        open_writer: OpenWriter,
+        *,
+        rows_max: int = GROUP_ROWS,
+        levels_max: int = GROUP_LEVELS,
+    ) -> None:
         """Refuse what cannot be. Raises ExportError."""
+        self._bounds = (rows_max, levels_max)
         self._job = job
         self._suffix = suffix
         self._open_writer = open_writer
@@ -55,7 +63,7 @@ class TableFiles:
 
     def write(self, cut: Cut) -> None:
         for rows in cut:
-            groups = self._groups.setdefault(rows.table, Groups())
+            groups = self._groups.setdefault(rows.table, Groups(*self._bounds))
             for group in groups.add(rows):
                 self._writer(rows.table).write(group)
 
@@ -85,10 +93,3 @@ class TableFiles:
 
     def _name(self, table: str) -> str:
         return self._job.file_name or f"{table}{self._suffix}"
-
-
-def only_tables(selected: Selected, job_name: str, *, clock_skew: str) -> tuple[str, ...]:
-    """Return the tables of a selection for a format that has no clock rule."""
-    if clock_skew != "refuse":
-        raise ExportError(f"--clock-skew means nothing for {job_name}", hint="leave it out")
-    return selected.tables

@@ -21,7 +21,12 @@ from backtest.export.layout import Field, LevelsAs, Role, fields_of, flattened
 from tickd.events import ID_UNDEF, Flag
 from tickd.rows import Column, Definition, Integers, Lists, TableRows
 
-__all__ = ["TextColumn", "TextTable", "text_bytes"]
+__all__ = ["TEXT_LEVELS", "TEXT_ROWS", "TextColumn", "TextTable", "text_bytes"]
+
+# Text is larger than what it says, and several copies of it live while lines are joined; how rows
+# are grouped does not show in it.
+TEXT_ROWS: Final = 16_384
+TEXT_LEVELS: Final = 32_768
 
 _SCALES: Final = {
     Role.PRICE: "price_scale",

@@ -7,10 +7,8 @@ from recorder.clickhouse import ClickHouse
 from recorder.clickhouse_rows import ClickHouseRows
 from recorder.config import ClickHouseConfig
 from recorder.log_rows import LogRows
-from recorder.recover import LogReplay
-from recorder.tables import store_instruments
+from tests.harness.filled import fill
 from tests.unit.recorder.test_log_rows import EVER, rows_of, trades_at
-from tickd.native import BlockBuilder, Decoder, RawLogReader
 from tickd.testing.wire_log import WireLog
 
 S = 10**9
@@ -21,22 +19,6 @@ async def server(endpoint, database):
     server = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
     yield server
     await server.close()
-
-
-async def fill(server, directory, node=1):
-    """Store what the sink would have stored."""
-    decoder, builder = Decoder(), BlockBuilder(node=node)
-    for _, chunk in RawLogReader(str(directory)):
-        decoder.decode(chunk)
-    definitions = decoder.instruments()
-    await store_instruments(server, node=node, definitions=definitions, valid_from_ns=0)
-    for part in LogReplay(directory).read(0, 1 << 40):
-        for definition in part.definitions:
-            builder.define(definition)
-        if part.batch is not None:
-            builder.push(part.batch)
-    for block in builder.finish():
-        await server.insert_block(block, f"{node}-{block.table}-{block.day}-{block.hash}")
 
 
 @pytest.fixture

@@ -157,7 +157,8 @@ def raw_directory(path: Path) -> Path:
 
 
 def _print(report: Report) -> None:
-    console, warnings = Console(), Console(stderr=True)
+    # Lines are for people and for grep: a terminal may wrap them, we do not.
+    console, warnings = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     for file in report.files:
         facts = "".join(f"  {name} {value}" for name, value in file.facts.items())
         console.print(f"{file.rows:>14,} rows  {file.name}{facts}", markup=False, highlight=False)
