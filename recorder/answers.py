@@ -68,10 +68,11 @@ _SCHEMA_SERVER: Final = dict.fromkeys(
 _ACCESS: Final = dict.fromkeys(
     (164, 192, 193, 194, 472, 497, 516), _Verdict(AccessRefusedError, "refused", "server")
 )
-# Cannot parse, out of bound, incorrect data, overflow, constraint, type mismatch, too many bytes.
-_DATA: Final = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 307, 349, 407, 457, 469})
-# Ends early, does not unpack: also what is left of a body that was damaged on the way.
-_PERHAPS_CUT: Final = frozenset({33, 40, 271, 354, 561, 618})
+# Cannot parse, out of bound, incorrect data, overflow, constraint, type mismatch, too many bytes;
+# and what is left of a body that was damaged on the way: ends early, does not unpack.
+_DATA: Final = frozenset(
+    {6, 26, 27, 33, 38, 40, 41, 53, 69, 70, 72, 117, 271, 307, 349, 354, 407, 457, 469, 561, 618}
+)
 _VERDICTS: Final = {
     **_BUSY_BEFORE,
     **_BUSY_INSIDE,
@@ -109,8 +110,8 @@ def error_of(
     message = text.strip()[:TEXT_MAX]
     # One code for "slow down" and for "never": only the words differ.
     never = code == _TOO_MANY_PARTS and "Too many partitions" in text
-    if never or code in _DATA or code in _PERHAPS_CUT:
-        return BlockRefusedError(message, code=code, perhaps_cut=code in _PERHAPS_CUT)
+    if never or code in _DATA:
+        return BlockRefusedError(message, code=code)
     kind, outcome, scope = _VERDICTS.get(code, _OPEN)
     return kind(
         message,

@@ -267,6 +267,8 @@ class ClickHouse:
             if self.failover is not None:
                 self.failover.failed(endpoint, error)
             raise
+        if self.failover is not None:
+            self.failover.worked()
 
     @asynccontextmanager
     async def _calling(

@@ -72,24 +72,16 @@ class AccessRefusedError(ClickHouseError):
 
 
 class BlockRefusedError(ClickHouseError):
-    """These bytes will never be accepted: they go to quarantine.
+    """These bytes will not be accepted: they go to quarantine.
 
-    perhaps_cut: a body that was damaged on the way sounds the same; sending it once more costs
-    nothing.
+    A body that was damaged on the way is refused in the same words, so one more attempt comes
+    first.
     """
 
     action = Action.SKIP
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: int | None = None,
-        hint: str | None = None,
-        perhaps_cut: bool = False,
-    ) -> None:
+    def __init__(self, message: str, *, code: int | None = None, hint: str | None = None) -> None:
         super().__init__(message, code=code, hint=hint, outcome="refused", scope="block")
-        self.perhaps_cut = perhaps_cut
 
 
 class PlanError(TickdError):

@@ -42,6 +42,7 @@ class Failover:
         assert endpoints
         self._endpoints = tuple(endpoints)
         self._at = 0
+        self._failed = 0  # servers in a row that did not do what was asked
         self.moves = 0
 
     @property
@@ -52,15 +53,27 @@ class Failover:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._endpoints
 
+    def worked(self) -> None:
+        """Take note of a call that went well."""
+        self._failed = 0
+
     def failed(self, endpoint: Endpoint, error: ClickHouseError) -> None:
-        """Take note of a failed call; of several that failed together the first one counts."""
-        if len(self._endpoints) == 1 or endpoint != self.current or not _moves(error):
+        """Take note of a failed call; of several that failed together the first one counts.
+
+        What this server asked to wait is no reason to let the next one wait; when all of them have
+        failed in a row, it is.
+        """
+        if len(self._endpoints) == 1 or not _moves(error):
             return
-        self._at = (self._at + 1) % len(self._endpoints)
-        self.moves += 1
-        _log.warning(
-            "clickhouse_moved", away_from=endpoint.url, to=self.current.url, why=str(error)
-        )
+        if endpoint == self.current:
+            self._at = (self._at + 1) % len(self._endpoints)
+            self._failed += 1
+            self.moves += 1
+            _log.warning(
+                "clickhouse_moved", away_from=endpoint.url, to=self.current.url, why=str(error)
+            )
+        if self._failed < len(self._endpoints):
+            error.retry_after_s = None
 
 
 def _moves(error: ClickHouseError) -> bool:

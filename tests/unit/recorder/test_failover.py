@@ -52,6 +52,20 @@ def test_it_stays_where_it_works_and_goes_round():
     assert (servers.current, servers.moves) == (A, 3)
 
 
+def test_a_server_that_asks_to_wait_lets_the_others_work():
+    servers = Failover([A, B])
+    waits = [error_of(None, "x", status=503, retry_after_s=60.0) for _ in range(4)]
+    servers.failed(A, waits[0])
+    servers.failed(A, waits[1])  # was under way at the same time
+    servers.failed(B, waits[2])  # now all of them have asked
+    servers.worked()
+    servers.failed(A, waits[3])
+    assert [each.retry_after_s for each in waits] == [None, None, 60.0, None]
+    alone = error_of(None, "x", status=503, retry_after_s=60.0)
+    Failover([A]).failed(A, alone)
+    assert alone.retry_after_s == 60.0
+
+
 def test_a_single_server_stays_the_one():
     servers = Failover([A])
     servers.failed(A, ServerUnreachableError("x"))
