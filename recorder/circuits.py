@@ -45,6 +45,7 @@ class Circuits:
         self.server: Final = breaker()
         self.tables: Final[Mapping[str, CircuitBreaker]] = {table: breaker() for table in tables}
         self._not_before_ns = dict.fromkeys(self.tables, 0)
+        self._asked_ns = dict.fromkeys(self.tables, 0)  # until when the server said to wait
         self._changed = asyncio.Event()
         self._opened = False
         self.fault: str | None = None
@@ -96,7 +97,8 @@ class Circuits:
         """The server did what it was asked."""
         self.fault = None
         if self.server.state is not CircuitState.CLOSED:
-            self._not_before_ns = dict.fromkeys(self.tables, 0)  # pauses of the outage that was
+            # Our own pauses of the outage that was; what a Retry-After asked for stands.
+            self._not_before_ns = dict(self._asked_ns)
         self.server.succeeded()
         if table is not None:
             self.tables[table].succeeded()
@@ -136,6 +138,8 @@ class Circuits:
         """Send nothing into `table` for as long as the policy says."""
         pause_ms = self._policy.delay_ms(attempt, self._random, retry_after_s)
         self._not_before_ns[table] = self._clock.mono_ns() + round(pause_ms * 1e6)
+        if retry_after_s is not None:
+            self._asked_ns[table] = self._not_before_ns[table]
 
     def tell(self) -> None:
         """Wake everybody who waits."""

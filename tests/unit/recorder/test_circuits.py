@@ -102,6 +102,17 @@ def test_what_the_server_asks_for_is_kept_even_beyond_the_cap(circuits, clock):
     assert circuits.allow("quotes")
 
 
+def test_what_was_asked_of_one_table_outlives_the_answer_to_another(circuits, clock):
+    """The other insert was under way when the server said "in a minute"."""
+    busy = ServerBusyError("too many", scope="server", outcome="refused", retry_after_s=60)
+    circuits.failed(busy, "trades")
+    circuits.answered("quotes")
+    assert circuits.closed_for_ns("quotes") <= 0
+    assert circuits.closed_for_ns("trades") == 60 * SECOND_NS
+    clock.move(60 * SECOND_NS)
+    assert circuits.closed_for_ns("trades") <= 0
+
+
 def test_failures_are_counted_by_kind_and_the_last_reason_is_told(circuits):
     circuits.failed(unreachable(), "trades")
     circuits.failed(schema(), "trades")
