@@ -48,6 +48,7 @@ BENCHES = [
     Bench("bus", "Bus, against a dictionary bus and asyncio.Queue", checked=True),
     Bench("raw_log", "Raw log, against cryptofeed's raw callback", checked=True),
     Bench("sink", "ClickHouse sink, against clickhouse-connect insert()", checked=True),
+    Bench("delivery", "Drain after an outage, parallel writers, against naive loops"),
     Bench("ship", "Shipping to object storage, against boto3"),
     Bench("export", "Export, against rows in pandas and the csv module", checked=True),
     Bench("latency", "Idle latency, socket to handler"),

@@ -54,6 +54,7 @@ EXEMPT = {
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_embedded_supervisor.py"): "a real process",
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_sink.py"): "a native thread, a socket",
     ("unit_tests_do_not_wait", "tests/unit/recorder/sink_world.py"): "a native thread, a socket",
+    ("unit_tests_do_not_wait", "tests/unit/recorder/test_delivery.py"): "a native thread, a socket",
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_recover.py"): "a native writer's groups",
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_sink_kill.py"): "real processes",
 }

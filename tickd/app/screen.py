@@ -39,6 +39,8 @@ def render(
         for disk in status["disks"]
         if disk["level"] != "ok"
     )
+    if trouble := _sink_trouble(status["sink"]):
+        parts.append(Text(trouble, style="yellow"))
     if status["ship"]["enabled"]:
         parts.append(_ship(status["ship"]))
     if status["repair"]["ranges"] or status["repair"]["left"]:
@@ -83,6 +85,26 @@ def _head(status: dict[str, Any]) -> RenderableType:
         f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms",
     )
     return table
+
+
+def _sink_trouble(sink: dict[str, Any]) -> str:
+    """What keeps rows from ClickHouse, and where they are meanwhile; empty when nothing does."""
+    words: list[str] = []
+    spool, spilled = sink["spool"], sink["spilled"]
+    if sink["circuit"] != "closed":
+        words.append("ClickHouse does not answer")
+    if sink["tables_refused"]:
+        words.append(f"refused: {', '.join(sink['tables_refused'])}")
+    if spool["blocks"]:
+        words.append(
+            f"spool: {spool['blocks']:,} blocks, {format_bytes(spool['bytes'])},"
+            f" oldest {spool['oldest_age_s']:.0f} s"
+        )
+    if spilled:
+        words.append(f"{len(spilled)} ranges left to repair")
+    if words and sink["fault"]:
+        words.append(sink["fault"])
+    return "; ".join(words)
 
 
 def _repair(repair: dict[str, Any]) -> RenderableType:
