@@ -98,6 +98,13 @@ def test_segments_leave_and_come_back_and_clickhouse_agrees(
     verified = tickd("verify", str(other))
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
+    # And without one: an empty database is filled from what was fetched.
+    empty = tmp_path / "empty.toml"
+    empty.write_text(other.read_text().replace("[clickhouse]", '[clickhouse]\ndatabase = "fresh"'))
+    for name in ("migrate", "rebuild", "verify"):
+        done = tickd(name, str(empty))
+        assert done.returncode == 0, name + done.stdout + done.stderr
+
     # The old one: what it had removed comes back into its place.
     back = tickd("restore", "--config", str(config), "--to", str(state_dir), "--json")
     assert back.returncode == 0, back.stderr + back.stdout

@@ -26,7 +26,15 @@ from tickd.app.control import ask, socket_path
 from tickd.app.exit_codes import ExitCode
 from tickd.app.raw_lock import raw_lock
 from tickd.app.raw_view import node_of
-from tickd.app.rebuilding import INDEX_MAX, enter, picture_of, plan_of, repair_of, tables_named
+from tickd.app.rebuilding import (
+    BY_HAND,
+    INDEX_MAX,
+    enter,
+    picture_of,
+    plan_of,
+    repair_of,
+    tables_named,
+)
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
 from tickd.events import SEQ_INDEX_BITS
@@ -151,6 +159,8 @@ async def _do_it(
         async with clickhouse_of(config) as clickhouse:
             repair = repair_of(config, plan=plan, clickhouse=clickhouse, clock=clock)
             try:
+                # Nobody is bringing what is above the tables' progress: it is owed, too.
+                await plan.spill_to(frames[1] << SEQ_INDEX_BITS | INDEX_MAX, BY_HAND)
                 await enter(plan, frames, tables)
                 async with asyncio.TaskGroup() as group:
                     watching = group.create_task(
