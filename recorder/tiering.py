@@ -16,7 +16,7 @@ from recorder.clickhouse import ClickHouse
 from recorder.config import SchemaConfig
 from tickd.native import EVENT_TABLES
 
-__all__ = ["align", "ttl_of"]
+__all__ = ["align", "alterations", "ttl_of"]
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +37,14 @@ def ttl_of(schema: SchemaConfig) -> str | None:
     return ", ".join(parts)
 
 
+def alterations(database: str, schema: SchemaConfig) -> list[str]:
+    """Return what `align` would run on tables that have no TTL yet."""
+    wanted = ttl_of(schema)
+    if not wanted:
+        return []
+    return [_alter(database, table, schema, f"MODIFY TTL {wanted}") for table in EVENT_TABLES]
+
+
 async def align(server: ClickHouse) -> list[str]:
     """Change what differs from the configuration; return the names of the changed tables.
 
@@ -46,7 +54,6 @@ async def align(server: ClickHouse) -> list[str]:
     wanted = ttl_of(schema)
     if wanted is None and schema.storage_policy is None:
         return []
-    cluster = "" if schema.cluster is None else f" ON CLUSTER '{schema.cluster}'"
     changed: list[str] = []
     rows = await server.query(
         "SELECT name, engine_full, storage_policy FROM system.tables"  # noqa: S608 - own names only
@@ -60,8 +67,13 @@ async def align(server: ClickHouse) -> list[str]:
         if wanted is not None and wanted != (found[1] if found else ""):
             changes.append(f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL")
         for change in changes:  # one by one: a TTL names volumes of the policy
-            await server.command(f"ALTER TABLE {database}.{name}{cluster} {change}")
+            await server.command(_alter(database, str(name), schema, change))
             _log.info("table_changed", table=name, change=change)
         if changes:
             changed.append(str(name))
     return changed
+
+
+def _alter(database: str, table: str, schema: SchemaConfig, change: str) -> str:
+    cluster = "" if schema.cluster is None else f" ON CLUSTER '{schema.cluster}'"
+    return f"ALTER TABLE {database}.{table}{cluster} {change}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from recorder.ddl import adapted, create_database
 from recorder.migrate import MigrationReport, ddl_directory, read_migrations
 from recorder.migrate import migrate as bring_up_to_date
+from recorder.tiering import alterations
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 from tickd.secrets import HIDDEN
@@ -52,4 +53,5 @@ def _text(config: Config) -> str:
     for migration in read_migrations(ddl_directory()):
         for statement in migration.statements(places):
             parts += adapted(statement, clickhouse.schema)
+    parts += alterations(clickhouse.database, clickhouse.schema)
     return "".join(f"{part};\n\n" for part in parts)
