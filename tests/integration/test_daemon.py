@@ -164,6 +164,14 @@ def test_verify_agrees_beside_the_running_daemon(recording: Recording) -> None:
     report = json.loads(recording.tickd("verify", str(recording.config), "--json"))
     assert report["ok"]
     assert report["tables"]["trades"]["stored"] > 0
+    assert report["frames"]["without_rows"]["acks"] > 0
+    assert "unexplained" not in report["frames"]["without_rows"]
+
+
+def test_verify_in_sql_agrees_beside_the_running_daemon(recording: Recording) -> None:
+    report = json.loads(recording.tickd("verify", str(recording.config), "--sql", "--json"))
+    assert report["ok"]
+    assert report["mode"] == "sql"
 
 
 def test_second_daemon_over_the_same_state_is_refused(recording: Recording) -> None:

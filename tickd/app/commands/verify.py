@@ -142,12 +142,14 @@ def _print(report: VerifyReport, code: ExitCode) -> None:
         + "".join(f", {name} {count:,}" for name, count in classes)
         + f"\nrows: {rows or 'none'}; {report.checked.bars:,} bars",
         markup=False,
+        soft_wrap=True,
     )
     _print_pending(console, report)
     for reason in report.unchecked:
-        console.print(f"not checked: {reason}", style="yellow", markup=False)
+        console.print(f"not checked: {reason}", style="yellow", markup=False, soft_wrap=True)
     for finding in report.findings[:FINDINGS_SHOWN]:
-        console.print(f"  {finding.kind.value}: {finding.where}: {finding.text}", markup=False)
+        line = f"  {finding.kind.value}: {finding.where}: {finding.text}"
+        console.print(line, markup=False, soft_wrap=True)
     if report.findings_count > FINDINGS_SHOWN:
         console.print("  … all of them: tickd verify --json")
     verdicts = {
