@@ -47,6 +47,7 @@ class Said:
     written: int = 0
     synced: list[tuple[int, int]] = field(default_factory=list)  # (frame, monotonic ns)
     rebuilt_differently: int = 0
+    spilled: int = 0
     live: bool = False
     drained: bool = False
 
@@ -207,7 +208,7 @@ class Node:
     def finish(self, points: str | None = None) -> None:
         """One last life that becomes live, drains and stops in order."""
         self.begin(points)
-        self.wait_for(lambda said: said.live)
+        self.wait_for(lambda said: said.live and not said.spilled, timeout=60)
         self.nursery.signal(signal.SIGTERM)
         code = self.nursery.ended(90)
         assert code == 0, f"exit code {code}: {self.nursery.tail()}"
@@ -226,8 +227,8 @@ class Node:
                     said.written = int(rest[0])
                 case "synced":
                     said.synced.append((int(rest[0]), int(rest[1])))
-                case "rebuilt_differently":
-                    said.rebuilt_differently = int(rest[0])
+                case "rebuilt_differently" | "spilled":
+                    setattr(said, word, int(rest[0]))
                 case "live" | "drained":
                     setattr(said, word, True)
         return said

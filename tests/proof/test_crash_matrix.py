@@ -42,8 +42,8 @@ BEFORE = {
 }
 # Places behind a failed sync: the order that makes it fail goes along.
 WITH = {"raw.retire": "raw.fsync.before=eio@3"}
-# Reached only where the middle of a file is damaged: a test of its own.
-DAMAGED = "recover.patch"
+# Reached only where a file is damaged: in tests of their own.
+DAMAGED, HEALED = "recover.patch", "scrub.heal"
 # Passed once by a start, if at all.
 ONCE = ("recover.", "manifest.open.")
 # Only on the way to an orderly end.
@@ -127,7 +127,7 @@ def test_only_the_module_of_this_test_has_places_to_die_at() -> None:
     assert [mark for mark in marks if mark in product] == []
 
 
-NATIVE_GROUPS = sorted({group_of(name) for name in native_places()} - {DAMAGED})
+NATIVE_GROUPS = sorted({group_of(name) for name in native_places()} - {DAMAGED, HEALED})
 
 
 @pytest.mark.parametrize("group", NATIVE_GROUPS)
@@ -204,3 +204,21 @@ def flip_a_bit_of(node: Node, *, chunk: int = 20) -> tuple[int, int]:
     assert len(read_segment(bytes(data)).chunks) == chunk, "the flipped bit carries nothing"
     records = read_records(raw)
     return records[0].frame_no, records[-1].frame_last
+
+
+def test_a_death_while_a_lost_index_is_written_again_costs_nothing(
+    tmp_path: Path, nursery: Nursery, server: ClickHouseServer
+) -> None:
+    node = node_of("heal", tmp_path, nursery, server)
+    node.finish("")
+    newest = max((node.raw / "segments").glob("*.tkraw"))
+    whole = newest.read_bytes()
+    for name in (name for name in native_places() if group_of(name) == HEALED):
+        for action in ("kill", "torn"):
+            with newest.open("r+b") as file:
+                file.truncate(len(whole) - 50)
+            node.dies_at(f"{name}={action}@1")
+    node.finish("")
+    assert newest.read_bytes() == whole
+    prove_log(node)
+    prove_rows(node, server)

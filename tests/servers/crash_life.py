@@ -1,8 +1,8 @@
 """A small daemon that is there to be killed: real raw log, decoder and storage, fed by itself.
 
 `crash_nursery.py` starts it. It appends to its log what it promises: `next F` (first number it
-gives out), `written F`, `synced F TIME` (monotonic, ns), `rebuilt_differently N`, `live`,
-`drained`.
+gives out), `written F`, `synced F TIME` (monotonic, ns), `rebuilt_differently N`,
+`spilled N` (ranges left to repair), `live`, `drained`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Life:
         self.config = load_config(Path(order["config"]))
         self.said = os.open(order["says"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.written = self.synced = -1
-        self.differing = 0
+        self.differing = self.spilled = 0
 
     def say(self, *words: object) -> None:
         _write(self.said, (" ".join(map(str, words)) + "\n").encode())
@@ -49,7 +49,9 @@ class Life:
         recovery = log.raw_log.recovery
         last = recovery["gap"][1] if recovery["gap"] else recovery["frame_last"]
         self.say("next", last + 1)
-        watermark = Watermark(log.raw_log, durable=self.config.sink.durability == "disk")
+        clock = SystemClock()
+        durable = self.config.sink.durability == "disk"
+        watermark = Watermark(log.raw_log, durable=durable, clock=clock)
         loop = asyncio.get_running_loop()
         watermark.watch(loop)
         stop = asyncio.Event()
@@ -62,7 +64,7 @@ class Life:
             frame_recovered=log.frame_recovered,
             definitions=log.decoder.instruments,
             lag=list,
-            clock=SystemClock(),
+            clock=clock,
         )
         async with asyncio.TaskGroup() as group:
             task = group.create_task(storage.run())
@@ -94,7 +96,11 @@ class Life:
 
     def _watch(self, log: WireLog, storage: Storage) -> None:
         """Say what is promised from now on."""
-        raw_log, differing = log.raw_log, storage.sink.counters.rebuilt_differently
+        raw_log, differing = log.raw_log, storage.sink.delivery.counters.rebuilt_differently
+        spilled = len(storage.sink.plan.spilled())
+        if spilled != self.spilled:
+            self.spilled = spilled
+            self.say("spilled", spilled)
         if raw_log.written != self.written:
             self.written = raw_log.written
             self.say("written", self.written)

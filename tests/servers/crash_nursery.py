@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import sys
+import traceback
 from importlib import import_module
 
 import structlog
@@ -44,6 +45,8 @@ def main() -> None:
                 os.close(0)
                 live(order)
                 code = 0
+            except BaseException:  # noqa: BLE001 - the parent's loop must not go on in the child
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(code)

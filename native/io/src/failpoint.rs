@@ -74,7 +74,7 @@ fn due(name: &str) -> Option<Action> {
 
 /// Passes the place `name`: perhaps for the last time.
 pub fn pass(name: &str) {
-    if due(name) == Some(Action::Kill) {
+    if matches!(due(name), Some(Action::Kill | Action::Torn)) {
         kill_self();
     }
 }
