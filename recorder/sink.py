@@ -27,6 +27,7 @@ from recorder.clickhouse import ClickHouse
 from recorder.config import SinkConfig
 from recorder.cutting import CutPolicy
 from recorder.delivery import Delivery
+from recorder.lost_tail import give_up_lost
 from recorder.plan import Plan, PlannedBlock
 from recorder.plan_thread import PlanThread
 from recorder.quarantine import Quarantine
@@ -91,7 +92,8 @@ class Sink:
     """One node's sink. `run` is its life; everything else may be called while it runs.
 
     Args: `plan` and `spool` are owned from here on; `frame_recovered` is the last frame that is
-    *not* going to come as a live batch. Nothing is sent before `delivery.open`.
+    *not* going to come as a live batch, `frame_next` the first number that this life gives out
+    (None: behind `frame_recovered`). Nothing is sent before `delivery.open`.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Sink:
         progress: LogProgress,
         replay: Replay,
         frame_recovered: int,
+        frame_next: int | None = None,
         quarantine: Quarantine,
         clock: Clock,
         random: Callable[[], float],
@@ -139,6 +142,7 @@ class Sink:
         self._cut_cpu_ns = 0  # of the worker's cuts that were collected
         self._frame_given = 0  # last frame that the worker got
         self._frame_recovered = frame_recovered
+        self._frame_next = frame_recovered + 1 if frame_next is None else frame_next
         self._frame_missed = frame_recovered  # last frame that must be read from the raw log
         self._frames_missed = 0  # how many since `_frame_given`, about
         self._held: deque[EventBatch] = deque()
@@ -181,10 +185,14 @@ class Sink:
         """Store what `bursts` gives until it ends, cut, drain; True when every block is settled.
 
         False: `drain_timeout_ms` passed first. What is missing is planned, or above the plan's
-        progress, and the next start stores it. Raises TickdError(FATAL) when the raw log fails.
+        progress, and the next start stores it. Raises TickdError(FATAL) when the raw log fails, or
+        is not the one that the plan knows.
         """
         tasks: list[asyncio.Task[None]] = []
         try:
+            await give_up_lost(
+                self.plan, frame_recovered=self._frame_recovered, frame_next=self._frame_next
+            )
             async with asyncio.TaskGroup() as group:
                 tasks.append(group.create_task(self._catch_up_for_ever(), name="sink_catch_up"))
                 tasks.append(group.create_task(self._cut_by_age(), name="sink_age"))

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -48,8 +49,13 @@ class Said:
     synced: list[tuple[int, int]] = field(default_factory=list)  # (frame, monotonic ns)
     rebuilt_differently: int = 0
     spilled: int = 0
+    stored: int = 0
     live: bool = False
     drained: bool = False
+
+    @property
+    def frame_synced(self) -> int:
+        return self.synced[-1][0] if self.synced else 0
 
 
 def drawn_seed() -> int:
@@ -111,7 +117,8 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
@@ -130,6 +137,7 @@ class Node:
         sink: dict[str, object] | None = None,
         sections: dict[str, dict[str, object]] | None = None,
         state_dir: Path | None = None,
+        log: dict[str, int] | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
@@ -141,7 +149,7 @@ class Node:
             "age_ms_max": 20,
             "backoff_ms_min": 1,
             "backoff_ms_max": 50,
-            "drain_timeout_ms": 60_000,
+            "drain_timeout_ms": 120_000,
         }
         self.config = write_config(
             folder / "tickd.toml",
@@ -153,6 +161,7 @@ class Node:
                 **(sections or {}),
             },
         )
+        self.log = log or {}
         self.hits = folder / "hits.log"
         self.lives = 0
 
@@ -172,7 +181,7 @@ class Node:
                 "config": str(self.config),
                 "seed": self.lives,
                 "says": str(self.says(self.lives)),
-                "log": {**LOG, **log},
+                "log": {**LOG, **self.log, **log},
                 "environment": environment,
             }
         )
@@ -208,9 +217,9 @@ class Node:
     def finish(self, points: str | None = None) -> None:
         """One last life that becomes live, drains and stops in order."""
         self.begin(points)
-        self.wait_for(lambda said: said.live and not said.spilled, timeout=60)
+        self.wait_for(lambda said: said.live and not said.spilled, timeout=120)
         self.nursery.signal(signal.SIGTERM)
-        code = self.nursery.ended(90)
+        code = self.nursery.ended(150)
         assert code == 0, f"exit code {code}: {self.nursery.tail()}"
         assert self.said(self.lives - 1).drained, self.nursery.tail()
 
@@ -227,7 +236,7 @@ class Node:
                     said.written = int(rest[0])
                 case "synced":
                     said.synced.append((int(rest[0]), int(rest[1])))
-                case "rebuilt_differently" | "spilled":
+                case "rebuilt_differently" | "spilled" | "stored":
                     setattr(said, word, int(rest[0]))
                 case "live" | "drained":
                     setattr(said, word, True)
@@ -280,10 +289,13 @@ def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def prove_log(node: Node, *, damaged: tuple[tuple[int, int], ...] = ()) -> list[Record]:
+def prove_log(
+    node: Node, *, damaged: tuple[tuple[int, int], ...] = (), power_cut: bool = False
+) -> list[Record]:
     """Everything promised is there; every hole has its gap record and every gap record its hole.
 
-    Args: `damaged`: frames that the test itself destroyed.
+    Args: `damaged`: frames that the test itself destroyed; `power_cut`: what was not synced may be
+    missing.
     """
     records = read_log(node.raw)
     found = holes(records)
@@ -294,7 +306,8 @@ def prove_log(node: Node, *, damaged: tuple[tuple[int, int], ...] = ()) -> list[
         (first, last)
         for first, last in found
         for said in node.all_said()
-        if said.frame_next and first <= said.written and last >= said.frame_next
+        if said.frame_next and last >= said.frame_next
+        if first <= (said.frame_synced if power_cut else said.written)
     ]
     for first, last in lost:
         assert any(low <= first and last <= high for low, high in damaged), (

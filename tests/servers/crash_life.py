@@ -2,7 +2,7 @@
 
 `crash_nursery.py` starts it. It appends to its log what it promises: `next F` (first number it
 gives out), `written F`, `synced F TIME` (monotonic, ns), `rebuilt_differently N`,
-`spilled N` (ranges left to repair), `live`, `drained`.
+`spilled N` (ranges left to repair), `stored N` (rows), `live`, `drained`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Life:
         self.config = load_config(Path(order["config"]))
         self.said = os.open(order["says"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.written = self.synced = -1
-        self.differing = self.spilled = 0
+        self.differing = self.spilled = self.stored = 0
 
     def say(self, *words: object) -> None:
         _write(self.said, (" ".join(map(str, words)) + "\n").encode())
@@ -62,6 +62,7 @@ class Life:
             subscription=feed,  # type: ignore[arg-type]
             progress=watermark,
             frame_recovered=log.frame_recovered,
+            frame_next=last + 1,
             definitions=log.decoder.instruments,
             lag=list,
             clock=clock,
@@ -97,6 +98,10 @@ class Life:
     def _watch(self, log: WireLog, storage: Storage) -> None:
         """Say what is promised from now on."""
         raw_log, differing = log.raw_log, storage.sink.delivery.counters.rebuilt_differently
+        stored = storage.sink.delivery.counters.rows_committed
+        if stored != self.stored:
+            self.stored = stored
+            self.say("stored", stored)
         spilled = len(storage.sink.plan.spilled())
         if spilled != self.spilled:
             self.spilled = spilled

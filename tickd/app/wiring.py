@@ -50,6 +50,7 @@ def wire(config: Config) -> Parts:
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
     frame_recovered = raw_log.recovery["frame_last"]
+    skipped = raw_log.recovery["gap"]
     bus = Bus(
         decoder.topic_name,
         clock,
@@ -66,6 +67,7 @@ def wire(config: Config) -> Parts:
         subscription=_for_clickhouse(bus),
         progress=watermark,
         frame_recovered=frame_recovered,
+        frame_next=1 + (skipped[1] if skipped else frame_recovered),
         definitions=decoder.instruments,
         lag=partial(lag_rows, decoder, bus),
         record=tap.note,

@@ -42,6 +42,9 @@ pub enum Entry {
     Started {
         /// The first of them.
         frame_next: u64,
+        /// The first connection number that it may give out.
+        #[serde(default)]
+        connection_next: u32,
     },
     /// The daemon that started last ended in order without having written anything.
     Stopped {

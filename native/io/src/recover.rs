@@ -159,6 +159,7 @@ pub fn recover(layout: &Layout, now_ns: i64) -> Result<(Recovered, Manifest)> {
     repair.manifest.append(
         &Entry::Started {
             frame_next: recovered.frame_next,
+            connection_next: recovered.connection_next,
         },
         now_ns,
     )?;
@@ -169,6 +170,8 @@ pub fn recover(layout: &Layout, now_ns: i64) -> Result<(Recovered, Manifest)> {
 fn conclude(mut report: Report, known: &[Entry], interrupted: bool, now_ns: i64) -> Recovered {
     let mut last: Option<&Sealed> = None;
     let mut clean = true;
+    // First numbers of the life that started last: all of its records may be lost, the numbers are taken.
+    let mut started = (0, 0);
     for entry in known {
         match entry {
             Entry::Sealed(sealed) => {
@@ -185,7 +188,13 @@ fn conclude(mut report: Report, known: &[Entry], interrupted: bool, now_ns: i64)
                 report.frame_last = report.frame_last.max(hole.frame_to);
             }
             Entry::Lost(lost) => report.frame_last = report.frame_last.max(lost.frame_to),
-            Entry::Started { .. } => clean = false,
+            Entry::Started {
+                frame_next,
+                connection_next,
+            } => {
+                clean = false;
+                started = (*frame_next, *connection_next);
+            }
             Entry::Stopped { .. } => clean = true,
             _ => {}
         }
@@ -194,7 +203,7 @@ fn conclude(mut report: Report, known: &[Entry], interrupted: bool, now_ns: i64)
     let mut gaps = Vec::new();
     let (mut frame_next, mut connection_next) = (report.frame_last + 1, report.connection_last + 1);
     if !report.clean {
-        let (frame_from, frame_to) = (frame_next, report.frame_last + FRAME_LEAP - 1);
+        let (frame_from, frame_to) = (frame_next, frame_next.max(started.0) + FRAME_LEAP - 2);
         let from_ns = last.map_or(0, |sealed| sealed.recv_last);
         gaps.push(Gap {
             cause: "restart",
@@ -205,7 +214,7 @@ fn conclude(mut report: Report, known: &[Entry], interrupted: bool, now_ns: i64)
         });
         report.gap = Some((frame_from, frame_to));
         frame_next = frame_to + 1;
-        connection_next = report.connection_last.saturating_add(CONNECTION_LEAP);
+        connection_next = connection_next.max(started.1).saturating_add(CONNECTION_LEAP - 1);
     }
     gaps.extend(manifest::unannounced(known));
     Recovered {

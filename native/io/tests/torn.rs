@@ -271,18 +271,21 @@ fn a_sealed_segment_cut_at_every_byte_names_exactly_the_frames_cut_off() {
     cut_a_sealed_segment(1);
 }
 
-/// Bits of every region: all of header, index, footer, of the ends of each chunk, and some between.
+/// Bits of every region: one of each byte of header, index and chunk ends, all of chunk heads and footer, some between.
 fn bits(sample: &Sample) -> Vec<usize> {
-    let mut bytes: Vec<usize> = (0..sample.range(0).start).collect();
+    let one = |byte: usize| byte * 8 + byte % 8;
+    let all = |byte: usize| byte * 8..byte * 8 + 8;
+    let len = sample.bytes.len();
+    let mut bits: Vec<usize> = (0..sample.range(0).start).map(one).collect();
     for at in 0..sample.entries.len() {
         let Range { start, end } = sample.range(at);
-        bytes.extend(start..start + 24);
-        bytes.extend(end - 8..end);
+        bits.extend((start..start + 12).flat_map(all));
+        bits.extend((end - 8..end).map(one));
     }
-    bytes.extend(sample.data_end()..sample.bytes.len());
-    let mut bits: Vec<usize> = bytes.iter().flat_map(|byte| byte * 8..byte * 8 + 8).collect();
+    bits.extend((sample.data_end()..len - 104).map(one));
+    bits.extend((len - 104..len).flat_map(all));
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
-    bits.extend((0..3000).map(|_| dice.next() as usize % (sample.bytes.len() * 8)));
+    bits.extend((0..800).map(|_| dice.next() as usize % (len * 8)));
     bits
 }
 
