@@ -121,7 +121,7 @@ def orphans(server: ClickHouseServer, database: str, frame_from: int, frame_to: 
     )
 
 
-@pytest.mark.parametrize(("durability", "fsync_ms"), [("written", 1_500), ("disk", 50)])
+@pytest.mark.parametrize(("durability", "fsync_ms"), [("written", 5_000), ("disk", 50)])
 def test_clickhouse_that_survives_holds_each_recorded_row_once(
     tmp_path: Path, power: Disks, durability: str, fsync_ms: int
 ) -> None:
@@ -143,7 +143,7 @@ def test_clickhouse_that_survives_holds_each_recorded_row_once(
             clickhouse=server.settings(),
             sink={"durability": durability},
             state_dir=disk / "state",
-            log={"group_ms": 20, "fsync_ms": fsync_ms, "segment_bytes_max": 200_000},
+            log={"group_ms": 20, "fsync_ms": fsync_ms, "segment_bytes_max": 1_000_000},
         )
         for _ in range(ROUNDS):
             node.begin()

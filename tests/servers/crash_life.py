@@ -2,7 +2,7 @@
 
 `crash_nursery.py` starts it. It appends to its log what it promises: `next F` (first number it
 gives out), `written F`, `synced F TIME` (monotonic, ns), `rebuilt_differently N`,
-`spilled N` (ranges left to repair), `stored N` (rows), `live`, `drained`.
+`spilled N` (ranges left to repair, or bars), `stored N` (rows), `live`, `drained`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Life:
         if stored != self.stored:
             self.stored = stored
             self.say("stored", stored)
-        spilled = len(storage.sink.plan.spilled())
+        repair = storage.rebuilding.repair
+        spilled = len(storage.sink.plan.spilled()) or int(repair.working or not repair.idle)
         if spilled != self.spilled:
             self.spilled = spilled
             self.say("spilled", spilled)
