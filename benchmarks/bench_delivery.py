@@ -11,12 +11,16 @@ go their way. *Sequential* is the loop that people write first: append, wait for
 wait for the answer, next batch. Shown: time from a batch's arrival to its sync in the raw log and
 to ClickHouse's answer.
 
+**Cuts**: events arrive at a rate, on a clock of the benchmark's own, and the cut policy cuts the
+real encoder: CPU of the dearest cut once the policy has learned, its age, its largest block's rows.
+
 Run: python benchmarks/bench_delivery.py [--rounds 3] [--messages 300000]
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 import shutil
 import tempfile
 import time
@@ -30,10 +34,12 @@ import harness
 import numpy as np
 import orjson
 import servers
+from bench_sink import batches_of, instrument, trades
 from harness import Figure
 
 from recorder.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig, SinkConfig
+from recorder.cutting import CutPolicy
 from recorder.endpoint import Endpoint
 from recorder.migrate import migrate
 from recorder.plan import Plan
@@ -50,6 +56,7 @@ from tickd.native import (
     Decoder,
     EventBatch,
     RawLogReader,
+    SinkWorker,
     table_columns,
 )
 from tickd.testing.memory_log import MemoryBursts
@@ -58,6 +65,9 @@ from tickd.testing.wire_log import WireLog
 MESSAGES = 300_000
 BURST = 64
 NAIVE_ROWS = 100_000
+# Cuts: a quiet market, the daemon's budget, its stretch, a replay.
+CUT_RATES = (1_000, 20_000, 150_000, 600_000, 2_000_000)
+CUT_EVENTS_MAX = 3_000_000
 # Writers: so many messages per batch, so far apart, so many batches.
 BATCH_MESSAGES, BATCH_S, BATCHES = 5_000, 0.25, 24
 
@@ -293,6 +303,61 @@ async def sequential(directory: Path, endpoint: Endpoint) -> Latencies:
     return out
 
 
+class CutCost(NamedTuple):
+    cpu_us: float
+    age_ms: float
+    rows: int
+
+
+def cut_costs(per_s: int, compression: str | None) -> list[CutCost]:
+    """Every cut of some seconds of a market at `per_s` events, the first ones left out."""
+    number, definition = instrument()
+    config = SinkConfig()
+    policy = CutPolicy(config.cuts)
+    worker = SinkWorker(node=1, seq_from=0, compression=compression)
+    worker.define(definition)
+    events = min(per_s * 6, CUT_EVENTS_MAX)
+    out: list[CutCost] = []
+    now_ns = begun_ns = spent_ns = 0
+    for batch in batches_of(trades(events, 1, number)):
+        now_ns += len(batch) * 1_000_000_000 // per_s
+        begun_ns = begun_ns if policy.events_open else now_ns
+        worker.push(batch)
+        policy.pushed(len(batch), now_ns)
+        if policy.reason(policy.events_open, policy.events_open * 60, now_ns) is None:
+            continue
+        policy.cut(now_ns)
+        worker.cut("bench")
+        while not (cuts := worker.take()):
+            select.select([worker.wake_fd], [], [], 1.0)
+        cost_ns, spent_ns = worker.stats()["cut_cpu_ns"] - spent_ns, worker.stats()["cut_cpu_ns"]
+        rows = max(block.rows for block in cuts[0].blocks)
+        policy.finished([rows], cost_ns)
+        out.append(CutCost(cost_ns / 1_000, (now_ns - begun_ns) / 1e6, rows))
+        del cuts
+    worker.close()
+    return out[len(out) // 2 :]
+
+
+def cut_figures(rounds: int) -> list[Figure]:
+    out: list[Figure] = []
+    for compression in (None, "lz4", "zstd"):
+        for per_s in CUT_RATES:
+            cuts = min((cut_costs(per_s, compression) for _ in range(rounds)), key=max)
+            dearest = max(cuts)
+            out.append(
+                Figure(
+                    f"delivery.cut.{compression or 'plain'}.{per_s}",
+                    dearest.cpu_us / 1_000,
+                    "ms CPU",
+                    f"dearest cut at {per_s:,} events/s, {compression or 'plain'}:"
+                    f" {dearest.rows:,} rows, cut after {dearest.age_ms:.0f} ms",
+                    most=2.0,
+                )
+            )
+    return out
+
+
 def quantile(values: list[float], share: float) -> float:
     return float(np.quantile(values, share)) * 1_000
 
@@ -364,6 +429,7 @@ def main() -> None:
     options = parser.parse_args()
     harness.refuse_debug_build()
     rounds = min(options.rounds, 3)
+    harness.show(cut_figures(rounds), as_json=options.json)
     harness.show(drain_figures(rounds, options.messages), as_json=options.json)
     harness.show(writer_figures(rounds), as_json=options.json)
 
