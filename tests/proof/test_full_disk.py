@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(180)]
 
 SMALL_BYTES = 1 << 20
 LARGE_BYTES = 256 << 20
-SECONDS = 12
+SECONDS = 8
 RATE = 8_000
 # A small bound makes the pause come soon: four groups of 64 KiB, paused from half of it on.
 RAW_LOG = {"group_bytes": 65_536, "group_ms": 50, "pending_bytes_max": 262_144}

@@ -309,5 +309,6 @@ def make_room(directory: Path, config: DiskGuardConfig) -> None:
     if not config.enabled or not directory.is_dir():
         return
     _, space = _measure(directory)
-    if space.free_bytes < config.full_bytes and (freed := Ballast(directory).free()):
+    full_bytes = Guard(config).enter_bytes(Level.FULL, space.total_bytes)
+    if space.free_bytes < full_bytes and (freed := Ballast(directory).free()):
         log.warning("ballast_freed", freed_bytes=freed, reason="start on a full disk")
