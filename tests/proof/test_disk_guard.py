@@ -287,3 +287,19 @@ def test_a_full_spool_costs_no_row_and_not_the_raw_log(tmp_path: Path) -> None:
             daemon.wait_for(lambda s: s["sink"]["caught_up"], timeout=90)
             assert daemon.stop() == 0, daemon.tail()
         everything_is_explained(tmp_path, config, sent)
+
+
+def test_the_whole_state_directory_deleted_under_the_daemon(tmp_path: Path) -> None:
+    """The raw log and the control socket come back at once, ClickHouse's rows by the next start."""
+    state = tmp_path / "state"
+    with market(tmp_path) as (config, sent), Daemon(config, tmp_path / "daemon.log") as daemon:
+        before = daemon.wait_for(lambda s: s["sink"]["rows_committed"] > 3_000)
+        shutil.rmtree(state, ignore_errors=True)
+        more = before["raw_log"]["frames"] + 5_000
+        going = daemon.wait_for(lambda s: s["raw_log"]["frames"] > more)
+        assert going["raw_log"]["fault"] is None
+        assert daemon.stop() in (ExitCode.OK, ExitCode.FAILED), daemon.tail()
+        daemon.start()
+        daemon.wait_for(lambda s: s["sink"]["caught_up"])
+        assert daemon.stop() == 0, daemon.tail()
+        everything_is_explained(tmp_path, config, sent)
