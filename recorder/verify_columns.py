@@ -266,7 +266,7 @@ def _states(events: Events, scales: Scales) -> Rows:
 
 def _gaps(events: Events, scales: Scales) -> Rows:
     cause = events["aux"] & 0xFF
-    known = (cause >= GapCause.DISCONNECT) & (cause <= GapCause.CLOCK)
+    known = (cause >= GapCause.DISCONNECT) & (cause <= max(GapCause))
     events, cause = events[known], cause[known]
     own = [
         _words(cause),

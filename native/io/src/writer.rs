@@ -54,7 +54,9 @@ pub struct Writer {
     unsynced_since: Option<Instant>,
     /// Gap records written and not yet announced in the manifest.
     announces: Vec<(u64, u64)>,
-    /// Segments given up after a failed sync, not yet in the manifest.
+    /// Segments given up and not yet sealed, because the disk does not let us.
+    given_up: Vec<LiveSegment>,
+    /// Segments given up and sealed, not yet in the manifest.
     retired: Vec<Sealed>,
     sync_backoff: Option<Duration>,
     /// The directory's lock, shared with the log's owner.
@@ -94,6 +96,7 @@ impl Writer {
             unsynced: Vec::new(),
             unsynced_since: None,
             announces: Vec::new(),
+            given_up: Vec::new(),
             retired: Vec::new(),
             sync_backoff: None,
             lock,
@@ -308,6 +311,7 @@ impl Writer {
 
     /// Everything written is on the disk.
     fn synced(&mut self) -> Result<()> {
+        self.bury();
         while let Some(sealed) = self.retired.first() {
             let line = Entry::Sealed(sealed.clone());
             self.manifest.append(&line, wall_ns())?;

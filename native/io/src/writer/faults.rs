@@ -92,17 +92,29 @@ impl Writer {
     /// Gives the live segment up; the log goes on in another one.
     fn retire(&mut self) {
         if let Some(mut live) = self.live.take() {
-            // Best effort on a file that is given up: what is not done here is done by the next start.
-            if let Ok(mut sealed) = live.finish(false, true) {
-                (sealed.suspect, sealed.clean) = (true, false);
-                self.previous = Some(sealed.hash.clone());
-                if live.rename(&self.layout).is_ok() {
-                    self.retired.push(sealed);
-                }
-                failpoint!("raw.retire.renamed");
+            if let Ok(sealed) = live.finish(false, true) {
+                self.previous = Some(sealed.hash);
             }
+            self.given_up.push(live);
+            self.bury();
         }
         self.shared.rotate_wanted.store(true, Release);
+    }
+
+    /// Seals what was given up, as suspect and without a sync. What cannot be done now is tried again behind the next good
+    /// sync: a file that stays open makes the next start believe in a crash.
+    pub(super) fn bury(&mut self) {
+        for mut live in std::mem::take(&mut self.given_up) {
+            let sealed = live.finish(false, true);
+            match sealed.and_then(|sealed| live.rename(&self.layout).map(|()| sealed)) {
+                Ok(mut sealed) => {
+                    (sealed.suspect, sealed.clean) = (true, false);
+                    self.retired.push(sealed);
+                    failpoint!("raw.retire.renamed");
+                }
+                Err(_) => self.given_up.push(live),
+            }
+        }
     }
 
     /// Writes again what is not known to be on the disk, to a new segment.
