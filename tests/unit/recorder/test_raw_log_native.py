@@ -310,6 +310,7 @@ def test_segment_info_and_verify_agree_with_the_reference(directory: Path) -> No
     segment = reference.read_segment(path.read_bytes())
     info = segment_info(str(path))
     assert segment.index is not None
+    assert segment.footer is not None
     assert [chunk["offset"] for chunk in info["chunks"]] == [
         entry.offset for entry in segment.index
     ]
@@ -323,6 +324,7 @@ def test_segment_info_and_verify_agree_with_the_reference(directory: Path) -> No
         "damaged": [],
         "index_ok": True,
         "hash_ok": True,
+        "hash": f"{segment.footer.data_hash:016x}",
         "sealed": True,
     }
 
