@@ -18,7 +18,7 @@ from tests.harness.processes import REPOSITORY, Daemon, server, tickd, venue_of,
 from tests.reference import raw_log as reference
 from tickd.native import manifest_read
 
-pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(400)]
 
 RATE = 12_000
 SECONDS = 14

@@ -32,7 +32,7 @@ from tickd.secrets import Secret
 from tickd.testing.clock import ManualClock
 from tickd.testing.faulty_proxy import Fault, FaultyProxy
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
 BUCKET = "ticks"
 KEY = "do-not-show-this-key"
