@@ -1,7 +1,8 @@
 """The files of a raw log against its manifest: chain, sums, every byte of every segment.
 
 Yields findings and says which stretches of frame numbers cannot be read because their file is not
-here. It decodes no frame and asks no ClickHouse.
+here. It decodes no frame, asks no ClickHouse and changes no segment; damage that is new goes on the
+list of what the next start has to look at.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recorder.verify_report import Checked, Finding, Kind, SegmentTotals
-from tickd.native import verify_segment, xxh3_hex
+from tickd.native import NativeError, suspect_segment, verify_segment, xxh3_hex
 
 __all__ = ["Absent", "LogFiles", "check_files", "shipped_files"]
 
@@ -168,6 +170,10 @@ def _check_segment(
                 count=max(1, len(stretches)),
             )
         )
+        if not all((path.name, each["offset"]) in aside for each in stretches) or not stretches:
+            # The next start sets the bytes aside; a log that may only be read stays as it is.
+            with suppress(NativeError, OSError):
+                suspect_segment(str(path.parent.parent), path.name)
         return
     if line is None:
         found.findings.append(

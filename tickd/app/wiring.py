@@ -50,7 +50,6 @@ def wire(config: Config) -> Parts:
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
     frame_recovered = raw_log.recovery["frame_last"]
-    skipped = raw_log.recovery["gap"]
     bus = Bus(
         decoder.topic_name,
         clock,
@@ -67,7 +66,7 @@ def wire(config: Config) -> Parts:
         subscription=_for_clickhouse(bus),
         progress=watermark,
         frame_recovered=frame_recovered,
-        frame_next=1 + (skipped[1] if skipped else frame_recovered),
+        frame_next=_frame_next(raw_log),
         definitions=decoder.instruments,
         lag=partial(lag_rows, decoder, bus),
         record=tap.note,
@@ -104,6 +103,12 @@ def wire(config: Config) -> Parts:
 
 def _for_clickhouse(bus: Bus) -> BurstSubscription:
     return bus.subscribe_bursts(name="clickhouse", when_full=WhenFull.SPILL, limits=SINK_QUEUE)
+
+
+def _frame_next(raw_log: RawLog) -> int:
+    """The first number that this life gives out."""
+    skipped = raw_log.recovery["gap"]
+    return 1 + (skipped[1] if skipped else raw_log.recovery["frame_last"])
 
 
 def _shipping(
