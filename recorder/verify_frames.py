@@ -50,7 +50,7 @@ _CONTROL: Final = ord("C")
 Heads = npt.NDArray[np.void]
 Words = npt.NDArray[np.uint64]
 # `damaged`, `missing`: a finding about the file says so already. The first that fits wins.
-Cause = Literal["removed", "missing", "damaged", "quarantined", "announced"]
+Cause = Literal["removed", "quarantined", "missing", "damaged", "announced"]
 _CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 

@@ -209,6 +209,23 @@ async def test_a_flipped_bit_in_the_first_chunk_of_all_is_that_damage_alone(log)
     assert report.tables["quotes"].stored > 0
 
 
+async def test_damage_that_was_set_aside_is_quarantine_and_no_finding(log):
+    await log.store()
+    path = log.segments[-1]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    log.write(21, bursts=3)  # its start copies the damage and announces the frames
+    before = await log.number("SELECT count() FROM {t}quotes")
+    for block in log.blocks(int(log.segments[-1].name[:20]) << 16):
+        await log.clickhouse.insert_block(block, f"later-{block.table}-{block.day}")
+    assert await log.number("SELECT count() FROM {t}quotes") > before
+    report = await log.verify()
+    assert report.findings == []
+    assert report.numbers.quarantined > 0
+    assert report.numbers.missing == 0
+
+
 async def test_a_row_lost_behind_damage_is_still_found(log):
     await log.store()
     path = log.segments[0]

@@ -174,6 +174,19 @@ def test_a_shipped_segment_that_vanished_is_missing_all_the_same(raw):
     assert "tickd restore" in finding.text
 
 
+def test_damage_that_a_start_has_set_aside_is_accounted_for(raw):
+    """The sealed file keeps it as evidence; manifest and gap record name its frames."""
+    path = segments(raw)[-1]  # a start looks at all of the newest one
+    flip(path, path.stat().st_size // 2)
+    assert kinds(check_files(raw)) == [Kind.SEGMENT_DAMAGED]
+    WireLog(raw, seed=9).close()
+    found = check_files(raw)
+    assert found.findings == []
+    assert [absent.cause for absent in found.absent] == ["quarantined"]
+    flip(path, path.stat().st_size // 3)
+    assert kinds(check_files(raw)) == [Kind.SEGMENT_DAMAGED]
+
+
 def test_quarantined_bytes_must_stay(tmp_path):
     log = WireLog(tmp_path / "raw", seed=2, group_bytes=4_000)
     for _ in range(20):
