@@ -72,14 +72,7 @@ def wire(config: Config) -> Parts:
         record=tap.note,
         clock=clock,
     )
-    sinks = running_sinks(
-        config.sinks,
-        state_dir=config.state_dir,
-        bus=bus,
-        topic_name=decoder.topic_name,
-        clock=clock,
-        random=random.random,
-    )
+    sinks = _other_sinks(config, bus, decoder, clock)
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
     sessions = _sessions(config, tap, decoder, clock)
@@ -98,6 +91,17 @@ def wire(config: Config) -> Parts:
         sessions=sessions,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
+    )
+
+
+def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> list[RunningSink]:
+    return running_sinks(
+        config.sinks,
+        state_dir=config.state_dir,
+        bus=bus,
+        topic_name=decoder.topic_name,
+        clock=clock,
+        random=random.random,
     )
 
 
