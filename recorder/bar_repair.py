@@ -7,19 +7,19 @@ count once whoever repeats them. It decides nothing about when, and touches no t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from recorder.bars import BARS, Bars, bars_select
 from recorder.clickhouse import ClickHouse
 from recorder.deletes import Deletes
 
-__all__ = ["BARS", "HOUR_S", "BarRepair", "Bars"]
+__all__ = ["BARS", "HOUR_S", "BarRepair", "Bars", "spans_of"]
 
 HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
-# Buckets per insert: 300 one-second bars of a thousand instruments are 300,000 rows.
-_BUCKETS_MAX: Final = 300
+# Bars per insert and per quiet moment: about a second's work.
+ROWS_MAX: Final = 250_000
 # A column of a bar -> how its stored pieces are put together, and what a view's SELECT gives.
 _VALUES: Final = {
     "price_scale": ("any(price_scale)", "price_scale"),
@@ -46,32 +46,36 @@ class BarRepair:
         self._deletes = deletes
         self._node = node
 
-    async def differing(self, bars: Bars, hours: Collection[int]) -> set[int]:
+    async def differing(self, bars: Bars, hours: Collection[int]) -> dict[int, int]:
         """Return which of these hours (Unix time of their start) hold other bars than they should.
 
-        Compares every column of every bar, by sums of hashes.
+        With each the number of bars that it should have. Compares every column of every bar, by
+        sums of hashes.
         """
-        wrong: set[int] = set()
+        wrong: dict[int, int] = {}
         for first, stop in _runs(hours):
             stored = await self._sums(self._stored_sql(bars, first, stop))
             wanted = await self._sums(self._wanted_sql(bars, first, stop))
             wrong |= {
-                hour
-                for hour in stored.keys() | wanted.keys()
+                hour: wanted.get(hour, (0, 0))[0]
+                for hour in (stored.keys() | wanted.keys()) & set(hours)
                 if stored.get(hour) != wanted.get(hour)
             }
-        return wrong & set(hours)
+        return wrong
 
-    async def delete(self, bars: Bars, hour: int, until_s: int) -> None:
-        """Delete an hour's bars of this node; no effect once the server's time is `until_s`."""
-        await self._deletes.rows(bars.table, self._where(bars, hour, hour + HOUR_S), until_s)
+    async def delete(self, bars: Bars, span: tuple[int, int], until_s: int) -> None:
+        """Delete a span's bars of this node; no effect once the server's time is `until_s`."""
+        await self._deletes.rows(bars.table, self._where(bars, *span), until_s)
 
-    async def insert(self, bars: Bars, hour: int, word: str) -> None:
-        """Insert an hour's bars. `word`: with it once only, whoever sends it again."""
+    async def insert(self, bars: Bars, span: tuple[int, int], rows: int, word: str) -> None:
+        """Insert a span's bars, about so many. `word`: with it once only, whoever repeats it."""
         columns = ", ".join(("instrument", bars.column, "node", "source", *_VALUES))
-        step = min(HOUR_S, _BUCKETS_MAX * bars.seconds)
-        for start in range(hour, hour + HOUR_S, step):
-            select = self._select(bars, start, min(start + step, hour + HOUR_S))
+        first, stop = span
+        # One insert must stay small whatever the interval and the number of instruments.
+        step = max((stop - first) // max(-(-rows // ROWS_MAX), 1), bars.seconds)
+        step = -(-step // bars.seconds) * bars.seconds
+        for start in range(first, stop, step):
+            select = self._select(bars, start, min(start + step, stop))
             await self._clickhouse.command(
                 f"INSERT INTO {self._clickhouse.database}.{bars.table} ({columns}) "
                 f"SELECT {columns} FROM ({select}) "
@@ -131,6 +135,19 @@ def _sums_sql(bars: Bars, rows: str) -> str:
         f"sum(cityHash64(instrument, {bars.column}, source, {values})) "
         f"FROM ({rows}) GROUP BY at_hour"
     )
+
+
+def spans_of(hours: Mapping[int, int]) -> Sequence[tuple[tuple[int, int], int]]:
+    """Consecutive hours as ((first, stop), bars): at most a day, or an hour, or `ROWS_MAX` bars."""
+    spans: list[tuple[tuple[int, int], int]] = []
+    for hour, count in sorted(hours.items()):
+        if spans:
+            (first, stop), rows = spans[-1]
+            if stop == hour and hour - first < _DAY_S and rows + count <= ROWS_MAX:
+                spans[-1] = ((first, hour + HOUR_S), rows + count)
+                continue
+        spans.append(((hour, hour + HOUR_S), count))
+    return spans
 
 
 def _runs(hours: Collection[int]) -> Sequence[tuple[int, int]]:

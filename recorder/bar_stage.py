@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from recorder.bar_repair import BARS, BarRepair, Bars
+from recorder.bar_repair import BARS, HOUR_S, BarRepair, Bars, spans_of
 from recorder.errors import RepairError
 from recorder.patience import Patience
 from recorder.repair_ports import Traffic
@@ -49,21 +49,22 @@ class BarStage:
         for bars in BARS:
             # Beside live inserts a difference may be a moment's; in the quiet it is one.
             look = partial(self._bars.differing, bars, hours)
-            for hour in sorted(await self._patience.asked(look)):
+            for span, rows in spans_of(await self._patience.asked(look)):
                 async with self._traffic.quiet("trades"):
-                    await self._make(bars, hour)
+                    await self._make(bars, span, rows)
         self.hours_compared += len(hours)
         await self._steps.note(hours=(), word="", deletes_until_s=0)
 
-    async def _make(self, bars: Bars, hour: int) -> None:
-        look = partial(self._bars.differing, bars, (hour,))
+    async def _make(self, bars: Bars, span: tuple[int, int], rows: int) -> None:
+        hours = range(*span, HOUR_S)
+        look = partial(self._bars.differing, bars, hours)
         for _ in range(_ATTEMPTS_MAX):
             if not await self._patience.asked(look):
                 return
             word = self._word()
             await self._steps.note(word=word)
-            await self._steps.emptied(partial(self._bars.delete, bars, hour), [bars.table])
-            await self._patience.asked(partial(self._bars.insert, bars, hour, word))
-            self.hours_made += 1
+            await self._steps.emptied(partial(self._bars.delete, bars, span), [bars.table])
+            await self._patience.asked(partial(self._bars.insert, bars, span, rows, word))
+            self.hours_made += len(hours)
         if await self._patience.asked(look):
-            raise RepairError(f"bars of {bars.table} in the hour from {hour} do not come out right")
+            raise RepairError(f"bars of {bars.table} from {span[0]} to {span[1]} come out wrong")

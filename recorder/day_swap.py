@@ -9,6 +9,7 @@ the beginning again; the table beside has a name that no other run uses.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
@@ -58,7 +59,7 @@ class DaySwap:
         Raises RepairError when the day is not over, or cannot be read or is not planned in full.
         """
         await self._check_closed(day)
-        part = self._part(table, day)
+        part = await self._part(table, day)
         if part is not None and self._repair.is_open(part):
             raise RepairError(
                 f"planned blocks of {table} wait for the daemon",
@@ -77,10 +78,12 @@ class DaySwap:
                     hint="let it finish, then try again",
                 )
             database = self._clickhouse.database
-            await self._clickhouse.command(
-                f"ALTER TABLE {database}.{table} "
-                f"REPLACE PARTITION ID '{_partition(day)}' FROM {database}.{beside}"
-            )
+            partition = f"PARTITION ID '{_partition(day)}'"
+            # Nobody has rows of the day: the server refuses to replace by nothing.
+            change = f"REPLACE {partition} FROM {database}.{beside}"
+            if wanted.rows + copied == 0:
+                change = f"DROP {partition}"
+            await self._clickhouse.command(f"ALTER TABLE {database}.{table} {change}")
         _log.info("repair_day_replaced", table=table, day=_partition(day), rows=wanted.rows)
         if table == "trades":
             await self._repair.bars.run()
@@ -95,12 +98,26 @@ class DaySwap:
                 hint="repair a range of it: tickd rebuild --from --to",
             )
 
-    def _part(self, table: str, day: int) -> Part | None:
+    async def _part(self, table: str, day: int) -> Part | None:
+        """What is to be read: by the log's times, and by the numbers of the rows that are to go.
+
+        Nothing that is there leaves without the log having been asked, whatever its clock said.
+        """
         start_ns = day * _DAY_S * _NS
-        frames = frames_between(self._raw, start_ns, start_ns + _DAY_S * _NS)
-        if frames is None:
+        between = partial(frames_between, self._raw, start_ns, start_ns + _DAY_S * _NS)
+        spans = [span for span in (await asyncio.to_thread(between),) if span is not None]
+        rows = await self._clickhouse.query(
+            f"SELECT count(), min(seq), max(seq) FROM {self._clickhouse.database}.{table} "
+            f"WHERE node = {self._node} AND _partition_id = '{_partition(day)}'"
+        )
+        count, first, last = (int(value) for value in rows[0])
+        if count:
+            spans.append((first >> SEQ_INDEX_BITS, last >> SEQ_INDEX_BITS))
+        if not spans:
             return None
-        return Part(frames[0] << SEQ_INDEX_BITS, frames[1] << SEQ_INDEX_BITS | _INDEX_MAX, (table,))
+        frame_from = min(span[0] for span in spans)
+        frame_to = max(span[1] for span in spans)
+        return Part(frame_from << SEQ_INDEX_BITS, frame_to << SEQ_INDEX_BITS | _INDEX_MAX, (table,))
 
     @asynccontextmanager
     async def _beside(self, table: str) -> AsyncIterator[str]:

@@ -27,7 +27,7 @@ def frames_between(
     smaller. Blocks. Raises NativeError, OSError.
     """
     first = last = None
-    for span in _spans(directory, from_ns, to_ns):
+    for span in _spans(directory):
         if _touches(span, from_ns, to_ns):
             first = span.frame_first if first is None else min(first, span.frame_first)
             last = span.frame_last if last is None else max(last, span.frame_last)
@@ -45,23 +45,24 @@ def last_frame(directory: Path) -> int:
     return max(known, default=0)
 
 
-def _spans(directory: Path, from_ns: int | None, to_ns: int | None) -> Iterator[_Span]:
-    """Chunks of the segments that the time touches; a segment that is not here as a whole."""
+def _spans(directory: Path) -> Iterator[_Span]:
+    """Every chunk; a segment that is not here as a whole.
+
+    A segment's own times are those of its first and last record, between which the clock may have
+    been set: only its chunks say what it holds.
+    """
     segments = directory / "segments"
     sealed = {str(line["segment"]): line for line in _sealed(directory)}
     for name, line in sealed.items():
-        whole = _Span(
-            int(line["frame_first"]),
-            int(line["frame_last"]),
-            int(line["recv_first"]),
-            int(line["recv_last"]),
-        )
-        path = segments / name
-        # The receive times of first and last record: a step of the clock may lie between them.
-        if path.exists() and _touches(whole, from_ns, to_ns):
-            yield from _chunks(path)
-        elif not path.exists():
-            yield whole
+        if (segments / name).exists():
+            yield from _chunks(segments / name)
+        else:
+            yield _Span(
+                int(line["frame_first"]),
+                int(line["frame_last"]),
+                int(line["recv_first"]),
+                int(line["recv_last"]),
+            )
     for path in segments.glob("*.tkraw*"):
         if path.name not in sealed:
             yield from _chunks(path)
