@@ -198,7 +198,7 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     # Further behind than this, a range is left to repair, so that the live events do not wait.
     close_up_frames_max: int = 1_000_000
     # On disk, for what memory does not hold: ready blocks. Beyond it their ranges are spilled.
-    spool_bytes_max: int = 1 << 30
+    spool_bytes_max: int = 4 << 30
     # Spooled rows per second, over all tables, besides the live ones. 0: as fast as they go.
     redrive_rows_per_s: int = 0
     # Inserts at the same time, over all tables; a table has one at most.
