@@ -80,15 +80,20 @@ async def test_frames_that_give_no_rows_have_a_class_each(log):
     assert report.frames.all == report.frames.with_rows + sum(silent.values())
 
 
-@pytest.mark.parametrize("table", ["quotes", "book", "states"])
-async def test_a_deleted_row_is_missing_and_named(log, table):
+async def test_deleted_rows_are_missing_and_named(log):
     await log.store()
-    seq = await log.number(f"SELECT seq FROM {{t}}{table} ORDER BY seq LIMIT 1 OFFSET 2")
-    await log.command(f"ALTER TABLE {{t}}{table} DELETE WHERE seq = {seq} {SYNC}")
-    found = only(await log.verify())
-    assert (found.kind, found.count, found.table) == (Kind.ROWS_MISSING, 1, table)
-    assert (found.seq_from, found.seq_to) == (seq, seq)
-    assert found.where in {path.name for path in log.segments}
+    gone = {}
+    for table in ("quotes", "book", "states"):
+        gone[table] = seq = await log.number(
+            f"SELECT seq FROM {{t}}{table} ORDER BY seq LIMIT 1 OFFSET 2"
+        )
+        await log.command(f"ALTER TABLE {{t}}{table} DELETE WHERE seq = {seq} {SYNC}")
+    report = await log.verify()
+    assert report.kinds() == [Kind.ROWS_MISSING]
+    assert {found.table: found.seq_from for found in report.findings} == gone
+    for found in report.findings:
+        assert (found.count, found.seq_to) == (1, found.seq_from)
+        assert found.where in {path.name for path in log.segments}
 
 
 async def test_a_deleted_trade_leaves_bars_that_are_too_large(log):
@@ -113,15 +118,19 @@ async def test_a_doubled_row_is_there_twice_and_named(log):
     assert (found.kind, found.count, found.seq_from) == (Kind.ROWS_TWICE, 1, seq)
 
 
-@pytest.mark.parametrize("column", ["bid_size", "flags", "price_scale", "ts_event"])
-async def test_an_altered_row_differs_and_is_named(log, column):
+async def test_altered_rows_differ_and_are_named(log):
+    """One column each, also one that is neither a price nor a size."""
     await log.store()
-    seq = await log.number("SELECT seq FROM {t}quotes ORDER BY seq LIMIT 1 OFFSET 44")
-    await log.command(
-        f"ALTER TABLE {{t}}quotes UPDATE {column} = {column} + 1 WHERE seq = {seq} {SYNC}"
-    )
+    altered = []
+    for place, column in enumerate(("bid_size", "flags", "price_scale", "ts_event")):
+        seq = await log.number(f"SELECT seq FROM {{t}}quotes ORDER BY seq LIMIT 1 OFFSET {place}")
+        altered.append(seq)
+        await log.command(
+            f"ALTER TABLE {{t}}quotes UPDATE {column} = {column} + 1 WHERE seq = {seq} {SYNC}"
+        )
     found = only(await log.verify())
-    assert (found.kind, found.count, found.seq_from) == (Kind.ROWS_DIFFER, 1, seq)
+    assert (found.kind, found.count) == (Kind.ROWS_DIFFER, 4)
+    assert (found.seq_from, found.seq_to) == (altered[0], altered[-1])
 
 
 async def test_two_rows_that_exchanged_their_prices_differ(log):
