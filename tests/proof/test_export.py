@@ -24,16 +24,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from backtest.export.formats.port import FormatOptions
+from backtest.export.formats.registry import find
+from backtest.export.run import Request, run_export
 from recorder.clickhouse import ClickHouse
+from recorder.clickhouse_rows import ClickHouseRows
 from recorder.config import ClickHouseConfig
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.supervisor import EmbeddedClickHouse
+from recorder.log_rows import LogRows
 from recorder.migrate import migrate
 from tests.harness.filled import fill
 from tests.harness.log_writer import LogWriter, capture_lines
 from tests.harness.processes import REPOSITORY, tickd
 from tests.reference.book import ReferenceBook
 from tests.reference.capture import Totals, lines, read
+from tickd.units import time_ns
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
 
@@ -95,28 +101,34 @@ def manifest(folder: Path) -> dict:
 @pytest.mark.captures
 @pytest.mark.embedded
 def test_both_sources_give_the_same_bytes_in_every_format(state: Path, tmp_path: Path) -> None:
+    """From the middle of the captures on, tables; from their begin, hftbacktest."""
     config = tmp_path / "tickd.toml"
-    # The embedded server of a daemon that is not running is started where its data are.
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "raw").symlink_to(state / "raw")
     config.write_text(f'[node]\nstate_dir = "{tmp_path / "state"}"\n')
+    middle = "2024-08-08T23:57:30.5Z"
 
-    async def store() -> None:
+    async def fill_and_export() -> None:
         server = EmbeddedClickHouse(tmp_path / "state" / "clickhouse", EmbeddedConfig())
         async with server.serving() as endpoint:
             clickhouse = ClickHouse(ClickHouseConfig(), lambda: endpoint)
             await migrate(clickhouse)
             await fill(clickhouse, state / "raw")
+            for source in (LogRows(state / "raw"), ClickHouseRows(clickhouse, node=1)):
+                for name in FORMATS:
+                    out = tmp_path / name / source.name
+                    request = Request(("*",), time_ns(middle), None, out)
+                    if name == "hftbacktest":
+                        topics, options = (
+                            ("trade.*.*", "depth.*.*"),
+                            FormatOptions(clock_skew="shift"),
+                        )
+                        request = Request(topics, None, None, out, options)
+                    await run_export(source, find(name), request)
             await clickhouse.close()
 
-    asyncio.run(store())
-    middle = "2024-08-08T23:57:30.5Z"
+    asyncio.run(fill_and_export())
     for name in FORMATS:
-        more = ("--clock-skew", "shift") if name == "hftbacktest" else ()
-        span = () if name == "hftbacktest" else ("--from", middle)
-        for source in ("raw", "clickhouse"):
-            out = tmp_path / name / source
-            exported(config, "--format", name, "--out", out, "--source", source, *span, *more)
         raw, clickhouse = tmp_path / name / "raw", tmp_path / name / "clickhouse"
         assert digests(raw) == digests(clickhouse)
         assert len(digests(raw)) >= 3
@@ -125,6 +137,10 @@ def test_both_sources_give_the_same_bytes_in_every_format(state: Path, tmp_path:
         assert manifest(raw)["rows"]["trades"] > 10_000
     hashes = {manifest(tmp_path / name / "raw")["hash"] for name in FORMATS[:4]}
     assert len(hashes) == 1, "the content hash depends on the format"
+    # The command starts the embedded server of a daemon that is not running.
+    out = tmp_path / "command"
+    exported(config, "--source", "clickhouse", "--from", middle, "--out", out)
+    assert digests(out) == digests(tmp_path / "parquet" / "raw")
 
 
 @pytest.mark.captures
