@@ -75,7 +75,7 @@ def read_block(data: memoryview) -> dict[str, Column]:
     try:
         block, stop = _parse(data, 0, skim=False)
     except _ShortError:
-        stop = -1
+        block, stop = {}, -1
     if stop != len(data):
         raise ClickHouseError(f"{len(data)} bytes are not exactly one Native block")
     return block
