@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import pyarrow.compute as pc
-
 from backtest.export.errors import ExportError
 from backtest.export.formats.port import Job, Output
 from backtest.export.formats.tables import TableFiles
-from backtest.export.formats.text import TEXT_LEVELS, TEXT_ROWS, TextTable, text_bytes
+from backtest.export.formats.text import TEXT_LEVELS, TEXT_ROWS, TextTable, side_by_side, text_bytes
 from backtest.export.selection import Selected
 from tickd.rows import TableRows
 
@@ -39,8 +37,8 @@ class _Writer:
 
     def write(self, group: TableRows) -> None:
         columns = [column.text.fill_null("") for column in self._text.columns(group)]
-        lines = pc.binary_join_element_wise(*columns, ",")
-        self._file.write(text_bytes(pc.binary_join_element_wise(lines, "\n", "")))
+        lines = side_by_side(*columns, between=",")
+        self._file.write(text_bytes(side_by_side(lines, "\n")))
 
     def close(self, digest: str) -> None:
         del digest

@@ -16,6 +16,7 @@ from backtest.export.formats.text import (
     TEXT_ROWS,
     TextColumn,
     TextTable,
+    side_by_side,
     text_bytes,
 )
 from backtest.export.selection import Selected
@@ -46,7 +47,7 @@ class _Writer:
         parts: list[pa.Array | str] = []
         for place, column in enumerate(self._text.columns(group)):
             parts += [("," if place else "{") + f'"{column.name}":', _json(column)]
-        self._file.write(text_bytes(pc.binary_join_element_wise(*parts, "}\n", "")))
+        self._file.write(text_bytes(side_by_side(*parts, "}\n")))
 
     def close(self, digest: str) -> None:
         del digest
@@ -57,13 +58,13 @@ def _json(column: TextColumn) -> pa.Array:
     if column.lists:
         values = column.text
         quoted = pa.ListArray.from_arrays(values.offsets, _quoted(values.values))
-        return pc.binary_join_element_wise("[", pc.binary_join(quoted, ","), "]", "")
+        return side_by_side("[", pc.call_function("binary_join", [quoted, ","]), "]")
     text = _quoted(column.text) if column.quoted else column.text
     return text.fill_null("null")
 
 
 def _quoted(text: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise('"', text, '"', "")
+    return side_by_side('"', text, '"')
 
 
 def _escape(text: str) -> str:

@@ -44,7 +44,7 @@ class _Writer:
             compression_level=_LEVEL,
             write_statistics=True,
             # Sequence numbers, ids and stamps hardly repeat: a dictionary of them is in the way.
-            use_dictionary=[
+            use_dictionary=[  # pyright: ignore[reportArgumentType] - the documentation allows it
                 field.name for field in self._rows.schema if pa.types.is_dictionary(field.type)
             ],
         )

@@ -21,7 +21,7 @@ from backtest.export.layout import Field, LevelsAs, Role, fields_of, flattened
 from tickd.events import ID_UNDEF, Flag
 from tickd.rows import Column, Definition, Integers, Lists, TableRows
 
-__all__ = ["TEXT_LEVELS", "TEXT_ROWS", "TextColumn", "TextTable", "text_bytes"]
+__all__ = ["TEXT_LEVELS", "TEXT_ROWS", "TextColumn", "TextTable", "side_by_side", "text_bytes"]
 
 # Text is larger than what it says, and several copies of it live while lines are joined; how rows
 # are grouped does not show in it.
@@ -109,10 +109,17 @@ class TextTable:
         if not self._iso:
             return TextColumn(field.name, ticks.cast(pa.string()), quoted=False)
         text = ticks.cast(pa.timestamp("ns")).cast(pa.string())
-        iso = pc.binary_join_element_wise(
-            pc.utf8_slice_codeunits(text, 0, 10), pc.utf8_slice_codeunits(text, 11), "T"
+        day, time = (
+            pc.call_function("utf8_slice_codeunits", [text], pc.SliceOptions(start, stop))
+            for start, stop in ((0, 10), (11, None))
         )
-        return TextColumn(field.name, pc.binary_join_element_wise(iso, "Z", ""), quoted=True)
+        return TextColumn(field.name, side_by_side(day, "T", time, "Z"), quoted=True)
+
+
+def side_by_side(*parts: pa.Array | str, between: str = "") -> pa.Array:
+    """Return the parts of each row as one text; null where one of them is."""
+    # By name: the functions of pyarrow.compute are made when it is imported.
+    return pc.call_function("binary_join_element_wise", [*parts, between])
 
 
 def text_bytes(lines: pa.Array) -> memoryview:
