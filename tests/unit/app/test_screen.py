@@ -1,0 +1,35 @@
+"""What the status page says of the way to ClickHouse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tickd.app.screen import _sink_trouble
+
+FINE: dict[str, Any] = {
+    "circuit": "closed",
+    "tables_refused": [],
+    "spool": {"blocks": 0, "bytes": 0, "oldest_age_s": 0.0},
+    "spilled": [],
+    "fault": None,
+}
+
+
+def test_a_sink_without_trouble_is_no_line() -> None:
+    assert _sink_trouble(FINE) == ""
+    assert _sink_trouble(FINE | {"fault": "an old one"}) == ""
+
+
+def test_an_outage_tells_what_waits_where_and_why() -> None:
+    spool = {"blocks": 1_200, "bytes": 3 << 20, "oldest_age_s": 61.4}
+    line = _sink_trouble(
+        FINE | {"circuit": "open", "spool": spool, "spilled": [{}], "fault": "no route"}
+    )
+    assert line == (
+        "ClickHouse does not answer; spool: 1,200 blocks, 3 MiB, oldest 61 s;"
+        " 1 ranges left to repair; no route"
+    )
+
+
+def test_a_refused_table_is_named() -> None:
+    assert _sink_trouble(FINE | {"tables_refused": ["marks"]}) == "refused: marks"
