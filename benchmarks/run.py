@@ -49,6 +49,7 @@ BENCHES = [
     Bench("raw_log", "Raw log, against cryptofeed's raw callback", checked=True),
     Bench("sink", "ClickHouse sink, against clickhouse-connect insert()", checked=True),
     Bench("delivery", "Drain after an outage, parallel writers, against naive loops"),
+    Bench("rebuild", "Rebuild and re-drive, against naive loads of the same raw log"),
     Bench("ship", "Shipping to object storage, against boto3"),
     Bench("export", "Export, against rows in pandas and the csv module", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
