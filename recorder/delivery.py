@@ -101,8 +101,16 @@ class Delivery:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more than a whole cut waits, or nothing can be sent at all."""
-        return not self.server_available or self.waiting.live_blocks > len(EVENT_TABLES)
+        """Whether more than a whole cut waits, or nothing can be sent at all.
+
+        What a refused table has waiting is no reason: the others' rows must not wait with it.
+        """
+        waiting = sum(
+            len(lane.live)
+            for lane in self.lanes.values()
+            if not (lane.quiet or self.circuits.table_refused(lane.table))
+        )
+        return not self.server_available or waiting > len(EVENT_TABLES)
 
     @property
     def in_flight_since_ns(self) -> int | None:

@@ -121,7 +121,14 @@ async def life(state, client, seed, *, bursts, kill_after=None):
     unwatch = watermark.watch(asyncio.get_running_loop())
     feed = MemoryBursts()
     sink = Sink(
-        SinkConfig(rows_max=200, age_ms_min=5, age_ms_max=20, backoff_ms_min=1, backoff_ms_max=20),
+        SinkConfig(
+            rows_max=200,
+            age_ms_min=5,
+            age_ms_max=20,
+            backoff_ms_min=1,
+            backoff_ms_max=20,
+            drain_timeout_ms=60_000,
+        ),
         node=1,
         plan=Plan(state / "sink" / "plan.jsonl"),
         spool=Spool(state / "sink" / "spool", bytes_max=1 << 28, clock=SystemClock()),
