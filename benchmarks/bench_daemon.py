@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import harness
 
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.embedded.key import read_key
-from recorder.endpoint import Endpoint
 from tickd.app.control import ask
 from tickd.errors import TickdError
 from tickd.native import RawLogReader

@@ -37,17 +37,17 @@ import servers
 from bench_sink import batches_of, instrument, trades
 from harness import Figure
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.config import ClickHouseConfig, SinkConfig
-from recorder.cutting import CutPolicy
-from recorder.endpoint import Endpoint
-from recorder.migrate import migrate
-from recorder.plan import Plan
-from recorder.quarantine import Quarantine
-from recorder.recover import LogReplay
-from recorder.sink import Sink, SinkState
-from recorder.spool import Spool
-from recorder.watermark import Watermark
+from recorder.raw.recover import LogReplay
+from recorder.raw.watermark import Watermark
+from recorder.schema.migrate import migrate
+from recorder.sink.cutting import CutPolicy
+from recorder.sink.plan import Plan
+from recorder.sink.sink import Sink, SinkState
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
 from tickd.clock import SystemClock
 from tickd.events import EVENT, Kind
 from tickd.native import (

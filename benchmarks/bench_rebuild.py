@@ -25,19 +25,19 @@ import numpy as np
 import servers
 from harness import Figure
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.config import ClickHouseConfig, RepairConfig
-from recorder.endpoint import Endpoint
-from recorder.migrate import migrate
-from recorder.plan import Plan, PlannedBlock
-from recorder.plan_thread import PlanThread
-from recorder.quarantine import Quarantine
-from recorder.repair import Repair
-from recorder.repair_journal import RepairJournal
-from recorder.repair_ports import Alone
-from recorder.retry import RetryPolicy
-from recorder.spool import Spool
-from recorder.stretches import LogStretches, Stretch
+from recorder.raw.stretches import LogStretches, Stretch
+from recorder.repair.journal import RepairJournal
+from recorder.repair.ports import Alone
+from recorder.repair.repair import Repair
+from recorder.schema.migrate import migrate
+from recorder.sink.plan import Plan, PlannedBlock
+from recorder.sink.plan_thread import PlanThread
+from recorder.sink.retry import RetryPolicy
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
 from tickd.clock import SystemClock
 from tickd.events import Kind, as_array
 from tickd.native import EVENT_TABLES, Decoder, RawLogReader, table_columns

@@ -25,10 +25,10 @@ import numpy as np
 import servers
 from harness import Figure
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.config import ClickHouseConfig
-from recorder.endpoint import Endpoint
-from recorder.migrate import migrate
+from recorder.schema.migrate import migrate
 from tickd.events import EVENT, SEQ_INDEX_BITS, Flag, Kind
 from tickd.native import Cut, Decoder, EventBatch, SinkWorker, table_columns
 

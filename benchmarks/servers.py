@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.embedded.key import read_key
-from recorder.endpoint import Endpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from backtest.export.formats.registry import find
 from backtest.export.run import Report, Request, run_export
-from recorder.log_rows import LogRows
+from recorder.raw.log_rows import LogRows
 
 
 async def export(state_dir: Path, out: Path) -> Report:

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from recorder.query import OutputFormat, connect, query
+from recorder.clickhouse.query import OutputFormat, connect, query
 from tickd.app.config import load_config
 
 BARS = """

@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from recorder.cutting import CutLimits
-from recorder.retry import RetryPolicy
-from recorder.settings import SettingValue, check_insert_settings, check_query_settings
+from recorder.clickhouse.settings import SettingValue, check_insert_settings, check_query_settings
+from recorder.sink.cutting import CutLimits
+from recorder.sink.retry import RetryPolicy
 from tickd.secrets import Secret
 
 __all__ = [

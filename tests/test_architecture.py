@@ -40,11 +40,11 @@ PURE = (
     "gateway/venues/*/wire.py",
     "gateway/venues/*/sync.py",
     "gateway/venues/*/limits.py",
-    "recorder/disk_guard.py",
-    "recorder/cutting.py",
+    "recorder/raw/disk_guard.py",
+    "recorder/sink/cutting.py",
     "recorder/errors.py",
-    "recorder/ledger.py",
-    "recorder/retry.py",
+    "recorder/sink/ledger.py",
+    "recorder/sink/retry.py",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "random"}
 # Where the time and the environment may be asked for: the clock, the composition roots, and child
@@ -181,7 +181,7 @@ RULES: list[Rule] = [
 
 # (rule, path, snippet that breaks it, or that must pass when the last entry is False)
 SNIPPETS: list[tuple[Rule, str, str, bool]] = [
-    (stages_import_only_the_spine, "gateway/a.py", "import recorder.sink", True),
+    (stages_import_only_the_spine, "gateway/a.py", "import recorder.sink.sink", True),
     (stages_import_only_the_spine, "gateway/a.py", "from risk import gate", True),
     (stages_import_only_the_spine, "risk/a.py", "from tickd.app.wiring import run", True),
     (stages_import_only_the_spine, "risk/a.py", "from tickd import app", True),

@@ -13,7 +13,7 @@ import pytest
 from tickd.native import BUILD_PROFILE, VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-READ_DDL = "import recorder.migrate as m; assert m.read_migrations(m.ddl_directory())"
+READ_DDL = "import recorder.schema.migrate as m; assert m.read_migrations(m.ddl_directory())"
 STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
 
 
@@ -65,7 +65,7 @@ def test_wheel_holds_every_stage_the_ddl_and_one_native_module(tmp_path: Path) -
     assert [n for n in names if n.startswith("tickd/_native") and n.endswith(".so")]
     assert "tickd/_native.pyi" in names
     assert [n for n in names if n.endswith(".sql")], "the tables' DDL is missing"
-    # The tables' DDL keeps its place beside the stages: `recorder.migrate` finds it there.
+    # The tables' DDL keeps its place beside the stages: `recorder.schema.migrate` finds it there.
     known = (*(f"{stage}/" for stage in STAGES), "deploy/clickhouse/")
     outside = [n for n in names if not n.startswith(known) and ".dist-info/" not in n]
     assert not outside, f"unexpected top-level content: {outside[:5]}"

@@ -21,7 +21,7 @@ PACKAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest
 HEARTS = {
     "tickd/bus.py",
     "gateway/session.py",
-    "recorder/sink.py",
+    "recorder/sink/sink.py",
     "strategy_runner/runner.py",
     "risk/gate.py",
     "backtest/run.py",
@@ -52,11 +52,20 @@ SELF = "tests/test_tidy.py"
 EXEMPT = {
     ("functions_are_short", "tickd/testing/events.py"): "one table of event shapes",
     ("unit_tests_do_not_wait", "tests/unit/recorder/test_embedded_supervisor.py"): "a real process",
-    ("unit_tests_do_not_wait", "tests/unit/recorder/test_sink.py"): "a native thread, a socket",
+    (
+        "unit_tests_do_not_wait",
+        "tests/unit/recorder/sink/test_sink.py",
+    ): "a native thread, a socket",
     ("unit_tests_do_not_wait", "tests/unit/recorder/sink_world.py"): "a native thread, a socket",
-    ("unit_tests_do_not_wait", "tests/unit/recorder/test_delivery.py"): "a native thread, a socket",
-    ("unit_tests_do_not_wait", "tests/unit/recorder/test_recover.py"): "a native writer's groups",
-    ("unit_tests_do_not_wait", "tests/unit/recorder/test_sink_kill.py"): "real processes",
+    (
+        "unit_tests_do_not_wait",
+        "tests/unit/recorder/sink/test_delivery.py",
+    ): "a native thread, a socket",
+    (
+        "unit_tests_do_not_wait",
+        "tests/unit/recorder/raw/test_recover.py",
+    ): "a native writer's groups",
+    ("unit_tests_do_not_wait", "tests/unit/recorder/sink/test_sink_kill.py"): "real processes",
 }
 
 Rule = Callable[[str, str], Iterator[str]]
@@ -194,8 +203,8 @@ SNIPPETS: list[tuple[Rule, str, str, bool]] = [
     (modules_say_what_they_are, "native/core/src/a.rs", "use b;\n", True),
     (modules_say_what_they_are, "native/core/src/a.rs", "//! What it is.\n", False),
     (files_are_short, "tickd/a.py", "\n" * 401, True),
-    (files_are_short, "recorder/sink.py", "\n" * 600, False),
-    (files_are_short, "recorder/sink.py", "\n" * 701, True),
+    (files_are_short, "recorder/sink/sink.py", "\n" * 600, False),
+    (files_are_short, "recorder/sink/sink.py", "\n" * 701, True),
     (files_are_short, "native/core/src/a.rs", "\n" * 501, True),
     (files_are_short, "native/core/src/a.rs", "\n#[cfg(test)]\nmod tests {" + "\n" * 501, False),
     (files_are_short, "examples/a.py", "\n" * 101, True),

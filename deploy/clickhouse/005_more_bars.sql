@@ -1,6 +1,6 @@
 -- Bars of one second and one hour beside those of one minute: the same columns, kept the same way (003_bars.sql says why).
 -- Each is made from the trades and not from a finer one, so that any of them can be made again alone.
--- Bars of trades that are older than these tables are made by tickd when it applies this file (recorder/bars.py).
+-- Bars of trades that are older than these tables are made by tickd when it applies this file (recorder/schema/bars.py).
 
 CREATE TABLE IF NOT EXISTS {{database}}.ohlcv_1s
 (

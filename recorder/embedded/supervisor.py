@@ -19,11 +19,11 @@ from typing import Final
 
 import structlog
 
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.embedded.address import Address, ping
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
 from recorder.embedded.key import read_key
-from recorder.endpoint import Endpoint
 from tickd.secrets import Secret
 
 __all__ = ["EmbeddedClickHouse"]

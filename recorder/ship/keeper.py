@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol, final
 
-from recorder.plan import Plan
 from recorder.ship.errors import ShipError
 from recorder.ship.files import sync_directory
+from recorder.sink.plan import Plan
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import EVENT_TABLES, NativeError, OfflineManifest, RawLog, manifest_read
 

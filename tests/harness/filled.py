@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recorder.clickhouse import ClickHouse
-from recorder.recover import LogReplay
-from recorder.tables import store_instruments
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.raw.recover import LogReplay
+from recorder.schema.tables import store_instruments
 from tickd.native import BlockBuilder, Decoder, RawLogReader
 
 CUT_EVENTS = 400_000

@@ -10,12 +10,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorder.clickhouse import ClickHouse
-from recorder.plan import PlannedBlock
-from recorder.recover import LogReplay
-from recorder.tables import store_segments
-from recorder.verify import verify
-from recorder.verify_report import VerifyReport
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.raw.recover import LogReplay
+from recorder.schema.tables import store_segments
+from recorder.sink.plan import PlannedBlock
+from recorder.verify.report import VerifyReport
+from recorder.verify.verify import verify
 from tickd.native import Block, BlockBuilder, manifest_read
 from tickd.testing.wire_log import WireLog
 

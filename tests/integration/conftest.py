@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.embedded.key import read_key
-from recorder.endpoint import Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,12 +13,12 @@ import clickhouse_connect
 import numpy as np
 import pytest
 
-from recorder.bars import BARS
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.query import OutputFormat, query
 from recorder.config import ClickHouseConfig
 from recorder.errors import ClickHouseError
-from recorder.migrate import MigrationReport, migrate
-from recorder.query import OutputFormat, query
+from recorder.schema.bars import BARS
+from recorder.schema.migrate import MigrationReport, migrate
 
 pytestmark = pytest.mark.timeout(60)
 

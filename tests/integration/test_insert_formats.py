@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pytest
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
-from recorder.migrate import migrate
+from recorder.schema.migrate import migrate
 from tests.reference.extreme_events import TIMES, extreme_batch
 from tickd.native import EVENT_TABLES, SinkWorker, table_columns
 from tickd.testing.events import EPOCH_NS

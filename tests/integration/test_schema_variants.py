@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig, SchemaConfig
-from recorder.ddl import adapted
 from recorder.errors import ClickHouseError
-from recorder.migrate import ddl_directory, migrate, read_migrations
-from recorder.tiering import align
+from recorder.schema.ddl import adapted
+from recorder.schema.migrate import ddl_directory, migrate, read_migrations
+from recorder.schema.tiering import align
 from tickd.native import EVENT_TABLES, BlockBuilder
 from tickd.testing.events import EventStream
 

@@ -27,13 +27,13 @@ import pytest
 from backtest.export.formats.port import FormatOptions
 from backtest.export.formats.registry import find
 from backtest.export.run import Request, run_export
-from recorder.clickhouse import ClickHouse
-from recorder.clickhouse_rows import ClickHouseRows
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.rows import ClickHouseRows
 from recorder.config import ClickHouseConfig
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.supervisor import EmbeddedClickHouse
-from recorder.log_rows import LogRows
-from recorder.migrate import migrate
+from recorder.raw.log_rows import LogRows
+from recorder.schema.migrate import migrate
 from tests.harness.filled import fill
 from tests.harness.log_writer import LogWriter, capture_lines
 from tests.harness.processes import REPOSITORY, tickd

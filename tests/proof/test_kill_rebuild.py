@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.plan import Plan
+from recorder.sink.plan import Plan
 from tests.harness.clickhouse_server import ClickHouseServer, Kind, require
 from tests.harness.processes import REPOSITORY, tickd, write_config
 from tickd.native import EVENT_TABLES

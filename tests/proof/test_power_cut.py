@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from recorder.plan import Plan
-from recorder.recover import LogReplay, rebuild
+from recorder.raw.recover import LogReplay, rebuild
+from recorder.sink.plan import Plan
 from tests.harness import clickhouse_server
 from tests.harness.clickhouse_server import ClickHouseServer
 from tests.harness.crash import Node, Nursery, drawn_seed, holes, prove_log, prove_rows

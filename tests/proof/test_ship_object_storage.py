@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from recorder.plan import Plan
 from recorder.ship.config import ShipConfig
 from recorder.ship.keys import Keys
 from recorder.ship.sender import Sender
 from recorder.ship.store import open_bucket
+from recorder.sink.plan import Plan
 from tests.harness.processes import REPOSITORY
 from tests.reference import raw_log as reference
 from tickd.native import Decoder, RawLog, manifest_read

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder.verify_files import check_files
-from recorder.verify_report import Kind
+from recorder.verify.files import check_files
+from recorder.verify.report import Kind
 from tests.harness.crash import NATIVE, announced, drawn_seed
 from tests.reference.raw_log import Record, read_log, read_manifest, read_records, read_segment
 from tickd.native import RawLog, RawLogReader, verify_segment

@@ -1,6 +1,6 @@
 """An independent reader of spool files, written from docs/formats/spool.md: slow and obvious.
 
-It shares no code with recorder/spool_file.py and serves as its oracle.
+It shares no code with recorder/spool/file.py and serves as its oracle.
 """
 
 from __future__ import annotations

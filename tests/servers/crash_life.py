@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import recorder.plan
-from recorder.watermark import Watermark
+import recorder.sink.plan
+from recorder.raw.watermark import Watermark
 from tests.servers.crash_points import Points
 from tickd.app.config import load_config
 from tickd.app.storage import Storage
@@ -124,5 +124,5 @@ def live(order: dict[str, Any]) -> None:
     points = order["environment"].get("TICKD_FAILPOINTS")
     if points is not None:
         Points(points, order["environment"]["TICKD_FAILPOINT_HITS"]).install()
-    recorder.plan._COMPACT_BYTES = COMPACT_BYTES  # type: ignore[misc]
+    recorder.sink.plan._COMPACT_BYTES = COMPACT_BYTES  # type: ignore[misc]
     asyncio.run(Life(order).run())

@@ -21,10 +21,10 @@ PREFIX = "py."
 # Durable steps. `open` stands for a new file.
 CALLS = ("write", "fsync", "fdatasync", "replace", "rename", "unlink", "ftruncate", "truncate")
 METHODS = (
-    ("recorder.clickhouse", "ClickHouse", "insert_block"),
-    ("recorder.sink", "Sink", "_collect"),
-    ("recorder.plan", "Plan", "plan"),
-    ("recorder.plan", "Plan", "commit"),
+    ("recorder.clickhouse.clickhouse", "ClickHouse", "insert_block"),
+    ("recorder.sink.sink", "Sink", "_collect"),
+    ("recorder.sink.plan", "Plan", "plan"),
+    ("recorder.sink.plan", "Plan", "commit"),
 )
 FRAMES_MAX = 6
 

@@ -11,15 +11,15 @@ from random import Random
 
 import structlog
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.config import ClickHouseConfig, SinkConfig
-from recorder.endpoint import Endpoint
-from recorder.plan import Plan
-from recorder.quarantine import Quarantine
-from recorder.recover import LogReplay
-from recorder.sink import Sink, SinkState
-from recorder.spool import Spool
-from recorder.watermark import Watermark
+from recorder.raw.recover import LogReplay
+from recorder.raw.watermark import Watermark
+from recorder.sink.plan import Plan
+from recorder.sink.sink import Sink, SinkState
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
 from tickd.clock import SystemClock
 from tickd.secrets import Secret
 from tickd.testing.memory_log import MemoryBursts

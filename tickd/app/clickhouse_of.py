@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from recorder.clickhouse import ClickHouse
-from recorder.query import connect
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.query import connect
 from tickd.app.config import Config
 
 

@@ -1,9 +1,9 @@
 """The disk guard at work: measures the filesystems, and does what their levels ask for.
 
 Every second: statvfs of each distinct filesystem under the state directory → level
-(`recorder/disk_guard.py`) → reactions. What a level change means, in the order of the levels: said;
-shipping and retention asked to run, the spool and the sinks beside ClickHouse stop growing; the
-heavy channels shed and the live segment sealed; the ballast freed and the sockets not read. It
+(`recorder/raw/disk_guard.py`) → reactions. What a level change means, in the order of the levels:
+said; shipping and retention asked to run, the spool and the sinks beside ClickHouse stop growing;
+the heavy channels shed and the live segment sealed; the ballast freed and the sockets not read. It
 writes nothing but the ballast.
 """
 
@@ -19,9 +19,9 @@ from typing import Final, Literal, Protocol
 
 import structlog
 
-from recorder.ballast import Ballast
 from recorder.config import DiskGuardConfig
-from recorder.disk_guard import Change, Guard, Level, Space, ballast_bytes
+from recorder.raw.ballast import Ballast
+from recorder.raw.disk_guard import Change, Guard, Level, Space, ballast_bytes
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from recorder.sink import SinkState
+from recorder.sink.sink import SinkState
 from tickd.app.parts import Parts
 from tickd.bus import Bus
 from tickd.bus_queue import TopicLag

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from recorder.whereabouts import Elsewhere, in_store_only
+from recorder.raw.whereabouts import Elsewhere, in_store_only
 from tickd.errors import ConfigError
 from tickd.events import as_array
 from tickd.native import Decoder, EventBatch, RawLogReader, segment_info

@@ -14,16 +14,16 @@ from typing import Any, Final
 
 import structlog
 
-from recorder.clickhouse import ClickHouse
-from recorder.plan import Plan
-from recorder.plan_thread import PlanThread
-from recorder.quarantine import Quarantine
-from recorder.repair import Repair
-from recorder.repair_journal import RepairJournal
-from recorder.repair_parts import Part
-from recorder.repair_ports import Alone, NoLedger, Traffic
-from recorder.retry import RetryPolicy
-from recorder.stretches import LogStretches
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.raw.stretches import LogStretches
+from recorder.repair.journal import RepairJournal
+from recorder.repair.parts import Part
+from recorder.repair.ports import Alone, NoLedger, Traffic
+from recorder.repair.repair import Repair
+from recorder.sink.plan import Plan
+from recorder.sink.plan_thread import PlanThread
+from recorder.sink.retry import RetryPolicy
+from recorder.spool.quarantine import Quarantine
 from tickd.app.config import Config
 from tickd.errors import Action, TickdError
 from tickd.events import SEQ_INDEX_BITS

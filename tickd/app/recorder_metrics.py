@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from recorder.retry import CircuitState
+from recorder.sink.retry import CircuitState
 from tickd.app.parts import Parts
 from tickd.telemetry.metrics import Metrics, Values
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from recorder.queue_gauge import QueueReading
-from recorder.watermark import Watermark
+from recorder.raw.watermark import Watermark
+from recorder.sink.queue_gauge import QueueReading
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
 from tickd.ports import Clock

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from recorder.repair import Repair
+from recorder.repair.repair import Repair
 from tickd.telemetry.metrics import Metrics, Values
 
 _PREFIX: Final = "tickd_recorder_repair"

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from recorder.retry import RetryPolicy
+from recorder.sink.retry import RetryPolicy
 from recorder.sinks import registry
 from recorder.sinks.port import EventSink, SinkContext, SinkSection
 from tickd.bus import Bus

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from recorder.plan import PlannedBlock
-from recorder.plan_thread import PlanThread
-from recorder.quarantine import Dropped, Quarantine, Quarantined
-from recorder.spool import Spool
-from recorder.spool_thread import SpoolThread
+from recorder.sink.plan import PlannedBlock
+from recorder.sink.plan_thread import PlanThread
+from recorder.spool.quarantine import Dropped, Quarantine, Quarantined
+from recorder.spool.spool import Spool
+from recorder.spool.thread import SpoolThread
 from tickd.errors import Action, TickdError
 from tickd.native import EVENT_TABLES
 from tickd.ports import Clock

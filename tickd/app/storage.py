@@ -12,19 +12,19 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from recorder.bookkeeping import Bookkeeping, Definitions, Rows
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
+from recorder.clickhouse.query import EMBEDDED
 from recorder.embedded.supervisor import EmbeddedClickHouse
-from recorder.endpoint import Endpoint
 from recorder.errors import ClickHouseError
-from recorder.migrate import migrate
-from recorder.plan import Plan
-from recorder.quarantine import Quarantine
-from recorder.query import EMBEDDED
-from recorder.recover import LogReplay
-from recorder.sink import Bursts, Sink
-from recorder.spool import Spool
-from recorder.watermark import LogProgress
+from recorder.raw.recover import LogReplay
+from recorder.raw.watermark import LogProgress
+from recorder.schema.bookkeeping import Bookkeeping, Definitions, Rows
+from recorder.schema.migrate import migrate
+from recorder.sink.plan import Plan
+from recorder.sink.sink import Bursts, Sink
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
 from tickd.app.config import Config
 from tickd.app.rebuilding import Rebuilding, repair_of
 from tickd.app.spooling import Spooling

@@ -13,8 +13,8 @@ import structlog
 
 from gateway.session import Session
 from gateway.venues import registry
-from recorder.raw_log import open_raw_log
-from recorder.watermark import Watermark
+from recorder.raw.log import open_raw_log
+from recorder.raw.watermark import Watermark
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.parts import Parts

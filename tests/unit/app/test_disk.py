@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from recorder.ballast import BALLAST_NAME, Ballast
 from recorder.config import DiskGuardConfig
-from recorder.disk_guard import Level, Space
+from recorder.raw.ballast import BALLAST_NAME, Ballast
+from recorder.raw.disk_guard import Level, Space
 from tickd.app import disk
 from tickd.app.disk import ASK_EVERY_S, DiskWatch, make_room
 from tickd.testing.clock import ManualClock

@@ -14,8 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.config import ClickHouseConfig
-from recorder.delivery import DeliveryCounters
-from recorder.sink import SinkCounters
+from recorder.sink.delivery import DeliveryCounters
+from recorder.sink.sink import SinkCounters
 from tickd.app.config import Config, NodeConfig
 from tickd.app.daemon import Daemon
 from tickd.app.metrics import metrics_of

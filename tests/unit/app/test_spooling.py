@@ -3,13 +3,13 @@
 import orjson
 import pytest
 
-from recorder.plan import Plan
-from recorder.plan_thread import PlanThread
-from recorder.quarantine import Quarantine
-from recorder.retry import RetryPolicy
-from recorder.spool import Spool
-from recorder.spool_thread import SpoolThread
-from tests.unit.recorder.test_spool import body, planned
+from recorder.sink.plan import Plan
+from recorder.sink.plan_thread import PlanThread
+from recorder.sink.retry import RetryPolicy
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
+from recorder.spool.thread import SpoolThread
+from tests.unit.recorder.spool.test_spool import body, planned
 from tickd.app.spooling import Spooling
 from tickd.errors import TickdError
 from tickd.testing.clock import ManualClock

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from recorder.plan import Plan
+from recorder.sink.plan import Plan
 from tickd.app.commands.verify import verify
 from tickd.app.exit_codes import ExitCode
 from tickd.errors import ConfigError

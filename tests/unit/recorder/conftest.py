@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
 from recorder.config import ClickHouseConfig
 from recorder.embedded.key import read_key
-from recorder.endpoint import Endpoint
-from recorder.migrate import migrate
+from recorder.schema.migrate import migrate
 
 # Says "no loop yet" once, so that the test runner does not make one that nobody closes.
 asyncio.set_event_loop(None)

@@ -11,12 +11,12 @@ from random import Random
 import msgspec
 import pytest
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig, SinkConfig
-from recorder.plan import Plan
-from recorder.quarantine import Quarantine
-from recorder.sink import Sink, SinkState
-from recorder.spool import Spool
+from recorder.sink.plan import Plan
+from recorder.sink.sink import Sink, SinkState
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
 from tickd.clock import SystemClock
 from tickd.native import EVENT_TABLES, BlockBuilder
 from tickd.testing.events import EventStream

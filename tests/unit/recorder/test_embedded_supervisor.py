@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.endpoint import Endpoint
+from recorder.clickhouse.query import find_embedded
 from recorder.config import ClickHouseConfig
 from recorder.embedded.address import Address, ping, read_address, write_address
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
 from recorder.embedded.supervisor import EmbeddedClickHouse
-from recorder.endpoint import Endpoint
-from recorder.query import find_embedded
 from tickd.secrets import Secret
 
 pytestmark = [

@@ -5,9 +5,9 @@ import contextlib
 
 import pytest
 
-from recorder.clickhouse import ClickHouse
+from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
-from recorder.sink import SinkState
+from recorder.sink.sink import SinkState
 from tests.unit.recorder.sink_world import running, until, world
 from tickd.testing.faulty_proxy import Fault, FaultyProxy
 

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from recorder.query import OutputFormat, query
+from recorder.clickhouse.query import OutputFormat, query
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import load_config
 from tickd.app.control import ask

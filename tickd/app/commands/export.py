@@ -17,8 +17,8 @@ from backtest.export.formats.port import ClockSkew, FormatOptions, TimesAs
 from backtest.export.formats.registry import find
 from backtest.export.layout import LevelsAs
 from backtest.export.run import Report, Request, run_export
-from recorder.clickhouse_rows import ClickHouseRows
-from recorder.log_rows import LogRows
+from recorder.clickhouse.rows import ClickHouseRows
+from recorder.raw.log_rows import LogRows
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 from tickd.app.exit_codes import ExitCode

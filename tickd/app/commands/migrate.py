@@ -6,10 +6,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from recorder.ddl import adapted, create_database
-from recorder.migrate import MigrationReport, ddl_directory, read_migrations
-from recorder.migrate import migrate as bring_up_to_date
-from recorder.tiering import alterations
+from recorder.schema.ddl import adapted, create_database
+from recorder.schema.migrate import MigrationReport, ddl_directory, read_migrations
+from recorder.schema.migrate import migrate as bring_up_to_date
+from recorder.schema.tiering import alterations
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 from tickd.secrets import HIDDEN

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from recorder.query import OutputFormat
-from recorder.query import query as ask
+from recorder.clickhouse.query import OutputFormat
+from recorder.clickhouse.query import query as ask
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 

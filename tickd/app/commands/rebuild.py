@@ -15,11 +15,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from recorder.day_swap import DaySwap
-from recorder.frame_times import frames_between, last_frame
-from recorder.mend import Difference
-from recorder.repair_parts import Part
-from recorder.stretches import Hole
+from recorder.raw.frame_times import frames_between, last_frame
+from recorder.raw.stretches import Hole
+from recorder.repair.day_swap import DaySwap
+from recorder.repair.mend import Difference
+from recorder.repair.parts import Part
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, NodeConfig, load_config
 from tickd.app.control import ask, socket_path

@@ -15,9 +15,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from recorder.quarantine import Quarantine
-from recorder.spool import Spool
-from recorder.spool_thread import SpoolThread
+from recorder.spool.quarantine import Quarantine
+from recorder.spool.spool import Spool
+from recorder.spool.thread import SpoolThread
 from tickd.app.config import Config, NodeConfig, load_config
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode

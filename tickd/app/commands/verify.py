@@ -13,11 +13,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn
 
-from recorder.verify import Step
-from recorder.verify import verify as compare
-from recorder.verify_promises import read_promises
-from recorder.verify_report import Pending, VerifyReport
-from recorder.verify_sql import HOLE_FRAMES, verify_in_sql
+from recorder.verify.promises import read_promises
+from recorder.verify.report import Pending, VerifyReport
+from recorder.verify.sql import HOLE_FRAMES, verify_in_sql
+from recorder.verify.verify import Step
+from recorder.verify.verify import verify as compare
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 from tickd.app.control import ask

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 
-from recorder.log_rows import definition_of
-from recorder.native_format import read_block as columns_of
+from recorder.clickhouse.native_format import read_block as columns_of
+from recorder.raw.log_rows import definition_of
 from tests.reference.native_block import read_block
 from tickd.native import BlockBuilder, Decoder, EventBatch
 from tickd.rows import Cut, Damage, Definition, SourceFacts, TableRows, joined

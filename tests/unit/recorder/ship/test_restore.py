@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recorder.plan import Plan
 from recorder.ship.config import ShipConfig
 from recorder.ship.errors import ShipError
 from recorder.ship.files import Folders
 from recorder.ship.keeper import OfflineKeeper
 from recorder.ship.restore import Restorer, Wish
+from recorder.sink.plan import Plan
 from tests.reference import raw_log as reference
 from tests.unit.recorder.ship.conftest import NODE, Yard
 from tests.unit.recorder.ship.test_retention import segment_of

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.plan import Plan
 from recorder.ship.config import ShipConfig
 from recorder.ship.ledger import Segment, Shipment
 from recorder.ship.retention import removable
+from recorder.sink.plan import Plan
 from tests.unit.recorder.ship.conftest import Yard
 from tickd.events import SEQ_INDEX_BITS
 

@@ -22,7 +22,7 @@ from backtest.export.hftbacktest_rows import (
     prices,
 )
 from backtest.export.run import Request, run_export
-from recorder.log_rows import LogRows
+from recorder.raw.log_rows import LogRows
 from tests.harness.log_writer import Line, LogWriter, connect, instrument
 
 S, MS = 10**9, 10**6

@@ -1,0 +1,185 @@
+"""The OHLCV tables: which there are, and how their bars are made again from the trades.
+
+Materialised views keep the bars while trades arrive. Bars of trades that are older than their table
+(a migration) are made here, from what `trades` holds; those of repaired trades in
+recorder/repair/bar_repair.py, from the same SELECT. It touches no trade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from recorder.clickhouse.clickhouse import ClickHouse
+
+__all__ = ["BARS", "Bars", "backfill", "backfill_own", "bars_select"]
+
+_log = structlog.get_logger(__name__)
+
+_NS: Final = 10**9
+_DAY_S: Final = 86_400
+# Beyond this a venue's time counts as broken and the receive time stands for it; see the views.
+_SKEW_S: Final = _DAY_S
+# A node that stored a trade so recently is taken for a running one.
+_QUIET_S: Final = 600
+# The bars were deleted a moment ago: what the server remembers of them must not count.
+_NO_TOKENS: Final = {"insert_deduplicate": "0", "async_insert": "0"}
+
+
+class Bars(NamedTuple):
+    """One interval: its table, the column of a bar's start, how ClickHouse computes that."""
+
+    table: str
+    column: str
+    seconds: int
+    start: str
+
+    @property
+    def view(self) -> str:
+        """The materialised view that keeps it."""
+        return f"{self.table}_mv"
+
+
+# Every OHLCV table; whoever recomputes or checks bars goes through this list.
+BARS: Final = (
+    Bars("ohlcv_1s", "second", 1, "toDateTime(at, 'UTC')"),
+    Bars("ohlcv_1m", "minute", 60, "toStartOfMinute(toDateTime(at, 'UTC'))"),
+    Bars("ohlcv_1h", "hour", 3_600, "toStartOfHour(toDateTime(at, 'UTC'))"),
+)
+
+_AT: Final = (
+    "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > 86400000000000,"
+    " ts_recv, ts_event)"
+)
+
+
+def bars_select(bars: Bars, database: str, where: str = "") -> str:
+    """Return the SELECT of an interval's view, over the trades that `where` leaves."""
+    filtered = f" WHERE {where}" if where else ""
+    return (
+        f"SELECT instrument, {bars.start} AS {bars.column}, node,"  # noqa: S608 - own names only
+        " CAST(bitTest(flags, 11), 'Enum8(\\'trade\\' = 0, \\'aggregate\\' = 1)') AS source,"
+        " any(t.price_scale) AS price_scale, any(t.size_scale) AS size_scale,"
+        " argMinState(price, seq) AS open, max(price) AS high, min(price) AS low,"
+        " argMaxState(price, seq) AS close, sum(toInt128(size)) AS volume,"
+        " sumIf(toInt128(size), side = 'B') AS buy_volume,"
+        " sum(toInt128(price) * toInt128(size)) AS turnover, count() AS trades"
+        f" FROM (SELECT *, {_AT} AS at FROM {database}.trades{filtered}) AS t"
+        f" WHERE NOT bitTest(flags, 9) GROUP BY instrument, {bars.column}, node, source"
+    )
+
+
+async def backfill(
+    clickhouse: ClickHouse, tables: Sequence[Bars], *, own_node: int | None = None
+) -> int:
+    """Make the bars of trades that are older than their table; return how many days were made.
+
+    Only days of which bars are missing are touched: where trades have been dropped (a TTL), their
+    bars stay. Of a node that runs elsewhere the last two days are left out, as it inserts into them
+    meanwhile; its own start makes them (`backfill_own`).
+    Args: `own_node`: a node that certainly inserts nothing now. Raises ClickHouseError.
+    """
+    quiet = (
+        "node = {own:Int32} OR last < toUnixTimestamp(now()) - {quiet:UInt32}"
+        " OR day < toUnixTimestamp(toStartOfDay(now('UTC'))) - 86400"
+    )
+    own = -1 if own_node is None else own_node
+    return await _make_missing(clickhouse, tables, quiet, {"own": own, "quiet": _QUIET_S})
+
+
+async def backfill_own(
+    clickhouse: ClickHouse, tables: Sequence[Bars], *, node: int, applied_s: int
+) -> int:
+    """Make what `backfill` left out because this node was running; return how many days.
+
+    Args: `applied_s`: when the tables came, Unix time: only days around it can lack bars.
+    Raises ClickHouseError.
+    """
+    around = "node = {own:Int32} AND day BETWEEN {first:Int64} AND {last:Int64}"
+    limits = {"own": node, "first": applied_s - 3 * _DAY_S, "last": applied_s + _DAY_S}
+    # The receive time bounds what is read; the bar's time is at most a day beside it.
+    read = (
+        f"ts_recv BETWEEN toDateTime64({applied_s - 4 * _DAY_S}, 9, 'UTC')"
+        f" AND toDateTime64({applied_s + 3 * _DAY_S}, 9, 'UTC')"
+    )
+    return await _make_missing(clickhouse, tables, around, limits, read=read)
+
+
+async def _make_missing(
+    clickhouse: ClickHouse,
+    tables: Sequence[Bars],
+    which: str,
+    parameters: Mapping[str, object],
+    *,
+    read: str = "1",
+) -> int:
+    database = clickhouse.database
+    rows = await clickhouse.query(
+        "SELECT node, day, trades FROM ("  # noqa: S608 - own names only
+        f"SELECT node, toUnixTimestamp(toStartOfDay(toDateTime({_AT}, 'UTC'))) AS day,"
+        " count() AS trades, max(max(toUnixTimestamp(toDateTime(ts_recv, 'UTC'))))"
+        " OVER (PARTITION BY node) AS last"
+        f" FROM {database}.trades WHERE NOT bitTest(flags, 9) AND {read} GROUP BY node, day"
+        f") WHERE {which} ORDER BY node, day",
+        parameters,
+    )
+    wanted = [(int(str(node)), int(str(day)), int(str(count))) for node, day, count in rows]
+    made = 0
+    for bars in tables:
+        has = await _trades_of_days(clickhouse, bars)
+        for node, day_s, count in wanted:
+            if has.get((node, day_s), 0) >= count:
+                continue
+            # A day is a whole number of every interval.
+            await _recompute(clickhouse, bars, node=node, start_s=day_s, stop_s=day_s + _DAY_S)
+            _log.info("bars_made", table=bars.table, node=node, day_start_s=day_s)
+            made += 1
+    return made
+
+
+async def _trades_of_days(clickhouse: ClickHouse, bars: Bars) -> dict[tuple[int, int], int]:
+    """How many trades the bars of (node, start of a UTC day) are made of."""
+    rows = await clickhouse.query(
+        f"SELECT node, toUnixTimestamp(toStartOfDay({bars.column})) AS day, sum(trades)"  # noqa: S608 - own names only
+        f" FROM {clickhouse.database}.{bars.table} GROUP BY node, day"
+    )
+    return {(int(str(node)), int(str(day))): int(str(count)) for node, day, count in rows}
+
+
+async def _recompute(
+    clickhouse: ClickHouse, bars: Bars, *, node: int, start_s: int, stop_s: int
+) -> None:
+    database = clickhouse.database
+    limits: Mapping[str, object] = {"node": node, "start": start_s, "stop": stop_s}
+    own = "node = {node:UInt16}"
+    await clickhouse.command(
+        f"DELETE FROM {database}.{bars.table} WHERE {own}"  # noqa: S608 - own names only
+        f" AND {bars.column} >= toDateTime({{start:UInt32}}, 'UTC')"
+        f" AND {bars.column} < toDateTime({{stop:UInt32}}, 'UTC')",
+        parameters=limits,
+        # Done here when it returns; replicas follow in the same order, and may be away now.
+        settings={"lightweight_deletes_sync": "1", "mutations_sync": "1"},
+    )
+    # The first two bound what is read: a trade counts at most `_SKEW_S` beside its receive time.
+    trades = (
+        f"{own} AND ts_recv >= toDateTime64({{start:UInt32}}, 9, 'UTC') - {_SKEW_S}"
+        f" AND ts_recv < toDateTime64({{stop:UInt32}}, 9, 'UTC') + {_SKEW_S}"
+        f" AND {_AT} >= toDateTime64({{start:UInt32}}, 9, 'UTC')"
+        f" AND {_AT} < toDateTime64({{stop:UInt32}}, 9, 'UTC')"
+    )
+    await clickhouse.command(
+        f"INSERT INTO {database}.{bars.table} {bars_select(bars, database, trades)}",
+        parameters=limits,
+        settings=await _without_tokens(clickhouse),
+    )
+
+
+async def _without_tokens(clickhouse: ClickHouse) -> dict[str, str]:
+    """Settings that store rows which the server remembers: they were deleted a moment ago."""
+    known = await clickhouse.query(
+        "SELECT count() FROM system.settings WHERE name = 'deduplicate_insert'"
+    )
+    newer = {"deduplicate_insert": "disable"} if int(str(known[0][0])) else {}
+    return {**_NO_TOKENS, **newer}

@@ -1,0 +1,5 @@
+"""From batches to acknowledged blocks: cut, promised, delivered."""
+
+__all__ = ["__tickd_stage__"]
+
+__tickd_stage__ = True

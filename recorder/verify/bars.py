@@ -1,0 +1,210 @@
+"""Bars against trades: whether every bar is what the stored trades say.
+
+Each bar of each OHLCV table is recomputed from `trades` in ClickHouse and compared with what its
+materialised view has summed up. It reads no raw log: whether the trades are right is another
+question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.verify.report import Finding, Kind
+
+__all__ = ["check_bars"]
+
+_DAY_S: Final = 86_400
+# A trade belongs to the bar of its venue time, which is at most a day off its receive time.
+_MARGIN_S: Final = _DAY_S
+# Bars of one question: a day of minutes, an hour of seconds, for any number of instruments.
+_BARS_PER_INSTRUMENT: Final = 3_600
+_ATTEMPTS: Final = 3
+_EXAMPLES: Final = 5
+_TABLES: Final[Mapping[str, tuple[str, int]]] = {
+    "ohlcv_1s": ("second", 1),
+    "ohlcv_1m": ("minute", 60),
+    "ohlcv_1h": ("hour", 3_600),
+}
+_FIELDS: Final = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "buy_volume",
+    "turnover",
+    "trades",
+)
+
+
+class _Different(NamedTuple):
+    instrument: int
+    start_s: int
+    text: str
+
+
+async def check_bars(
+    clickhouse: ClickHouse, *, node: int, seq_to: int | None
+) -> tuple[int, list[Finding]]:
+    """Compare every bar; return how many there are, and what is wrong.
+
+    Args: `seq_to`: bars that hold a later trade are left alone, because they still grow.
+    Raises ClickHouseError.
+    """
+    checked, findings = 0, list[Finding]()
+    for table, (column, period_s) in _TABLES.items():
+        if not await _exists(clickhouse, table):
+            continue
+        begin_s, end_s = await _extent(clickhouse, table, column, node)
+        span_s = period_s * _BARS_PER_INSTRUMENT
+        at_s = begin_s - begin_s % span_s
+        different: list[_Different] = []
+        while at_s < end_s:
+            bars, found = await _compare(
+                clickhouse, table, node=node, start_s=at_s, end_s=at_s + span_s, seq_to=seq_to
+            )
+            checked += bars
+            different += found
+            at_s = await _next(clickhouse, table, node=node, from_s=at_s + span_s)
+        if different:
+            findings.append(_finding(table, different))
+    return checked, findings
+
+
+async def _exists(clickhouse: ClickHouse, table: str) -> bool:
+    rows = await clickhouse.query(
+        "SELECT count() FROM system.tables WHERE database = {database:String} "
+        "AND name = {table:String}",
+        {"database": clickhouse.database, "table": table},
+    )
+    return int(str(rows[0][0])) > 0
+
+
+async def _extent(clickhouse: ClickHouse, table: str, column: str, node: int) -> tuple[int, int]:
+    """From the first bar to behind the last, of the table and of what the trades say."""
+    rows = await clickhouse.query(
+        f"SELECT min(at), max(at) + 1 FROM ("  # noqa: S608 - own names only
+        f"SELECT toUnixTimestamp({column}) AS at FROM {clickhouse.database}.{table} "
+        "WHERE node = {node:UInt16} UNION ALL "
+        f"SELECT toUnixTimestamp(toDateTime({_AT}, 'UTC')) AS at FROM {clickhouse.database}.trades "
+        "WHERE node = {node:UInt16} AND NOT bitTest(flags, 9))",
+        {"node": node},
+    )
+    return int(str(rows[0][0] or 0)), int(str(rows[0][1] or 0))
+
+
+async def _next(clickhouse: ClickHouse, table: str, *, node: int, from_s: int) -> int:
+    """Where the next stretch with bars or trades begins, so that quiet days cost nothing."""
+    column, period_s = _TABLES[table]
+    span_s = period_s * _BARS_PER_INSTRUMENT
+    rows = await clickhouse.query(
+        "SELECT min(at) FROM ("  # noqa: S608 - own names only
+        f"SELECT toUnixTimestamp({column}) AS at FROM {clickhouse.database}.{table} "
+        "WHERE node = {node:UInt16} AND "
+        f"{column} >= toDateTime({{from_s:UInt32}}, 'UTC') UNION ALL "
+        f"SELECT toUnixTimestamp(toDateTime({_AT}, 'UTC')) AS at FROM {clickhouse.database}.trades "
+        "WHERE node = {node:UInt16} AND NOT bitTest(flags, 9) "
+        "AND ts_recv >= toDateTime64({recv_s:UInt32}, 9, 'UTC') AND at >= {from_s:UInt32}) "
+        "HAVING count() > 0",
+        {"node": node, "from_s": from_s, "recv_s": max(0, from_s - _MARGIN_S)},
+    )
+    if not rows:
+        return 1 << 40
+    found = int(str(rows[0][0]))
+    return max(from_s, found - found % span_s)
+
+
+_AT: Final = (
+    "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > 86400000000000,"
+    " ts_recv, ts_event)"
+)
+
+
+async def _compare(
+    clickhouse: ClickHouse,
+    table: str,
+    *,
+    node: int,
+    start_s: int,
+    end_s: int,
+    seq_to: int | None,
+) -> tuple[int, list[_Different]]:
+    """The bars of a stretch of time; what differs is asked again, for rows may be on their way."""
+    different: list[_Different] = []
+    bars = 0
+    for _ in range(_ATTEMPTS):
+        rows = await clickhouse.query(
+            _sql(clickhouse.database, table),
+            {
+                "node": node,
+                "from_s": start_s,
+                "to_s": end_s,
+                "recv_from_s": max(0, start_s - _MARGIN_S),
+                "recv_to_s": end_s + _MARGIN_S,
+                "seq_to": (1 << 64) - 1 if seq_to is None else seq_to,
+            },
+        )
+        bars = int(str(rows[0][0]))
+        found = [_Different(int(row[0]), int(row[1]), str(row[2])) for row in rows[0][1]]
+        if not found:
+            return bars, []
+        known = {(each.instrument, each.start_s) for each in different}
+        different = [e for e in found if not different or (e.instrument, e.start_s) in known]
+        if seq_to is None:
+            break
+    return bars, different
+
+
+def _sql(database: str, table: str) -> str:
+    """How many bars there are, and those that differ: (instrument, start, what)."""
+    column, period_s = _TABLES[table]
+    merged = {"open": "argMinMerge(open)", "close": "argMaxMerge(close)", "high": "max(high)"}
+    merged |= {"low": "min(low)"}
+    own = ", ".join(f"{merged.get(f, f'sum({f})')} AS {f}_b" for f in _FIELDS)
+    values = ", ".join(f"toString({f}_b)" for f in _FIELDS)
+    return (
+        "SELECT count(), groupArrayIf(10000)((instrument, at,"  # noqa: S608 - own names only
+        " concat(toString(said), ' in the bar, ', toString(found), ' of its trades')),"
+        " said != found) FROM ("
+        " SELECT instrument, at, source, anyIf(v, is_bar) AS said, anyIf(v, NOT is_bar) AS found,"
+        " max(seq_last) AS last FROM ("
+        f" SELECT instrument, toUnixTimestamp({column}) AS at, source, true AS is_bar,"
+        f" toUInt64(0) AS seq_last, [{values}] AS v FROM ("
+        f" SELECT instrument, {column}, toString(source) AS source, {own} FROM {database}.{table}"
+        " WHERE node = {node:UInt16}"
+        f" AND {column} >= toDateTime({{from_s:UInt32}}, 'UTC')"
+        f" AND {column} < toDateTime({{to_s:UInt32}}, 'UTC')"
+        f" GROUP BY instrument, {column}, source)"
+        " UNION ALL"
+        " SELECT instrument, at, source, false AS is_bar, seq_last,"
+        f" [{values}] AS v FROM ("
+        " SELECT instrument,"
+        f" intDiv(toUnixTimestamp(toDateTime({_AT}, 'UTC')), {period_s}) * {period_s} AS at,"
+        " if(bitTest(flags, 11), 'aggregate', 'trade') AS source, max(seq) AS seq_last,"
+        " argMin(price, seq) AS open_b, max(price) AS high_b, min(price) AS low_b,"
+        " argMax(price, seq) AS close_b, sum(toInt128(size)) AS volume_b,"
+        " sumIf(toInt128(size), side = 'B') AS buy_volume_b,"
+        " sum(toInt128(price) * toInt128(size)) AS turnover_b, count() AS trades_b"
+        f" FROM {database}.trades WHERE node = {{node:UInt16}} AND NOT bitTest(flags, 9)"
+        " AND ts_recv >= toDateTime64({recv_from_s:UInt32}, 9, 'UTC')"
+        " AND ts_recv < toDateTime64({recv_to_s:UInt32}, 9, 'UTC')"
+        " GROUP BY instrument, at, source"
+        " HAVING at >= {from_s:UInt32} AND at < {to_s:UInt32})"
+        ") GROUP BY instrument, at, source HAVING last <= {seq_to:UInt64})"
+    )
+
+
+def _finding(table: str, different: list[_Different]) -> Finding:
+    examples = "; ".join(
+        f"instrument {each.instrument} at {each.start_s}: {each.text}"
+        for each in different[:_EXAMPLES]
+    )
+    return Finding(
+        kind=Kind.BARS_DIFFER,
+        where=table,
+        text=f"{len(different)} bars are not what their trades say: {examples}",
+        count=len(different),
+        table=table,
+    )
