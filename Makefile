@@ -15,7 +15,7 @@ SECONDS ?= 30
 SOAK_SECONDS ?= 3600
 SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
 
-.PHONY: help setup demo test check proof soak fuzz bench bench-check fmt lint lock libchdb wheel clean
+.PHONY: help setup demo test check proof soak fuzz bench bench-check fmt lint lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,10 +51,12 @@ check: lint ## everything CI checks before the slow proofs: lint, cargo test, ma
 	$(CARGO) test --manifest-path $(CARGO_MANIFEST) --workspace --exclude tickd-py --quiet
 	$(MAKE) test
 
-proof: setup libchdb ## the slow proofs: crash, chaos, real servers
-	TICKD_HFTBACKTEST="$$(scripts/hftbacktest.sh $(PYTHON))" TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n 0 -m "proof or server" --timeout 600
+proof: setup ## the slow proofs: crash, chaos, real servers
+	scripts/libchdb.sh
+	TICKD_HFTBACKTEST="$$(scripts/hftbacktest.sh $(PYTHON))" TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n $(WORKERS) -m "proof or server" --timeout 600
 
-soak: setup libchdb ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse; result in build/soak
+soak: setup ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse; result in build/soak
+	scripts/libchdb.sh
 	$(BIN)/python -m tests.harness.soak --seconds $(SOAK_SECONDS) --directory build/soak --series build/soak/series.csv --result build/soak/result.json
 
 fuzz: ## every native fuzz target for SECONDS=30; findings stay in native/fuzz/artifacts
@@ -69,9 +71,6 @@ bench-check: setup ## fail when a ratio fell more than 10 % below the committed 
 fmt: setup ## format Python and Rust
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet . || true
 	cd native && cargo fmt --all
-
-libchdb: ## the real ClickHouse server for tests, from its npm package, checksum pinned
-	scripts/libchdb.sh
 
 wheel: setup ## build the abi3 wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist

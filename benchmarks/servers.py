@@ -23,7 +23,7 @@ def kinds() -> list[str]:
 
 
 def library() -> Path | None:
-    """$TICKD_LIBCHDB or what `make libchdb` left."""
+    """$TICKD_LIBCHDB or what `scripts/libchdb.sh` left."""
     named = os.environ.get("TICKD_LIBCHDB")
     if named:
         return Path(named)

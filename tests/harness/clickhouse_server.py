@@ -1,6 +1,6 @@
 """A ClickHouse server as a process of its own that may be killed and started again where it was.
 
-`real` is the server library of `make libchdb` (or $TICKD_LIBCHDB), `embedded` the child that the
+`real` is the server library of `scripts/libchdb.sh` (or $TICKD_LIBCHDB), `embedded` the child that the
 daemon otherwise starts itself. The port stays the same over restarts, as it would in a deployment.
 """
 
@@ -30,7 +30,7 @@ Kind = Literal["real", "embedded"]
 
 
 def library() -> Path | None:
-    """$TICKD_LIBCHDB or what `make libchdb` left, None when there is neither."""
+    """$TICKD_LIBCHDB or what `scripts/libchdb.sh` left, None when there is neither."""
     named = os.environ.get("TICKD_LIBCHDB")
     found = [Path(named)] if named else sorted((REPOSITORY / "build/libchdb").glob("*/libchdb.so"))
     return next((path for path in found if path.exists()), None)
@@ -41,7 +41,7 @@ def require(kind: Kind) -> None:
     if kind == "embedded" and find_spec("chdb") is None:
         pytest.skip("chdb is not installed: tickd[embedded]")
     if kind == "real" and library() is None:
-        pytest.skip("no libchdb.so: run `make libchdb` or set TICKD_LIBCHDB")
+        pytest.skip("no libchdb.so: run `scripts/libchdb.sh` or set TICKD_LIBCHDB")
 
 
 def free_port() -> int:
@@ -141,7 +141,7 @@ class ClickHouseServer:
             return [sys.executable, *module, f"--port={self.port}"]
         program = REPOSITORY / "tests/servers/libchdb.py"
         found = library()
-        assert found is not None, "no libchdb.so: run `make libchdb` or set TICKD_LIBCHDB"
+        assert found is not None, "no libchdb.so: run `scripts/libchdb.sh` or set TICKD_LIBCHDB"
         return [sys.executable, str(program), str(found), str(self.directory), str(self.port)]
 
     def _end(self) -> int:

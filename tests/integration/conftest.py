@@ -92,7 +92,7 @@ class ServerProcess:
 
 
 def libchdb_path() -> Path | None:
-    """Return $TICKD_LIBCHDB or what `make libchdb` left, None when there is neither."""
+    """Return $TICKD_LIBCHDB or what `scripts/libchdb.sh` left, None when there is neither."""
     named = os.environ.get("TICKD_LIBCHDB")
     if named:
         return Path(named)
@@ -106,7 +106,7 @@ def _command(kind: str, directory: Path) -> list[str]:
         return [sys.executable, "-m", "recorder.embedded.server", f"--directory={directory}"]
     library = libchdb_path()
     if library is None or not library.exists():
-        pytest.skip("no libchdb.so: run `make libchdb` or set TICKD_LIBCHDB")
+        pytest.skip("no libchdb.so: run `scripts/libchdb.sh` or set TICKD_LIBCHDB")
     return [sys.executable, str(ROOT / "tests/servers/libchdb.py"), str(library), str(directory)]
 
 

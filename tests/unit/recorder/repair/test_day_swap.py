@@ -15,7 +15,8 @@ from tickd.native import EVENT_TABLES
 from tickd.testing.clock import ManualClock
 from tickd.testing.wire_log import WireLog
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
+# Whole days of rows several times over: too slow for the quick tests.
+pytestmark = [pytest.mark.embedded, pytest.mark.proof, pytest.mark.timeout(120)]
 
 DAY_NS = 86_400 * 10**9
 

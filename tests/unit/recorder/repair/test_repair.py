@@ -165,6 +165,7 @@ HARM = {
 }
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("harm", HARM)
 async def test_harm_by_hand_is_undone(world, harm):
     for table in ("trades", "quotes", "book", "gaps"):
@@ -322,6 +323,7 @@ def _blocks(world):
             yield PlannedBlock.of(block, 1)
 
 
+@pytest.mark.proof
 async def test_cancelled_anywhere_and_run_again_it_ends_the_same(world):
     """Fifteen times at random moments of a repair with everything to do."""
     dice = Random(3)
