@@ -1,7 +1,8 @@
 """A ClickHouse server as a process of its own that may be killed and started again where it was.
 
-`real` is the server library of `scripts/libchdb.sh` (or $TICKD_LIBCHDB), `embedded` the child that the
-daemon otherwise starts itself. The port stays the same over restarts, as it would in a deployment.
+`real` is the server library of `scripts/libchdb.sh` (or $TICKD_LIBCHDB), `embedded` the child that
+the daemon otherwise starts itself. The port stays the same over restarts, as it would in a
+deployment.
 """
 
 from __future__ import annotations
