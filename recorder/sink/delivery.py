@@ -1,10 +1,10 @@
 """Delivery: planned blocks to ClickHouse, each exactly once, through outages of any length.
 
-A lane per table: blocks wait in memory, beyond a limit in the spool, and go out one at a time, the
-live ones first, the spooled ones in the gaps, oldest first. Breakers keep everybody from hammering
-what is broken. Whatever had an open outcome is sent again with the same bytes and the same token
-before anything else of its table. It cuts nothing, plans nothing new and reads no raw log but for a
-block that the spool has lost.
+A lane per table: blocks wait in memory, beyond a limit in the spool, and go out one at a time: the
+live ones first, the spooled ones in the gaps and after every few live ones, oldest first. Breakers
+keep everybody from hammering what is broken. Whatever had an open outcome is sent again with the
+same bytes and the same token before anything else of its table. It cuts nothing, plans nothing new
+and reads no raw log but for a block that the spool has lost.
 """
 
 from __future__ import annotations
@@ -233,7 +233,9 @@ class Delivery:
     async def _next(self, lane: Lane) -> Job | None:
         """The block whose turn it is: the one ahead, a live one, the oldest in the spool."""
         if lane.head is None:
-            lane.head = await self.waiting.next(lane, self._clock.mono_ns())
+            now_ns = self._clock.mono_ns()
+            redrive = now_ns >= self._redrive_not_before_ns
+            lane.head = await self.waiting.next(lane, now_ns, redrive=redrive)
         return lane.head
 
     async def _deliver(self, lane: Lane, job: Job) -> None:

@@ -21,6 +21,8 @@ __all__ = ["Job", "Lane"]
 # part of the hour after which a replicated table forgets: beyond either a token is no protection.
 _INSERTS_MAX: Final = 5_000
 _AGE_NS_MAX: Final = 600 * 10**9
+# Behind a server that barely keeps up the spool would otherwise wait for ever.
+_LIVE_IN_A_ROW_MAX: Final = 4
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Lane:
     quiet: int = 0  # how many ask for silence
     inserts: int = 0
     waiting_bytes: int = 0  # of `live`
+    live_in_a_row: int = 0  # taken since the spool had its turn
 
     def wait(self, job: Job) -> None:
         """Queue a block behind the others."""
@@ -75,6 +78,10 @@ class Lane:
         """Queue a block before the others: it was its turn already."""
         self.live.appendleft(job)
         self.waiting_bytes += job.nbytes
+
+    def prefers_live(self, *, spooled: bool) -> bool:
+        """Whether a live block is next; `spooled`: one in the spool could be sent as well."""
+        return bool(self.live) and not (spooled and self.live_in_a_row >= _LIVE_IN_A_ROW_MAX)
 
     def next(self) -> Job:
         """Take the oldest."""

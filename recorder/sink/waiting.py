@@ -103,13 +103,18 @@ class WaitingRoom:
             self._too_much.set()
         self._circuits.tell()
 
-    async def next(self, lane: Lane, now_ns: int) -> Job | None:
-        """Take what a lane sends next: a live block, else the oldest in the spool."""
-        if lane.live:
+    async def next(self, lane: Lane, now_ns: int, *, redrive: bool) -> Job | None:
+        """Take what a lane sends next: a live block, or the oldest in the spool.
+
+        Args: `redrive`: the rate limit allows a spooled one beside live ones.
+        """
+        if lane.prefers_live(spooled=redrive and self._spool.waits(lane.table)):
+            lane.live_in_a_row += 1
             return lane.next()
+        lane.live_in_a_row = 0
         spooled = await self._spool.peek(lane.table)
         if spooled is None:
-            return None
+            return lane.next() if lane.live else None
         planned, unknown = spooled
         self.blocks.entered()
         return Job(planned, None, put_ns=now_ns, spooled=True, ask=unknown)

@@ -27,6 +27,13 @@ from tickd.native import EVENT_TABLES
 
 NATIVE = REPOSITORY / "native"
 POLL_S = 0.002
+# Nobody listens there; memory for a few blocks and a spool for some: both are soon full.
+OUTAGE = {
+    "TICKD__CLICKHOUSE__URL": "http://127.0.0.1:9",
+    "TICKD__SINK__BLOCK_BYTES_MAX": "65536",
+    "TICKD__SINK__PENDING_BYTES_MAX": "131072",
+    "TICKD__SINK__SPOOL_BYTES_MAX": "200000",
+}
 # Quick: a group every few milliseconds, a segment every few hundred.
 LOG = {"group_ms": 5, "fsync_ms": 10, "segment_bytes_max": 20_000}
 
@@ -50,6 +57,7 @@ class Said:
     rebuilt_differently: int = 0
     spilled: int = 0
     stored: int = 0
+    behind: int = 0
     live: bool = False
     drained: bool = False
 
@@ -172,10 +180,12 @@ class Node:
     def says(self, life: int) -> Path:
         return self.folder / f"life-{life:04}.log"
 
-    def begin(self, points: str | None = None, **log: int) -> None:
-        environment = {}
+    def begin(self, points: str | None = None, *, outage: bool = False, **log: int) -> None:
+        """Start a life; `outage`: one that cannot reach its ClickHouse."""
+        environment = dict(OUTAGE) if outage else {}
         if points is not None:
-            environment = {"TICKD_FAILPOINTS": points, "TICKD_FAILPOINT_HITS": str(self.hits)}
+            environment["TICKD_FAILPOINTS"] = points
+            environment["TICKD_FAILPOINT_HITS"] = str(self.hits)
         self.nursery.begin(
             {
                 "config": str(self.config),
@@ -188,10 +198,16 @@ class Node:
         self.lives += 1
 
     def dies_at(
-        self, points: str, *, stopping: bool = False, timeout: float = 20, **log: int
+        self,
+        points: str,
+        *,
+        stopping: bool = False,
+        outage: bool = False,
+        timeout: float = 60,
+        **log: int,
     ) -> None:
         """One life that must end at an ordered place; `stopping`: one that is passed at its end."""
-        self.begin(points, **log)
+        self.begin(points, outage=outage, **log)
         if stopping:
             self.wait_for(lambda said: said.live)
             self.nursery.signal(signal.SIGTERM)
@@ -236,7 +252,7 @@ class Node:
                     said.written = int(rest[0])
                 case "synced":
                     said.synced.append((int(rest[0]), int(rest[1])))
-                case "rebuilt_differently" | "spilled" | "stored":
+                case "rebuilt_differently" | "spilled" | "stored" | "behind":
                     setattr(said, word, int(rest[0]))
                 case "live" | "drained":
                     setattr(said, word, True)

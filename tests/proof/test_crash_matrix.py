@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,18 @@ PYTHON_STEPS = (
 )
 
 
+# The same for an outage and its end: spool, ledger, repair's journal.
+OUTAGE_STEPS = (
+    r"spool\.\w+\.pwrite\.before",
+    r"spool\.\w+\.unlink\.before",
+    r"repair_journal\.\w+\.write\.before",
+    r"repair_journal\.\w+\.replace\.after",
+)
+# Whatever is further behind after an outage is left to repair, whose steps are to be reached too.
+CLOSE_UP: dict[str, object] = {"close_up_frames_max": 50}
+OUTAGE_S = 0.3
+
+
 @pytest.fixture(scope="module")
 def seed() -> int:
     return drawn_seed()
@@ -96,6 +109,14 @@ def group_of(name: str) -> str:
 def node_of(name: str, folder: Path, nursery: Nursery, server: ClickHouseServer) -> Node:
     database = re.sub(r"\W", "_", name)
     return Node(folder / name, nursery, clickhouse={**server.settings(), "database": database})
+
+
+def outage(node: Node) -> None:
+    """A life without ClickHouse, long enough to fill memory and spool; killed."""
+    node.begin("", outage=True)
+    node.wait_for(lambda said: said.behind > 0, timeout=60)
+    time.sleep(OUTAGE_S)  # frames that nobody takes
+    node.kill()
 
 
 def orders(name: str, *, torn: bool, passes: int, dice: random.Random) -> Iterator[str]:
@@ -159,7 +180,9 @@ def test_a_death_at_every_python_step_costs_nothing_promised(
 ) -> None:
     places = sorted(name for name in passes if name.startswith("py."))
     for step in PYTHON_STEPS:
-        assert any(re.fullmatch(rf"py\.{step}", name) for name in places), f"no place like {step}"
+        assert any(re.fullmatch(rf"py\.{step}", name) for name in places), (
+            f"no place like {step}: {sorted(places)}"
+        )
     for group in sorted({group_of(name) for name in places}):
         dice = random.Random(f"{seed} {group}")
         node = node_of(group, tmp_path, nursery, server)
@@ -173,6 +196,37 @@ def test_a_death_at_every_python_step_costs_nothing_promised(
         node.finish("")
         prove_log(node)
         prove_rows(node, server)
+
+
+def test_a_death_at_every_step_of_an_outage_and_its_end_costs_nothing_promised(
+    tmp_path: Path, nursery: Nursery, server: ClickHouseServer
+) -> None:
+    """Spool put, re-drive, spill ledger, repair."""
+    clickhouse = {**server.settings(), "database": "outage"}
+    node = Node(tmp_path / "outage", nursery, clickhouse=clickhouse, sink=CLOSE_UP)
+    outage(node)
+    during = Counter(node.passes())
+    node.finish("")
+    both = Counter(node.passes())
+    places = {
+        name: both[name] == during[name]  # only in the outage itself
+        for name in sorted(both)
+        if name.startswith(("py.spool", "py.repair", "py.quarantine"))
+    }
+    for step in OUTAGE_STEPS:
+        assert any(re.fullmatch(rf"py\.{step}", name) for name in places), (
+            f"no place like {step}: {sorted(places)}"
+        )
+    for name, in_outage in places.items():
+        for action in ("kill", "torn") if name.endswith("write.before") else ("kill",):
+            if in_outage:
+                node.finish()  # an empty spool
+            else:
+                outage(node)
+            node.dies_at(f"{name}={action}@1", outage=in_outage)
+    node.finish("")
+    prove_log(node)
+    prove_rows(node, server)
 
 
 def test_a_death_while_damage_is_set_aside_loses_only_the_damaged_chunk(

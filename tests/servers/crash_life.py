@@ -2,7 +2,8 @@
 
 `crash_nursery.py` starts it. It appends to its log what it promises: `next F` (first number it
 gives out), `written F`, `synced F TIME` (monotonic, ns), `rebuilt_differently N`,
-`spilled N` (ranges left to repair, or bars), `stored N` (rows), `live`, `drained`.
+`spilled N` (ranges left to repair, or bars), `stored N` (rows), `behind N` (falls),
+`live`, `drained`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Life:
         self.config = load_config(Path(order["config"]))
         self.said = os.open(order["says"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.written = self.synced = -1
-        self.differing = self.spilled = self.stored = 0
+        self.differing = self.spilled = self.stored = self.behind = 0
 
     def say(self, *words: object) -> None:
         _write(self.said, (" ".join(map(str, words)) + "\n").encode())
@@ -102,6 +103,10 @@ class Life:
         if stored != self.stored:
             self.stored = stored
             self.say("stored", stored)
+        behind = storage.sink.counters.falls_behind
+        if behind != self.behind:
+            self.behind = behind
+            self.say("behind", behind)
         repair = storage.rebuilding.repair
         spilled = len(storage.sink.plan.spilled()) or int(repair.working or not repair.idle)
         if spilled != self.spilled:

@@ -19,7 +19,17 @@ from typing import Any
 
 PREFIX = "py."
 # Durable steps. `open` stands for a new file.
-CALLS = ("write", "fsync", "fdatasync", "replace", "rename", "unlink", "ftruncate", "truncate")
+CALLS = (
+    "write",
+    "pwrite",
+    "fsync",
+    "fdatasync",
+    "replace",
+    "rename",
+    "unlink",
+    "ftruncate",
+    "truncate",
+)
 METHODS = (
     ("recorder.clickhouse.clickhouse", "ClickHouse", "insert_block"),
     ("recorder.sink.sink", "Sink", "_collect"),
@@ -76,9 +86,9 @@ class Points:
                 return original(*args, **named)
 
             def half() -> None:
-                _write(args[0], bytes(args[1])[: len(args[1]) // 2])
+                original(args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
 
-            self.passing(f"{place}.before", half if call == "write" else None)
+            self.passing(f"{place}.before", half if "write" in call else None)
             result = original(*args, **named)
             self.passing(f"{place}.after")
             return result

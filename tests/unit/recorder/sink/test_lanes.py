@@ -60,3 +60,19 @@ def test_a_lane_knows_what_waits_in_it():
     first = lane.next()
     lane.wait_again(first)
     assert [waiting.put_ns for waiting in lane.live] == [5, 7]
+
+
+def test_after_a_few_live_blocks_the_spool_has_its_turn():
+    lane = Lane("trades")
+    for _ in range(20):
+        lane.wait(job())
+    turns = []
+    for _ in range(10):
+        live = lane.prefers_live(spooled=True)
+        turns.append(live)
+        lane.live_in_a_row = lane.live_in_a_row + 1 if live else 0
+    assert turns == [True, True, True, True, False] * 2
+    lane.live_in_a_row = 100
+    assert lane.prefers_live(spooled=False), "nothing else could be sent"
+    lane.live.clear()
+    assert not lane.prefers_live(spooled=True)
