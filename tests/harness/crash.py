@@ -32,7 +32,7 @@ OUTAGE = {
     "TICKD__CLICKHOUSE__URL": "http://127.0.0.1:9",
     "TICKD__SINK__BLOCK_BYTES_MAX": "65536",
     "TICKD__SINK__PENDING_BYTES_MAX": "131072",
-    "TICKD__SINK__SPOOL_BYTES_MAX": "200000",
+    "TICKD__SINK__SPOOL_BYTES_MAX": "800000",
 }
 # Quick: a group every few milliseconds, a segment every few hundred.
 LOG = {"group_ms": 5, "fsync_ms": 10, "segment_bytes_max": 20_000}

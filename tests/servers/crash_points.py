@@ -71,7 +71,7 @@ class Points:
             setattr(os, call, self._around_call(call, getattr(os, call)))
         for module, owner, method in METHODS:
             found = getattr(import_module(module), owner)
-            name = f"{PREFIX}{module.removeprefix('recorder.')}.{method}"
+            name = f"{PREFIX}{module.rpartition('.')[2]}.{method}"
             setattr(found, method, self._around(name, getattr(found, method)))
         writer = import_module("aiohttp.http_writer").StreamWriter
         for method in ("write_headers", "write", "write_eof"):
@@ -127,7 +127,7 @@ def _place(call: str) -> str | None:
     for _ in range(FRAMES_MAX):
         module = str(frame.f_globals.get("__name__", ""))
         if module.startswith("recorder."):
-            part = module.removeprefix("recorder.")
+            part = module.rpartition(".")[2]
             return f"{PREFIX}{part}.{frame.f_code.co_name}.{call}"
         if frame.f_back is None:
             return None
