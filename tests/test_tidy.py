@@ -51,12 +51,15 @@ SELF = "tests/test_tidy.py"
 # (rule, path): why this file may differ. An exemption that is no longer needed fails the tests.
 EXEMPT = {
     ("functions_are_short", "tickd/testing/events.py"): "one table of event shapes",
-    ("unit_tests_do_not_wait", "tests/unit/recorder/test_embedded_supervisor.py"): "a real process",
+    ("unit_tests_do_not_wait", "tests/unit/recorder/embedded/test_supervisor.py"): "a real process",
     (
         "unit_tests_do_not_wait",
         "tests/unit/recorder/sink/test_sink.py",
     ): "a native thread, a socket",
-    ("unit_tests_do_not_wait", "tests/unit/recorder/sink_world.py"): "a native thread, a socket",
+    (
+        "unit_tests_do_not_wait",
+        "tests/unit/recorder/sink/sink_world.py",
+    ): "a native thread, a socket",
     (
         "unit_tests_do_not_wait",
         "tests/unit/recorder/sink/test_delivery.py",

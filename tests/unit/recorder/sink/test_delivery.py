@@ -8,7 +8,7 @@ import pytest
 
 from recorder.sink.retry import CircuitState
 from recorder.sink.sink import SinkState
-from tests.unit.recorder.sink_world import CONFIG, SMALL, outage, running, until, world
+from tests.unit.recorder.sink.sink_world import CONFIG, SMALL, outage, running, until, world
 from tickd.testing.faulty_proxy import Fault
 
 __all__ = ["world"]  # a fixture

@@ -9,7 +9,7 @@ import pytest
 
 from recorder.sink.sink import SinkState
 from tests.reference.native_block import read_block
-from tests.unit.recorder.sink_world import SMALL, outage, running, until, world
+from tests.unit.recorder.sink.sink_world import SMALL, outage, running, until, world
 from tickd.errors import TickdError
 from tickd.native import EVENT_TABLES
 from tickd.testing.faulty_proxy import Fault

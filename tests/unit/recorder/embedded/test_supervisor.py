@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.timeout(60),
 ]
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 DAEMON = ROOT / "tests/servers/embedded_daemon.py"
 
 

@@ -8,7 +8,7 @@ import pytest
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
 from recorder.sink.sink import SinkState
-from tests.unit.recorder.sink_world import running, until, world
+from tests.unit.recorder.sink.sink_world import running, until, world
 from tickd.testing.faulty_proxy import Fault, FaultyProxy
 
 __all__ = ["world"]  # a fixture
