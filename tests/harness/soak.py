@@ -10,9 +10,10 @@ The market plays for `seconds`; what follows is measured against the moment it b
 At 5/12 the ClickHouse server gets SIGKILL, at 7/12 it is started again on the same data and port;
 *drained* is when it has everything that the raw log has, within two seconds. Resident memory of
 each process is read from /proc every second. **Flat** means: the mean over *after* differs from
-the mean over *before* by 5 % at most. At the end nothing may be missing: messages that the venue
-says it delivered = messages in the raw log = rows in ClickHouse = distinct (node, seq) there; no
-gap, no refusal, no pause of a socket; the daemon ends with 0 and so does `tickd verify`.
+the mean over *before* by `flat-share` (5 %) at most. At the end nothing may be missing: messages
+that the venue says it delivered = messages in the raw log = rows in ClickHouse = distinct (node,
+seq) there; no gap, no refusal, no pause of a socket; the daemon ends with 0 and so does
+`tickd verify`.
 
 Prints one JSON object; writes one CSV line per second. Exit code 0: all of that holds; 1: something
 does not, and `failed` says what; 2: it could not be run to the end. Its processes end with it.
@@ -51,7 +52,6 @@ SYMBOLS = 20
 # messages of a head and eight levels on average.
 EVENTS_PER_MESSAGE = (70 * 2 + 23 * 1 + 7 * (1 + 8)) / 100
 WARM_UP_TO, OUTAGE_FROM, OUTAGE_TO = 1 / 4, 5 / 12, 7 / 12
-FLAT_SHARE = 0.05
 # A second of blocks that fill, a second on their way.
 DRAINED_S = 2.0
 AFTER_SAMPLES_MIN = 5
@@ -83,6 +83,7 @@ class Plan:
     events_per_s: float
     kind: Kind
     rate_share_min: float
+    flat_share: float
     seed: int = 1
 
     @property
@@ -359,7 +360,7 @@ def _result(run: Run) -> dict[str, Any]:
         "ClickHouse was away": run.attempts_failed > 0
         and run.settled_at_return - run.settled_at_kill <= DRAINED_S * plan.messages_per_s,
         "drained while the market went on": (after.samples if after else 0) >= AFTER_SAMPLES_MIN,
-        "memory flat": flat is not None and abs(flat) <= FLAT_SHARE,
+        "memory flat": flat is not None and abs(flat) <= plan.flat_share,
         "rate": events_per_s >= plan.rate_share_min * plan.events_per_s,
         "daemon ended cleanly": facts["daemon_exit"] == 0,
         "verify clean": facts["verify_exit"] == 0,
@@ -439,6 +440,7 @@ def main() -> int:
     parser.add_argument("--series", type=Path, help="where the CSV goes")
     parser.add_argument("--result", type=Path, help="where the JSON goes besides the output")
     parser.add_argument("--rate-share-min", type=float, default=0.9, help="of the wanted rate")
+    parser.add_argument("--flat-share", type=float, default=0.05, help="see above")
     parser.add_argument("--keep", action="store_true", help="leave every file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
@@ -453,6 +455,7 @@ def main() -> int:
             events_per_s=options.events_per_s,
             kind=options.server,
             rate_share_min=options.rate_share_min,
+            flat_share=options.flat_share,
         )
         try:
             result = soak(plan)
