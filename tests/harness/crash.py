@@ -6,6 +6,7 @@ they left with what each life had promised before it died. It does not know why 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -109,7 +110,9 @@ class Nursery:
 
     def signal(self, number: int) -> None:
         if self.pid is not None:
-            os.kill(self.pid, number)
+            # A life that was asked to end may be gone before it is killed.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def _line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
