@@ -16,14 +16,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recorder.clickhouse.blocks import BlockBytes
 from tickd.native import table_columns
+from tickd.rows import Column, Lists
 
 __all__ = [
     "EMPTY",
-    "Columns",
     "Fingerprint",
-    "columns_of",
     "day_sql",
     "figures_sql",
     "fingerprint",
@@ -35,14 +33,6 @@ _Numbers = npt.NDArray[np.uint64]
 _MASK: Final = (1 << 64) - 1
 _DAY_NS: Final = 86_400 * 10**9
 _ARRAY: Final = re.compile(r"Array\((\w+)\)")
-_FIXED: Final[Mapping[str, np.dtype[Any]]] = {
-    "UInt8": np.dtype("<u1"),
-    "UInt16": np.dtype("<u2"),
-    "UInt32": np.dtype("<u4"),
-    "UInt64": np.dtype("<u8"),
-    "Int32": np.dtype("<i4"),
-    "Int64": np.dtype("<i8"),
-}
 
 
 class Fingerprint(NamedTuple):
@@ -73,15 +63,7 @@ def joined(first: Fingerprint, second: Fingerprint) -> Fingerprint:
     )
 
 
-class _Arrays(NamedTuple):
-    ends: npt.NDArray[np.int64]
-    values: npt.NDArray[Any]
-
-
-Columns = dict[str, npt.NDArray[Any] | _Arrays]
-
-
-def fingerprint(columns: Columns) -> Fingerprint:
+def fingerprint(columns: Mapping[str, Column]) -> Fingerprint:
     """Return the fingerprint of a block's rows, which are distinct by construction."""
     seq = np.asarray(columns["seq"]).astype(_U64)
     rows = len(seq)
@@ -89,7 +71,7 @@ def fingerprint(columns: Columns) -> Fingerprint:
         return EMPTY
     mixed = np.zeros(rows, _U64)
     for (_, values), factor in zip(columns.items(), _factors(), strict=False):
-        if isinstance(values, _Arrays):
+        if isinstance(values, Lists):
             mixed += _per_row(values) * _U64(factor)
         else:
             mixed += _unsigned(values) * _U64(factor)
@@ -102,52 +84,6 @@ def fingerprint(columns: Columns) -> Fingerprint:
         total=int(weighted.sum(dtype=_U64)),
         mixed=int(np.bitwise_xor.reduce(weighted)),
     )
-
-
-def columns_of(block: BlockBytes) -> Columns:
-    """Return the columns of a plain Native block by name, without a copy.
-
-    Source: https://clickhouse.com/docs/interfaces/formats/Native, read 2026-11-20.
-    """
-    assert block.encoding is None
-    assert block.format == "Native"
-    data = block.body
-    at = 0
-
-    def number() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-
-    def text() -> str:
-        nonlocal at
-        size = number()
-        at += size
-        return bytes(data[at - size : at]).decode()
-
-    def values(dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
-        nonlocal at
-        found: npt.NDArray[Any] = np.frombuffer(data, dtype, count, at)
-        at += count * dtype.itemsize
-        return found
-
-    columns: Columns = {}
-    count, rows = number(), number()
-    for _ in range(count):
-        name, kind = text(), text()
-        array = _ARRAY.fullmatch(kind)
-        if array is None:
-            columns[name] = values(_dtype(kind), rows)
-        else:
-            ends = values(np.dtype("<i8"), rows)
-            columns[name] = _Arrays(ends, values(_dtype(array[1]), int(ends[-1]) if rows else 0))
-    return columns
 
 
 def figures_sql(table: str) -> str:
@@ -182,11 +118,11 @@ def _value_sql(name: str, kind: str) -> str:
     return f"reinterpretAsUInt64(toInt64({name}))"
 
 
-def _per_row(column: _Arrays) -> _Numbers:
+def _per_row(column: Lists) -> _Numbers:
     """Mix each row's elements with their places; an empty array counts by its length, 0."""
-    ends = column.ends
-    starts = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
-    lengths = ends - starts
+    ends = column.ends.astype(np.int64)
+    lengths = column.lengths
+    starts: npt.NDArray[np.int64] = ends - lengths
     places = np.arange(1, len(column.values) + 1) - np.repeat(starts, lengths)
     factors = (places.astype(_U64) * _U64(_ELEMENT)) | _U64(1)
     running = np.zeros(len(column.values) + 1, _U64)
@@ -199,14 +135,6 @@ def _unsigned(values: npt.NDArray[Any]) -> _Numbers:
     if values.dtype.kind == "u":
         return values.astype(_U64)
     return values.astype(np.int64).view(_U64)
-
-
-def _dtype(kind: str) -> np.dtype[Any]:
-    if kind.startswith("DateTime64(9"):
-        return np.dtype("<i8")
-    if kind.startswith("Enum8("):
-        return np.dtype("<i1")
-    return _FIXED[kind]
 
 
 def _random(state: int) -> Iterator[int]:

@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 
 from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.native_format import read_block
 from recorder.raw.stretches import Stretch
 from recorder.repair.deletes import Deletes
 from recorder.repair.fingerprint import (
     EMPTY,
     Fingerprint,
-    columns_of,
     day_sql,
     figures_sql,
     fingerprint,
@@ -73,7 +73,7 @@ def prepare(stretch: Stretch, tables: Collection[str]) -> Wanted:
     recv: list[tuple[int, int]] = []
     hours: set[int] = set()
     for block in stretch.blocks:
-        columns = columns_of(block)
+        columns = read_block(memoryview(block))
         days[block.table][block.day] = fingerprint(columns)
         ts_recv = np.asarray(columns["ts_recv"])
         recv.append((int(ts_recv.min()), int(ts_recv.max())))
