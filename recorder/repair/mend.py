@@ -24,6 +24,7 @@ from recorder.repair.fingerprint import (
     figures_sql,
     fingerprint,
 )
+from recorder.schema.bars import BAR_TIME
 from recorder.sink.plan import PlannedBlock
 from tickd.native import Block
 
@@ -88,11 +89,7 @@ def prepare(stretch: Stretch, tables: Collection[str]) -> Wanted:
 
 def hour_sql() -> str:
     """Return the SQL expression of the hour (Unix time) in whose bars a trade is."""
-    at = (
-        "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > "
-        f"{_SKEW_NS}, ts_recv, ts_event)"
-    )
-    return f"toInt64(toUnixTimestamp(toStartOfHour(toDateTime({at}, 'UTC'))))"
+    return f"toInt64(toUnixTimestamp(toStartOfHour(toDateTime({BAR_TIME}, 'UTC'))))"
 
 
 class Mend:

@@ -14,7 +14,7 @@ import structlog
 
 from recorder.clickhouse.clickhouse import ClickHouse
 
-__all__ = ["BARS", "Bars", "backfill", "backfill_own", "bars_select"]
+__all__ = ["BARS", "BAR_TIME", "Bars", "backfill", "backfill_own", "bars_select"]
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +49,8 @@ BARS: Final = (
     Bars("ohlcv_1h", "hour", 3_600, "toStartOfHour(toDateTime(at, 'UTC'))"),
 )
 
-_AT: Final = (
+# SQL of the time whose bar a trade is in: the venue's, or the receive time where that is broken.
+BAR_TIME: Final = (
     "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > 86400000000000,"
     " ts_recv, ts_event)"
 )
@@ -66,7 +67,7 @@ def bars_select(bars: Bars, database: str, where: str = "") -> str:
         " argMaxState(price, seq) AS close, sum(toInt128(size)) AS volume,"
         " sumIf(toInt128(size), side = 'B') AS buy_volume,"
         " sum(toInt128(price) * toInt128(size)) AS turnover, count() AS trades"
-        f" FROM (SELECT *, {_AT} AS at FROM {database}.trades{filtered}) AS t"
+        f" FROM (SELECT *, {BAR_TIME} AS at FROM {database}.trades{filtered}) AS t"
         f" WHERE NOT bitTest(flags, 9) GROUP BY instrument, {bars.column}, node, source"
     )
 
@@ -118,7 +119,7 @@ async def _make_missing(
     database = clickhouse.database
     rows = await clickhouse.query(
         "SELECT node, day, trades FROM ("  # noqa: S608 - own names only
-        f"SELECT node, toUnixTimestamp(toStartOfDay(toDateTime({_AT}, 'UTC'))) AS day,"
+        f"SELECT node, toUnixTimestamp(toStartOfDay(toDateTime({BAR_TIME}, 'UTC'))) AS day,"
         " count() AS trades, max(max(toUnixTimestamp(toDateTime(ts_recv, 'UTC'))))"
         " OVER (PARTITION BY node) AS last"
         f" FROM {database}.trades WHERE NOT bitTest(flags, 9) AND {read} GROUP BY node, day"
@@ -166,8 +167,8 @@ async def _recompute(
     trades = (
         f"{own} AND ts_recv >= toDateTime64({{start:UInt32}}, 9, 'UTC') - {_SKEW_S}"
         f" AND ts_recv < toDateTime64({{stop:UInt32}}, 9, 'UTC') + {_SKEW_S}"
-        f" AND {_AT} >= toDateTime64({{start:UInt32}}, 9, 'UTC')"
-        f" AND {_AT} < toDateTime64({{stop:UInt32}}, 9, 'UTC')"
+        f" AND {BAR_TIME} >= toDateTime64({{start:UInt32}}, 9, 'UTC')"
+        f" AND {BAR_TIME} < toDateTime64({{stop:UInt32}}, 9, 'UTC')"
     )
     await clickhouse.command(
         f"INSERT INTO {database}.{bars.table} {bars_select(bars, database, trades)}",

@@ -7,10 +7,10 @@ question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.schema.bars import BAR_TIME, BARS, Bars
 from recorder.verify.report import Finding, Kind
 
 __all__ = ["check_bars"]
@@ -22,11 +22,6 @@ _MARGIN_S: Final = _DAY_S
 _BARS_PER_INSTRUMENT: Final = 3_600
 _ATTEMPTS: Final = 3
 _EXAMPLES: Final = 5
-_TABLES: Final[Mapping[str, tuple[str, int]]] = {
-    "ohlcv_1s": ("second", 1),
-    "ohlcv_1m": ("minute", 60),
-    "ohlcv_1h": ("hour", 3_600),
-}
 _FIELDS: Final = (
     "open",
     "high",
@@ -54,22 +49,22 @@ async def check_bars(
     Raises ClickHouseError.
     """
     checked, findings = 0, list[Finding]()
-    for table, (column, period_s) in _TABLES.items():
-        if not await _exists(clickhouse, table):
+    for bars in BARS:
+        if not await _exists(clickhouse, bars.table):
             continue
-        begin_s, end_s = await _extent(clickhouse, table, column, node)
-        span_s = period_s * _BARS_PER_INSTRUMENT
+        begin_s, end_s = await _extent(clickhouse, bars, node)
+        span_s = bars.seconds * _BARS_PER_INSTRUMENT
         at_s = begin_s - begin_s % span_s
         different: list[_Different] = []
         while at_s < end_s:
-            bars, found = await _compare(
-                clickhouse, table, node=node, start_s=at_s, end_s=at_s + span_s, seq_to=seq_to
+            compared, found = await _compare(
+                clickhouse, bars, node=node, start_s=at_s, end_s=at_s + span_s, seq_to=seq_to
             )
-            checked += bars
+            checked += compared
             different += found
-            at_s = await _next(clickhouse, table, node=node, from_s=at_s + span_s)
+            at_s = await _next(clickhouse, bars, node=node, from_s=at_s + span_s)
         if different:
-            findings.append(_finding(table, different))
+            findings.append(_finding(bars.table, different))
     return checked, findings
 
 
@@ -82,29 +77,30 @@ async def _exists(clickhouse: ClickHouse, table: str) -> bool:
     return int(str(rows[0][0])) > 0
 
 
-async def _extent(clickhouse: ClickHouse, table: str, column: str, node: int) -> tuple[int, int]:
+async def _extent(clickhouse: ClickHouse, bars: Bars, node: int) -> tuple[int, int]:
     """From the first bar to behind the last, of the table and of what the trades say."""
     rows = await clickhouse.query(
         f"SELECT min(at), max(at) + 1 FROM ("  # noqa: S608 - own names only
-        f"SELECT toUnixTimestamp({column}) AS at FROM {clickhouse.database}.{table} "
+        f"SELECT toUnixTimestamp({bars.column}) AS at FROM {clickhouse.database}.{bars.table} "
         "WHERE node = {node:UInt16} UNION ALL "
-        f"SELECT toUnixTimestamp(toDateTime({_AT}, 'UTC')) AS at FROM {clickhouse.database}.trades "
+        f"SELECT toUnixTimestamp(toDateTime({BAR_TIME}, 'UTC')) AS at "
+        f"FROM {clickhouse.database}.trades "
         "WHERE node = {node:UInt16} AND NOT bitTest(flags, 9))",
         {"node": node},
     )
     return int(str(rows[0][0] or 0)), int(str(rows[0][1] or 0))
 
 
-async def _next(clickhouse: ClickHouse, table: str, *, node: int, from_s: int) -> int:
+async def _next(clickhouse: ClickHouse, bars: Bars, *, node: int, from_s: int) -> int:
     """Where the next stretch with bars or trades begins, so that quiet days cost nothing."""
-    column, period_s = _TABLES[table]
-    span_s = period_s * _BARS_PER_INSTRUMENT
+    span_s = bars.seconds * _BARS_PER_INSTRUMENT
     rows = await clickhouse.query(
         "SELECT min(at) FROM ("  # noqa: S608 - own names only
-        f"SELECT toUnixTimestamp({column}) AS at FROM {clickhouse.database}.{table} "
+        f"SELECT toUnixTimestamp({bars.column}) AS at FROM {clickhouse.database}.{bars.table} "
         "WHERE node = {node:UInt16} AND "
-        f"{column} >= toDateTime({{from_s:UInt32}}, 'UTC') UNION ALL "
-        f"SELECT toUnixTimestamp(toDateTime({_AT}, 'UTC')) AS at FROM {clickhouse.database}.trades "
+        f"{bars.column} >= toDateTime({{from_s:UInt32}}, 'UTC') UNION ALL "
+        f"SELECT toUnixTimestamp(toDateTime({BAR_TIME}, 'UTC')) AS at "
+        f"FROM {clickhouse.database}.trades "
         "WHERE node = {node:UInt16} AND NOT bitTest(flags, 9) "
         "AND ts_recv >= toDateTime64({recv_s:UInt32}, 9, 'UTC') AND at >= {from_s:UInt32}) "
         "HAVING count() > 0",
@@ -116,15 +112,9 @@ async def _next(clickhouse: ClickHouse, table: str, *, node: int, from_s: int) -
     return max(from_s, found - found % span_s)
 
 
-_AT: Final = (
-    "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > 86400000000000,"
-    " ts_recv, ts_event)"
-)
-
-
 async def _compare(
     clickhouse: ClickHouse,
-    table: str,
+    bars: Bars,
     *,
     node: int,
     start_s: int,
@@ -133,10 +123,10 @@ async def _compare(
 ) -> tuple[int, list[_Different]]:
     """The bars of a stretch of time; what differs is asked again, for rows may be on their way."""
     different: list[_Different] = []
-    bars = 0
+    count = 0
     for _ in range(_ATTEMPTS):
         rows = await clickhouse.query(
-            _sql(clickhouse.database, table),
+            _sql(clickhouse.database, bars),
             {
                 "node": node,
                 "from_s": start_s,
@@ -146,20 +136,20 @@ async def _compare(
                 "seq_to": (1 << 64) - 1 if seq_to is None else seq_to,
             },
         )
-        bars = int(str(rows[0][0]))
+        count = int(str(rows[0][0]))
         found = [_Different(int(row[0]), int(row[1]), str(row[2])) for row in rows[0][1]]
         if not found:
-            return bars, []
+            return count, []
         known = {(each.instrument, each.start_s) for each in different}
         different = [e for e in found if not different or (e.instrument, e.start_s) in known]
         if seq_to is None:
             break
-    return bars, different
+    return count, different
 
 
-def _sql(database: str, table: str) -> str:
+def _sql(database: str, bars: Bars) -> str:
     """How many bars there are, and those that differ: (instrument, start, what)."""
-    column, period_s = _TABLES[table]
+    table, column, period_s = bars.table, bars.column, bars.seconds
     merged = {"open": "argMinMerge(open)", "close": "argMaxMerge(close)", "high": "max(high)"}
     merged |= {"low": "min(low)"}
     own = ", ".join(f"{merged.get(f, f'sum({f})')} AS {f}_b" for f in _FIELDS)
@@ -181,7 +171,7 @@ def _sql(database: str, table: str) -> str:
         " SELECT instrument, at, source, false AS is_bar, seq_last,"
         f" [{values}] AS v FROM ("
         " SELECT instrument,"
-        f" intDiv(toUnixTimestamp(toDateTime({_AT}, 'UTC')), {period_s}) * {period_s} AS at,"
+        f" intDiv(toUnixTimestamp(toDateTime({BAR_TIME}, 'UTC')), {period_s}) * {period_s} AS at,"
         " if(bitTest(flags, 11), 'aggregate', 'trade') AS source, max(seq) AS seq_last,"
         " argMin(price, seq) AS open_b, max(price) AS high_b, min(price) AS low_b,"
         " argMax(price, seq) AS close_b, sum(toInt128(size)) AS volume_b,"
