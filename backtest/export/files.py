@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from backtest.export.errors import ExportError
+from tickd.durable import sync_directory
 
 __all__ = ["OutputFiles", "write_error"]
 
@@ -76,11 +77,7 @@ class OutputFiles:
                     os.fsync(file.fileno())
             for name in self._names:
                 (self.folder / (name + _PART)).replace(self.folder / name)
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_directory(self.folder)
         except OSError as error:
             raise write_error(self.folder, error) from error
         self._names.clear()

@@ -26,6 +26,7 @@ from recorder.embedded.encoding import BAD_DATA, accepted, packer, unpacker
 from recorder.embedded.engine import Engine, EngineError, Request, Summary
 from recorder.embedded.key import USER, credentials
 from recorder.embedded.statement import Statement, StatementError, parse_statement
+from tickd.durable import write_all
 from tickd.secrets import Secret
 
 __all__ = ["make_app"]
@@ -159,7 +160,7 @@ class _Interface:
         """Collect the data in a memory file first: a body cut on the way changes nothing."""
         data_fd = os.memfd_create("tickd-insert")
         try:
-            _write_all(data_fd, memoryview(text)[statement.data_start :])
+            write_all(data_fd, memoryview(text)[statement.data_start :])
             del text
             await body.pour(data_fd)
             loop = asyncio.get_running_loop()
@@ -309,7 +310,7 @@ class _Body:
 
     async def pour(self, data_fd: int) -> None:
         while not self.ended:
-            _write_all(data_fd, memoryview(await self._next()))
+            write_all(data_fd, await self._next())
 
     async def _next(self) -> bytes:
         packed = await self._source.readany()
@@ -361,11 +362,6 @@ async def _finished(running: asyncio.Future[Summary]) -> Summary:
     except asyncio.CancelledError:
         await asyncio.wait([running])
         raise
-
-
-def _write_all(data_fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(data_fd, data) :]
 
 
 def _widen(pipe_fd: int) -> None:

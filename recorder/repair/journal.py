@@ -8,13 +8,12 @@ in ClickHouse. Methods block.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 import msgspec
 
 from recorder.errors import RepairError
+from tickd.durable import replace_file, sync_directory
 
 __all__ = ["RepairEntry", "RepairJournal"]
 
@@ -55,25 +54,7 @@ class RepairJournal:
         """Replace the entry, durably; on OSError the old one stands, here and on the disk."""
         if entry == self.entry:
             return
-        fresh = self._path.with_name(self._path.name + ".new")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                view = memoryview(msgspec.json.encode(entry) + b"\n")
-                while view:
-                    view = view[os.write(fd, view) :]
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            fresh.replace(self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
-            raise
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path, msgspec.json.encode(entry) + b"\n")
         self.entry = entry
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._path.parent)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from recorder.ship.errors import ShipError
 from tickd.native import Xxh3
 
-__all__ = ["Aside", "Fingerprint", "Folders", "fingerprint", "sync_directory"]
+__all__ = ["Aside", "Fingerprint", "Folders", "fingerprint"]
 
 _PIECE_BYTES: Final = 1 << 20
 # A segment ends with its footer: 96 bytes behind an 8-byte head; at 8 stands where the data ends.
@@ -89,15 +89,6 @@ def fingerprint(path: Path, *, segment: bool) -> Fingerprint:
     except OSError as error:
         raise ShipError(f"{path} cannot be read: {error.strerror}", kind="damaged") from error
     return Fingerprint(at, whole.hexdigest(), data.hexdigest() if segment else "")
-
-
-def sync_directory(path: Path) -> None:
-    """Make names in a directory durable. Raises OSError."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _data_end(fd: int, path: Path) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol, final
 
 from recorder.ship.errors import ShipError
-from recorder.ship.files import sync_directory
 from recorder.sink.plan import Plan
+from tickd.durable import sync_directory
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import EVENT_TABLES, NativeError, OfflineManifest, RawLog, manifest_read
 

@@ -12,20 +12,21 @@ import asyncio
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from recorder.ship.bandwidth import Bandwidth
 from recorder.ship.config import ShipConfig
 from recorder.ship.errors import ShipError
-from recorder.ship.files import Folders, fingerprint, sync_directory
+from recorder.ship.files import Folders, fingerprint
 from recorder.ship.keeper import Keeper
 from recorder.ship.keys import Keys
 from recorder.ship.ledger import Ledger, Segment, Shipment, note_line, segment_file
 from recorder.ship.sender import ShipProgress
 from recorder.ship.snapshots import MANIFEST_NAME, Snapshots
 from recorder.ship.store import Bucket
+from tickd.durable import replace_file, sync_directory, write_all
 from tickd.native import Xxh3
 from tickd.ports import Clock
 
@@ -36,6 +37,8 @@ _log = structlog.get_logger(__name__)
 _FRAME_MAX: Final = (1 << 64) - 1
 _NS_MAX: Final = (1 << 63) - 1
 _PARTS: Final = "restoring"
+# As the writer of the raw log makes it: what the umask lets others read, they may read.
+_MANIFEST_MODE: Final = 0o666
 # Ready blocks of another machine's plan: the raw log gives them again.
 _SPOOL: Final = "sink/spool/"
 
@@ -162,12 +165,7 @@ class Restorer:
     def _place(self, content: bytes, path: Path) -> None:
         self._folders.segments.mkdir(parents=True, exist_ok=True)
         (self._folders.raw / "quarantine").mkdir(exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        replace_file(path, content, mode=_MANIFEST_MODE)
         sync_directory(path.parent)
 
     # One file ------------------------------------------------------------------------------------
@@ -220,7 +218,7 @@ class Restorer:
             size = await asyncio.to_thread(_take_up, part, whole, shipment.bytes, file.fileno())
             async for piece in self._bucket.read(shipment.key, shipment.bytes, size):
                 whole.update(piece)
-                count = await asyncio.to_thread(_write, file.fileno(), piece)
+                count = await asyncio.to_thread(write_all, file.fileno(), piece)
                 self.progress.bytes_done += count
                 await self._bandwidth.take(count)
             await asyncio.to_thread(os.fsync, file.fileno())
@@ -260,14 +258,6 @@ def _take_up(part: Path, whole: Xxh3, size_max: int, fd: int) -> int:
             whole.update(piece)
             size += len(piece)
     return size
-
-
-def _write(fd: int, piece: Any) -> int:
-    view = memoryview(piece).cast("B")
-    count = len(view)
-    while view:
-        view = view[os.write(fd, view) :]
-    return count
 
 
 def _put_in_place(part: Path, path: Path) -> None:

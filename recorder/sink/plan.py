@@ -27,6 +27,7 @@ import msgspec
 
 from recorder.errors import PlanError
 from recorder.sink.ledger import Ledger, Spilled
+from tickd.durable import sync_directory, write_all
 from tickd.native import BLOCK_ENCODER_VERSION, EVENT_TABLES, Block
 
 __all__ = ["Outcome", "Plan", "PlannedBlock", "Spilled"]
@@ -245,7 +246,7 @@ class Plan:
             os.ftruncate(self._fd, self._bytes)
             self._tail_torn = False
         try:
-            _write(self._fd, data)
+            write_all(self._fd, data)
         except OSError:
             self._tail_torn = True
             with contextlib.suppress(OSError):
@@ -322,7 +323,7 @@ class Plan:
             fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
-            _write(fd, data)
+            write_all(fd, data)
             os.fsync(fd)
             fresh.replace(self._path)
         except OSError:
@@ -337,18 +338,10 @@ class Plan:
         self._compact_above = max(_COMPACT_BYTES, 2 * len(data))
         self._suspect = self._tail_torn = False
         try:
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError:
             self._suspect = True  # the name may still be the old file's after a power cut
             raise
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _encode(lines: Iterable[_Line]) -> bytes:
@@ -361,9 +354,3 @@ def _is_line(decoder: msgspec.json.Decoder[_Line], text: bytes) -> bool:
     except msgspec.DecodeError:
         return False
     return True
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

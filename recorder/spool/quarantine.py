@@ -18,6 +18,7 @@ from recorder.clickhouse.blocks import BlockBytes
 from recorder.errors import QuarantineError
 from recorder.sink.plan import PlannedBlock
 from recorder.spool.file import SpooledBlock
+from tickd.durable import replace_file, sync_directory, write_all, write_file
 from tickd.native import xxh3_hex
 
 __all__ = ["Dropped", "Quarantine", "Quarantined"]
@@ -83,14 +84,12 @@ class Quarantine:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             if block is not None:
-                _write(body, block.body)
+                write_file(body, block.body)
             # The facts last, and all at once: a body without them is a keep that never ended.
-            fresh = about.with_suffix(".new")
-            _write(fresh, memoryview(msgspec.json.encode(facts) + b"\n"))
-            fresh.replace(about)
-            _sync(self._directory)
+            replace_file(about, msgspec.json.encode(facts) + b"\n")
+            sync_directory(self._directory)
         except OSError:
-            for path in (body, about, about.with_suffix(".new")):
+            for path in (body, about):
                 with contextlib.suppress(OSError):
                     path.unlink()
             raise
@@ -139,7 +138,7 @@ class Quarantine:
         facts = self._read(about)
         about.unlink()
         _body_path(about, facts).unlink(missing_ok=True)
-        _sync(self._directory)
+        sync_directory(self._directory)
 
     def drop(self, token: str, *, who: str, when_ns: int, reason: str) -> Dropped:
         """Let a block go for good, after a durable line in `dropped.jsonl`.
@@ -199,16 +198,6 @@ def _body_path(about: Path, facts: _Facts) -> Path:
     return about.with_name(f"{facts.planned.token}.{facts.format.lower()}")
 
 
-def _write(path: Path, content: memoryview) -> None:
-    """Write a file anew, durably. Raises OSError; unbuffered, so that no byte fails later."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _append(path: Path, line: bytes) -> None:
     """Add a line, durably, or leave the file as it was. Raises OSError."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -216,24 +205,11 @@ def _append(path: Path, line: bytes) -> None:
         whole = os.pread(fd, os.fstat(fd).st_size, 0).rfind(b"\n") + 1
         os.ftruncate(fd, whole)
         try:
-            _write_all(fd, memoryview(line))
+            write_all(fd, line)
             os.fsync(fd)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, whole)
             raise
-    finally:
-        os.close(fd)
-
-
-def _write_all(fd: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(fd, content) :]
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)

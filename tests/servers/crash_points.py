@@ -2,8 +2,9 @@
 
 Every system call that changes a file and is made for a module of `recorder`, every request to
 ClickHouse and a few methods get a place before and one behind; the name says module, function and
-call. A new write somewhere in the recorder therefore has its places without a line here. Orders
-come in the same variable as those of the native places (`native/io/src/failpoint.rs`).
+call. A shared writer's calls count for the module that uses it, each of its functions apart. A new
+write somewhere in the recorder therefore has its places without a line here. Orders come in the
+same variable as those of the native places (`native/io/src/failpoint.rs`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ METHODS = (
     ("recorder.sink.plan", "Plan", "plan"),
     ("recorder.sink.plan", "Plan", "commit"),
 )
+SHARED_WRITER = "tickd.durable"
 FRAMES_MAX = 6
 
 _write = os.write
@@ -122,13 +124,19 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _place(call: str) -> str | None:
-    """`py.<module>.<function>.<call>` of the recorder's function that wants the call."""
+    """`py.<module>.<function>.<call>` of the recorder's function that wants the call.
+
+    Through the shared writer: the module that uses it, and the writer's innermost function.
+    """
     frame = sys._getframe(2)
+    shared = ""
     for _ in range(FRAMES_MAX):
         module = str(frame.f_globals.get("__name__", ""))
+        if module == SHARED_WRITER:
+            shared = shared or frame.f_code.co_name
         if module.startswith("recorder."):
             part = module.rpartition(".")[2]
-            return f"{PREFIX}{part}.{frame.f_code.co_name}.{call}"
+            return f"{PREFIX}{part}.{shared or frame.f_code.co_name}.{call}"
         if frame.f_back is None:
             return None
         frame = frame.f_back

@@ -87,9 +87,10 @@ def test_a_keep_that_a_crash_cut_off_is_not_listed(tmp_path):
     quarantine = Quarantine(tmp_path)
     path = quarantine.keep(planned(0), body(1), "bad")
     facts = path.with_suffix(".json")
-    facts.rename(facts.with_suffix(".new"))
+    unfinished = facts.with_name(facts.name + ".new")
+    facts.rename(unfinished)
     assert quarantine.list() == []
-    facts.with_suffix(".new").unlink()
+    unfinished.unlink()
     assert quarantine.list() == []
     quarantine.keep(planned(0), body(1), "bad")
     assert len(quarantine.list()) == 1
