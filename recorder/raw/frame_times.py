@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recorder.raw.segments import segment_paths
 from tickd.native import manifest_read, segment_info
 
 __all__ = ["frames_between", "last_frame"]
@@ -36,7 +37,7 @@ def frames_between(
 
 def last_frame(directory: Path) -> int:
     """Return the highest frame number that the log holds; 0 for an empty one. Blocks."""
-    paths = sorted((directory / "segments").glob("*.tkraw*"))
+    paths = segment_paths(directory)
     known = [int(line["frame_last"]) for line in _sealed(directory)]
     for path in reversed(paths):
         info = segment_info(str(path))
@@ -63,7 +64,7 @@ def _spans(directory: Path) -> Iterator[_Span]:
                 int(line["recv_first"]),
                 int(line["recv_last"]),
             )
-    for path in segments.glob("*.tkraw*"):
+    for path in segment_paths(directory):
         if path.name not in sealed:
             yield from _chunks(path)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from recorder.clickhouse.native_format import read_block
 from recorder.errors import RawLogError
+from recorder.raw.segments import first_frame, header_node, segment_paths
 from tickd.events import EVENT
 from tickd.native import BlockBuilder, Decoder, NativeError, RawLogReader, manifest_read
 from tickd.rows import Cut, Damage, Definition, SourceFacts, TableRows, joined
@@ -30,9 +30,6 @@ _CUT_EVENTS: Final = 1 << 16
 # Receive stamps follow the wall clock, which may step back: a segment is passed over, and reading
 # ends, only when its stamps are this far outside the range.
 _CLOCK_STEP_NS: Final = 60 * 10**9
-_DIGITS: Final = 20
-_SUFFIXES: Final = (".tkraw", ".tkraw.open")
-_HEADER_MAGIC: Final = 0x184D2A50
 
 
 class _Segment(NamedTuple):
@@ -117,9 +114,10 @@ class LogRows:
         return found, last_ns, checkpoint
 
     def _segments(self) -> list[_Segment]:
-        folder = self._directory / "segments"
+        if not (self._directory / "segments").is_dir():
+            raise RawLogError(f"no raw log in {self._directory}")
         try:
-            files = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES))
+            paths = segment_paths(self._directory)
             sealed = {
                 str(line["segment"]): (int(line["recv_first"]), int(line["recv_last"]))
                 for line in manifest_read(str(self._directory))
@@ -127,7 +125,7 @@ class LogRows:
             }
         except (OSError, NativeError) as error:
             raise RawLogError(f"no raw log in {self._directory}: {error}") from error
-        return [_Segment(path, int(path.name[:_DIGITS]), sealed.get(path.name)) for path in files]
+        return [_Segment(path, first_frame(path), sealed.get(path.name)) for path in paths]
 
     def _read(self, tables: Sequence[str], from_ns: int, to_ns: int) -> Iterator[Cut]:
         segments = _overlapping(self._segments(), from_ns, to_ns)
@@ -242,11 +240,9 @@ def _node_of(segments: Iterable[_Segment]) -> int:
     """The node that a segment's header names. Raises RawLogError."""
     for segment in segments:
         try:
-            with segment.path.open("rb") as file:
-                magic, size = struct.unpack("<II", file.read(8))
-                if magic == _HEADER_MAGIC:
-                    header = json.loads(file.read(size).split(b"\n", 1)[0])
-                    return int(header["node"])
-        except (OSError, ValueError, KeyError, struct.error):
-            continue  # a damaged header: the next segment has one of its own
+            node = header_node(segment.path)
+        except OSError:
+            continue
+        if node is not None:  # a damaged header: the next segment has one of its own
+            return node
     raise RawLogError("no segment of the raw log has a readable header")

@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import structlog
 
 from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.raw.segments import first_frames
 from recorder.raw.whereabouts import in_store_only
 from recorder.sink.plan import PlannedBlock
 from tickd.events import SEQ_INDEX_BITS
@@ -34,8 +35,6 @@ __all__ = [
 
 _log = structlog.get_logger(__name__)
 
-_SEGMENT_GLOB: Final = "segments/*.tkraw*"
-_DIGITS: Final = 20
 # What numbers jump over after an unclean end, always where a segment ends (docs/adr/0002).
 _LEAP: Final = 1 << 24
 # Frames that a crash can have lost, at most: a plan may have come so far beyond the log's end.
@@ -99,7 +98,9 @@ class LogReplay:
                 yield Replayed(definitions, batch)
 
     def count(self, frame_from: int, frame_to: int) -> int:
-        inside = [start for start in self._starts() if frame_from < start <= frame_to]
+        inside = [
+            start for start in first_frames(self._directory) if frame_from < start <= frame_to
+        ]
         count, at = 0, frame_from
         for start in inside:
             leaps = (start - at + _LOST_MAX) // _LEAP
@@ -107,17 +108,9 @@ class LogReplay:
             at = start
         return count + max(0, frame_to - at + 1)
 
-    def _starts(self) -> list[int]:
-        """First frames of all segments, in order."""
-        return sorted(
-            int(path.name[:_DIGITS])
-            for path in self._directory.glob(_SEGMENT_GLOB)
-            if path.name[:_DIGITS].isdigit()
-        )
-
     def _segment_start(self, frame_no: int) -> int:
         """First frame of the segment that holds `frame_no`; of the first one when it is older."""
-        starts = self._starts()
+        starts = first_frames(self._directory)
         older = [start for start in starts if start <= frame_no]
         return older[-1] if older else (starts[0] if starts else 0)
 

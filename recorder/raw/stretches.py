@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from recorder.raw.segments import first_frames, sealed_names
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import Block, BlockBuilder, Decoder, EventBatch, RawLogReader, manifest_read
 
 __all__ = ["Hole", "LogStretches", "Stretch"]
 
-_DIGITS: Final = 20
 _INDEX_MAX: Final = (1 << SEQ_INDEX_BITS) - 1
 _EVENTS_MAX: Final = 500_000
 
@@ -143,11 +143,7 @@ class LogStretches:
 
     def _checkpoint(self, frame_no: int) -> int:
         """First frame of the last segment up to `frame_no` that begins with a checkpoint."""
-        starts = sorted(
-            int(path.name[:_DIGITS])
-            for path in (self._directory / "segments").glob("*.tkraw*")
-            if path.name[:_DIGITS].isdigit()
-        )
+        starts = first_frames(self._directory)
         older = [start for start in starts if start <= frame_no]
         for start in reversed(older):
             _, chunk = next(RawLogReader(str(self._directory), start, start), ("", b""))
@@ -158,7 +154,7 @@ class LogStretches:
 
     def _absent(self, frame_from: int, frame_to: int) -> list[Hole]:
         """What the manifest knows and the directory does not hold, or only damaged, in order."""
-        segments = {path.name for path in (self._directory / "segments").glob("*.tkraw")}
+        segments = sealed_names(self._directory)
         holes: list[Hole] = []
         for line in manifest_read(str(self._directory)):
             match line.get("kind"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from recorder.raw.segments import sealed_names
 from recorder.ship.ledger import Ledger
 from tickd.native import manifest_read
 
@@ -35,9 +36,9 @@ class Elsewhere(NamedTuple):
 def in_store_only(directory: Path, frame_from: int, frame_to: int) -> list[Elsewhere]:
     """Return what a reader of these frames will not find in a raw log's directory, in order.
 
-    Blocks. Raises NativeError when the manifest cannot be read.
+    Blocks. Raises OSError; NativeError when the manifest cannot be read.
     """
-    here = {path.name for path in (directory / "segments").glob("*.tkraw")}
+    here = sealed_names(directory)
     ledger = Ledger.of(manifest_read(str(directory)), None)
     return [
         Elsewhere(

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from recorder.raw.segments import sealed_names
 from recorder.ship.bandwidth import Bandwidth
 from recorder.ship.config import ShipConfig
 from recorder.ship.errors import ShipError
@@ -125,7 +126,7 @@ class Restorer:
             await self._attempt(shipment, report, removed=shipment.file in removed)
             self.progress.files_done += 1
             self.progress.bytes_done = done_before + shipment.bytes
-        here = {path.name for path in self._folders.segments.glob("*.tkraw")}
+        here = sealed_names(self._folders.raw)
         report.lost = [
             each.name for each in wanted if each.shipped is None and each.name not in here
         ]

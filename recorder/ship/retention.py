@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from recorder.raw.segments import sealed_names
 from recorder.ship.config import ShipConfig
 from recorder.ship.errors import ShipError
 from recorder.ship.files import Folders
@@ -126,7 +127,7 @@ class Retention:
     def _candidates(self, ledger: Ledger, reclaim_bytes: int) -> list[list[Segment]]:
         return removable(
             list(ledger.segments.values()),
-            {path.name for path in self._folders.segments.glob("*.tkraw")},
+            sealed_names(self._folders.raw),
             config=self._config,
             now_ns=self._clock.wall_ns(),
             frame_needed=_NOTHING_NEEDED,

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from recorder.raw.segments import segment_paths
 from recorder.verify.report import Checked, Finding, Kind, SegmentTotals
 from tickd.native import NativeError, suspect_segment, verify_segment, xxh3_hex
 
@@ -60,7 +61,7 @@ def check_files(directory: Path, on_bytes: Callable[[int], None] = lambda _: Non
     """
     found = LogFiles()
     # The files before the manifest: a segment that is sealed meanwhile then has its line.
-    paths = {path.name: path for path in sorted((directory / "segments").glob("*.tkraw*"))}
+    paths = {path.name: path for path in segment_paths(directory)}
     found.lines = list(_lines(directory / _MANIFEST, found))
     sealed = {str(line["segment"]): line for line in found.lines if line.get("kind") == "sealed"}
     shipments = _last_shipments(found.lines)

@@ -13,14 +13,13 @@ import msgspec
 import numpy as np
 import orjson
 
+from recorder.raw.segments import first_frames, header_node, segment_paths
 from recorder.raw.whereabouts import Elsewhere, in_store_only
 from tickd.errors import ConfigError
 from tickd.events import as_array
 from tickd.native import Decoder, EventBatch, RawLogReader, segment_info
 
-HEADER_BYTES_MAX = 1 << 20
 FRAME_MAX = (1 << 64) - 1
-SEGMENT_SUFFIXES = (".tkraw", ".tkraw.open")
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -50,14 +49,10 @@ def frames_of(chunk: bytes) -> Iterator[Frame]:
 
 def node_of(state_dir: Path) -> int:
     """The node number that stands in a raw log's newest segment. Raises ConfigError: none there."""
-    for path in sorted((state_dir / "raw" / "segments").glob("*.tkraw*"), reverse=True):
-        with path.open("rb") as file:
-            head = file.read(8)
-            text = file.read(min(HEADER_BYTES_MAX, int.from_bytes(head[4:], "little")))
-        try:
-            return int(orjson.loads(text.split(b"\n", 1)[0])["node"])
-        except (orjson.JSONDecodeError, KeyError):
-            continue  # torn at once: the one before says the same
+    for path in reversed(segment_paths(state_dir / "raw")):
+        node = header_node(path)
+        if node is not None:  # torn at once: the one before says the same
+            return node
     raise ConfigError(f"no raw log in {state_dir}", hint="name a state directory or a config file")
 
 
@@ -82,8 +77,7 @@ class RawView:
     def paths(self) -> list[Path]:
         if self._only is not None:
             return [self._only]
-        folder = self._directory / "segments"
-        return sorted(p for p in folder.iterdir() if p.name.endswith(SEGMENT_SUFFIXES))
+        return segment_paths(self._directory)
 
     def segments(self) -> Iterator[Mapping[str, Any]]:
         for path in self.paths():
@@ -110,7 +104,7 @@ class RawView:
 
         It begins with a checkpoint.
         """
-        starts = [int(path.name.split("-", 1)[0]) for path in self.paths()]
+        starts = [] if self._only is not None else first_frames(self._directory)
         begin = max((start for start in starts if start <= first), default=0)
         yield from self.chunks(begin, last)
 
