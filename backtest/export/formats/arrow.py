@@ -8,23 +8,11 @@ from typing import Final
 import pyarrow as pa
 
 from backtest.export.arrow_rows import ArrowTable
-from backtest.export.formats.port import Job, Output
-from backtest.export.formats.tables import TableFiles
-from backtest.export.selection import Selected
+from backtest.export.formats.port import Job
+from backtest.export.formats.tables import TableFormat
 from tickd.rows import TableRows
 
 __all__ = ["FORMAT"]
-
-
-class _Arrow:
-    name = "arrow"
-    suffix = ".arrow"
-
-    def tables(self, selected: Selected) -> tuple[str, ...]:
-        return selected.tables
-
-    def open(self, job: Job) -> Output:
-        return TableFiles(job, self.suffix, _Writer)
 
 
 class _Writer:
@@ -47,4 +35,4 @@ class _Writer:
             self._file.close()
 
 
-FORMAT: Final = _Arrow()
+FORMAT: Final = TableFormat("arrow", ".arrow", _Writer)

@@ -7,25 +7,18 @@ from typing import Final
 
 from backtest.export.errors import ExportError
 from backtest.export.formats.port import Job, Output
-from backtest.export.formats.tables import TableFiles
+from backtest.export.formats.tables import TableFormat
 from backtest.export.formats.text import TEXT_LEVELS, TEXT_ROWS, TextTable, side_by_side, text_bytes
-from backtest.export.selection import Selected
 from tickd.rows import TableRows
 
 __all__ = ["FORMAT"]
 
 
-class _Csv:
-    name = "csv"
-    suffix = ".csv"
-
-    def tables(self, selected: Selected) -> tuple[str, ...]:
-        return selected.tables
-
+class _Csv(TableFormat):
     def open(self, job: Job) -> Output:
         if job.options.levels == "list":
             raise ExportError("csv has no lists", hint="--levels flat: one line per price level")
-        return TableFiles(job, self.suffix, _Writer, rows_max=TEXT_ROWS, levels_max=TEXT_LEVELS)
+        return super().open(job)
 
 
 class _Writer:
@@ -49,4 +42,4 @@ def _escape(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
 
-FORMAT: Final = _Csv()
+FORMAT: Final = _Csv("csv", ".csv", _Writer, rows_max=TEXT_ROWS, levels_max=TEXT_LEVELS)

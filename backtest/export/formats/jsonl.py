@@ -9,8 +9,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.export.formats.port import Job, Output
-from backtest.export.formats.tables import TableFiles
+from backtest.export.formats.port import Job
+from backtest.export.formats.tables import TableFormat
 from backtest.export.formats.text import (
     TEXT_LEVELS,
     TEXT_ROWS,
@@ -19,21 +19,9 @@ from backtest.export.formats.text import (
     side_by_side,
     text_bytes,
 )
-from backtest.export.selection import Selected
 from tickd.rows import TableRows
 
 __all__ = ["FORMAT"]
-
-
-class _Jsonl:
-    name = "jsonl"
-    suffix = ".jsonl"
-
-    def tables(self, selected: Selected) -> tuple[str, ...]:
-        return selected.tables
-
-    def open(self, job: Job) -> Output:
-        return TableFiles(job, self.suffix, _Writer, rows_max=TEXT_ROWS, levels_max=TEXT_LEVELS)
 
 
 class _Writer:
@@ -71,4 +59,4 @@ def _escape(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
-FORMAT: Final = _Jsonl()
+FORMAT: Final = TableFormat("jsonl", ".jsonl", _Writer, rows_max=TEXT_ROWS, levels_max=TEXT_LEVELS)

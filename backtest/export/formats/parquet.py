@@ -9,25 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backtest.export.arrow_rows import ArrowTable
-from backtest.export.formats.port import Job, Output
-from backtest.export.formats.tables import TableFiles
-from backtest.export.selection import Selected
+from backtest.export.formats.port import Job
+from backtest.export.formats.tables import TableFormat
 from tickd.rows import TableRows
 
 __all__ = ["FORMAT"]
 
 _LEVEL: Final = 3  # of zstd
-
-
-class _Parquet:
-    name = "parquet"
-    suffix = ".parquet"
-
-    def tables(self, selected: Selected) -> tuple[str, ...]:
-        return selected.tables
-
-    def open(self, job: Job) -> Output:
-        return TableFiles(job, self.suffix, _Writer)
 
 
 class _Writer:
@@ -60,4 +48,4 @@ class _Writer:
             self._file.close()
 
 
-FORMAT: Final = _Parquet()
+FORMAT: Final = TableFormat("parquet", ".parquet", _Writer)

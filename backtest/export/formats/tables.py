@@ -1,7 +1,7 @@
 """One file per table: what Parquet, Arrow, CSV and JSONL have in common.
 
 Groups of rows whose size depends on the rows alone go to one writer per table, opened at its first
-row. It knows no format; a format gives it a writer.
+row. It knows no format; a format gives it a writer, and sizes where it has its own.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Protocol
 
 from backtest.export.content import ContentHash
 from backtest.export.errors import ExportError
-from backtest.export.formats.port import Job, Written
+from backtest.export.formats.port import Job, Output, Written
 from backtest.export.groups import GROUP_LEVELS, GROUP_ROWS, Groups
+from backtest.export.selection import Selected
 from tickd.rows import Cut, TableRows
 
-__all__ = ["OpenWriter", "TableFiles", "TableWriter"]
+__all__ = ["OpenWriter", "TableFormat", "TableWriter"]
 
 
 class TableWriter(Protocol):
@@ -35,20 +36,41 @@ class TableWriter(Protocol):
 OpenWriter = Callable[[str, Path, Job], TableWriter]
 
 
-class TableFiles:
-    """`Output` of a format of tables."""
+class TableFormat:
+    """`Format` that writes a file per table.
+
+    Args: `rows_max`, `levels_max`: of a group of rows.
+    """
 
     def __init__(
         self,
-        job: Job,
+        name: str,
         suffix: str,
         open_writer: OpenWriter,
         *,
         rows_max: int = GROUP_ROWS,
         levels_max: int = GROUP_LEVELS,
     ) -> None:
-        """Refuse what cannot be. Raises ExportError."""
+        self.name = name
+        self.suffix = suffix
+        self._open_writer = open_writer
         self._bounds = (rows_max, levels_max)
+
+    def tables(self, selected: Selected) -> tuple[str, ...]:
+        return selected.tables
+
+    def open(self, job: Job) -> Output:
+        return _Files(job, self.suffix, self._open_writer, self._bounds)
+
+
+class _Files:
+    """`Output` of a format of tables."""
+
+    def __init__(
+        self, job: Job, suffix: str, open_writer: OpenWriter, bounds: tuple[int, int]
+    ) -> None:
+        """Refuse what cannot be. Raises ExportError."""
+        self._bounds = bounds
         self._job = job
         self._suffix = suffix
         self._open_writer = open_writer
