@@ -18,6 +18,8 @@ import numpy as np
 
 from recorder.clickhouse.native_format import read_block
 from recorder.errors import RawLogError
+from recorder.raw.definitions import NewDefinitions
+from recorder.raw.records import CHECKPOINT, heads_of
 from recorder.raw.segments import first_frame, header_node, segment_paths
 from tickd.events import EVENT
 from tickd.native import BlockBuilder, Decoder, NativeError, RawLogReader, manifest_read
@@ -77,7 +79,7 @@ class LogRows:
             raise RawLogError(f"the raw log in {self._directory} holds no segment")
         first_ns: int | None = None
         for _, chunk in RawLogReader(str(self._directory), 0, segments[0].first_frame):
-            first_ns = int(chunk.split(b" ", 2)[1])
+            first_ns = int(heads_of(chunk)["recv_ns"][0])
             break
         definitions: dict[int, Definition] = {}
         last_ns = first_ns
@@ -103,11 +105,11 @@ class LogRows:
         reader = RawLogReader(str(self._directory), frame)
         for number, (_, chunk) in enumerate(reader):
             if number == 0:
-                checkpoint = chunk.split(b" ", 5)[4] == b"K"
+                checkpoint = bool(heads_of(chunk)["type"][0] == CHECKPOINT)
             if number == 0 or b'"instrument"' in chunk:
                 decoder.decode(chunk)
         if chunk:
-            last_ns = max(_stamps(chunk))
+            last_ns = int(heads_of(chunk)["recv_ns"].max())
         found = {
             each: definition_of(each, json.loads(text)) for each, text in decoder.instruments()
         }
@@ -133,15 +135,15 @@ class LogRows:
             return
         node = _node_of(segments)
         decoder, builder = Decoder(), BlockBuilder(node=node, tables=list(tables))
-        told: set[int] = set()
+        new = NewDefinitions(decoder)
         pending = 0
         frame_to = _frame_before_next(self._segments(), segments[-1])
         reader = RawLogReader(str(self._directory), segments[0].first_frame, frame_to)
         try:
             for _, chunk in reader:
                 batch = decoder.decode(chunk)
-                if not told or b'"instrument"' in chunk:
-                    _tell(decoder, builder, told)
+                for definition in new.after(chunk):
+                    builder.define(definition)
                 if len(batch) == 0:
                     continue
                 stamps = np.frombuffer(batch, EVENT)["ts_recv"]  # type: ignore[call-overload]
@@ -203,13 +205,6 @@ def _frame_before_next(segments: Sequence[_Segment], last: _Segment) -> int | No
     return behind[0] - 1 if behind else None
 
 
-def _tell(decoder: Decoder, builder: BlockBuilder, told: set[int]) -> None:
-    for instrument, definition in decoder.instruments():
-        if instrument not in told:
-            told.add(instrument)
-            builder.define(definition)
-
-
 def _cut(builder: BlockBuilder, from_ns: int, to_ns: int) -> Cut:
     by_table: dict[str, list[TableRows]] = {}
     for block in builder.finish():
@@ -225,15 +220,6 @@ def _cut(builder: BlockBuilder, from_ns: int, to_ns: int) -> Cut:
 def _of_instruments(cut: Cut, wanted: np.ndarray[Any, np.dtype[np.uint32]]) -> Cut:
     taken = (rows.take(np.isin(rows.integers("instrument"), wanted)) for rows in cut)
     return [rows for rows in taken if len(rows)]
-
-
-def _stamps(chunk: bytes) -> Iterator[int]:
-    """Receive stamps of the records in a chunk."""
-    at = 0
-    while at < len(chunk):
-        parts = chunk[at : at + 96].split(b" ", 6)
-        yield int(parts[1])
-        at += sum(len(part) + 1 for part in parts[:6]) + int(parts[5]) + 1
 
 
 def _node_of(segments: Iterable[_Segment]) -> int:

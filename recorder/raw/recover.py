@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import structlog
 
 from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.raw.definitions import NewDefinitions
 from recorder.raw.segments import first_frames
 from recorder.raw.whereabouts import in_store_only
 from recorder.sink.plan import PlannedBlock
@@ -75,7 +76,7 @@ class LogReplay:
 
     def read(self, frame_from: int, frame_to: int) -> Iterator[Replayed]:
         decoder = Decoder()
-        told: set[int] = set()
+        new = NewDefinitions(decoder)
         for part in in_store_only(self._directory, frame_from, frame_to):
             # What is here is worth having; the daemon must not end because of what is not.
             _log.error("frames_not_here", where=str(part), hint=part.hint)
@@ -86,14 +87,8 @@ class LogReplay:
             view = memoryview(chunk)
             if before:
                 decoder.decode(view[:before])
-            definitions: list[bytes] = []
             batch = decoder.decode(view[before:behind]) if behind > before else None
-            # Definitions come as records of their own, or all at once with the first checkpoint.
-            if not told or b'"instrument"' in chunk:
-                for instrument, definition in decoder.instruments():
-                    if instrument not in told:
-                        told.add(instrument)
-                        definitions.append(definition)
+            definitions = new.after(chunk)
             if definitions or batch is not None:
                 yield Replayed(definitions, batch)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from recorder.raw.definitions import NewDefinitions
+from recorder.raw.records import CHECKPOINT, heads_of
 from recorder.raw.segments import first_frames, sealed_names
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import Block, BlockBuilder, Decoder, EventBatch, RawLogReader, manifest_read
@@ -147,8 +149,8 @@ class LogStretches:
         older = [start for start in starts if start <= frame_no]
         for start in reversed(older):
             _, chunk = next(RawLogReader(str(self._directory), start, start), ("", b""))
-            head = bytes(chunk[:128]).split(b" ", 5)
-            if len(head) == 6 and head[4] == b"K" and int(head[0]) == start:
+            heads = heads_of(chunk)[:1]
+            if ((heads["type"] == CHECKPOINT) & (heads["frame_no"] == start)).any():
                 return start
         return starts[0] if starts else 0
 
@@ -179,7 +181,8 @@ class _Cursor:
         self._start = start
         self._decoder = Decoder()
         self._reader = RawLogReader(str(directory), start, None)
-        self._definitions: dict[int, bytes] = {}
+        self._found = NewDefinitions(self._decoder)
+        self._definitions: list[bytes] = []
         self._new: list[bytes] = []
         self._last: _Part | None = None
         self._unread = 0
@@ -210,7 +213,7 @@ class _Cursor:
 
     def define(self, builder: BlockBuilder, *, anew: bool = False) -> None:
         """Tell a builder the instruments that it does not know yet; `anew`: all of them."""
-        for definition in list(self._definitions.values()) if anew else self._new:
+        for definition in self._definitions if anew else self._new:
             builder.define(definition)
         if not anew:
             self._new = []
@@ -235,12 +238,9 @@ class _Cursor:
                 unread = (self._frame_last + 1, first - 1)
         batch = self._decoder.decode(chunk)
         self._frame_last = max(self._frame_last, batch.frame_last)
-        # Definitions come as records of their own, or all at once with the first checkpoint.
-        if not self._definitions or b'"instrument"' in chunk:
-            for instrument, definition in self._decoder.instruments():
-                if instrument not in self._definitions:
-                    self._definitions[instrument] = definition
-                    self._new.append(definition)
+        new = self._found.after(chunk)
+        self._definitions += new
+        self._new += new
         return _Part(first, batch, unread)
 
 

@@ -15,22 +15,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from recorder.raw.records import Heads
 from recorder.verify.report import Finding, FrameTotals, Kind, NumberTotals
 from tickd.events import SEQ_INDEX_BITS
 
-__all__ = ["HEAD", "FrameAccount", "Stretch"]
+__all__ = ["FrameAccount", "Stretch"]
 
-HEAD: Final = np.dtype(
-    [
-        ("frame_no", "<u8"),
-        ("recv_ns", "<i8"),
-        ("payload_at", "<u4"),
-        ("payload_bytes", "<u4"),
-        ("connection", "<u4"),
-        ("type", "u1"),
-        ("", "V3"),
-    ]
-)
 # Decoder counters that stand for exactly one frame without events each.
 _SILENT: Final = (
     "acks",
@@ -47,7 +37,6 @@ _HOLES_MAX: Final = 100_000
 
 _CONTROL: Final = ord("C")
 
-Heads = npt.NDArray[np.void]
 Words = npt.NDArray[np.uint64]
 # `damaged`, `missing`: a finding about the file says so already. The first that fits wins.
 Cause = Literal["removed", "quarantined", "missing", "damaged", "announced"]

@@ -15,10 +15,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from recorder.raw.records import CHECKPOINT, heads_of
 from recorder.verify.columns import Rows, Scales, rows_of
-from recorder.verify.frames import HEAD, FrameAccount
+from recorder.verify.frames import FrameAccount
 from tickd.events import EVENT, SEQ_INDEX_BITS
-from tickd.native import EVENT_TABLES, Decoder, RawLogReader, record_heads, records_until
+from tickd.native import EVENT_TABLES, Decoder, RawLogReader, records_until
 
 __all__ = ["LogReading", "Piece"]
 
@@ -26,7 +27,6 @@ __all__ = ["LogReading", "Piece"]
 _PIECE_BYTES: Final = 4 << 20
 _CONCLUDED: Final = frozenset({"states", "gaps"})
 _ALL: Final = frozenset(EVENT_TABLES)
-_CHECKPOINT: Final = ord("K")
 # What the decoder counts when it does not know whom a frame is from, or what about.
 _BLINDNESS: Final = ("unknown_connection", "refused_unknown_instrument")
 
@@ -131,13 +131,13 @@ class LogReading:
             self._lose(frame_last + 1)
 
     def _piece(self, name: str, records: bytes) -> Piece:
-        heads = np.frombuffer(record_heads(records), dtype=HEAD)
-        if heads["type"][0] == _CHECKPOINT:
+        heads = heads_of(records)
+        if heads["type"][0] == CHECKPOINT:
             # A new beginning: what was lost before it, or is not here, no longer matters.
             self._decoder, self._instruments, self._compared = Decoder(), -1, _ALL
             if self._account is not None:
                 self._account.forget_counters()
-        self._began = self._began or heads["type"][0] == _CHECKPOINT
+        self._began = self._began or heads["type"][0] == CHECKPOINT
         piece = Piece(
             segment=name,
             seq_from=int(heads["frame_no"][0]) << SEQ_INDEX_BITS,

@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
-
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.errors import ClickHouseError
+from recorder.raw.records import heads_of
 from recorder.ship.config import ShipConfig
 from recorder.verify.bars import check_bars
 from recorder.verify.files import LogFiles, check_files
-from recorder.verify.frames import HEAD, FrameAccount
+from recorder.verify.frames import FrameAccount
 from recorder.verify.log import LogReading, Piece
 from recorder.verify.objects import check_objects
 from recorder.verify.orphans import (
@@ -34,7 +33,7 @@ from recorder.verify.promises import read_promises
 from recorder.verify.report import VerifyReport, ranges_of
 from recorder.verify.rows import Segment, compare
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import EVENT_TABLES, RawLogReader, record_heads
+from tickd.native import EVENT_TABLES, RawLogReader
 
 __all__ = ["Step", "verify"]
 
@@ -278,4 +277,4 @@ def _last_frame(directory: Path, frame_from: int) -> int:
     last = b""
     for _, data in RawLogReader(str(directory), frame_from):
         last = data
-    return int(np.frombuffer(record_heads(last), dtype=HEAD)["frame_no"][-1]) if last else 0
+    return int(heads_of(last)["frame_no"][-1]) if last else 0

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from recorder.verify.frames import HEAD, FrameAccount
+from recorder.raw.records import heads_of
+from recorder.verify.frames import FrameAccount
 from recorder.verify.report import Kind
-from tickd.native import record_heads
 
 NO_SEQS = np.empty(0, np.uint64)
 
@@ -31,7 +31,7 @@ def seqs(*frames):
 def add(account, records, rows=NO_SEQS, *, events=None, refused=(), **counters):
     if refused:
         counters = {"refused": len(refused), **counters}
-    heads = np.frombuffer(record_heads(records), HEAD)
+    heads = heads_of(records)
     account.add(
         memoryview(records),
         heads,
@@ -49,16 +49,6 @@ def finished(account):
     frames = account.frames
     assert frames.all == frames.with_rows + sum(frames.without_rows.values())
     return totals, findings
-
-
-def test_heads_say_where_payloads_are():
-    records = record(7, "R", b"GET / 200\n\nx") + record(9, "W", b"")
-    heads = np.frombuffer(record_heads(records), HEAD)
-    assert heads["frame_no"].tolist() == [7, 9]
-    assert heads["recv_ns"].tolist() == [10**18 + 7, 10**18 + 9]
-    assert bytes(heads["type"]) == b"RW"
-    start, size = int(heads["payload_at"][0]), int(heads["payload_bytes"][0])
-    assert records[start : start + size] == b"GET / 200\n\nx"
 
 
 def test_consecutive_records_are_all_there_is():
@@ -171,10 +161,10 @@ def test_more_refusals_than_the_decoder_lists_are_counted():
     add(account, record(1) + record(2) + record(3), refused=[(1, "checksum")])
     assert account.frames.without_rows["unexplained"] == 2
     account = FrameAccount()
-    heads = np.frombuffer(record_heads(records := record(1) + record(2) + record(3)), HEAD)
+    records = record(1) + record(2) + record(3)
     account.add(
         memoryview(records),
-        heads,
+        heads_of(records),
         rows=[],
         events=NO_SEQS,
         counters={"refused": 3},

@@ -13,7 +13,7 @@ from recorder.sink.plan import Plan
 from recorder.verify.report import Kind
 from recorder.verify.verify import verify
 from tests.harness.stored_log import NODE, StoredLog
-from tickd.native import EVENT_TABLES, record_heads, xxh3_hex
+from tickd.native import EVENT_TABLES, xxh3_hex
 from tickd.testing.wire_log import WireLog
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
@@ -360,4 +360,3 @@ def test_every_event_table_is_compared():
     assert set(EVENT_TABLES) == {
         *("trades", "quotes", "book", "marks", "liquidations", "states", "gaps")
     }
-    assert record_heads(b"") == b""
