@@ -162,6 +162,20 @@ class ClickHouse:
         """
         return await self._query(self.endpoint, sql, parameters)
 
+    async def running(self, *, mark: str = "", token: str = "") -> int:
+        """How many statements run on the server, whether or not their sender still lives.
+
+        Args: `mark`: only those with this in their text; `token`: only inserts whose deduplication
+        token begins so. Raises ClickHouseError.
+        """
+        rows = await self.query(
+            "SELECT count() FROM system.processes WHERE position(query, {mark:String}) > 0 "
+            "AND startsWith(Settings['insert_deduplication_token'], {token:String})"
+            " AND query_id != queryID()",
+            {"mark": mark, "token": token},
+        )
+        return int(rows[0][0])
+
     async def command(
         self,
         sql: str,

@@ -46,6 +46,10 @@ class BarRepair:
         self._deletes = deletes
         self._node = node
 
+    async def trades_arrive(self) -> bool:
+        """Whether an insert of this node's trades is under way, and with it bars of its views."""
+        return await self._clickhouse.running(token=f"trades-{self._node}-") > 0
+
     async def differing(self, bars: Bars, hours: Collection[int]) -> dict[int, int]:
         """Return which of these hours (Unix time of their start) hold other bars than they should.
 
@@ -77,9 +81,10 @@ class BarRepair:
         for start in range(first, stop, step):
             select = self._select(bars, start, min(start + step, stop))
             await self._clickhouse.command(
+                f"{self._deletes.mark} "
                 f"INSERT INTO {self._clickhouse.database}.{bars.table} ({columns}) "
                 f"SELECT {columns} FROM ({select}) "
-                f"ORDER BY instrument, {bars.column}, source {self._deletes.mark}",
+                f"ORDER BY instrument, {bars.column}, source",
                 settings={
                     "insert_deduplication_token": f"{bars.table}-{self._node}-{start}-{word}",
                     "async_insert": "0",

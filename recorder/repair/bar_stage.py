@@ -6,7 +6,6 @@ a bar is, and how one is compared, is `bar_repair.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -15,14 +14,16 @@ from recorder.repair.bar_repair import BARS, HOUR_S, BarRepair, Bars, spans_of
 from recorder.repair.ports import Traffic
 from recorder.repair.steps import RepairSteps
 from recorder.sink.patience import Patience
+from tickd.ports import Clock
 
 __all__ = ["BarStage"]
 
 _ATTEMPTS_MAX: Final = 4
+_POLL_S: Final = 0.05
 
 
 class BarStage:
-    """One repair's. `word` gives one that no insert has had in its token."""
+    """One repair's."""
 
     def __init__(
         self,
@@ -31,13 +32,13 @@ class BarStage:
         patience: Patience,
         traffic: Traffic,
         *,
-        word: Callable[[], str],
+        clock: Clock,
     ) -> None:
         self._bars = bars
         self._steps = steps
         self._patience = patience
         self._traffic = traffic
-        self._word = word
+        self._clock = clock
         self.hours_compared = 0
         self.hours_made = 0  # per table
 
@@ -51,9 +52,15 @@ class BarStage:
             look = partial(self._bars.differing, bars, hours)
             for span, rows in spans_of(await self._patience.asked(look)):
                 async with self._traffic.quiet("trades"):
+                    await self._until_all_arrived()
                     await self._make(bars, span, rows)
         self.hours_compared += len(hours)
         await self._steps.note(hours=(), word="", deletes_until_s=0)
+
+    async def _until_all_arrived(self) -> None:
+        """Wait for what a predecessor sent: its views would add to bars that are made meanwhile."""
+        while await self._patience.asked(self._bars.trades_arrive):
+            await self._clock.sleep(_POLL_S)
 
     async def _make(self, bars: Bars, span: tuple[int, int], rows: int) -> None:
         hours = range(*span, HOUR_S)
@@ -61,7 +68,7 @@ class BarStage:
         for _ in range(_ATTEMPTS_MAX):
             if not await self._patience.asked(look):
                 return
-            word = self._word()
+            word = str(self._clock.wall_ns())  # no insert has had it in its token
             await self._steps.note(word=word)
             await self._steps.emptied(partial(self._bars.delete, bars, span), [bars.table])
             await self._patience.asked(partial(self._bars.insert, bars, span, rows, word))

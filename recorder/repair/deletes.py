@@ -32,7 +32,7 @@ class Deletes:
 
     @property
     def mark(self) -> str:
-        """A comment by which a successor finds statements that still run."""
+        """A comment to begin with, by which a successor finds statements that still run."""
         return f"/* {_MARK}{self._node} */"
 
     async def server_s(self) -> int:
@@ -49,8 +49,8 @@ class Deletes:
             f"SELECT DISTINCT _partition_id FROM {name} WHERE {where}"  # noqa: S608 - own names
         ):
             await self._clickhouse.command(
-                f"DELETE FROM {name} IN PARTITION ID '{partition}' "  # noqa: S608
-                f"WHERE {where} AND now() < toDateTime({until_s}) {self.mark}",
+                f"{self.mark} DELETE FROM {name} IN PARTITION ID '{partition}' "  # noqa: S608
+                f"WHERE {where} AND now() < toDateTime({until_s})",
                 settings={"lightweight_deletes_sync": "2"},
             )
 
@@ -64,12 +64,7 @@ class Deletes:
     async def _in_the_air(self, tables: Sequence[str], until_s: int) -> bool:
         if until_s and await self.server_s() < until_s:
             return True
-        running = await self._clickhouse.query(
-            # Put together by the server, so that the question does not find itself.
-            "SELECT count() FROM system.processes "  # noqa: S608 - our own number
-            f"WHERE position(query, concat('{_MARK}', '{self._node}')) > 0"
-        )
-        if int(running[0][0]):
+        if await self._clickhouse.running(mark=self.mark):
             return True
         unfinished = await self._clickhouse.query(
             "SELECT table, any(latest_fail_reason) FROM system.mutations "

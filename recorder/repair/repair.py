@@ -101,7 +101,7 @@ class Repair:
             self._steps,
             self._patience,
             traffic,
-            word=lambda: str(clock.wall_ns()),
+            clock=clock,
         )
         self.counters = RepairCounters()
         self.working = False

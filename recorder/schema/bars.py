@@ -1,8 +1,9 @@
 """The OHLCV tables: which there are, and how their bars are made again from the trades.
 
 Materialised views keep the bars while trades arrive. Bars of trades that are older than their table
-(a migration) are made here, from what `trades` holds; those of repaired trades in
-recorder/repair/bar_repair.py, from the same SELECT. It touches no trade.
+(a migration) are made here, from what `trades` holds, on days when nobody inserts any more; those
+of the other days, and of repaired trades, in recorder/repair/bar_repair.py, from the same SELECT.
+It touches no trade.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Final, NamedTuple
 import structlog
 
 from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.errors import ServerBusyError
 
-__all__ = ["BARS", "BAR_TIME", "Bars", "backfill", "backfill_own", "bars_select"]
+__all__ = ["BARS", "BAR_TIME", "Bars", "backfill", "bars_select", "hours_lacking"]
 
 _log = structlog.get_logger(__name__)
 
-_NS: Final = 10**9
+_HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 # Beyond this a venue's time counts as broken and the receive time stands for it; see the views.
 _SKEW_S: Final = _DAY_S
@@ -26,6 +28,8 @@ _SKEW_S: Final = _DAY_S
 _QUIET_S: Final = 600
 # The bars were deleted a moment ago: what the server remembers of them must not count.
 _NO_TOKENS: Final = {"insert_deduplicate": "0", "async_insert": "0"}
+# By it a successor finds statements that still run.
+_MARK: Final = "/* tickd-bars */"
 
 
 class Bars(NamedTuple):
@@ -72,63 +76,32 @@ def bars_select(bars: Bars, database: str, where: str = "") -> str:
     )
 
 
-async def backfill(
-    clickhouse: ClickHouse, tables: Sequence[Bars], *, own_node: int | None = None
-) -> int:
+async def backfill(clickhouse: ClickHouse, tables: Sequence[Bars]) -> int:
     """Make the bars of trades that are older than their table; return how many days were made.
 
     Only days of which bars are missing are touched: where trades have been dropped (a TTL), their
-    bars stay. Of a node that runs elsewhere the last two days are left out, as it inserts into them
-    meanwhile; its own start makes them (`backfill_own`).
-    Args: `own_node`: a node that certainly inserts nothing now. Raises ClickHouseError.
+    bars stay. Of a node that may be running the last two days are left out, as it inserts into them
+    meanwhile; its own start makes them (`hours_lacking`). Raises ClickHouseError; ServerBusyError
+    while a predecessor that was cut off has left the server working on bars.
     """
-    quiet = (
-        "node = {own:Int32} OR last < toUnixTimestamp(now()) - {quiet:UInt32}"
-        " OR day < toUnixTimestamp(toStartOfDay(now('UTC'))) - 86400"
-    )
-    own = -1 if own_node is None else own_node
-    return await _make_missing(clickhouse, tables, quiet, {"own": own, "quiet": _QUIET_S})
-
-
-async def backfill_own(
-    clickhouse: ClickHouse, tables: Sequence[Bars], *, node: int, applied_s: int
-) -> int:
-    """Make what `backfill` left out because this node was running; return how many days.
-
-    Args: `applied_s`: when the tables came, Unix time: only days around it can lack bars.
-    Raises ClickHouseError.
-    """
-    around = "node = {own:Int32} AND day BETWEEN {first:Int64} AND {last:Int64}"
-    limits = {"own": node, "first": applied_s - 3 * _DAY_S, "last": applied_s + _DAY_S}
-    # The receive time bounds what is read; the bar's time is at most a day beside it.
-    read = (
-        f"ts_recv BETWEEN toDateTime64({applied_s - 4 * _DAY_S}, 9, 'UTC')"
-        f" AND toDateTime64({applied_s + 3 * _DAY_S}, 9, 'UTC')"
-    )
-    return await _make_missing(clickhouse, tables, around, limits, read=read)
-
-
-async def _make_missing(
-    clickhouse: ClickHouse,
-    tables: Sequence[Bars],
-    which: str,
-    parameters: Mapping[str, object],
-    *,
-    read: str = "1",
-) -> int:
     database = clickhouse.database
     rows = await clickhouse.query(
         "SELECT node, day, trades FROM ("  # noqa: S608 - own names only
         f"SELECT node, toUnixTimestamp(toStartOfDay(toDateTime({BAR_TIME}, 'UTC'))) AS day,"
         " count() AS trades, max(max(toUnixTimestamp(toDateTime(ts_recv, 'UTC'))))"
         " OVER (PARTITION BY node) AS last"
-        f" FROM {database}.trades WHERE NOT bitTest(flags, 9) AND {read} GROUP BY node, day"
-        f") WHERE {which} ORDER BY node, day",
-        parameters,
+        f" FROM {database}.trades WHERE NOT bitTest(flags, 9) GROUP BY node, day"
+        ") WHERE last < toUnixTimestamp(now()) - {quiet:UInt32}"
+        " OR day < toUnixTimestamp(toStartOfDay(now('UTC'))) - 86400 ORDER BY node, day",
+        {"quiet": _QUIET_S},
     )
     wanted = [(int(str(node)), int(str(day)), int(str(count))) for node, day, count in rows]
     made = 0
     for bars in tables:
+        if await clickhouse.running(mark=_MARK):
+            raise ServerBusyError(
+                f"{database}: bars of older trades are being made", hint="wait until that has ended"
+            )
         has = await _trades_of_days(clickhouse, bars)
         for node, day_s, count in wanted:
             if has.get((node, day_s), 0) >= count:
@@ -138,6 +111,48 @@ async def _make_missing(
             _log.info("bars_made", table=bars.table, node=node, day_start_s=day_s)
             made += 1
     return made
+
+
+async def hours_lacking(
+    clickhouse: ClickHouse, tables: Sequence[Bars], *, node: int, applied_s: int
+) -> frozenset[int]:
+    """Return the hours whose bars this node's repair must look at, Unix time of their starts.
+
+    What `backfill` left out because the node may have been running: hours with more trades than
+    their bars are made of. Rows that are on their way just now make an hour too many, never one too
+    few. Args: `applied_s`: when the tables came, Unix time: only days around it can lack bars.
+    Raises ClickHouseError.
+    """
+    limits = {
+        "node": node,
+        "first": applied_s - 3 * _DAY_S,
+        "last": applied_s + _DAY_S,
+        # The receive time bounds what is read; the bar's time is at most a day beside it.
+        "recv_first": applied_s - 4 * _DAY_S,
+        "recv_last": applied_s + 2 * _DAY_S,
+    }
+    lacking: set[int] = set()
+    for bars in tables:
+        rows = await clickhouse.query(
+            "SELECT hour FROM ("  # noqa: S608 - own names only
+            f"SELECT {_hour(BAR_TIME)} AS hour, toInt64(1) AS trades"
+            f" FROM {clickhouse.database}.trades WHERE node = {{node:UInt16}}"
+            " AND NOT bitTest(flags, 9)"
+            " AND ts_recv >= toDateTime64({recv_first:Int64}, 9, 'UTC')"
+            " AND ts_recv < toDateTime64({recv_last:Int64}, 9, 'UTC')"
+            f" UNION ALL SELECT {_hour(bars.column)} AS hour, -toInt64(trades)"
+            f" FROM {clickhouse.database}.{bars.table} WHERE node = {{node:UInt16}}"
+            ") WHERE hour BETWEEN {first:Int64} AND {last:Int64} GROUP BY hour"
+            " HAVING sum(trades) > 0",
+            limits,
+        )
+        lacking |= {int(str(hour)) for (hour,) in rows}
+    return frozenset(lacking)
+
+
+def _hour(time: str) -> str:
+    """Unix time of the start of a bar's hour."""
+    return f"toInt64(intDiv(toUnixTimestamp(toDateTime({time}, 'UTC')), {_HOUR_S}) * {_HOUR_S})"
 
 
 async def _trades_of_days(clickhouse: ClickHouse, bars: Bars) -> dict[tuple[int, int], int]:
@@ -156,7 +171,7 @@ async def _recompute(
     limits: Mapping[str, object] = {"node": node, "start": start_s, "stop": stop_s}
     own = "node = {node:UInt16}"
     await clickhouse.command(
-        f"DELETE FROM {database}.{bars.table} WHERE {own}"  # noqa: S608 - own names only
+        f"{_MARK} DELETE FROM {database}.{bars.table} WHERE {own}"  # noqa: S608 - own names only
         f" AND {bars.column} >= toDateTime({{start:UInt32}}, 'UTC')"
         f" AND {bars.column} < toDateTime({{stop:UInt32}}, 'UTC')",
         parameters=limits,
@@ -171,7 +186,7 @@ async def _recompute(
         f" AND {BAR_TIME} < toDateTime64({{stop:UInt32}}, 9, 'UTC')"
     )
     await clickhouse.command(
-        f"INSERT INTO {database}.{bars.table} {bars_select(bars, database, trades)}",
+        f"{_MARK} INSERT INTO {database}.{bars.table} {bars_select(bars, database, trades)}",
         parameters=limits,
         settings=await _without_tokens(clickhouse),
     )

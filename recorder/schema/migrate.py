@@ -2,7 +2,8 @@
 
 What ran is written down in the table `migrations` with the checksum of the file. A run that was cut
 off is simply run again: every statement says IF NOT EXISTS. New OHLCV tables get the bars of the
-trades that are there already (recorder/schema/bars.py) before their file counts as applied.
+trades that are there already (recorder/schema/bars.py) before their file counts as applied; of a
+node that is running itself, the report names the hours that its repair must look at.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ import structlog
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import SchemaConfig
 from recorder.errors import ServerUnreachableError
-from recorder.schema.bars import BARS, Bars, backfill, backfill_own
+from recorder.schema.bars import BARS, Bars, backfill, hours_lacking
 from recorder.schema.ddl import adapted, create_database
 from recorder.schema.tiering import align
 from tickd.errors import Action, TickdError
@@ -87,6 +88,8 @@ class MigrationReport:
     database: str
     applied: tuple[str, ...]
     already: int
+    # Hours (Unix time of their starts) whose bars the asking node's repair must look at.
+    hours_lacking: frozenset[int] = frozenset()
 
 
 def ddl_directory() -> Path:
@@ -120,8 +123,8 @@ async def migrate(
     """Bring the configured database (created when absent) to the newest version.
 
     Replicas without a cluster are migrated one by one; those that are away are left for later.
-    Args: `node`: one that certainly inserts nothing meanwhile, such as the daemon that is starting;
-    `again`: run every statement anew, for replicas that joined since.
+    Args: `node`: the one that asks and will repair, such as the daemon that is starting; `again`:
+    run every statement anew, for replicas that joined since.
     Raises MigrationError when an applied file was changed or is unknown here, ClickHouseError when
     a statement fails.
     """
@@ -140,7 +143,8 @@ async def migrate(
                 faults.append(error)
     if not reports:
         raise faults[0]
-    return reports[0]
+    lacking = frozenset(hour for report in reports for hour in report.hours_lacking)
+    return replace(reports[0], hours_lacking=lacking)
 
 
 def _statements(server: ClickHouse, migration: Migration) -> list[str]:
@@ -162,6 +166,7 @@ async def _migrate(
     applied = await _history(server, database)
     _check(wanted, applied, database)
     done: list[str] = []
+    lacking: frozenset[int] = frozenset()
     for migration in wanted:
         known = applied.get(migration.number)
         if known is None or again:
@@ -169,13 +174,16 @@ async def _migrate(
                 await server.command(statement)
         if known is None:
             if migration.bars:
-                await backfill(server, migration.bars, own_node=node)
+                await backfill(server, migration.bars)
             await _write_down(server, migration)
             done.append(migration.name)
-        elif node is not None and migration.bars and known.age_s < _REMEMBER_S:
-            await backfill_own(server, migration.bars, node=node, applied_s=known.applied_s)
+            known = (await _history(server, database))[migration.number]
+        if node is not None and migration.bars and known.age_s < _REMEMBER_S:
+            lacking |= await hours_lacking(
+                server, migration.bars, node=node, applied_s=known.applied_s
+            )
     await align(server)
-    return MigrationReport(database, tuple(done), len(applied))
+    return MigrationReport(database, tuple(done), len(applied), lacking)
 
 
 async def _write_down(server: ClickHouse, migration: Migration) -> None:

@@ -3,8 +3,9 @@
 A lane per table: blocks wait in memory, beyond a limit in the spool, and go out one at a time: the
 live ones first, the spooled ones in the gaps and after every few live ones, oldest first. Breakers
 keep everybody from hammering what is broken. Whatever had an open outcome is sent again with the
-same bytes and the same token before anything else of its table. It cuts nothing, plans nothing new
-and reads no raw log but for a block that the spool has lost.
+same bytes and the same token before anything else of its table, and is then left to repair, which
+compares what came of it with the raw log. It cuts nothing, plans nothing new and reads no raw log
+but for a block that the spool has lost.
 """
 
 from __future__ import annotations
@@ -243,15 +244,16 @@ class Delivery:
         if job.ask or lane.forgotten(job, self._clock.mono_ns()):
             verdict = await settle(job.planned, self._clickhouse)
             self.circuits.answered(lane.table)
-            if verdict == "present":
+            if verdict == "present" and job.block is None and not job.spooled:
+                # The raw log cannot say what they should be any more; as many as planned it is.
                 await self._commit(job, "present")
                 return
-            if verdict == "differs":
-                await self.waiting.spill(job, "differs")
-                self.waiting.gone()
+            if verdict != "send":
+                await self._leave(job)
                 return
             # Nothing of it is there; should an attempt still arrive, the token covers it.
             job.ask = job.unknown = False
+            job.doubtful = True
         if not await self._load(job):
             return
         assert job.block is not None
@@ -265,7 +267,19 @@ class Delivery:
         if job.spooled:
             self.counters.blocks_redriven += 1
             self._slow_down(job.planned.rows, now_ns)
-        await self._commit(job, "inserted")
+        if job.has_doubts:
+            await self._leave(job)
+        else:
+            await self._commit(job, "inserted")
+
+    async def _leave(self, job: Job) -> None:
+        """Leave a block to repair, which compares: that it was taken does not say that it is whole.
+
+        ClickHouse remembers a token before it has the rows, and has the rows before their bars: an
+        end in between leaves one without the other, and the token refuses what is missing.
+        """
+        await self.waiting.spill(job, "in_doubt")
+        self.waiting.gone()
 
     async def _load(self, job: Job) -> bool:
         """See that a block's bytes are there and are what its plan says; False: none to send."""

@@ -42,8 +42,15 @@ class Job:
     attempting: bool = False
     sent_at_insert: int = 0
     sent_ns: int = 0
+    # Its outcome was open once, now or in an earlier life.
+    doubtful: bool = False
     attempt: int = 0
     refusals: int = 0
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether some of it may be stored."""
+        return self.ask or self.unknown or self.doubtful
 
     @property
     def as_planned(self) -> bool:

@@ -191,7 +191,7 @@ class Plan:
     ) -> None:
         """Note that ClickHouse lacks rows of `table` in this range. Durable on return.
 
-        `closing`: planned blocks within it that were never sent and never will be.
+        `closing`: planned blocks within it that are not going to be sent any more.
         """
         closed = tuple(block.key for block in closing)
         spill = _Spill(cause=cause, ranges={table: (seq_from, seq_to)}, closed=closed)

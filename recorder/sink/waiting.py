@@ -151,7 +151,7 @@ class WaitingRoom:
         kept = job.spooled or (
             job.block is not None
             and job.as_planned
-            and await self._spool.put(job.planned, job.block, unknown=job.ask or job.unknown)
+            and await self._spool.put(job.planned, job.block, unknown=job.has_doubts)
         )
         if kept:
             self._counters.blocks_spooled += 1
@@ -165,9 +165,9 @@ class WaitingRoom:
         return True
 
     async def spill(self, job: Job, cause: str) -> None:
-        """Leave a block's rows to repair: nothing of it is on its way, and nothing will be."""
+        """Leave a block's rows to repair: it is not going to be sent any more."""
         planned = job.planned
-        _log.warning("sink_block_spilled", token=planned.token, rows=planned.rows, cause=cause)
+        _log.debug("sink_block_spilled", token=planned.token, rows=planned.rows, cause=cause)
         await self._plan.spill(
             planned.table, planned.seq_from, planned.seq_to, cause, closing=[planned]
         )
@@ -181,6 +181,6 @@ class WaitingRoom:
             jobs = [job for job in (lane.head, *lane.live) if job is not None]
             for job in jobs:
                 if job.block is not None and job.as_planned and not job.spooled:
-                    unknown = job.unknown or job.ask or job is lane.head
+                    unknown = job.has_doubts or job is lane.head
                     if not await self._spool.put(job.planned, job.block, unknown=unknown):
                         return  # the raw log has them as well

@@ -178,7 +178,10 @@ def test_a_death_at_every_native_step_costs_nothing_promised(
 def test_a_death_at_every_python_step_costs_nothing_promised(
     tmp_path: Path, nursery: Nursery, server: ClickHouseServer, passes: Counter[str], seed: int
 ) -> None:
-    places = sorted(name for name in passes if name.startswith("py."))
+    # Repair's journal is written where there are doubts to look at: below, behind an outage.
+    places = sorted(
+        name for name in passes if name.startswith("py.") and not name.startswith("py.journal.")
+    )
     for step in PYTHON_STEPS:
         assert any(re.fullmatch(rf"py\.{step}", name) for name in places), (
             f"no place like {step}: {sorted(places)}"

@@ -178,7 +178,9 @@ class Storage:
         attempt = 0
         while True:
             try:
-                await migrate(self.clickhouse, node=self._config.node.id)
+                report = await migrate(self.clickhouse, node=self._config.node.id)
+                if report.hours_lacking:
+                    await self.rebuilding.repair.note_hours(report.hours_lacking)
                 self.migrated, self.fault = True, None
                 return  # noqa: TRY300 - the loop is the alternative
             except ClickHouseError as error:

@@ -7,10 +7,16 @@ from random import Random
 import pytest
 
 from recorder.clickhouse.clickhouse import ClickHouse
-from recorder.config import ClickHouseConfig, SinkConfig
+from recorder.config import ClickHouseConfig, RepairConfig, SinkConfig
 from recorder.raw.recover import LogReplay, rebuild, settle
+from recorder.raw.stretches import LogStretches
 from recorder.raw.watermark import Watermark
+from recorder.repair.journal import RepairJournal
+from recorder.repair.ports import Alone
+from recorder.repair.repair import Repair
 from recorder.sink.plan import Plan, PlannedBlock
+from recorder.sink.plan_thread import PlanThread
+from recorder.sink.retry import RetryPolicy
 from recorder.sink.sink import Sink
 from recorder.spool.quarantine import Quarantine
 from recorder.spool.spool import Spool
@@ -168,6 +174,36 @@ async def life(state, client, seed, *, bursts, kill_after=None):
     gc.collect()
 
 
+async def repair(state, client):
+    """What is left in the ledger of a plan, worked off."""
+    plan = PlanThread(
+        Plan(state / "sink" / "plan.jsonl"),
+        clock=SystemClock(),
+        policy=RetryPolicy(),
+        random=Random(1).random,
+    )
+    assert {each.cause for each in plan.spilled()} == {"in_doubt"}
+    work = Repair(
+        RepairConfig(rows_per_s=0),
+        node=1,
+        stretches=LogStretches(state / "raw", node=1, events_max=5_000),
+        clickhouse=client,
+        ledger=plan,
+        traffic=Alone(),
+        journal=RepairJournal(state / "sink" / "repair.json"),
+        quarantine=Quarantine(state / "sink" / "quarantine"),
+        clock=SystemClock(),
+        policy=RetryPolicy(),
+        random=Random(2).random,
+        wait_for_open=False,
+    )
+    await work.run()
+    assert plan.spilled() == []
+    work.close()
+    plan.close()
+    return work.counters.rows_inserted
+
+
 @pytest.mark.embedded
 @pytest.mark.timeout(60)
 async def test_lives_on_a_real_raw_log_add_up_and_verify_finds_no_difference(client, tmp_path):
@@ -175,8 +211,26 @@ async def test_lives_on_a_real_raw_log_add_up_and_verify_finds_no_difference(cli
     for number in range(5):
         await life(tmp_path, client, number, bursts=30, kill_after=dice.randrange(25))
     await life(tmp_path, client, 99, bursts=30)
+    # The tokens have kept everything right: there is nothing to repair but doubts.
+    assert await repair(tmp_path, client) == 0
     report = await verify(tmp_path / "raw", client, node=1)
     assert report.findings == []
     assert report.segments.sealed > 3
     stored = {table: totals.stored for table, totals in report.tables.items()}
     assert min(stored[table] for table in ("trades", "quotes", "book", "states")) > 0
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(60)
+async def test_a_token_that_is_remembered_without_its_rows_loses_none(client, tmp_path):
+    """As a server leaves it that is killed between the two; the repeat is answered, and ignored."""
+    await life(tmp_path, client, 1, bursts=20)
+    path = tmp_path / "sink" / "plan.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b"commit" not in line))
+    await client.command(f"DELETE FROM {client.database}.quotes WHERE 1")
+    await life(tmp_path, client, 2, bursts=5)
+    assert await repair(tmp_path, client) > 0
+    report = await verify(tmp_path / "raw", client, node=1)
+    assert report.findings == []
+    assert report.tables["quotes"].stored > 0

@@ -225,6 +225,22 @@ async def test_wrong_bars_are_made_again(world, bars):
     assert world.repair.bars.hours_made > 0
 
 
+async def test_bars_are_not_made_while_a_predecessors_trades_arrive(world):
+    """Its insert goes on in the server, and its views would add to what was made meanwhile."""
+    await world.client.command(f"TRUNCATE TABLE {world.database}.ohlcv_1m")
+    slow = "SELECT sleepEachRow(0.1) FROM numbers(20) SETTINGS max_block_size = 1"
+    async with asyncio.TaskGroup() as group:
+        predecessor = group.create_task(
+            world.client.command(slow, settings={"insert_deduplication_token": "trades-1-late"})
+        )
+        while not await world.client.running(token="trades-1-"):
+            assert not predecessor.done()
+        await world.rebuild(world.frame_last)
+        assert predecessor.done()
+    assert world.repair.bars.hours_made > 0
+    await world.check(world.rows)
+
+
 async def test_another_nodes_rows_and_bars_are_not_touched(world):
     for table in ("trades", "quotes"):
         await world.client.command(

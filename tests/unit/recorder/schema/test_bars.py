@@ -3,6 +3,7 @@
 Method: the oracle computes every bar from the blocks' rows in plain Python.
 """
 
+import asyncio
 import re
 import time
 from collections import defaultdict
@@ -12,10 +13,13 @@ import pytest
 
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
-from recorder.errors import ClickHouseError, ServerUnreachableError
-from recorder.schema.bars import BARS, backfill, backfill_own, bars_select
+from recorder.errors import ClickHouseError, ServerBusyError, ServerUnreachableError
+from recorder.repair.bar_repair import BarRepair, spans_of
+from recorder.repair.deletes import Deletes
+from recorder.schema.bars import BARS, backfill, bars_select, hours_lacking
 from recorder.schema.migrate import ddl_directory, migrate, read_migrations
 from tests.reference.native_block import read_block
+from tickd.clock import SystemClock
 from tickd.events import Flag
 from tickd.native import BlockBuilder, SinkWorker
 from tickd.testing.events import EventStream
@@ -198,9 +202,34 @@ async def test_a_node_that_runs_elsewhere_makes_its_latest_days_at_its_own_start
         await client.command(f"TRUNCATE TABLE {client.database}.{bars.table}")
     await backfill(client, BARS)
     await assert_equal(client, old)
-    assert await backfill_own(client, BARS, node=2, applied_s=now_s) == 0
-    assert await backfill_own(client, BARS, node=1, applied_s=now_s) == len(BARS) * len(
-        {start // 86_400 for _, start, *_ in oracle(today, 1)}
-    )
+    assert await hours_lacking(client, BARS, node=2, applied_s=now_s) == set()
+    hours = {start for _, start, *_ in oracle(today, 3_600)}
+    assert await hours_lacking(client, BARS, node=1, applied_s=now_s) == hours
+    assert await hours_lacking(client, BARS, node=1, applied_s=now_s - 9 * 86_400) == set()
+    clock = SystemClock()
+    repair = BarRepair(client, Deletes(client, clock, node=1), node=1)
+    for bars in BARS:
+        wrong = await repair.differing(bars, hours)
+        assert set(wrong) == hours
+        for span, rows in spans_of(wrong):
+            await repair.insert(bars, span, rows, "once")
     await assert_equal(client, [*old, *today])
-    assert await backfill(client, BARS, own_node=1) == 0
+    assert await hours_lacking(client, BARS, node=1, applied_s=now_s) == set()
+    assert await backfill(client, BARS) == 0
+
+
+@pytest.mark.embedded
+async def test_a_server_that_still_makes_bars_for_a_dead_migration_is_left_alone(client):
+    """What it makes would double what the next migration makes."""
+    blocks = blocks_of(1)
+    await store(client, blocks)
+    await client.command(f"TRUNCATE TABLE {client.database}.ohlcv_1h")
+    slow = "SELECT sleepEachRow(0.1) FROM numbers(10) SETTINGS max_block_size = 1"
+    async with asyncio.TaskGroup() as group:
+        predecessor = group.create_task(client.command(f"/* tickd-bars */ {slow}"))
+        while not await client.running(mark="/* tickd-bars */"):
+            assert not predecessor.done()
+        with pytest.raises(ServerBusyError, match="being made"):
+            await backfill(client, BARS)
+    assert await backfill(client, BARS) == 2
+    await assert_equal(client, blocks)

@@ -1,6 +1,7 @@
 """Delivery against a real ClickHouse: what is refused, unknown, damaged, limited, kept quiet."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -168,8 +169,8 @@ async def test_a_server_that_answers_again_is_noticed_without_a_block_to_send(wo
         assert sink.delivery.server_available
 
 
-async def test_rows_that_are_there_in_part_are_left_to_repair_not_doubled(world):
-    """A block of an earlier life of which somebody deleted a row: neither right nor absent."""
+async def test_what_may_have_been_sent_before_is_left_to_repair_not_doubled(world):
+    """Blocks that an earlier life may have sent: whole, or short of a row, nothing is added."""
     sink = world.sink(msgspec.structs.replace(CONFIG, rows_max=10_000, age_ms_max=60_000))
     async with running(sink, world):
         world.feed(100)
@@ -179,6 +180,7 @@ async def test_rows_that_are_there_in_part_are_left_to_repair_not_doubled(world)
         line for line in plan.read_bytes().splitlines(keepends=True) if b"commit" not in line
     ]
     plan.write_bytes(b"".join(promised))
+    blocks = [line["plan"] for line in map(json.loads, promised) if "plan" in line]
     ((seq,),) = await world.direct.query(f"SELECT min(seq) FROM {world.database}.quotes")
     await world.direct.command(
         f"ALTER TABLE {world.database}.quotes DELETE WHERE seq = {seq} SETTINGS mutations_sync = 1"
@@ -187,6 +189,22 @@ async def test_rows_that_are_there_in_part_are_left_to_repair_not_doubled(world)
     async with running(sink, world) as task:
         pass
     assert task.result() is True
-    assert [(each.table, each.cause) for each in sink.plan.spilled()] == [("quotes", "differs")]
+    assert sink.delivery.counters.blocks_inserted == 0
+    assert {each.cause for each in sink.plan.spilled()} == {"in_doubt"}
+    assert {each.table for each in sink.plan.spilled()} == {block["table"] for block in blocks}
     rows = world.expected["quotes"][0] - 1
     assert await world.stored() == world.expected | {"quotes": (rows, rows)}
+
+
+async def test_a_block_with_an_open_outcome_is_sent_again_and_left_to_repair(world):
+    """What is behind it is committed as ever."""
+    sink = world.sink(msgspec.structs.replace(CONFIG, rows_max=200))
+    async with running(sink, world) as task:
+        world.proxy.arm(Fault("cut_after", match="insert_deduplication_token=trades"))
+        world.feed(300)
+        await until(lambda: world.proxy.faults_left == 0)
+        world.feed(300)
+    assert task.result() is True
+    assert [(each.table, each.cause) for each in sink.plan.spilled()] == [("trades", "in_doubt")]
+    assert sink.delivery.counters.blocks_inserted > 3
+    assert await world.stored() == world.expected

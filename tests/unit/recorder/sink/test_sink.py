@@ -70,7 +70,7 @@ async def test_an_outage_goes_to_the_spool_and_back_while_live_blocks_pass(world
     assert task.result() is True
     assert sink.delivery.counters.blocks_redriven > 3
     assert sink.counters.batches_reread == 0
-    assert sink.plan.spilled() == []
+    assert {each.cause for each in sink.plan.spilled()} <= {"in_doubt"}  # sent as it went away
     assert list((world.directory / "spool").rglob("*.spool")) == []
     assert await world.stored() == world.expected
 
@@ -86,7 +86,7 @@ async def test_beyond_memory_and_spool_the_raw_log_fills_a_small_hole(world):
         world.feed(10)
     assert task.result() is True
     assert sink.counters.batches_reread > 0
-    assert sink.plan.spilled() == []
+    assert {each.cause for each in sink.plan.spilled()} <= {"in_doubt"}
     assert await world.stored() == world.expected
 
 
@@ -103,15 +103,20 @@ async def test_a_large_hole_is_left_to_repair_and_the_live_events_do_not_wait(wo
     assert sink.counters.batches_reread == 0
     spilled = sink.plan.spilled()
     assert {each.table for each in spilled} == set(EVENT_TABLES)
-    assert {each.cause for each in spilled} == {"behind"}
+    # The block that was on its way as the server went away may be there or not.
+    assert {"behind"} <= {each.cause for each in spilled} <= {"behind", "in_doubt"}
     # What is stored and what the ledger names together are everything, and nothing twice.
     stored = await world.stored()
     for table, rows in world.stream.rows.items():
-        (hole,) = (each for each in spilled if each.table == table)
-        sql = f"SELECT count() FROM {world.database}.{table} WHERE seq BETWEEN "
-        ((inside,),) = await world.direct.query(f"{sql} {hole.seq_from} AND {hole.seq_to}")
-        missing = world.rows_in(table, hole.seq_from, hole.seq_to)
-        assert (inside, stored[table]) == (0, (rows - missing, rows - missing))
+        count, distinct = stored[table]
+        missing = 0
+        for hole in (each for each in spilled if each.table == table):
+            sql = f"SELECT count() FROM {world.database}.{table} WHERE seq BETWEEN "
+            ((inside,),) = await world.direct.query(f"{sql} {hole.seq_from} AND {hole.seq_to}")
+            count -= inside
+            missing += world.rows_in(table, hole.seq_from, hole.seq_to)
+        assert count == rows - missing < rows
+        assert stored[table][0] == distinct
 
 
 async def test_what_the_subscription_dropped_is_read_from_the_raw_log(world):
