@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import signal
 
 import structlog
 
+from tickd.app.allocator import give_free_pages_back
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
@@ -140,11 +142,16 @@ class Daemon:
         return True
 
     async def _keep_house(self) -> None:
-        """Once a second: refusals to the log, unknown instruments to the sessions, the socket."""
-        while True:
+        """Once a second: refusals to the log, unknown instruments to the sessions, the socket.
+
+        Once a minute: memory that is free.
+        """
+        for second in itertools.count():
             await self.parts.clock.sleep(HOUSEKEEPING_S)
             await self.control.keep()
             self._report_refusals()
+            if second % 60 == 59:
+                await asyncio.to_thread(give_free_pages_back)
 
     def _report_refusals(self) -> None:
         refusals = self.parts.decoder.take_refusals()
