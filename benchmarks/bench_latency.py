@@ -30,7 +30,7 @@ from harness import Figure
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from gateway.leg import Leg
-from gateway.plan import ConnectionPlan
+from gateway.subscriptions.plan import ConnectionPlan
 from gateway.status import Counters
 from gateway.venues.registry import find
 from tickd.app.logs import LogConfig, configure_logging

@@ -30,6 +30,8 @@ class Counters:
     snapshots_fetched: int = 0
     snapshot_failures: int = 0
     sheds: int = 0  # channels given up for lack of room
+    plan_changes: int = 0  # streams added or removed, rotations included
+    throttles: int = 0  # priorities paused or resumed
     resubscribes: int = 0  # books renewed by messages on the connection
     instruments_recorded: int = 0
     instrument_failures: int = 0
@@ -44,6 +46,7 @@ class Counters:
 class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One planned connection."""
 
+    number: int
     endpoint: str
     url: str
     streams_count: int
@@ -52,6 +55,10 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     opened_mono_ns: int | None
     paused: bool
     attempts: int  # failures since the last stable connection
+    messages_used: int  # of ours in the venue's window that ends now
+    messages_max: int
+    bytes_received: int  # over all connections of the line
+    last_end: str | None  # why its last connection ended
     fault: str | None  # last failure, None once streaming
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
 
@@ -61,10 +68,20 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: str
     rule: str
-    symbols_count: int
+    started: bool  # the first plan has been made
+    symbols_count: int  # planned
     symbols_missing: tuple[str, ...]  # configured but not listed by the venue
     instruments_count: int
     snapshots_pending: tuple[str, ...]
-    rest_weight_used: int
+    rest_weight_used: int  # in the venue's window that ends now
+    rest_weight_max: int
+    connects_used: int  # attempts in the venue's window that ends now
+    connects_max: int
     shed: tuple[str, ...]  # channels given up for now
+    shard: str
+    streams_count: int  # planned
+    streams_paused: int  # of them, by priority
+    paused_below: int | None  # this priority
+    turning: dict[str, tuple[str, ...]]  # group -> symbols whose turn it is
+    refusal: str | None  # why less is planned than wanted
     lines: tuple[LineStatus, ...]

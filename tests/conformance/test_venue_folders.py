@@ -7,7 +7,7 @@ import pytest
 import gateway.venues
 from gateway.config import VenueConfig
 from gateway.errors import UnknownStreamError
-from gateway.plan import plan, streams_of
+from gateway.subscriptions.plan import plan, streams_of
 from gateway.venue import NO_BOOKS, RestRequest
 from gateway.venues.registry import VENUE_NAMES, find
 from tickd.topics import CHANNELS

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from gateway.plan import plan, streams_of
+from gateway.subscriptions.plan import plan, streams_of
 from gateway.venues import registry
 from tickd.app.config import load_config
 from tickd.config import dump

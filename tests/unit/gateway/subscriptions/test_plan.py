@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.config import VenueConfig
 from gateway.errors import UnknownStreamError
-from gateway.plan import plan, streams_of
+from gateway.subscriptions.plan import plan, streams_of
 from gateway.venue import Stream
 from gateway.venues.registry import find
 
