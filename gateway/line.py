@@ -1,7 +1,7 @@
 """One planned connection, kept alive for ever: connect → subscribe → hold → replace or reconnect.
 
-Every decision (when, how long, which, enough?) is a pure function of its own file; this one
-awaits, calls them, and handles what goes wrong. It never looks into a frame.
+Every decision is a pure function of its own file; this one awaits, calls them, and handles what
+goes wrong. It never looks into a frame.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ class Line:
 
     def __init__(self, session: Session, planned: ConnectionPlan) -> None:
         config = session.config
-        limits = session.venue.limits
         self.plan = planned
         # Streams that belong to another line now, until that one has them.
         self._held: dict[Stream, None] = {}
@@ -52,9 +51,11 @@ class Line:
             cap_seconds=config.backoff_cap_seconds,
             stable_seconds=config.stable_seconds,
         )
-        self._vitals = Vitals(session.venue, config, planned.streams, session.activity)
+        self._vitals = Vitals(session.venue, config, session.activity, session.counters)
+        self._vitals.follow(planned.streams)
+        lifetime = session.venue.limits.lifetime_seconds
         self._rotation_seconds = rotation_seconds(
-            limits.lifetime_seconds, config.rotation_margin_seconds, config.rotation_seconds
+            lifetime, config.rotation_margin_seconds, config.rotation_seconds
         )
         self._subscriber = Subscriber(
             session.venue,
@@ -77,13 +78,13 @@ class Line:
                     leg = await self._connect_for_ever()
                     continue
                 cause = await self._hold(leg)
-                if cause is None:
-                    await self._ended(leg)
-                    leg = None
-                    if not self._is_done:
-                        await self._rest_a_while()
-                else:
+                if cause is not None:
                     leg = await self._replace(leg, cause)
+                    continue
+                await self._ended(leg)
+                leg = None
+                if not self._is_done:
+                    await self._rest_a_while()
             self._session.left(self)
         finally:
             for open_leg in self._legs:
@@ -111,20 +112,12 @@ class Line:
         self.plan = planned if planned is not None else self.plan._replace(streams=())
         carried = {stream for leg in self._legs if leg.ended is None for stream in leg.streams}
         own = frozenset(self.plan.streams)
-        self._held = {
-            stream: None
-            for stream in before
-            if stream in carried
-            and stream not in own
-            and self._session.carried.number_of(stream) is not None
-        }
+        self._held = {stream: None for stream in before if stream in carried - own}
         self._vitals.follow(self.plan.streams)
 
     def let_go(self, arrived: frozenset[Stream]) -> bool:
         """Another line carries `arrived`; whether that changes anything here."""
-        mine = [
-            stream for stream in self._held if stream in arrived and stream not in self.plan.streams
-        ]
+        mine = self._held.keys() & arrived
         for stream in mine:
             del self._held[stream]
         return bool(mine)
@@ -196,8 +189,8 @@ class Line:
         if leg.version == session.version:
             return None
         leg.version = session.version
+        wanted = session.wanted(self.planned)
         try:
-            wanted = session.wanted(self.planned)
             session.arrived(await self._subscriber.change(leg, wanted, session.cause_of))
         except (ConnectFailedError, SubscribeTimeoutError) as error:
             return None if leg.ended is not None else str(error)
@@ -233,16 +226,7 @@ class Line:
             return "the venue announced a shutdown"
         if rotate_ns is not None and now_ns >= rotate_ns:
             return "rotation"
-        cause = self._vitals.fault(leg, now_ns)
-        if cause is not None:
-            self._session.counters.silences += 1
-            log.warning(
-                "connection_silent",
-                venue=self._session.venue.name,
-                connection=leg.connection,
-                cause=cause,
-            )
-        return cause
+        return self._vitals.fault(leg, now_ns)
 
     # Replace --------------------------------------------------------------------------------
 
@@ -366,7 +350,10 @@ class Line:
     # For the session ------------------------------------------------------------------------
 
     def reconsider(self) -> None:
-        """Which streams are wanted has changed."""
+        """Which streams are wanted has changed; for nobody else is anything held."""
+        session = self._session
+        awaited = (each for each in self._held if session.carried.number_of(each) is not None)
+        self._held = dict.fromkeys(session.wanted(awaited))
         self._news.set()
 
     def connection_for(self, asked: int) -> int | None:

@@ -14,7 +14,7 @@ from ssl import SSLContext
 import orjson
 import structlog
 
-from gateway.config import PlanConfig, VenueConfig
+from gateway.config import VenueConfig
 from gateway.definitions import Definitions
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.line import Line
@@ -23,8 +23,7 @@ from gateway.shedding import Shedding
 from gateway.snapshots import Snapshots
 from gateway.status import Counters, SessionStatus
 from gateway.subscriptions.carried import Carried, Change
-from gateway.subscriptions.throttle import Throttle
-from gateway.subscriptions.wishes import Wanted
+from gateway.subscriptions.wishes import Wanted, Wishes
 from gateway.venue import ClientMessage, RestRequest, Stream, Venue
 from gateway.vitals import Activity
 from tickd.errors import TickdError
@@ -55,7 +54,6 @@ class Session:
         clock: Clock,
         activity: Activity,
         jitter: Callable[[], float],
-        bounds: PlanConfig = PlanConfig(),  # noqa: B008 - frozen
         ssl_context: SSLContext | None = None,
     ) -> None:
         self.venue = venue
@@ -68,11 +66,6 @@ class Session:
         self.ssl_context = ssl_context
         self.counters = Counters()
         self.shedding = Shedding()
-        self._throttle = Throttle(
-            resume_load=bounds.lag_resume_ms / bounds.lag_pause_ms,
-            step_seconds=bounds.step_seconds,
-            hold_seconds=bounds.hold_seconds,
-        )
         self._pause_cause = ""
         self._causes: dict[str, str] = {}  # stream -> why it was planned or dropped last
         self.version = 1  # of what is to be carried
@@ -183,7 +176,8 @@ class Session:
             stream for each in self.carried.places for stream in each.streams
         )
         self._causes.update(dict.fromkeys((*change.added, *change.removed), change.cause))
-        self._record("plan", cause=change.cause, added=change.added, removed=change.removed)
+        self._causes.update(dict.fromkeys(change.moved, "moved"))
+        self._record("plan", **change._asdict())
         if change.cause != "rotation":
             log.info(
                 "plan_changed",
@@ -191,6 +185,7 @@ class Session:
                 cause=change.cause,
                 added=len(change.added),
                 removed=len(change.removed),
+                moved=len(change.moved),
                 connections=len(self.carried.places),
             )
         self.counters.plan_changes += 1
@@ -290,35 +285,38 @@ class Session:
 
     # For the composition root ---------------------------------------------------------------
 
+    def check(self, wanted: Wanted) -> Wishes:
+        """What `wanted` would come to. Raises UnknownStreamError, PlanRefusedError."""
+        return self.carried.check(wanted)
+
     def want(self, wanted: Wanted, cause: str) -> Change:
         """Carry something else from now on; what stays is not touched.
 
         Raises UnknownStreamError, PlanRefusedError, and then nothing has changed.
         """
-        change = self.carried.want(wanted, cause)
+        if self.started:
+            change = self.carried.want(wanted, cause)
+        else:  # the first plan waits for the definitions
+            self.carried.adopt(wanted)
+            change = Change(cause)
         self._definitions.ask_for(wanted)
         self._apply(change)
         return change
 
-    def relieve(self, load: float, cause: str) -> None:
-        """Pause the lowest priorities while `load` is 1 or more, resume when it is low again."""
-        priorities = self.carried.wishes.priorities
-        if not self._throttle.observe(load, priorities, self.clock.mono_ns()):
+    def pause_below(self, floor: int | None, cause: str) -> None:
+        """Do without lower priorities than `floor`, on record; None: with everything again."""
+        if floor == self.carried.floor:
             return
-        if self._throttle.floor is not None:
+        if floor is not None:
             self._pause_cause = cause
-        self.carried.floor = self._throttle.floor
-        paused = sorted(self._throttle.paused(priorities))
+        self.carried.floor = floor
         self.counters.throttles += 1
-        self._record("throttle", cause=cause, load=round(load, 3), paused=paused)
-        log.warning(
-            "priorities_paused", venue=self.venue.name, cause=cause, load=load, paused=paused
-        )
+        self._record("throttle", cause=cause, paused_below=floor)
         self._reconsider()
 
     def shed(self, channels: Sequence[str], cause: str) -> None:
         """Do without `channels`: unsubscribe them at the venue, on record, until `restore`."""
-        if self.shedding.give_up(set(channels) & self.carried.channels, cause):
+        if self.shedding.give_up(set(channels) & self.carried.wanted.channels, cause):
             self.counters.sheds += bool(self.shedding.channels)
             log.warning(
                 "channels_shed" if self.shedding.channels else "channels_restored",
@@ -356,6 +354,7 @@ class Session:
             shard=str(carried.wanted.shard),
             streams_count=len(planned),
             streams_paused=sum(map(carried.paused, planned)),
+            streams_left_out=len(carried.left_out),
             paused_below=carried.floor,
             turning=carried.turning,
             refusal=carried.refusal,

@@ -5,8 +5,8 @@ Plain values; the composition root turns them into metrics and pages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import msgspec
 
@@ -41,6 +41,27 @@ class Counters:
     paused_ns: int = 0
     fragments: int = 0
     binary_messages: int = 0
+    # Disconnects by cause, a word of `end_cause`; metric `tickd_gateway_ends_total{venue,cause}`.
+    ends: dict[str, int] = field(default_factory=dict)
+
+
+def end_cause(reason: str) -> str:
+    """One of few words for why a connection ended, for a metric's label."""
+    for start, word in _CAUSES:
+        if reason.startswith(start):
+            return word
+    return "failed"
+
+
+# What a leg's `ended` begins with; a replacement's own cause stands behind its number.
+_CAUSES: Final = (
+    ("replaced by", "replaced"),
+    ("venue closed", "venue"),
+    ("connection lost", "lost"),
+    ("protocol violation", "protocol"),
+    ("no streams", "plan"),
+    ("session stopped", "stop"),
+)
 
 
 class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +102,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     shard: str
     streams_count: int  # planned
     streams_paused: int  # of them, by priority
+    streams_left_out: int  # for lack of room
     paused_below: int | None  # this priority
     turning: dict[str, tuple[str, ...]]  # group -> symbols whose turn it is
     refusal: str | None  # why less is planned than wanted

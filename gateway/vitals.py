@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
+
 from gateway.config import VenueConfig
 from gateway.leg import Leg
 from gateway.limits import NS_PER_SECOND
+from gateway.status import Counters
 from gateway.venue import Stream, Venue
 from gateway.watchdog import SilenceWatch, heartbeat_lost, last_activity
+
+log = structlog.get_logger(__name__)
 
 Activity = Callable[[], Mapping[str, int]]  # topic -> monotonic ns of its last event
 
@@ -20,14 +25,15 @@ class Vitals:
     """The signs of life on the connections of one line, over successive legs."""
 
     def __init__(
-        self, venue: Venue, config: VenueConfig, streams: Iterable[Stream], activity: Activity
+        self, venue: Venue, config: VenueConfig, activity: Activity, counters: Counters
     ) -> None:
+        self._venue = venue.name
+        self._counters = counters
         self._limits = venue.limits
         self._ping = venue.wire.ping
         self._activity = activity
-        self._watch = SilenceWatch(
-            streams, {**venue.limits.silence_seconds, **config.silence_seconds}
-        )
+        budgets = {**venue.limits.silence_seconds, **config.silence_seconds}
+        self._watch = SilenceWatch((), budgets)
 
     def follow(self, streams: Iterable[Stream]) -> None:
         """Watch these streams from now on."""
@@ -35,6 +41,15 @@ class Vitals:
 
     def fault(self, leg: Leg, now_ns: int) -> str | None:
         """Why the connection must be held for dead, if so."""
+        cause = self._fault(leg, now_ns)
+        if cause is not None:
+            self._counters.silences += 1
+            log.warning(
+                "connection_silent", venue=self._venue, connection=leg.connection, cause=cause
+            )
+        return cause
+
+    def _fault(self, leg: Leg, now_ns: int) -> str | None:
         activity = self._activity()
         silent = self._watch.silent(activity, leg.reading_since_ns, now_ns, leg.joined_ns)
         if silent:  # what is given up may be

@@ -23,14 +23,15 @@ ROTATION_MESSAGE_SHARE = 0.5
 
 
 class Change(NamedTuple):
-    """What a new plan has more and less than the one before, by stream name."""
+    """What a new plan has more, less and elsewhere than the one before, by stream name."""
 
     cause: str
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()  # to another connection
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed)
+        return bool(self.added or self.removed or self.moved)
 
 
 class Carried:
@@ -43,27 +44,33 @@ class Carried:
     def __init__(self, venue: Venue, wanted: Wanted) -> None:
         self._venue = venue
         self._wisher = Wisher(venue)
-        self._listing: Listing | None = None
+        self.listing: Listing | None = None  # None: not known yet
         self._turns: dict[str, Turns] = {}
         self._owner: dict[Stream, int] = {}  # -> number of its connection
         self.wanted = wanted
-        self.wishes = self._wishes(wanted, None)
-        self._check(wanted, self.wishes)
+        self.wishes = self.check(wanted)
         self.places: tuple[ConnectionPlan, ...] = ()
         self.refusal: str | None = None  # why less than the wishes is planned
         self.left_out: tuple[str, ...] = ()  # names of streams without a place
         self.floor: int | None = None  # lower priorities are paused
         self.stopped = False  # everything is paused
-        self._highest = max(self.wishes.priorities, default=0)
         self._warned: frozenset[str] = frozenset()
+
+    def check(self, wanted: Wanted) -> Wishes:
+        """The wishes of `wanted`, legal as far as known. Raises as the constructor."""
+        wishes = self._wisher.make(wanted, self.listing)
+        self._check(wanted, wishes)
+        return wishes
 
     # What comes in -----------------------------------------------------------------------------
 
+    def adopt(self, wanted: Wanted) -> None:
+        """Have other wishes, and no plan for them yet. Raises as the constructor."""
+        self.wanted, self.wishes = wanted, self.check(wanted)
+
     def want(self, wanted: Wanted, cause: str) -> Change:
         """Plan for other wishes. Raises as the constructor, and then nothing has changed."""
-        wishes = self._wishes(wanted, self._listing)
-        self._check(wanted, wishes)
-        self.wanted, self.wishes = wanted, wishes
+        self.adopt(wanted)
         return self._replan(cause)
 
     def listed(self, listing: Listing | None, cause: str, *, strict: bool = False) -> Change:
@@ -71,8 +78,8 @@ class Carried:
 
         `strict`: raises PlanRefusedError when they do not allow everything.
         """
-        self._listing = listing
-        self.wishes = self._wishes(self.wanted, listing)
+        self.listing = listing
+        self.wishes = self._wisher.make(self.wanted, listing)
         if strict:
             self._check(self.wanted, self.wishes)
         return self._replan(cause)
@@ -84,7 +91,7 @@ class Carried:
             for name, turns in self._turns.items()
             if name in self.wishes.turning and not self._rests(name)
         ]
-        return self._replan("rotation") if any(moved) else Change("rotation", (), ())
+        return self._replan("rotation") if any(moved) else Change("rotation")
 
     # What comes out ----------------------------------------------------------------------------
 
@@ -93,8 +100,7 @@ class Carried:
         return self.stopped or self._below(self.priority(stream))
 
     def _below(self, priority: int) -> bool:
-        """Whether it is paused by its priority; the highest of all never is."""
-        return self.floor is not None and priority < min(self.floor, self._highest)
+        return self.floor is not None and priority < self.floor
 
     def priority(self, stream: Stream) -> int:
         """The priority of a planned stream."""
@@ -109,11 +115,6 @@ class Carried:
     def number_of(self, stream: Stream) -> int | None:
         """The connection that has to carry `stream`; None: none."""
         return self._owner.get(stream)
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """Those that are planned."""
-        return frozenset(stream.channel for stream in self._owner)
 
     def take_warnings(self) -> tuple[str, ...]:
         """Sentences on what is wanted and not planned, each once."""
@@ -138,9 +139,6 @@ class Carried:
 
     # Within ------------------------------------------------------------------------------------
 
-    def _wishes(self, wanted: Wanted, listing: Listing | None) -> Wishes:
-        return self._wisher.make(wanted, listing)
-
     def _check(self, wanted: Wanted, wishes: Wishes) -> None:
         widths = {group.name: group.rotation_symbols for group in wanted.groups}
         turning = wishes.turning_max(widths)
@@ -157,17 +155,21 @@ class Carried:
         return self.stopped or self._below(max(priorities, default=0))
 
     def _replan(self, cause: str) -> Change:
-        self._highest = max(self.wishes.priorities, default=0)
         self._line_up()
         streams = self._legal((*self.wishes.always, *self._at_turn()))
         places = plan(self._venue, self.wanted.config, streams, self.places)
-        before, after = dict.fromkeys(self._owner), dict.fromkeys(streams)
-        self.places = places
-        self._owner = {stream: each.number for each in places for stream in each.streams}
+        before = self._owner
+        after = {stream: each.number for each in places for stream in each.streams}
+        self.places, self._owner = places, after
         return Change(
             cause,
-            added=tuple(stream.name for stream in after if stream not in before),
+            added=tuple(stream.name for stream in streams if stream not in before),
             removed=tuple(stream.name for stream in before if stream not in after),
+            moved=tuple(
+                stream.name
+                for stream in streams
+                if before.get(stream, after[stream]) != after[stream]
+            ),
         )
 
     def _line_up(self) -> None:

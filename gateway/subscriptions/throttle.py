@@ -11,7 +11,7 @@ from gateway.limits import NS_PER_SECOND
 
 
 class Throttle:
-    """Hysteresis over the priorities of a venue.
+    """Hysteresis over the priorities of everything that is wanted.
 
     Load 1 or more pauses one priority at once and another after every `step_seconds` that it
     lasts. Load of `resume_load` or less for `hold_seconds` resumes one, and again. In between
@@ -32,6 +32,8 @@ class Throttle:
         Args: `priorities`: those that are wanted at all.
         """
         before = self.floor
+        if self.floor is not None and priorities:
+            self.floor = min(self.floor, max(priorities))  # others may be wanted than before
         paused = sorted(self.paused(priorities))
         running = sorted(set(priorities) - set(paused))
         if load >= 1.0:
@@ -53,7 +55,5 @@ class Throttle:
 
     def paused(self, priorities: Collection[int]) -> frozenset[int]:
         """Those of `priorities` that are paused."""
-        if self.floor is None or not priorities:
-            return frozenset()
-        highest = max(priorities)
-        return frozenset(each for each in priorities if each < self.floor and each != highest)
+        floor = self.floor
+        return frozenset(each for each in priorities if floor is not None and each < floor)

@@ -55,6 +55,12 @@ class Wanted(NamedTuple):
         )
 
     @property
+    def channels(self) -> frozenset[str]:
+        """Those that may come to be planned."""
+        named = {pattern.channel for pattern in self.patterns} - {ANY}
+        return frozenset((*named, *self.config.channels))
+
+    @property
     def needs_listing(self) -> bool:
         """Whether a pattern has to be matched against all symbols of the venue."""
         return any(not pattern.exact for pattern in self.patterns)

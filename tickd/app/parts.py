@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.session import Session
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch
+from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink
@@ -32,5 +33,6 @@ class Parts:
     queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
     sessions: tuple[Session, ...]
+    planning: Planning
     disk: DiskWatch
     shipping: Shipping

@@ -19,6 +19,7 @@ from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.parts import Parts
 from tickd.app.picture import lag_rows
+from tickd.app.planning import Planning, wanted_of
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
@@ -89,6 +90,7 @@ def wire(config: Config) -> Parts:
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
         sessions=sessions,
+        planning=Planning(config, sessions, bus=bus, tap=tap, clock=clock),
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
@@ -161,14 +163,14 @@ def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple
     activity = _activity(decoder, clock)
     return tuple(
         Session(
-            registry.find(venue.name, VENUES),
-            venue,
+            registry.find(wanted.config.name, VENUES),
+            wanted,
             tap=tap,
             clock=clock,
             activity=activity,
             jitter=random.random,
         )
-        for venue in config.venues
+        for wanted in wanted_of(config)
     )
 
 
