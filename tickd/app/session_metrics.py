@@ -52,7 +52,7 @@ def _declare_totals(metrics: Metrics, parts: Parts) -> None:
 
 def _declare_limits(metrics: Metrics, parts: Parts) -> None:
     """How much of what a venue allows is used up in the window that ends now."""
-    labels = ("venue", "limit")
+    labels = ("venue", "kind")
 
     def read(part: int) -> Callable[[], Values]:
         return lambda: {
@@ -173,10 +173,10 @@ def _declare_plan(metrics: Metrics, parts: Parts) -> None:
     )
     metrics.read_counter(
         "tickd_gateway_reloads_total",
-        "Readings of the config file by a running daemon, by outcome.",
+        "Readings of the config file by a running daemon, by outcome (state).",
         lambda: {
             ("done",): parts.planning.reloads,
             ("refused",): parts.planning.reloads_refused,
         },
-        ("outcome",),
+        ("state",),
     )
