@@ -67,7 +67,7 @@ _CAUSES: Final = (
 class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One planned connection."""
 
-    number: int
+    number: int = 1
     endpoint: str
     url: str
     streams_count: int
@@ -76,10 +76,10 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     opened_mono_ns: int | None
     paused: bool
     attempts: int  # failures since the last stable connection
-    messages_used: int  # of ours in the venue's window that ends now
-    messages_max: int
-    bytes_received: int  # over all connections of the line
-    last_end: str | None  # why its last connection ended
+    messages_used: int = 0  # of ours in the venue's window that ends now
+    messages_max: int = 0
+    bytes_received: int = 0  # over all connections of the line
+    last_end: str | None = None  # why its last connection ended
     fault: str | None  # last failure, None once streaming
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
 
@@ -89,21 +89,22 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: str
     rule: str
-    started: bool  # the first plan has been made
+    started: bool = True  # the first plan has been made
     symbols_count: int  # planned
     symbols_missing: tuple[str, ...]  # configured but not listed by the venue
     instruments_count: int
     snapshots_pending: tuple[str, ...]
     rest_weight_used: int  # in the venue's window that ends now
-    rest_weight_max: int
-    connects_used: int  # attempts in the venue's window that ends now
-    connects_max: int
+    rest_weight_max: int = 0
+    connects_used: int = 0  # attempts in the venue's window that ends now
+    connects_max: int = 0
     shed: tuple[str, ...]  # channels given up for now
-    shard: str
-    streams_count: int  # planned
-    streams_paused: int  # of them, by priority
-    streams_left_out: int  # for lack of room
-    paused_below: int | None  # this priority
-    turning: dict[str, tuple[str, ...]]  # group -> symbols whose turn it is
-    refusal: str | None  # why less is planned than wanted
+    shard: str = "0/1"
+    streams_count: int = 0  # planned
+    streams_paused: int = 0  # of them, by priority
+    streams_left_out: int = 0  # for lack of room
+    paused_below: int | None = None  # this priority
+    # group -> symbols whose turn it is
+    turning: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    refusal: str | None = None  # why less is planned than wanted
     lines: tuple[LineStatus, ...]
