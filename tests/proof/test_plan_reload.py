@@ -8,6 +8,7 @@ TICKD_PLAN_RATE sets the venue's messages per second.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from collections import defaultdict
@@ -109,7 +110,7 @@ def _carried(rest_url: str) -> int:
 
 
 def test_everything_is_on_connections_within_the_limits(run: Run) -> None:
-    print(f"\n{RATE} messages/s offered, p99 ms: {run.p99_ms}")
+    logging.getLogger(__name__).info("%s messages/s offered, p99 ms: %s", RATE, run.p99_ms)
     for status in (run.before, run.after):
         (venue,) = status["venues"]
         assert venue["streams_count"] == 3 * SYMBOLS

@@ -81,11 +81,13 @@ def _priorities(carried: Carried) -> Iterator[int]:
 
 def table(plan: dict[str, Any]) -> RenderableType:
     """A plan for a terminal."""
-    rows = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
+    rows = Table(
+        box=None, pad_edge=False, header_style="dim", title_justify="left", caption_justify="left"
+    )
     priorities = ", ".join(f"{count} of {each}" for each, count in plan["priorities"].items())
     rows.title = (
         f"{plan['venue']}, shard {plan['shard']}: {plan['streams']} streams on"
-        f" {len(plan['connections'])} connections; by priority: {priorities or 'none'}"
+        f" {len(plan['connections'])} connections"
     )
     for name in ("connection", "endpoint", "streams", "the first of them"):
         rows.add_column(name)
@@ -97,5 +99,5 @@ def table(plan: dict[str, Any]) -> RenderableType:
         f"{name}: {each['symbols']} symbols take turns, {each['at_once']} at a time"
         for name, each in plan["rotations"].items()
     ]
-    rows.caption = "\n".join((*turns, *plan["notes"])) or None
+    rows.caption = "\n".join((f"by priority: {priorities}", *turns, *plan["notes"]))
     return rows

@@ -263,9 +263,9 @@ def _waiting(running: Config, fresh: Config) -> Iterator[str]:
             yield name
     before = {venue.name: venue for venue in running.venues}
     after = {venue.name: venue for venue in fresh.venues}
-    for name in before.keys() ^ after.keys():
+    for name in sorted(before.keys() ^ after.keys()):
         yield f"venues {name}"
-    for name in before.keys() & after.keys():
+    for name in sorted(before.keys() & after.keys()):
         for key in VenueConfig.__struct_fields__:
             changed = getattr(before[name], key) != getattr(after[name], key)
             if changed and key not in LIVE_KEYS:

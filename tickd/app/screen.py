@@ -153,8 +153,9 @@ def plan_trouble(status: dict[str, Any]) -> list[str]:
 
 def _venues(status: dict[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("venue", "line", "endpoint", "state", "streams", "connections", "failures", "last fault"):
+    for name in ("venue", "line", "endpoint", "state", "streams", "connections", "failures"):
         table.add_column(name)
+    table.add_column("last fault")
     for venue in status["venues"]:
         for line in venue["lines"]:
             table.add_row(

@@ -1,8 +1,8 @@
 """A day of a broker's allowance in virtual time: never over the cap, fair, the important last.
 
-Method: a day of 24 hours in steps of half a minute. Every active stream costs bytes by its symbol's
-activity and the time of day (an opening, a lunch, a close, bursts by seed). The usage is read once a
-minute and forecast to the reset; load pauses by priority; the long tail takes turns.
+Method: a day of 24 hours in steps of half a minute. Every active stream costs bytes by its
+symbol's activity and the time of day (an opening, a lull, a close, bursts by seed). The usage is
+read once a minute and forecast to the reset; load pauses by priority; the long tail takes turns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Day:
 
 
 def profile(second: int) -> float:
-    """Activity over the day from 08:00: a peak at 09:00, a lull, another at 13:25, a quiet night."""
+    """Activity over the day from 08:00: peaks at 09:00 and 13:25, a quiet night."""
     hour = second / 3600
     if hour < 0.75:
         return 0.05
