@@ -72,10 +72,10 @@ def trades_of(*symbols: str) -> list[str]:
 
 @asynccontextmanager
 async def recording(
-    directory: Path, fast: dict[str, object], *, listed: int = 8, groups=(), **fields
+    directory: Path, fast: dict[str, object], *, listed: int = 8, groups=(), strict=None, **fields
 ) -> AsyncIterator[tuple[Recorder, list[str]]]:
     clock = SystemClock()
-    protocol = ProtocolConfig(messages_per_s_max=1_000)
+    protocol = ProtocolConfig(**(strict or {"messages_per_s_max": 1_000}))
     config = SimServerConfig(symbols=listed, rate=4_000.0, seed=5, protocol=protocol)
     server = SimServer(config, clock)
     raw_log = RawLog(str(directory), node=1)
@@ -267,3 +267,61 @@ async def test_a_plan_beyond_the_limits_changes_nothing(fast, tmp_path: Path) ->
         assert r.streams == trades_of(*names[:4])
         most = max(len(streams) for streams in r.carried.values())
         assert (len(r.carried), most) == (2, 2)
+
+
+@pytest.mark.timeout(120)
+async def test_any_changes_with_cut_connections_stay_within_what_the_venue_allows(
+    fast, tmp_path: Path
+) -> None:
+    """Method: the venue refuses a stream and closes a connection beyond its limits, and says so.
+
+    Reloads, orders, rotations, pauses and cut connections by seed; at the end the venue sends
+    exactly what is planned, and nothing was ever refused or closed by it.
+    """
+    dice = random.Random(7)
+    groups = [
+        SubscriptionConfig(
+            name="tail",
+            patterns=(f"{VENUE}:*@quote",),
+            priority=10,
+            rotation_seconds=1.0,
+            rotation_symbols=2,
+        )
+    ]
+    limits = {"streams_per_connection": 4, "connections_max": 5}
+    strict = {"streams_max": 4, "messages_per_s_max": 10}
+    async with recording(tmp_path, fast, listed=14, strict=strict, groups=groups, **limits) as (
+        r,
+        names,
+    ):
+        session, clients = r.session, r.server.servers["usdm"].clients
+        most_open = most_streams = 0
+        for _ in range(40):
+            match dice.randrange(4):
+                case 0 | 1:
+                    chosen = tuple(sorted(dice.sample(names, dice.randrange(13))))
+                    config = msgspec.structs.replace(session.config, symbols=chosen)
+                    session.want(session.carried.wanted._replace(config=config), "reload")
+                case 2:
+                    session.pause_below(dice.choice([None, 100]), "lag")
+                case 3 if clients:
+                    clients[dice.choice(sorted(clients))].abort()
+            until = asyncio.get_running_loop().time() + dice.random() * 0.5
+            while asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(0.01)
+                still = [client for client in clients.values() if not client.closing]
+                most_open = max(most_open, len(still))
+                most_streams = max([most_streams, *(len(client.streams) for client in still)])
+        session.pause_below(None, "lag")
+        turns = session.carried.wanted.groups[0]
+        session.want(session.carried.wanted._replace(groups=()), "reload")
+        planned = sorted(s.name for place in session.carried.places for s in place.streams)
+        await r.until(lambda: r.streams == planned, 20.0)
+        await r.until(lambda: all(line.state == "streaming" for line in session.status().lines))
+        assert turns.rotation_symbols == 2
+        assert (most_open <= 5, most_streams <= 4) == (True, True)
+        assert session.counters.subscribe_refusals == 0
+        assert session.counters.ends.get("venue", 0) == 0
+        assert session.counters.plan_changes > 10
+    words = {record["reason"] for record in controls(tmp_path, "disconnect")}
+    assert not [reason for reason in words if "1008" in str(reason)]
