@@ -203,6 +203,36 @@ async def test_streams_that_must_move_are_made_before_they_are_broken(fast, tmp_
     assert len(controls(tmp_path, "plan")[1]["moved"]) == 2
 
 
+async def test_the_old_connection_lets_go_only_when_the_new_one_has_answered(stage) -> None:
+    symbols = ("AUSDT", "BUSDT", "CUSDT", "DUSDT")
+
+    def listed(venue) -> None:
+        venue.symbols = symbols
+
+    def requests(client, method: bytes) -> list[dict]:
+        texts = [text for _, _, text in client.received if method in text]
+        return [json.loads(text) for text in texts]
+
+    async with stage(listed, symbols=symbols, streams_per_connection=2) as s:
+        await s.until(lambda: [len(client.streams) for client in s.venue.open] == [2, 2])
+        old, new = s.venue.open[1], s.venue.open[0]
+        s.venue.acknowledge = False
+        roomy = {"streams_per_connection": 4, "connections_max": 2}
+        config = msgspec.structs.replace(s.session.config, **roomy)
+        assert len(s.session.want(Wanted(config), "reload").moved) == 2
+        await s.until(lambda: len(requests(new, b'"SUBSCRIBE"')) == 2)
+        await asyncio.sleep(0.2)  # much longer than a turn of its loop
+        assert requests(old, b"UNSUBSCRIBE") == []
+        s.venue.acknowledge = True
+        new.send({"result": None, "id": requests(new, b'"SUBSCRIBE"')[1]["id"]})
+        await s.until(lambda: old.closed)
+        (gone,) = requests(old, b"UNSUBSCRIBE")
+        assert sorted(gone["params"]) == ["cusdt@trade", "dusdt@trade"]
+        (shed,) = s.tap.controls("shed")
+        assert shed["cause"] == "moved"
+        assert s.session.counters.ends == {"plan": 1}
+
+
 @pytest.mark.timeout(60)
 async def test_a_rotation_shows_everybody_and_its_gaps_say_so(fast, tmp_path: Path) -> None:
     groups = [
@@ -275,7 +305,7 @@ async def test_any_changes_with_cut_connections_stay_within_what_the_venue_allow
 ) -> None:
     """Method: the venue refuses a stream and closes a connection beyond its limits, and says so.
 
-    Reloads, orders, rotations, pauses and cut connections by seed; at the end the venue sends
+    Reloads, rotations, pauses, replaced and cut connections by seed; at the end the venue sends
     exactly what is planned, and nothing was ever refused or closed by it.
     """
     dice = random.Random(7)
@@ -288,7 +318,8 @@ async def test_any_changes_with_cut_connections_stay_within_what_the_venue_allow
             rotation_symbols=2,
         )
     ]
-    limits = {"streams_per_connection": 4, "connections_max": 5}
+    # Every connection is replaced again and again, and one place is there for all of them.
+    limits = {"streams_per_connection": 4, "connections_max": 5, "rotation_seconds": 0.6}
     strict = {"streams_max": 4, "messages_per_s_max": 10}
     async with recording(tmp_path, fast, listed=14, strict=strict, groups=groups, **limits) as (
         r,
@@ -323,5 +354,6 @@ async def test_any_changes_with_cut_connections_stay_within_what_the_venue_allow
         assert session.counters.subscribe_refusals == 0
         assert session.counters.ends.get("venue", 0) == 0
         assert session.counters.plan_changes > 10
+        assert session.counters.replacements > 10
     words = {record["reason"] for record in controls(tmp_path, "disconnect")}
     assert not [reason for reason in words if "1008" in str(reason)]
