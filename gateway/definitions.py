@@ -7,7 +7,7 @@ others. Records only definitions that changed; what an instrument's id is, the n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -162,23 +162,30 @@ class Definitions:
 
     async def _fetch(self) -> list[InstrumentDefinition]:
         wire, named = self._venue.wire, self._wanted.named
+        found: list[InstrumentDefinition] = []
+        asked: tuple[RestRequest, ...] = ()
         if self._wanted.needs_listing:
-            # Options and the like are in no whole list: what is named is asked for as well.
-            requests = dict.fromkeys((*wire.listing_requests(), *wire.instrument_requests(named)))
-        else:
-            requests = dict.fromkeys(wire.instrument_requests(named))
+            asked = wire.listing_requests()
+            for request in asked:
+                found += await self._ask(request)
+        # Options and the like are in no whole list: what is named and was not in it is asked for.
+        known = {definition.symbol for definition in found}
+        missing = [symbol for symbol in named if symbol not in known]
+        requests = [each for each in wire.instrument_requests(missing) if each not in asked]
+        return found + await self._ask_all(requests, missing)
+
+    async def _ask_all(
+        self, requests: Sequence[RestRequest], symbols: Sequence[str]
+    ) -> list[InstrumentDefinition]:
         try:
             return [found for request in requests for found in await self._ask(request)]
         except RestRefusedError:
-            if len(named) == 1 and not self._wanted.needs_listing:
+            if len(symbols) == 1:
                 return []
         # One unknown symbol spoils a whole request (Binance spot: -1121): ask one by one.
         found: list[InstrumentDefinition] = []
-        if self._wanted.needs_listing:
-            for request in wire.listing_requests():
-                found += await self._ask(request)
-        for symbol in named:
-            for request in wire.instrument_requests((symbol,)):
+        for symbol in symbols:
+            for request in self._venue.wire.instrument_requests((symbol,)):
                 try:
                     found += await self._ask(request)
                 except RestRefusedError as error:

@@ -108,6 +108,14 @@ class Leg(WSListener):
             self.fault = error
             self.ended = "the raw log is closed"
             transport.disconnect(graceful=False)
+        else:
+            log.info(
+                "connection_opened",
+                venue=self._venue.name,
+                connection=self.connection,
+                url=self._plan.url,
+                streams=len(self._plan.streams),
+            )
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Every frame. The view dies with this call."""

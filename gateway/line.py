@@ -100,7 +100,7 @@ class Line:
     @property
     def legs_count(self) -> int:
         """Connections open or being opened."""
-        return len(self._legs)
+        return sum(leg.ended is None for leg in self._legs)
 
     @property
     def _is_done(self) -> bool:
@@ -126,7 +126,7 @@ class Line:
 
     async def _connect_for_ever(self) -> Leg | None:
         """An open leg; None: there is nothing left to open one for."""
-        while not self._is_done:
+        while await self._slot(None):
             self._state = "connecting"
             try:
                 leg = await self._connect(None)
@@ -143,7 +143,6 @@ class Line:
         Raises ConnectFailedError, SubscribeRefusedError, SubscribeTimeoutError, TickdError(FATAL).
         """
         session = self._session
-        await session.connect_slot()
         leg = Leg(
             session.venue,
             self.plan,
@@ -166,13 +165,6 @@ class Line:
                 ssl_context=session.ssl_context,
             )
             session.counters.connects += 1
-            log.info(
-                "connection_opened",
-                venue=session.venue.name,
-                connection=leg.connection,
-                url=self.plan.url,
-                streams=len(self.plan.streams),
-            )
             leg.version = session.version
             await self._subscriber.begin(leg, session.wanted(self.planned))
             session.arrived(leg.streams)
@@ -231,16 +223,22 @@ class Line:
     # Replace --------------------------------------------------------------------------------
 
     async def _replace(self, old: Leg, cause: str) -> Leg | None:
-        """Open a successor, let it take over, close `old`: the successor, or None without any."""
+        """Open a successor, let it take over, close `old`: who is left, or None."""
         log.info(
             "connection_replacing",
             venue=self._session.venue.name,
             connection=old.connection,
             cause=cause,
         )
-        while old.ended is None:
-            self._state = "replacing"
-            handover = self._handover()
+        self._state = "replacing"
+        while await self._slot(old):
+            session = self._session
+            handover = Handover.within(
+                session.config,
+                session.wanted(self.planned),
+                session.activity(),
+                self._clock.mono_ns(),
+            )
             try:
                 new = await self._connect(handover)
             except (ConnectFailedError, SubscribeRefusedError, SubscribeTimeoutError) as error:
@@ -250,29 +248,33 @@ class Line:
             if new.ended is not None:
                 failed = ConnectFailedError(
                     f"{self.plan.url}: ended while taking over: {new.ended}",
-                    venue=self._session.venue.name,
+                    venue=session.venue.name,
                 )
                 await self._ended(new)
                 await self._wait_or_end(old, self._failed(failed))
                 continue
             await old.finish(f"replaced by connection {new.connection}: {cause}")
             await self._ended(old)
-            self._session.counters.replacements += 1
+            session.counters.replacements += 1
             self._streaming()
             return new
+        if old.ended is None:
+            return old  # without streams: it needs no successor
         await self._ended(old)
         return None
 
-    def _handover(self) -> Handover:
-        config = self._session.config
-        return Handover(
-            self._session.wanted(self.planned),
-            self._session.activity(),
-            self._clock.mono_ns(),
-            recent_seconds=config.handover_recent_seconds,
-            overlap_seconds=config.handover_overlap_seconds,
-            max_seconds=config.handover_max_seconds,
-        )
+    async def _slot(self, old: Leg | None) -> bool:
+        """Wait until one more connection may be opened; False: none is needed any more.
+
+        Meanwhile `old`, which it is to replace, follows the plan.
+        """
+        while not self._is_done and (old is None or old.ended is None):
+            if (wait_ns := self._session.take_slot()) == 0:
+                return True
+            if old is not None:
+                await self._carry_the_wanted(old)
+            await self._wait_until(self._clock.mono_ns() + wait_ns)
+        return False
 
     async def _overlap(self, old: Leg, new: Leg, handover: Handover) -> None:
         """Both run until the new one delivered all that is alive, and the overlap after it."""

@@ -214,14 +214,16 @@ class Session:
 
     # For the lines --------------------------------------------------------------------------
 
-    async def connect_slot(self) -> None:
-        """Wait until the address may open one more connection."""
-        while wait_ns := self._connects.wait_ns(self.clock.mono_ns()):
-            await self.clock.sleep(wait_ns / NS_PER_SECOND)
+    def take_slot(self) -> int:
+        """Take the right to open one more connection: 0, or nanoseconds until to ask again."""
+        now_ns = self.clock.mono_ns()
+        wait_ns = self._connects.wait_ns(now_ns)
         most = self.connections_max
-        while most is not None and self._open() >= most:
-            await self.clock.sleep(SLOT_SECONDS)
-        self._connects.take(self.clock.mono_ns())
+        if most is not None and self._open() >= most:
+            wait_ns = max(wait_ns, round(SLOT_SECONDS * NS_PER_SECOND))
+        if wait_ns == 0:
+            self._connects.take(now_ns)
+        return wait_ns
 
     @property
     def connections_max(self) -> int | None:
@@ -309,7 +311,11 @@ class Session:
             return
         if floor is not None:
             self._pause_cause = cause
+        planned = [stream for each in self.carried.places for stream in each.streams]
+        paused = [stream for stream in planned if self.carried.paused(stream)]
         self.carried.floor = floor
+        # What comes back comes back for the same reason.
+        self._causes.update(dict.fromkeys((stream.name for stream in paused), self._pause_cause))
         self.counters.throttles += 1
         self._record("throttle", cause=cause, paused_below=floor)
         self._reconsider()

@@ -102,7 +102,7 @@ class Picture:
             status = session.status()
             if not status.started:
                 return f"{status.venue}: instruments"
-            if status.streams_count == 0 and status.symbols_missing:
+            if not status.lines and status.symbols_missing:
                 return f"{status.venue}: symbols that it does not list"
             for line in status.lines:
                 if line.state not in ("streaming", "replacing"):

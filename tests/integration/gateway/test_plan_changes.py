@@ -233,6 +233,36 @@ async def test_the_old_connection_lets_go_only_when_the_new_one_has_answered(sta
         assert s.session.counters.ends == {"plan": 1}
 
 
+async def test_a_symbol_that_was_never_asked_for_is_defined_before_it_is_subscribed(stage) -> None:
+    """Spot's list is asked for by symbol: an order presses for it, a pattern for the whole one."""
+
+    def listed(venue) -> None:
+        venue.symbols = ("BTCUSDT", "NEWUSDT", "OTHERUSDT")
+
+    async with stage(listed) as s:
+        await s.until(lambda: s.venue.open and s.venue.open[0].streams)
+        config = s.session.config
+        one = Order(True, Pattern.parse("binance-spot:NEWUSDT@trade"), 10)
+        assert not s.session.want(Wanted(config, (), (one,)), "subscribe"), "not known yet"
+        await s.until(lambda: s.venue.open[0].streams == {"btcusdt@trade", "newusdt@trade"})
+        every = Order(True, Pattern.parse("binance-spot:*USDT@trade"), 10)
+        s.session.want(Wanted(config, (), (every,)), "subscribe")
+        await s.until(lambda: "otherusdt@trade" in s.venue.open[0].streams)
+        assert s.venue.requests[-1][1] == "/api/v3/exchangeInfo"
+        assert [c["symbol"] for c in s.tap.controls("instrument")] == [
+            "BTCUSDT",
+            "NEWUSDT",
+            "OTHERUSDT",
+        ]
+        kinds = [json.loads(body)["kind"] for _, kind, body in s.tap.records if kind == "C"]
+        assert kinds == [
+            "instrument",
+            "plan",
+            "connect",
+            *["instrument", "plan", "restore"] * 2,
+        ]
+
+
 @pytest.mark.timeout(60)
 async def test_a_rotation_shows_everybody_and_its_gaps_say_so(fast, tmp_path: Path) -> None:
     groups = [
@@ -280,7 +310,8 @@ async def test_low_priorities_are_paused_and_come_back(fast, tmp_path: Path) -> 
         assert all(whole(r.trades[name]) for name in names[:4])
         assert sorted(r.gaps) == [("SHED", name) for name in names[4:]]
     assert [record["paused_below"] for record in controls(tmp_path, "throttle")] == [100, None]
-    assert {record["cause"] for record in controls(tmp_path, "shed")} == {"lag"}
+    for kind in ("shed", "restore"):
+        assert {record["cause"] for record in controls(tmp_path, kind)} == {"lag"}
 
 
 @pytest.mark.timeout(60)
