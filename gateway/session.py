@@ -244,11 +244,8 @@ class Session:
 
     def wanted(self, streams: Iterable[Stream]) -> tuple[Stream, ...]:
         """Those of `streams` that are neither given up nor paused."""
-        return tuple(
-            stream
-            for stream in streams
-            if stream.channel not in self.shedding.channels and not self.carried.paused(stream)
-        )
+        kept = self.shedding.wanted(tuple(streams))
+        return tuple(stream for stream in kept if not self.carried.paused(stream))
 
     def cause_of(self, stream: Stream) -> str:
         """Why a stream is subscribed or dropped."""

@@ -32,6 +32,10 @@ class Shedding:
         self.channels, self.cause = wanted, cause
         return True
 
+    def wanted(self, streams: Sequence[Stream]) -> tuple[Stream, ...]:
+        """Those of `streams` that are not given up."""
+        return tuple(stream for stream in streams if stream.channel not in self.channels)
+
 
 def difference(wanted: Sequence[Stream], carried: Sequence[Stream]) -> Difference:
     """What must be unsubscribed and subscribed on a connection that carries `carried`."""
@@ -48,13 +52,15 @@ def shed_record(kind: str, connection: int, streams: Sequence[Stream], cause: st
     Both say that `connection` does not carry the topics at this moment: the second closes what
     late messages may have opened again, before the stream really comes back.
     """
+    return orjson.dumps({"connection": connection} | shed_fields(kind, streams, cause))
+
+
+def shed_fields(kind: str, streams: Sequence[Stream], cause: str) -> dict[str, object]:
+    """What such a record says beside the connection."""
     topics = sorted({topic for stream in streams for topic in stream.topics})
-    return orjson.dumps(
-        {
-            "kind": kind,
-            "connection": connection,
-            "channels": sorted({topic.split(".", 1)[0] for topic in topics}),
-            "topics": topics,
-            "cause": cause,
-        }
-    )
+    return {
+        "kind": kind,
+        "channels": sorted({topic.split(".", 1)[0] for topic in topics}),
+        "topics": topics,
+        "cause": cause,
+    }
