@@ -23,7 +23,15 @@ pub enum Numbering {
     Rising,
     /// Each message names its predecessor; the synchroniser proves the chain.
     Linked,
+    /// A running total of volume stands in for ids: a message covers what it added. The bits from `COUNT_BITS` up name the
+    /// count (a trading session), which begins at 0 each time.
+    Counted,
 }
+
+/// Bits of a `Counted` place below the number of its count: 10^12 lots are more than a market trades in a year.
+pub const COUNT_BITS: u32 = 40;
+/// The total in a `Counted` place.
+pub const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
 /// The place of a message in its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +41,8 @@ pub struct Place {
     /// The last id before it, where the numbering tells: nothing is missing in front of the message when a chain has come
     /// that far.
     pub link: Option<u64>,
+    /// By the venue's clock it is later than every message before it; asked of `Counted` places only.
+    pub later: bool,
 }
 
 /// What is missing before a message.
@@ -46,6 +56,19 @@ pub struct Hole {
     pub range: Option<(u64, u64)>,
     /// How many are missing; `None` where unknown.
     pub missing: Option<u64>,
+}
+
+impl Hole {
+    /// The hole in the venue's own words: totals without the number of their count.
+    pub(super) fn told(self, numbering: Numbering) -> Self {
+        match numbering {
+            Numbering::Counted => Hole {
+                range: self.range.map(|(first, last)| (first & COUNT_MASK, last & COUNT_MASK)),
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
 /// The verdict on a message.
@@ -192,6 +215,11 @@ impl Chain {
     #[cold]
     fn advance(&mut self, numbering: Numbering, connection: u32, place: Place, before: u64, recv_ns: i64) -> Judgement {
         let mut hole = self.open_hole();
+        if let (Numbering::Counted, Some(link)) = (numbering, place.link) {
+            if link >> COUNT_BITS > before >> COUNT_BITS {
+                return self.next_count(connection, place.last, link, before, hole, recv_ns);
+            }
+        }
         match place.link {
             // Nothing is known of what stood in between: a loss stays a loss.
             None => {}
@@ -201,12 +229,13 @@ impl Chain {
                 let range = (before + 1, link);
                 self.remember(range);
                 // A broken link is the synchroniser's to report, unless a lost connection explains it.
-                if hole.is_none() && numbering == Numbering::Gapless {
+                let counts = matches!(numbering, Numbering::Gapless | Numbering::Counted);
+                if hole.is_none() && counts {
                     hole = Some(self.unexplained());
                 }
                 if let Some(hole) = &mut hole {
                     hole.range = Some(range);
-                    hole.missing = (numbering == Numbering::Gapless).then_some(link - before);
+                    hole.missing = counts.then_some(link - before);
                 }
             }
         }
@@ -214,9 +243,60 @@ impl Chain {
         hole.map_or(Judgement::Emit, Judgement::EmitAfter)
     }
 
+    /// The first message of a new count. What the old one still brought after its last message nobody can tell: a loss
+    /// that is open stays open-ended; without one only the beginning of the new count may be missing.
+    fn next_count(
+        &mut self,
+        connection: u32,
+        last: u64,
+        link: u64,
+        before: u64,
+        open: Option<Hole>,
+        recv_ns: i64,
+    ) -> Judgement {
+        let start = link & !COUNT_MASK;
+        // Some counts go on over the change of session: then the total before this message is the last one known.
+        let goes_on = link & COUNT_MASK == before & COUNT_MASK;
+        let range = (link > start && !goes_on).then_some((start + 1, link));
+        let hole = match (open, range) {
+            (None, None) => None,
+            (Some(open), range) => Some(Hole { range, ..open }),
+            (None, Some((first, last))) => Some(Hole {
+                range,
+                missing: Some(last - first + 1),
+                ..self.unexplained()
+            }),
+        };
+        self.missing.clear();
+        self.missing.extend(range);
+        self.take(connection, last, recv_ns);
+        hole.map_or(Judgement::Emit, Judgement::EmitAfter)
+    }
+
+    /// A total that is not above the last one: the count began anew (later by the venue's clock), a late arrival, a repeat.
+    fn recount(&mut self, connection: u32, place: Place, recv_ns: i64) -> Judgement {
+        if place.later {
+            self.missing.clear();
+            let hole = self.open_hole().unwrap_or_else(|| self.unexplained());
+            self.take(connection, place.last, recv_ns);
+            return Judgement::EmitAfter(hole);
+        }
+        if connection != self.owner && self.owner != 0 {
+            self.standby_last = place.last;
+            self.standby = connection;
+        }
+        if self.fill(place.last) {
+            return Judgement::Emit;
+        }
+        Judgement::Duplicate
+    }
+
     /// The id is not above the last one: a repeat, a late arrival, or a new numbering.
     #[cold]
     fn repeat(&mut self, numbering: Numbering, connection: u32, place: Place, before: u64, recv_ns: i64) -> Judgement {
+        if numbering == Numbering::Counted {
+            return self.recount(connection, place, recv_ns);
+        }
         let last = place.last;
         let far = if numbering == Numbering::Gapless {
             RESET_GAPLESS

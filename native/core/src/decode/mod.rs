@@ -23,6 +23,7 @@ pub mod json;
 pub mod okx;
 mod okx_checksum;
 pub mod report;
+pub mod shioaji;
 mod slot;
 pub mod stage;
 pub mod symbols;
@@ -31,7 +32,7 @@ pub mod venues;
 
 use burst::Burst;
 use connections::Connections;
-use continuity::{Hole, Judgement, Place};
+use continuity::{Hole, Judgement, Numbering, Place};
 pub use report::{Notice, NoticeKind, Refusal, Report};
 use slot::Slot;
 use stage::{time_flags, Message, Stage};
@@ -273,10 +274,11 @@ impl Decoder {
         let (channel, in_stream) = (message.channel, record.kind != RecordType::Rest);
         let mut hole = None;
         if in_stream {
-            let numbering = slot.numbering(channel);
+            let numbering = slot.numbering_of(message);
             let place = Place {
                 last: message.last,
                 link: slot.link(message),
+                later: numbering == Numbering::Counted && slot.is_later(message.ts_event),
             };
             let behind = message.snapshot && slot.is_ahead_of(record.connection, message.last);
             let Some(chain) = slot.chain_mut(channel) else {
@@ -288,7 +290,7 @@ impl Decoder {
             } else {
                 match chain.judge(numbering, record.connection, place, record.recv_ns) {
                     Judgement::Emit => {}
-                    Judgement::EmitAfter(found) => hole = Some(found),
+                    Judgement::EmitAfter(found) => hole = Some(found.told(numbering)),
                     Judgement::Duplicate => return false,
                 }
             }

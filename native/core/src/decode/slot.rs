@@ -6,7 +6,7 @@ use crate::decode::stage::Message;
 use crate::decode::symbols::Symbols;
 use crate::decode::venue::VenueDecoder;
 use crate::decode::venues;
-use crate::event::BookState;
+use crate::event::{BookState, ID_UNDEF, TS_UNDEF};
 use crate::topic::{Channel, Topics};
 
 /// The channels that have a chain, in the order of their numbers.
@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) sync: Synchroniser,
     /// Receive stamp of the last depth message: where a broken chain began.
     pub(super) depth_recv_ns: i64,
+    /// Latest venue time of a counted message; 0 = none.
+    pub(super) counted_ts: i64,
 }
 
 impl Slot {
@@ -45,6 +47,7 @@ impl Slot {
             chains: Default::default(),
             sync: Synchroniser::new(venue.rule()),
             depth_recv_ns: 0,
+            counted_ts: 0,
         }
     }
 
@@ -61,6 +64,25 @@ impl Slot {
             .unwrap_or(Numbering::Rising)
     }
 
+    /// How `message` is numbered: in a counted channel, one without a total is not counted.
+    #[inline]
+    pub(super) fn numbering_of(&self, message: &Message) -> Numbering {
+        match self.numbering(message.channel) {
+            Numbering::Counted if message.first == ID_UNDEF => Numbering::Rising,
+            numbering => numbering,
+        }
+    }
+
+    /// Whether `ts_event` is later than that of every counted message before.
+    #[inline]
+    pub(super) fn is_later(&mut self, ts_event: i64) -> bool {
+        let later = ts_event != TS_UNDEF && ts_event > self.counted_ts;
+        if later {
+            self.counted_ts = ts_event;
+        }
+        later
+    }
+
     #[inline]
     pub(super) fn chain_mut(&mut self, channel: Channel) -> Option<&mut Chain> {
         self.chains.get_mut(channel as usize)
@@ -74,8 +96,8 @@ impl Slot {
     /// The last id before `message` in its channel, where the numbering tells.
     #[inline]
     pub(super) fn link(&self, message: &Message) -> Option<u64> {
-        match self.numbering(message.channel) {
-            Numbering::Gapless => Some(message.first.saturating_sub(1)),
+        match self.numbering_of(message) {
+            Numbering::Gapless | Numbering::Counted => Some(message.first.saturating_sub(1)),
             Numbering::Rising => None,
             Numbering::Linked if self.counts_ids() => Some(message.first.saturating_sub(1)),
             Numbering::Linked => message.previous,
