@@ -7,6 +7,7 @@ from tickd.errors import Action, ConfigError, TickdError
 __all__ = [
     "ConnectFailedError",
     "MalformedReplyError",
+    "QueryFailedError",
     "RateLimitedError",
     "RestFailedError",
     "RestRefusedError",
@@ -55,6 +56,12 @@ class SubscribeTimeoutError(TickdError):
     """The venue did not acknowledge the subscriptions in time."""
 
     action = Action.RECONNECT
+
+
+class QueryFailedError(TickdError):
+    """A call of a broker's SDK did not succeed: refused, timed out, connection lost."""
+
+    action = Action.RETRY
 
 
 class RestFailedError(TickdError):

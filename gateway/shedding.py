@@ -54,11 +54,13 @@ def shed_record(kind: str, connection: int, streams: Sequence[Stream], cause: st
     Both say that `connection` does not carry the channels at this moment: the second closes what
     late messages may have opened again, before the stream really comes back.
     """
-    return orjson.dumps(
-        {
-            "kind": kind,
-            "connection": connection,
-            "channels": sorted({topic.split(".", 1)[0] for s in streams for topic in s.topics}),
-            "cause": cause,
-        }
-    )
+    return orjson.dumps({"connection": connection} | shed_fields(kind, streams, cause))
+
+
+def shed_fields(kind: str, streams: Sequence[Stream], cause: str) -> dict[str, object]:
+    """What such a record says beside the connection."""
+    return {
+        "kind": kind,
+        "channels": sorted({topic.split(".", 1)[0] for s in streams for topic in s.topics}),
+        "cause": cause,
+    }

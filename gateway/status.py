@@ -39,6 +39,14 @@ class Counters:
     paused_ns: int = 0
     fragments: int = 0
     binary_messages: int = 0
+    logins: int = 0  # at a broker, through its SDK
+    login_failures: int = 0
+    flaps: int = 0  # sessions that came and went too often: a pause before the next login
+    callbacks: int = 0
+    callback_bursts: int = 0  # drains that found something
+    callbacks_dropped: int = 0  # let go by a full queue; each run of them is a gap
+    callbacks_unreadable: int = 0
+    streams_renewed: int = 0  # subscribed again after a reconnect, or for their silence
 
 
 class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +64,19 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
 
 
+class SdkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One login at a broker."""
+
+    queue_depth: int  # callbacks that wait for the loop
+    queue_age_ns: int  # of the one that waits longest
+    logins_left: int  # of the day that ends now
+    streams_confirmed: int
+    usage_bytes: int | None  # None: not asked yet
+    usage_bytes_left: int | None
+    usage_connections: int | None  # of the person, other programs included
+    closed_markets: tuple[str, ...]  # of those with streams, at this moment
+
+
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One venue."""
 
@@ -68,3 +89,4 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     rest_weight_used: int
     shed: tuple[str, ...]  # channels given up for now
     lines: tuple[LineStatus, ...]
+    sdk: SdkStatus | None = None

@@ -62,6 +62,7 @@ impl Decoder {
             "shed" | "restore" => self.shed(&fields(&value)?),
             "loss" => self.loss(&fields(&value)?, record),
             "alias" => self.stage.count("aliases"),
+            "sdk_event" => self.stage.count("sdk_events"),
             "gap" => self.gap(&fields(&value)?, record),
             "start" => self.start(record),
             "stop" => self.stage.count("stops"),
