@@ -294,7 +294,9 @@ class CallbackSession:
         assert self._source is not None
         assert self._subscriptions is not None
         signal = self.venue.wire.signal(event)
-        level = log.warning if signal.down or signal.discarded else log.info
+        level = log.debug  # a confirmation, say
+        if any(signal):
+            level = log.info if signal.up else log.warning
         level(
             "sdk_event",
             venue=self.venue.name,

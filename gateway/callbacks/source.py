@@ -108,13 +108,13 @@ class CallbackSource:
                 self._loop.call_soon(self._drain)
             return
         self._counters.callback_bursts += 1
-        self._counters.callbacks += len(received)
         frames: Frames = []
         for item, recv_ns, mono_ns in received:
             if isinstance(item, Lost):
                 self._flush(frames)
                 self._lost(item, recv_ns)
                 continue
+            self._counters.callbacks += 1
             if isinstance(item, SessionEvent):
                 self._flush(frames)
                 self._event(item, recv_ns, mono_ns)

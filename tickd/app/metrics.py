@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Final
 
-from gateway.status import Counters
+from gateway.status import Counters, SdkStatus
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.parts import Parts
 from tickd.app.recorder_metrics import declare_recorder
@@ -48,6 +48,7 @@ def metrics_of(parts: Parts) -> Metrics:
     _declare_channels(metrics, parts)
     declare_bus_metrics(metrics, parts.bus)
     _declare_sessions(metrics, parts)
+    _declare_sdks(metrics, parts)
     declare_disk(metrics, parts.disk)
     declare_ship(metrics, parts.shipping, parts.clock)
     declare_repair(metrics, parts.storage.rebuilding.repair)
@@ -165,3 +166,37 @@ def _declare_sessions(metrics: Metrics, parts: Parts) -> None:
         },
         ("venue", "state"),
     )
+
+
+def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
+    """Of venues behind a broker's SDK only."""
+
+    def statuses() -> dict[str, SdkStatus]:
+        pictures = (session.status() for session in parts.sessions)
+        return {each.venue: each.sdk for each in pictures if each.sdk is not None}
+
+    known = metrics.once_per_scrape(statuses)
+
+    def read(field: str, scale: float = 1.0) -> Callable[[], Values]:
+        def values() -> Values:
+            figures = {venue: getattr(sdk, field) for venue, sdk in known().items()}
+            return {
+                (venue,): value * scale for venue, value in figures.items() if value is not None
+            }
+
+        return values
+
+    for name, text, values in (
+        ("callback_queue_records", "Callbacks that wait for the loop.", read("queue_depth")),
+        (
+            "callback_queue_age_seconds",
+            "Age of the callback that waits longest.",
+            read("queue_age_ns", 1e-9),
+        ),
+        ("logins_left_count", "Logins left today.", read("logins_left")),
+        ("streams_confirmed_count", "Confirmed subscriptions.", read("streams_confirmed")),
+        ("usage_bytes", "Traffic used, as the venue counts it.", read("usage_bytes")),
+        ("usage_left_bytes", "Traffic left until the reset.", read("usage_bytes_left")),
+        ("usage_connections_count", "Connections of the person.", read("usage_connections")),
+    ):
+        metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

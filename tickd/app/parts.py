@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch
@@ -15,6 +16,8 @@ from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
 from tickd.ports import Clock
+
+AnySession = Session | CallbackSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,6 @@ class Parts:
     storage: Storage
     queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
-    sessions: tuple[Session, ...]
+    sessions: tuple[AnySession, ...]
     disk: DiskWatch
     shipping: Shipping

@@ -136,6 +136,7 @@ class StandIn:
         self.unseen = 0  # market events that were not delivered
         self.lots_delivered: Counter[str] = Counter()
         self.slowest_callback_ns = 0
+        self.empty_answers = 0  # of an exhausted allowance
 
     def client(self, simulation: bool = False) -> StandInClient:  # noqa: FBT001, FBT002 - the SDK's
         made = StandInClient(self, simulation=simulation)
@@ -202,6 +203,7 @@ class _Contracts:
         self._client.refuse_strangers()
         broker = self._client.broker
         if broker.usage.remaining_bytes <= 0:
+            broker.empty_answers += 1
             return None  # beyond the traffic limit queries are answered, with nothing
         listing = broker.by_code.get(code)
         return listing.info() if listing is not None else None

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 import structlog
 
 from gateway.callbacks.calls import in_thread
-from gateway.callbacks.venue import Contract, Put, SdkClient, SessionEvent, Usage
+from gateway.callbacks.venue import CallbackLimits, Contract, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
 from gateway.errors import ConnectFailedError, QueryFailedError, UnknownStreamError, vendor_text
 from gateway.venue import Stream
@@ -60,10 +61,17 @@ def installed(client: str) -> Factory:
 class ShioajiClient:
     """The `SdkClient` of Shioaji. `factory` makes the SDK's client; the default imports it."""
 
-    def __init__(self, config: SdkConfig, put: Put, factory: Factory | None = None) -> None:
+    def __init__(
+        self,
+        config: SdkConfig,
+        put: Put,
+        factory: Factory | None = None,
+        limits: CallbackLimits = LIMITS,
+    ) -> None:
         self._config = config
         self._put = put
         self._factory = factory
+        self._limits = limits
         self._api: Any = None  # an object of the SDK, or of its stand-in
         self._secrets = tuple(
             secret.reveal() for secret in (config.api_key, config.secret_key) if secret is not None
@@ -95,7 +103,7 @@ class ShioajiClient:
         found: dict[str, Contract] = {}
         for symbol in symbols:
             code = symbol.removesuffix(ODD_SUFFIX)
-            info = await self._query(f"contract {code}", lambda code=code: self._contract(code))
+            info = await self._query(f"contract {code}", partial(self._contract, code))
             contract = contract_of(symbol, info) if info is not None else None
             if contract is not None:
                 found[symbol] = contract
@@ -219,9 +227,9 @@ class ShioajiClient:
         names = {kind.__name__ for kind in type(error).__mro__}
         at_least = 0.0
         if names & SUSPENDED:
-            at_least = LIMITS.suspended_seconds
+            at_least = self._limits.suspended_seconds
         elif names & REFUSED:
-            at_least = LIMITS.refused_seconds
+            at_least = self._limits.refused_seconds
             log.error(
                 "login_refused",
                 venue=VENUE,

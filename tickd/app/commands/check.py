@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from gateway.callbacks.session import check as check_callback
 from gateway.plan import plan, streams_of
 from gateway.venues import registry
 from tickd.app.config import load_config
@@ -29,6 +30,9 @@ def check(config: Path) -> int:
     resolved = load_config(config)
     check_stages()
     for venue_config in resolved.venues:
+        if registry.is_callback(venue_config.name):
+            check_callback(registry.find_callback(venue_config.name, VENUES), venue_config)
+            continue
         venue = registry.find(venue_config.name, VENUES)
         plan(venue, venue_config, streams_of(venue, venue_config, venue_config.symbols))
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
