@@ -15,13 +15,13 @@ import orjson
 import structlog
 
 from gateway.backoff import Backoff
+from gateway.callbacks.contracts import Contracts
 from gateway.callbacks.guard import FlapGuard, LoginBudget
 from gateway.callbacks.source import CallbackSource
 from gateway.callbacks.subscriptions import Subscriptions
-from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient, SessionEvent, Usage
+from gateway.callbacks.venue import CallbackVenue, SdkClient, SessionEvent, Usage
 from gateway.config import VenueConfig
 from gateway.errors import ConnectFailedError, QueryFailedError, UnknownStreamError, vendor_text
-from gateway.instruments import InstrumentDefinition, control_record
 from gateway.limits import NS_PER_SECOND
 from gateway.shedding import Shedding
 from gateway.status import Counters, LineState, LineStatus, SdkStatus, SessionStatus
@@ -77,10 +77,7 @@ class CallbackSession:
             cap_seconds=config.backoff_cap_seconds,
             stable_seconds=config.stable_seconds,
         )
-        self._recorded: dict[str, InstrumentDefinition] = {}
-        self._aliases: dict[str, str] = {}
-        self._contracts: tuple[Contract, ...] = ()
-        self._loaded = False  # contracts were asked for once
+        self._contracts = Contracts(venue.name, config.symbols, tap=tap, counters=self.counters)
         self._refresh_wanted = False
         self._state: LineState = "waiting"
         self._fault: str | None = None
@@ -184,7 +181,7 @@ class CallbackSession:
             due_s = config.instruments_refresh_seconds
             if self._refresh_wanted:
                 due_s = min(due_s, REQUESTED_SECONDS_MIN)
-            if not self._loaded:
+            if not self._contracts.loaded:
                 due_s = min(due_s, RETRY_SECONDS)
             if age_s >= due_s:
                 refreshed_ns = now_ns
@@ -195,7 +192,7 @@ class CallbackSession:
             if self._down_since_ns is None and not source.paused:
                 wanted = self.shedding.wanted(self._streams())
                 await self._subscriptions.carry(
-                    wanted, self._contracts, self.shedding.cause, self._record
+                    wanted, self._contracts.known, self.shedding.cause, self._record
                 )
                 self.counters.streams_renewed += await self._subscriptions.renew_silent(
                     self._activity(), self._clock.mono_ns()
@@ -228,55 +225,17 @@ class CallbackSession:
         except QueryFailedError as error:
             log.warning("usage_failed", venue=self.venue.name, words=str(error))
 
-    # Contracts ----------------------------------------------------------------------------------
-
     async def _refresh(self, client: SdkClient) -> None:
-        """Contracts of the configured symbols; new definitions go on record before their frames."""
         self._refresh_wanted = False
-        try:
-            contracts = await client.contracts(self.config.symbols)
-        except QueryFailedError as error:
-            self.counters.instrument_failures += 1
-            log.warning("instruments_failed", venue=self.venue.name, words=str(error))
-            return
-        self._loaded = True
-        # An empty answer beyond the traffic limit must not end what is subscribed.
-        found = {contract.symbol for contract in contracts}
-        kept = tuple(each for each in self._contracts if each.symbol not in found)
-        for contract in contracts:
-            self._define(contract)
-        self._contracts = contracts + kept
-        if missing := self.missing:
-            log.error("symbols_not_listed", venue=self.venue.name, symbols=list(missing[:20]))
-
-    def _define(self, contract: Contract) -> None:
-        for definition in contract.definitions:
-            if self._recorded.get(definition.symbol) != definition:
-                self._tap.record(0, "C", control_record(definition))
-                self._recorded[definition.symbol] = definition
-                self.counters.instruments_recorded += 1
-        if contract.code != contract.symbol and self._aliases.get(contract.symbol) != contract.code:
-            self._aliases[contract.symbol] = contract.code
-            self._record({"kind": "alias", "symbol": contract.symbol, "code": contract.code})
+        await self._contracts.refresh(client, self._record)
 
     def _record(self, fields: dict[str, object]) -> None:
         connection = self._source.connection if self._source is not None else 0
-        self._tap.record(
-            connection,
-            "C",
-            orjson.dumps({"venue": self.venue.name, "connection": connection} | fields),
-        )
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Configured symbols that the SDK does not know; empty until it was asked."""
-        if not self._loaded:
-            return ()
-        found = {contract.symbol for contract in self._contracts}
-        return tuple(symbol for symbol in self.config.symbols if symbol not in found)
+        told = {"venue": self.venue.name, "connection": connection} | fields
+        self._tap.record(connection, "C", orjson.dumps(told))
 
     def _streams(self) -> tuple[Stream, ...]:
-        return self.venue.wire.streams(self.config.channels, self._contracts)
+        return self.venue.wire.streams(self.config.channels, self._contracts.known)
 
     # The source ---------------------------------------------------------------------------------
 
@@ -372,8 +331,8 @@ class CallbackSession:
             venue=self.venue.name,
             rule="whole",
             symbols_count=len(self.config.symbols),
-            symbols_missing=self.missing,
-            instruments_count=len(self._recorded),
+            symbols_missing=self._contracts.missing,
+            instruments_count=self._contracts.count,
             snapshots_pending=(),
             rest_weight_used=0,
             shed=tuple(sorted(self.shedding.channels)),

@@ -13,24 +13,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, final
 
 import shioaji
 
-from tickd.testing.shioaji_objects import (
-    Ladder,
-    futures_book,
-    futures_summary,
-    futures_tick,
-    index_quote,
-    odd_lot,
-    stock_book,
-    stock_summary,
-    stock_tick,
-    with_code,
-)
+from tickd.clock import SystemClock
+from tickd.testing.shioaji_market import UNUSED, Fault, Listing, Trading, UsageFigures
+from tickd.testing.shioaji_objects import stock_tick
 
 __all__ = ["Fault", "Listing", "StandIn", "StandInAsyncClient", "StandInClient", "UsageFigures"]
 
@@ -47,74 +37,11 @@ DATA: Final = (
 PACE_S: Final = 0.001
 
 
-class Listing(NamedTuple):
-    """A contract of the broker; `kind` as the SDK's wire says it."""
-
-    code: str
-    kind: str = "STK"  # STK FUT OPT IND
-    target_code: str | None = None
-
-    @property
-    def exchange(self) -> str:
-        return "TSE" if self.kind in ("STK", "IND") else "TAIFEX"
-
-    def info(self) -> Any:
-        """An object of the SDK's contract classes (those that can be made without a login)."""
-        match self.kind:
-            case "STK":
-                return shioaji.Stock(self.exchange, self.code, unit=1000)
-            case "IND":
-                return shioaji.Index(self.exchange, self.code)
-            case "FUT":
-                return shioaji.Future(
-                    self.code, exchange="TAIFEX", multiplier=200, target_code=self.target_code
-                )
-        return shioaji.Option(self.code, exchange="TAIFEX", multiplier=50)
-
-
-class UsageFigures(NamedTuple):
-    """What `usage()` returns; the SDK's own class cannot be made."""
-
-    connections: int
-    bytes: int
-    limit_bytes: int
-    remaining_bytes: int
-
-
-UNUSED: Final = UsageFigures(1, 0, 500 << 20, 500 << 20)
-
-
-class Fault(NamedTuple):
-    """Something that goes wrong once `after` callbacks of data were delivered.
-
-    kind: `event` (session event `value`; 1, 2 and 12 end the delivery, 0 and 13 begin it again),
-    `silence` (`value` callbacks happen at the market and are not delivered), `duplicate` (the last
-    object `value` times more), `jump` (`value` lots trade unseen in every code), `stall` (`value`
-    ms in somebody else's callback: what the market does meanwhile comes in one flood), `trial`
-    (`value` trial matches of every stock).
-    """
-
-    after: int
-    kind: str
-    value: int = 0
-
-
-@dataclass
-class Market:
-    """One code's trading."""
-
-    total_volume: int = 0
-    price: int = 100
-
-
 @final
 @dataclass
-class StandIn:
+class StandIn(Trading):
     """The broker. All its figures may be read at any time."""
 
-    listings: Sequence[Listing]
-    start: datetime
-    step: timedelta = timedelta(milliseconds=1)
     subscriptions_max: int = 200
     faults: Sequence[Fault] = ()
     rejected: frozenset[str] = frozenset()  # codes whose subscriptions are declined
@@ -123,15 +50,11 @@ class StandIn:
     clients: list[StandInClient] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.now = self.start
+        super().__post_init__()
+        self.clock = SystemClock()
         self.logins = 0
         self.logouts = 0
         self.keys: list[tuple[str, str]] = []
-        self.by_code = {listing.code: listing for listing in self.listings}
-        # Odd lots have a total of their own.
-        self.markets = {
-            (listing.code, odd): Market() for listing in self.listings for odd in (False, True)
-        }
         self.delivered: Counter[str] = Counter()  # by class
         self.unseen = 0  # market events that were not delivered
         self.lots_delivered: Counter[str] = Counter()
@@ -156,41 +79,6 @@ class StandIn:
         """End the threads of all clients."""
         for client in self.clients:
             client.thread.shutdown(wait=True, cancel_futures=True)
-
-    # The market ---------------------------------------------------------------------------------
-
-    def event(self, subscription: tuple[str, str, bool]) -> Any:
-        """The next object of a subscription (code, quote type, odd lots)."""
-        code, quote_type, odd = subscription
-        listing = self.by_code[code]
-        data_code = listing.target_code or code
-        market = self.markets[code, odd]
-        self.now += self.step
-        when, price = self.now, str(market.price)
-        futures = listing.kind in ("FUT", "OPT")
-        if listing.kind == "IND":
-            return with_code(index_quote(when, price=price), data_code)
-        if quote_type == "tick":
-            market.total_volume += 1
-            make: Callable[..., Any] = futures_tick if futures else stock_tick
-            item = make(data_code, when, price=price, volume=1, total_volume=market.total_volume)
-        elif quote_type == "bid_ask":
-            bids, asks = self.ladders(market)
-            book: Callable[..., Any] = futures_book if futures else stock_book
-            item = book(data_code, when, bids=bids, asks=asks)
-        else:
-            bids, asks = self.ladders(market)
-            whole: Callable[..., Any] = futures_summary if futures else stock_summary
-            item = whole(
-                data_code, when, price=price, total_volume=market.total_volume, bids=bids, asks=asks
-            )
-        return odd_lot(item) if odd else item
-
-    def ladders(self, market: Market) -> tuple[Ladder, Ladder]:
-        price = market.price
-        bids = [(str(price - level), 10 + level) for level in range(5)]
-        asks = [(str(price + 1 + level), 20 + level) for level in range(5)]
-        return bids, asks
 
 
 class _Contracts:
@@ -333,12 +221,12 @@ class StandInClient:
         return self.thread.submit(self._feed, count, per_second)
 
     def _feed(self, count: int, per_second: float | None) -> int:
-        began = time.monotonic()
+        began_ns = self.broker.clock.mono_ns()
         done = 0
         while done < count and self.logged_in:
             due = count
             if per_second is not None:
-                due = min(count, int((time.monotonic() - began) * per_second))
+                due = min(count, int((self.broker.clock.mono_ns() - began_ns) * per_second / 1e9))
                 if due <= done:
                     time.sleep(PACE_S)  # the SDK's thread waits without the GIL, too
                     continue
@@ -382,10 +270,10 @@ class StandInClient:
         self.broker.delivered[kind] += 1
         if lots_of is not None:
             self.broker.lots_delivered[lots_of] += 1
-        began_ns = time.monotonic_ns()
+        began_ns = self.broker.clock.mono_ns()
         self._call(kind, item)
         self.broker.slowest_callback_ns = max(
-            self.broker.slowest_callback_ns, time.monotonic_ns() - began_ns
+            self.broker.slowest_callback_ns, self.broker.clock.mono_ns() - began_ns
         )
 
     def _call(self, kind: str, *arguments: object) -> None:

@@ -27,6 +27,7 @@ pub mod shioaji;
 mod slot;
 pub mod stage;
 pub mod symbols;
+mod taiwan;
 pub mod venue;
 pub mod venues;
 
