@@ -9,17 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
-from typing import NamedTuple, final
+from typing import final
 
 from tickd.ports import Clock
 
-
-class Received(NamedTuple):
-    """Something the SDK handed over, with the stamps of that moment."""
-
-    item: object
-    recv_ns: int
-    mono_ns: int
+# Something the SDK handed over, with the stamps of that moment: (item, wall ns, monotonic ns).
+Received = tuple[object, int, int]
 
 
 @final
@@ -44,7 +39,7 @@ class CallbackQueue:
     __slots__ = ("_items", "_lock", "_lost", "_max", "_mono", "_wake", "_wall", "awake", "dropped")
 
     def __init__(self, clock: Clock, *, records_max: int, wake: Callable[[], None]) -> None:
-        self._items: deque[tuple[object, int, int]] = deque()
+        self._items: deque[Received] = deque()
         self._wall = clock.wall_ns
         self._mono = clock.mono_ns
         self._max = records_max
@@ -80,7 +75,7 @@ class CallbackQueue:
         """Up to `records_max` items, oldest first. Loop only."""
         pop = self._items.popleft
         count = min(records_max, len(self._items))
-        return [Received(*pop()) for _ in range(count)]
+        return [pop() for _ in range(count)]
 
     def rest(self) -> bool:
         """The loop stops looking; False when something has come meanwhile. Loop only.

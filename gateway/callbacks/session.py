@@ -273,7 +273,7 @@ class CallbackSession:
         if signal.up:
             self._up()
         if signal.discarded:
-            self._source.lose("discarded", self._clock.wall_ns(), 1)
+            self._source.lose("overflow", self._clock.wall_ns(), 1)
         if signal.resubscribe:
             self._subscriptions.forget()
         self._news.set()

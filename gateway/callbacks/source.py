@@ -123,7 +123,7 @@ class CallbackSource:
                 self._on_data()
             frames.append((self._frame(item), recv_ns, mono_ns))
         self._flush(frames)
-        self.last_ns = received[-1].mono_ns
+        self.last_ns = received[-1][2]
         if self.queue.depth >= DRAIN_MAX:
             self._loop.call_soon(self._drain)
         else:
