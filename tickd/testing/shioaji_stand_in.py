@@ -143,7 +143,7 @@ class StandInClient:
         self.refuse_strangers()
         self.logged_in = self.up = False
         self.broker.logouts += 1
-        self._on.clear()
+        self.deafen()
 
     def usage(self) -> UsageFigures:
         self.refuse_strangers()
@@ -201,6 +201,10 @@ class StandInClient:
             prefix = "QUO/v1"
         place = "TSE" if listing.exchange == "TSE" else "TFE"
         return f"{prefix}/{kind}/*/{place}/{listing.target_code or code}"
+
+    def deafen(self) -> None:
+        """Forget all callbacks: objects are made and nobody is told (benchmarks)."""
+        self._on.clear()
 
     # The thread that calls back -----------------------------------------------------------------
 
