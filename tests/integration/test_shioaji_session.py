@@ -229,7 +229,7 @@ async def test_an_exhausted_allowance_shows_and_ends_no_stream(tmp_path):
         assert made.sdk.usage_connections == 2
         asked = made.broker.empty_answers
         await made.until(lambda: made.broker.empty_answers > asked + 3, "a refresh")
-        assert made.session.missing == ()
+        assert made.session.status().symbols_missing == ()
         await made.feed(30)
     assert len(made.trades()) == 30
 
