@@ -43,6 +43,7 @@ class Subscriptions:
         self._carried: dict[Stream, Contract] = {}
         self._since_ns: dict[Stream, int] = {}  # when silence can have begun
         self._refused_ns: dict[str, int] = {}  # stream name -> when
+        self._shed: set[str] = set()  # names of streams given up for now
         self._watch: SilenceWatch | None = None
         self._watched: frozenset[Stream] = frozenset()
         self._active: Mapping[str, int] = {}  # topic -> last event, when the session went down
@@ -77,7 +78,12 @@ class Subscriptions:
         for stream in surplus:
             await self._end(stream)
         if surplus and shed_cause:
+            self._shed.update(stream.name for stream in surplus)
             record(shed_fields("shed", surplus, shed_cause))
+        if back := [stream for stream in lacking if stream.name in self._shed]:
+            # What late messages may have opened again is closed before the streams come back.
+            self._shed.difference_update(stream.name for stream in back)
+            record(shed_fields("restore", back, "room again"))
         for stream in lacking:
             await self._begin(stream, by_symbol[stream.symbol])
             if self.fault is not None:

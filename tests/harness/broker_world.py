@@ -60,6 +60,10 @@ class World:
     async def confirmed(self, count: int) -> None:
         await self.until(lambda: self.sdk.streams_confirmed >= count, f"{count} confirmed")
 
+    def confirmed_names(self) -> set[str]:
+        subscriptions = self.session._subscriptions
+        return set(subscriptions.confirmed) if subscriptions is not None else set()
+
     @property
     def sdk(self) -> Any:
         return self.session.status().sdk

@@ -14,8 +14,9 @@ import numpy as np
 import orjson
 import pytest
 
-from tests.harness.broker_world import API_KEY, SECRET_KEY, world
+from tests.harness.broker_world import API_KEY, SECRET_KEY, START, world
 from tickd.events import Flag, GapCause, Kind
+from tickd.testing.shioaji_objects import stock_tick
 from tickd.testing.shioaji_stand_in import Fault, Listing, UsageFigures
 
 shioaji = pytest.importorskip("shioaji")
@@ -263,7 +264,44 @@ async def test_shed_channels_are_unsubscribed_and_come_back(tmp_path):
         assert made.session.status().shed == ("depth",)
         made.session.restore()
         await made.until(lambda: len(made.broker.newest.subscriptions) == 6, "back")
-    assert b'"kind":"shed"' in made.frames()
+    frames = made.frames()
+    assert 0 < frames.index(b'"kind":"shed"') < frames.index(b'"kind":"restore"')
+
+
+async def test_an_object_that_panics_is_kept_and_costs_the_others_nothing(tmp_path):
+    """None in a closing odd-lot field: the SDK's own `to_dict` panics, with a BaseException."""
+    broken = stock_tick("2330", START, price="100", volume=1, total_volume=1, closing=None)
+    async with world(tmp_path, channels=("trade",)) as made:
+        await made.confirmed(3)
+        client = made.broker.newest
+        await asyncio.wrap_future(client.thread.submit(client.deliver, broken))
+        await made.feed(30)
+        assert made.session.counters.callbacks_unreadable == 1
+    assert len(made.trades()) == 30
+    assert b'"class":"Unreadable","of":"TickSTKv1"' in made.frames()
+    assert made.decoder.counters()["refused_unknown_message"] == 1
+
+
+async def test_a_front_month_that_rolls_is_subscribed_under_its_new_code(tmp_path):
+    async with world(
+        tmp_path,
+        symbols=("TXFR1",),
+        channels=("trade",),
+        config={"instruments_refresh_seconds": 0.02},
+    ) as made:
+        await made.confirmed(1)
+        await made.feed(5)
+        made.broker.by_code["TXFR1"] = Listing("TXFR1", "FUT", "TXFG6")
+        name = "TIC/v1/FOP/*/TFE/TXFG6"
+        await made.until(lambda: name in made.confirmed_names(), "the new month")
+        await made.feed(5)
+    names = {orjson.loads(each)["symbol"] for _, each in made.decoder.instruments()}
+    assert {"TXFF6", "TXFG6"} <= names
+    topics = {
+        made.decoder.topic_name(topic): count for topic, count, _ in made.decoder.topic_stats()
+    }
+    assert topics["trade.shioaji.TXFG6"] == 5
+    assert b'"symbol":"TXFR1","code":"TXFG6"' in made.frames()
 
 
 def test_the_real_sdk_refuses_callbacks_and_queries_before_a_login_as_the_stand_in_does():

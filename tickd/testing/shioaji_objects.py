@@ -53,11 +53,12 @@ def stock_tick(
     tick_type: int = 1,
     suspend: bool = False,
     simtrade: bool = False,
+    closing: str | None = "0",
 ) -> Any:
-    """A TickSTKv1; `when` is naive Taiwan time."""
+    """A TickSTKv1; `when` is naive Taiwan time. `closing` None: its `to_dict(raw=True)` panics."""
     head: list[Any] = [code, *_moment(when), price, price, price, price, price, price, price]
     head += [volume, total_volume, tick_type, 3, "0", 0, 0, 0, 0, 0]
-    head += [0, "0", "0", "0", "0", 0, "0", int(suspend), int(simtrade)]
+    head += [0, closing, closing, closing, closing, 0, "0", int(suspend), int(simtrade)]
     return shioaji.TickSTKv1.from_msgpack(_PACK(head))
 
 

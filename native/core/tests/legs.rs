@@ -18,7 +18,7 @@ fn messages(sizes: &[u64]) -> Vec<Place> {
         Place {
             last,
             link: Some(link),
-            later: false,
+            ts_event: 0,
         }
     };
     sizes.iter().map(place).collect()

@@ -468,9 +468,31 @@ fn a_checkpoint_carries_the_count() {
     restored.restore(&state).unwrap();
     assert_eq!(restored.state(), state);
     wire.decoder = restored;
-    assert_eq!(wire.tick(1, "09:00:04", 3, 99).len(), 0); // older: still a repeat
+    assert_eq!(wire.tick(1, "09:00:05", 3, 100).len(), 0); // a repeat is known
     assert_eq!(
         kinds(&wire.tick(1, "09:00:06", 3, 3)),
         [Kind::Trade as u8, Kind::Gap as u8]
     );
+}
+
+#[test]
+fn one_wrong_tick_does_not_silence_the_good_ones_after_it() {
+    for (date, time, total) in [
+        ("2026-07-14", "09:00:02", 999_999), // a wrong total
+        ("2026-07-15", "09:00:02", 5),       // a wrong day: another count
+        ("2062-07-14", "09:00:02", 999_999), // both, far away
+    ] {
+        let mut wire = Wire::new();
+        wire.tick(1, "09:00:01", 3, 100);
+        wire.tick_on(date, 1, time, 5, total);
+        for (time, total) in [("09:00:03", 105), ("09:00:04", 110), ("09:00:05", 115)] {
+            assert_eq!(
+                kinds(&wire.tick(1, time, 5, total))[0],
+                Kind::Trade as u8,
+                "{date} {total}"
+            );
+        }
+        assert_eq!(wire.counter("duplicates"), 0);
+        assert!(wire.counter("gaps") > 0, "it is not passed over in silence");
+    }
 }

@@ -39,17 +39,9 @@ struct SlotState {
     chains: BTreeMap<String, Chain>,
     sync: Synchroniser,
     depth_recv_ns: i64,
-    /// Of venues that count volume instead of numbering trades.
-    #[serde(skip_serializing_if = "is_zero", default)]
-    counted_ts: i64,
     /// Only while an old recording of OKX is read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     okx_texts: Option<TextBook>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks with a reference
-const fn is_zero(value: &i64) -> bool {
-    *value == 0
 }
 
 /// The state of `decoder`.
@@ -70,7 +62,6 @@ pub(super) fn save(decoder: &Decoder) -> Vec<u8> {
                 .collect(),
             sync: slot.sync.clone(),
             depth_recv_ns: slot.depth_recv_ns,
-            counted_ts: slot.counted_ts,
             okx_texts: decoder.stage.okx_texts.get(number as u32).cloned(),
         }
     });
@@ -106,7 +97,6 @@ pub(super) fn load(decoder: &mut Decoder, bytes: &[u8]) -> Result<()> {
         loaded.define((*instrument.ok_or(Error::new(Reason::Malformed, 0))?).clone())?;
         let slot = loaded.slots.last_mut().ok_or(Error::new(Reason::Unsupported, 0))?;
         (slot.sync, slot.depth_recv_ns) = (saved.sync, saved.depth_recv_ns);
-        slot.counted_ts = saved.counted_ts;
         if let Some(texts) = saved.okx_texts {
             loaded.stage.okx_texts.insert(slot.number(), texts);
         }

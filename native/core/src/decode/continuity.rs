@@ -9,6 +9,8 @@ use crate::event::{GapCause, ID_UNDEF};
 
 /// Missing ranges remembered per chain, so that a late arrival inside one is not taken for a repeat.
 pub const MISSING_RANGES_MAX: usize = 64;
+/// Counted messages remembered per chain: a repeat is one of them, anything else is new.
+pub const RECENT_MAX: usize = 16;
 /// A gapless id this far below the last one is a new numbering, not a repeat of another leg.
 const RESET_GAPLESS: u64 = 1 << 20;
 /// The same for ids that jump (update ids, times in ns).
@@ -41,8 +43,8 @@ pub struct Place {
     /// The last id before it, where the numbering tells: nothing is missing in front of the message when a chain has come
     /// that far.
     pub link: Option<u64>,
-    /// By the venue's clock it is later than every message before it; asked of `Counted` places only.
-    pub later: bool,
+    /// The venue's time; tells repeats of `Counted` places, which may come to the same total twice.
+    pub ts_event: i64,
 }
 
 /// What is missing before a message.
@@ -107,6 +109,9 @@ pub struct Chain {
     /// Ids the lost leg brought and the owner, who was behind it, will bring again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     owed: Option<(u64, u64)>,
+    /// Counted chains: total and time of the last messages, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    recent: Vec<(u64, i64)>,
 }
 
 impl Chain {
@@ -123,6 +128,18 @@ impl Chain {
     /// Judges the message at `place` that `connection` brought at `recv_ns`.
     #[inline]
     pub fn judge(&mut self, numbering: Numbering, connection: u32, place: Place, recv_ns: i64) -> Judgement {
+        let judgement = self.decide(numbering, connection, place, recv_ns);
+        if numbering == Numbering::Counted && judgement != Judgement::Duplicate {
+            if self.recent.len() == RECENT_MAX {
+                self.recent.remove(0);
+            }
+            self.recent.push((place.last, place.ts_event));
+        }
+        judgement
+    }
+
+    #[inline]
+    fn decide(&mut self, numbering: Numbering, connection: u32, place: Place, recv_ns: i64) -> Judgement {
         let Some(before) = self.last else {
             self.take(connection, place.last, recv_ns);
             return Judgement::Emit;
@@ -273,22 +290,25 @@ impl Chain {
         hole.map_or(Judgement::Emit, Judgement::EmitAfter)
     }
 
-    /// A total that is not above the last one: the count began anew (later by the venue's clock), a late arrival, a repeat.
+    /// A total that is not above the last one: a late arrival, a repeat, or a count that began anew.
+    ///
+    /// Nothing is dropped on suspicion: a wrong total or time in one message would silence all good ones after it.
     fn recount(&mut self, connection: u32, place: Place, recv_ns: i64) -> Judgement {
-        if place.later {
-            self.missing.clear();
-            let hole = self.open_hole().unwrap_or_else(|| self.unexplained());
-            self.take(connection, place.last, recv_ns);
-            return Judgement::EmitAfter(hole);
-        }
-        if connection != self.owner && self.owner != 0 {
-            self.standby_last = place.last;
-            self.standby = connection;
-        }
         if self.fill(place.last) {
             return Judgement::Emit;
         }
-        Judgement::Duplicate
+        if self.recent.contains(&(place.last, place.ts_event)) {
+            return Judgement::Duplicate;
+        }
+        if self.belongs_to_another(connection) {
+            self.standby_last = place.last;
+            self.standby = connection;
+            return Judgement::Duplicate;
+        }
+        self.missing.clear();
+        let hole = self.open_hole().unwrap_or_else(|| self.unexplained());
+        self.take(connection, place.last, recv_ns);
+        Judgement::EmitAfter(hole)
     }
 
     /// The id is not above the last one: a repeat, a late arrival, or a new numbering.

@@ -33,7 +33,7 @@ pub mod venues;
 
 use burst::Burst;
 use connections::Connections;
-use continuity::{Hole, Judgement, Numbering, Place};
+use continuity::{Hole, Judgement, Place};
 pub use report::{Notice, NoticeKind, Refusal, Report};
 use slot::Slot;
 use stage::{time_flags, Message, Stage};
@@ -279,7 +279,7 @@ impl Decoder {
             let place = Place {
                 last: message.last,
                 link: slot.link(message),
-                later: numbering == Numbering::Counted && slot.is_later(message.ts_event),
+                ts_event: message.ts_event,
             };
             let behind = message.snapshot && slot.is_ahead_of(record.connection, message.last);
             let Some(chain) = slot.chain_mut(channel) else {

@@ -6,7 +6,7 @@ use crate::decode::stage::Message;
 use crate::decode::symbols::Symbols;
 use crate::decode::venue::VenueDecoder;
 use crate::decode::venues;
-use crate::event::{BookState, ID_UNDEF, TS_UNDEF};
+use crate::event::{BookState, ID_UNDEF};
 use crate::topic::{Channel, Topics};
 
 /// The channels that have a chain, in the order of their numbers.
@@ -34,8 +34,6 @@ pub(super) struct Slot {
     pub(super) sync: Synchroniser,
     /// Receive stamp of the last depth message: where a broken chain began.
     pub(super) depth_recv_ns: i64,
-    /// Latest venue time of a counted message; 0 = none.
-    pub(super) counted_ts: i64,
 }
 
 impl Slot {
@@ -47,7 +45,6 @@ impl Slot {
             chains: Default::default(),
             sync: Synchroniser::new(venue.rule()),
             depth_recv_ns: 0,
-            counted_ts: 0,
         }
     }
 
@@ -71,16 +68,6 @@ impl Slot {
             Numbering::Counted if message.first == ID_UNDEF => Numbering::Rising,
             numbering => numbering,
         }
-    }
-
-    /// Whether `ts_event` is later than that of every counted message before.
-    #[inline]
-    pub(super) fn is_later(&mut self, ts_event: i64) -> bool {
-        let later = ts_event != TS_UNDEF && ts_event > self.counted_ts;
-        if later {
-            self.counted_ts = ts_event;
-        }
-        later
     }
 
     #[inline]
