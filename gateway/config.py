@@ -6,14 +6,53 @@ Checks relations between fields; reads nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
+from tickd.secrets import Secret
 
 # A turn costs two messages and, for depth, a snapshot of each symbol.
 ROTATION_SECONDS_MIN = 1.0
+# What waits longer is late for nothing that it saves.
+GATHER_MS_MAX = 100.0
+
+
+class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a venue that is reached through its broker's SDK: who logs in, and within what bounds."""
+
+    api_key: Secret | None = None
+    secret_key: Secret | None = None
+    simulation: bool = False  # the broker's test environment
+    client: Literal["sync", "async"] = "sync"  # which of the SDK's clients
+    queue_records_max: int = 32_768  # callbacks that may wait for the loop
+    gather_ms: float = 1.0  # after a wake-up, callbacks of so long are taken together
+    subscriptions_max: int | None = None  # None: the venue's limit
+    call_timeout_seconds: float = 30.0  # of a login, a subscription or a query
+    logins_per_day_max: int = 100
+    down_seconds_max: float = 60.0  # for the SDK's own reconnecting, before a new login
+    flaps_max: int = 5  # ends of the session within ...
+    flap_window_seconds: float = 300.0  # ... so long, after which there is a pause ...
+    flap_pause_seconds: float = 120.0  # ... of so long before the next login
+    verify_seconds: float = 15.0  # of silence after a reconnect, then a stream is subscribed again
+    usage_interval_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for field in (
+            "queue_records_max",
+            "logins_per_day_max",
+            "flaps_max",
+            "call_timeout_seconds",
+            "flap_window_seconds",
+            "verify_seconds",
+            "usage_interval_seconds",
+        ):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"sdk.{field} must be positive")
+        if not 0 <= self.gather_ms <= GATHER_MS_MAX:
+            raise ValueError(f"sdk.gather_ms must be between 0 and {GATHER_MS_MAX}")
 
 
 class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +87,7 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     instruments_wait_seconds: float = 15.0  # streams start without definitions after this
     instruments_refresh_seconds: float = 86_400.0
     snapshot_retry_seconds: float = 1.0  # least time between two snapshots of one symbol
+    sdk: SdkConfig = SdkConfig()  # of venues behind a broker's SDK only
 
     def __post_init__(self) -> None:
         if not self.channels:

@@ -9,6 +9,7 @@ __all__ = [
     "MalformedReplyError",
     "PatternError",
     "PlanRefusedError",
+    "QueryFailedError",
     "RateLimitedError",
     "RestFailedError",
     "RestRefusedError",
@@ -72,6 +73,12 @@ class SubscribeTimeoutError(TickdError):
     """The venue did not acknowledge the subscriptions in time."""
 
     action = Action.RECONNECT
+
+
+class QueryFailedError(TickdError):
+    """A call of a broker's SDK did not succeed: refused, timed out, connection lost."""
+
+    action = Action.RETRY
 
 
 class RestFailedError(TickdError):

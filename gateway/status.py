@@ -41,6 +41,14 @@ class Counters:
     paused_ns: int = 0
     fragments: int = 0
     binary_messages: int = 0
+    logins: int = 0  # at a broker, through its SDK
+    login_failures: int = 0
+    flaps: int = 0  # sessions that came and went too often: a pause before the next login
+    callbacks: int = 0
+    callback_bursts: int = 0  # drains that found something
+    callbacks_dropped: int = 0  # let go by a full queue; each run of them is a gap
+    callbacks_unreadable: int = 0
+    streams_renewed: int = 0  # subscribed again after a reconnect, or for their silence
     # Disconnects by cause, a word of `end_cause`; metric `tickd_gateway_ends_total{venue,cause}`.
     ends: dict[str, int] = field(default_factory=dict)
 
@@ -84,6 +92,19 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
 
 
+class SdkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One login at a broker."""
+
+    queue_depth: int  # callbacks that wait for the loop
+    queue_age_ns: int  # of the one that waits longest
+    logins_left: int  # of the day that ends now
+    streams_confirmed: int
+    usage_bytes: int | None  # None: not asked yet
+    usage_bytes_left: int | None
+    usage_connections: int | None  # of the person, other programs included
+    closed_markets: tuple[str, ...]  # of those with streams, at this moment
+
+
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One venue."""
 
@@ -108,3 +129,4 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     turning: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     refusal: str | None = None  # why less is planned than wanted
     lines: tuple[LineStatus, ...]
+    sdk: SdkStatus | None = None

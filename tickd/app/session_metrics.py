@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Final
 
-from gateway.status import Counters, LineStatus, SessionStatus
+from gateway.status import Counters, LineStatus, SdkStatus, SessionStatus
 from tickd.app.parts import Parts
 from tickd.telemetry.metrics import Metrics, Values
 
@@ -24,6 +24,7 @@ def declare_sessions(metrics: Metrics, parts: Parts) -> None:
     _declare_limits(metrics, parts)
     _declare_lines(metrics, parts)
     _declare_plan(metrics, parts)
+    _declare_sdks(metrics, parts)
 
 
 def _declare_totals(metrics: Metrics, parts: Parts) -> None:
@@ -180,3 +181,37 @@ def _declare_plan(metrics: Metrics, parts: Parts) -> None:
         },
         ("state",),
     )
+
+
+def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
+    """Of venues behind a broker's SDK only."""
+
+    def statuses() -> dict[str, SdkStatus]:
+        pictures = (session.status() for session in parts.sessions)
+        return {each.venue: each.sdk for each in pictures if each.sdk is not None}
+
+    known = metrics.once_per_scrape(statuses)
+
+    def read(field: str, scale: float = 1.0) -> Callable[[], Values]:
+        def values() -> Values:
+            figures = {venue: getattr(sdk, field) for venue, sdk in known().items()}
+            return {
+                (venue,): value * scale for venue, value in figures.items() if value is not None
+            }
+
+        return values
+
+    for name, text, values in (
+        ("callback_queue_records", "Callbacks that wait for the loop.", read("queue_depth")),
+        (
+            "callback_queue_age_seconds",
+            "Age of the callback that waits longest.",
+            read("queue_age_ns", 1e-9),
+        ),
+        ("logins_left_count", "Logins left today.", read("logins_left")),
+        ("streams_confirmed_count", "Confirmed subscriptions.", read("streams_confirmed")),
+        ("usage_bytes", "Traffic used, as the venue counts it.", read("usage_bytes")),
+        ("usage_left_bytes", "Traffic left until the reset.", read("usage_bytes_left")),
+        ("usage_connections_count", "Connections of the person.", read("usage_connections")),
+    ):
+        metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from gateway.callbacks.session import check as check_callback
 from gateway.subscriptions.carried import Carried
 from gateway.venues import registry
 from tickd.app.config import load_config
@@ -30,8 +31,11 @@ def check(config: Path) -> int:
     resolved = load_config(config)
     check_stages()
     for wanted in wanted_of(resolved):
-        # As far as symbols are named; what patterns select, `tickd plan` asks the venue.
-        Carried(registry.find(wanted.config.name, VENUES), wanted)
+        name = wanted.config.name
+        if registry.is_callback(name):
+            check_callback(registry.find_callback(name, VENUES), wanted.config)
+        else:  # as far as symbols are named; what patterns select, `tickd plan` asks the venue
+            Carried(registry.find(name, VENUES), wanted)
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
     return 0
 

@@ -51,6 +51,8 @@ def plan(
     """
     plans: list[dict[str, Any]] = []
     for wanted in wanted_of(load_shard(config, shard)):
+        if registry.is_callback(wanted.config.name):
+            continue  # one login, within the bounds that `tickd check` looks at
         venue = registry.find(wanted.config.name, VENUES)
         carried = Carried(venue, wanted)
         listing = None

@@ -32,6 +32,13 @@ struct Shed {
 }
 
 #[derive(Deserialize)]
+struct Loss {
+    connection: u32,
+    cause: String,
+    from_ns: Option<i64>,
+}
+
+#[derive(Deserialize)]
 struct Gap {
     cause: String,
     from_frame: Option<u64>,
@@ -56,6 +63,9 @@ impl Decoder {
             "instrument" => self.define(fields(&value)?)?,
             // Both: at this moment the connection does not carry the channels.
             "shed" | "restore" => self.shed(&fields(&value)?),
+            "loss" => self.loss(&fields(&value)?, record),
+            "alias" => self.stage.count("aliases"),
+            "sdk_event" => self.stage.count("sdk_events"),
             "gap" => self.gap(&fields(&value)?, record),
             "start" => self.start(record),
             "stop" => self.stage.count("stops"),
@@ -108,15 +118,23 @@ impl Decoder {
             self.stage.count("unknown_connection");
             return;
         };
-        for slot in 0..self.slots.len() {
-            let Some(state) = self.slots.get_mut(slot) else {
-                continue;
-            };
+        self.lose(disconnect.connection, since_ns, GapCause::Disconnect);
+    }
+
+    /// Something that `loss.connection` delivered was let go before it was recorded; the connection lives on.
+    fn loss(&mut self, loss: &Loss, record: &Record<'_>) {
+        let since_ns = loss.from_ns.unwrap_or(record.recv_ns);
+        self.lose(loss.connection, since_ns, cause(&loss.cause));
+        self.stage.count("losses");
+    }
+
+    fn lose(&mut self, connection: u32, since_ns: i64, cause: GapCause) {
+        for (slot, state) in self.slots.iter_mut().enumerate() {
             for channel in CHAINED {
                 let Some(chain) = state.chain_mut(channel) else {
                     continue;
                 };
-                let down = chain.lose(disconnect.connection, since_ns, GapCause::Disconnect);
+                let down = chain.lose(connection, since_ns, cause);
                 if down && channel == Channel::Depth {
                     conclude_closed(&mut self.conclusions, state, slot as u32);
                 }
@@ -166,14 +184,7 @@ impl Decoder {
     }
 
     fn gap(&mut self, gap: &Gap, record: &Record<'_>) {
-        let cause = match gap.cause.as_str() {
-            "restart" => GapCause::Restart,
-            "disk" => GapCause::Disk,
-            "overflow" => GapCause::Overflow,
-            "quarantine" => GapCause::Quarantine,
-            "clock" => GapCause::Clock,
-            _ => GapCause::Disconnect,
-        };
+        let cause = cause(&gap.cause);
         let until_ns = gap.to_ns.unwrap_or(record.recv_ns);
         let since_ns = gap.from_ns.unwrap_or(until_ns);
         let range = gap.from_frame.zip(gap.to_frame).filter(|(from, to)| from <= to);
@@ -220,6 +231,17 @@ impl Decoder {
         if let Some(state) = self.slots.get_mut(slot as usize) {
             conclude_closed(&mut self.conclusions, state, slot);
         }
+    }
+}
+
+fn cause(name: &str) -> GapCause {
+    match name {
+        "restart" => GapCause::Restart,
+        "disk" => GapCause::Disk,
+        "overflow" => GapCause::Overflow,
+        "quarantine" => GapCause::Quarantine,
+        "clock" => GapCause::Clock,
+        _ => GapCause::Disconnect,
     }
 }
 
