@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 import orjson
@@ -359,6 +360,12 @@ def check(venue: CallbackVenue, config: VenueConfig) -> None:
             f"venue {venue.name} needs credentials",
             venue=venue.name,
             hint='[venues.sdk] api_key = { file = "…" } and secret_key = { file = "…" }',
+        )
+    if find_spec(venue.package) is None:
+        raise UnknownStreamError(
+            f"venue {venue.name} needs its SDK, which is not installed",
+            venue=venue.name,
+            hint=f"pip install 'tickd[{venue.package}]'",
         )
     count = venue.wire.check(config.channels, config.symbols)
     allowed = config.sdk.subscriptions_max or venue.limits.subscriptions_max

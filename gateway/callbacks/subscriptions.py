@@ -24,6 +24,10 @@ Record = Callable[[dict[str, object]], None]
 
 # A stream that was refused is asked for again after so long: a limit may have been raised.
 REFUSED_SECONDS = 300.0
+# One whose call failed: the connection may have been away.
+FAILED_SECONDS = 30.0
+# So many failed calls in a row say something about the session, not about the streams.
+FAILURES_MAX = 3
 # Streams with a message so recently before a loss are awaited after it.
 RECENT_SECONDS = 60.0
 REFUSALS_MAX = 16
@@ -42,7 +46,8 @@ class Subscriptions:
         self._pace = RollingLimit(venue.limits.subscribes)
         self._carried: dict[Stream, Contract] = {}
         self._since_ns: dict[Stream, int] = {}  # when silence can have begun
-        self._refused_ns: dict[str, int] = {}  # stream name -> when
+        self._not_before_ns: dict[str, int] = {}  # stream name -> when it may be asked for again
+        self._failures = 0  # of calls, in a row
         self._shed: set[str] = set()  # names of streams given up for now
         self._watch: SilenceWatch | None = None
         self._watched: frozenset[Stream] = frozenset()
@@ -73,7 +78,7 @@ class Subscriptions:
         lacking = [
             stream
             for stream in wanted
-            if stream not in self._carried and not self._lately_refused(stream.name, now_ns)
+            if stream not in self._carried and self._not_before_ns.get(stream.name, 0) <= now_ns
         ]
         for stream in surplus:
             await self._end(stream)
@@ -86,8 +91,9 @@ class Subscriptions:
             record(shed_fields("restore", back, "room again"))
         for stream in lacking:
             await self._begin(stream, by_symbol[stream.symbol])
-            if self.fault is not None:
-                return  # the next turn goes on
+            if self._failures >= FAILURES_MAX:
+                self._failures = 0
+                return  # the next turn goes on, if the session does
 
     async def _begin(self, stream: Stream, contract: Contract) -> None:
         await self._slot()
@@ -98,11 +104,14 @@ class Subscriptions:
             await self._client.subscribe(stream, contract)
         except QueryFailedError as error:
             self._carried.pop(stream, None)
-            self.refused(stream.name)
+            self._failures += 1
+            self._wait_for(stream.name, FAILED_SECONDS)
             self.fault = str(error)
             log.warning(
                 "subscribe_failed", venue=self._venue.name, stream=stream.name, words=str(error)
             )
+        else:
+            self._failures = 0
 
     async def _end(self, stream: Stream) -> None:
         contract = self._carried.pop(stream)
@@ -121,13 +130,13 @@ class Subscriptions:
             await self._clock.sleep(wait_ns / NS_PER_SECOND)
         self._pace.take(self._clock.mono_ns())
 
-    def _lately_refused(self, name: str, now_ns: int) -> bool:
-        at_ns = self._refused_ns.get(name)
-        return at_ns is not None and now_ns - at_ns < REFUSED_SECONDS * NS_PER_SECOND
+    def _wait_for(self, name: str, seconds: float) -> None:
+        until_ns = self._clock.mono_ns() + round(seconds * NS_PER_SECOND)
+        self._not_before_ns[name] = max(until_ns, self._not_before_ns.get(name, 0))
 
     def refused(self, name: str) -> None:
         """The venue declined the stream called `name`."""
-        self._refused_ns[name] = self._clock.mono_ns()
+        self._wait_for(name, REFUSED_SECONDS)
         self.confirmed.discard(name)
         for stream in [each for each in self._carried if each.name == name]:
             del self._carried[stream]
@@ -150,6 +159,7 @@ class Subscriptions:
         """The subscriptions are gone: `carry` asks for all of them again."""
         self._carried.clear()
         self._since_ns.clear()
+        self._not_before_ns.clear()
         self.confirmed.clear()
 
     async def renew_silent(self, activity: Mapping[str, int], now_ns: int) -> int:

@@ -132,11 +132,13 @@ Put = Callable[[object], None]
 class CallbackVenue(NamedTuple):
     """A venue behind an SDK, joined from its folder by the registry.
 
+    package: the SDK's module, which the extra `tickd[<package>]` installs.
     client: makes a client whose callbacks call `put` on the SDK's threads.
     open_since: market, wall ns -> since when its continuous trading runs (wall ns), or None.
     """
 
     name: str
+    package: str
     wire: CallbackWire
     limits: CallbackLimits
     client: Callable[[SdkConfig, Put], SdkClient]

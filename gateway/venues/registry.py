@@ -49,6 +49,7 @@ def find_callback(name: str, decoded: Collection[str] = VENUE_NAMES) -> Callback
     folder = _folder(name, CALLBACK_VENUE_NAMES, decoded)
     return CallbackVenue(
         name=name,
+        package=import_module(f"{folder}.sdk").PACKAGE,
         wire=import_module(f"{folder}.wire").WIRE,
         limits=import_module(f"{folder}.limits").LIMITS,
         client=import_module(f"{folder}.sdk").client,

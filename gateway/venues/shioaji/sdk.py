@@ -19,7 +19,7 @@ import structlog
 from gateway.callbacks.calls import in_thread
 from gateway.callbacks.venue import CallbackLimits, Contract, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
-from gateway.errors import ConnectFailedError, QueryFailedError, UnknownStreamError, vendor_text
+from gateway.errors import ConnectFailedError, QueryFailedError, vendor_text
 from gateway.venue import Stream
 from gateway.venues.shioaji.contracts import contract_of
 from gateway.venues.shioaji.limits import LIMITS
@@ -27,6 +27,8 @@ from gateway.venues.shioaji.wire import FEEDS, ODD_SUFFIX, VENUE
 
 log = structlog.get_logger(__name__)
 
+# The SDK's module, and the extra that installs it.
+PACKAGE: Final = "shioaji"
 # One setter each; all take the callback only and call it with one object.
 DATA_CALLBACKS: Final = (
     "tick_stk_v1",
@@ -47,13 +49,8 @@ Factory = Callable[[bool], Any]
 
 
 def installed(client: str) -> Factory:
-    """The SDK's own class. Raises UnknownStreamError (a ConfigError) when it is not installed."""
-    try:
-        sdk = import_module("shioaji")
-    except ImportError as error:
-        raise UnknownStreamError(
-            f"venue {VENUE} needs its SDK: {error}", venue=VENUE, hint="pip install tickd[shioaji]"
-        ) from error
+    """The SDK's own class, imported now and not before."""
+    sdk = import_module(PACKAGE)
     kind = sdk.ShioajiAsync if client == "async" else sdk.Shioaji
     return lambda simulation: kind(simulation=simulation)
 
@@ -213,7 +210,7 @@ class ShioajiClient:
 
     def _errors(self) -> tuple[type[Exception], ...]:
         """What the SDK raises. Its own base class is known once it is imported."""
-        sdk = import_module("shioaji")
+        sdk = import_module(PACKAGE)
         return (sdk.ShioajiError, OSError, ValueError, RuntimeError)
 
     def _words(self, error: Exception) -> str:

@@ -177,6 +177,12 @@ def test_what_cannot_work_is_refused_before_anybody_logs_in(refused, words):
     assert KEY.reveal() not in repr(refused)
 
 
+def test_a_venue_without_its_sdk_is_refused_with_the_way_to_get_it():
+    with pytest.raises(UnknownStreamError, match="not installed") as error:
+        check(find_callback("shioaji")._replace(package="no_such_sdk"), config())
+    assert error.value.hint == "pip install 'tickd[no_such_sdk]'"
+
+
 def test_a_plan_at_the_limit_is_taken():
     check(find_callback("shioaji"), config(symbols=tuple(str(code) for code in range(100))))
 
