@@ -30,8 +30,8 @@ from harness import Figure
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from gateway.leg import Leg
-from gateway.plan import ConnectionPlan
 from gateway.status import Counters
+from gateway.subscriptions.plan import ConnectionPlan
 from gateway.venues.registry import find
 from tickd.app.logs import LogConfig, configure_logging
 from tickd.app.tap import Tap

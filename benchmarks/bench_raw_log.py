@@ -26,8 +26,8 @@ from picows import WSMsgType
 from picows.picows import _make_test_ws_frame
 
 from gateway.leg import Leg
-from gateway.plan import ConnectionPlan
 from gateway.status import Counters
+from gateway.subscriptions.plan import ConnectionPlan
 from gateway.venues.registry import find
 from tickd.clock import SystemClock
 from tickd.native import Decoder, RawLog

@@ -52,6 +52,7 @@ BENCHES = [
     Bench("rebuild", "Rebuild and re-drive, against naive loads of the same raw log"),
     Bench("ship", "Shipping to object storage, against boto3"),
     Bench("export", "Export, against rows in pandas and the csv module", checked=True),
+    Bench("callback", "Callbacks of a broker's SDK, against one hand-over per event"),
     Bench("latency", "Idle latency, socket to handler"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("sim", "The load generator itself"),

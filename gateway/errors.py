@@ -7,6 +7,9 @@ from tickd.errors import Action, ConfigError, TickdError
 __all__ = [
     "ConnectFailedError",
     "MalformedReplyError",
+    "PatternError",
+    "PlanRefusedError",
+    "QueryFailedError",
     "RateLimitedError",
     "RestFailedError",
     "RestRefusedError",
@@ -25,6 +28,21 @@ def vendor_text(raw: bytes | str) -> str:
     head = raw[: 4 * VENDOR_TEXT_CHARS_MAX]
     text = head.decode("utf-8", "replace") if isinstance(head, bytes) else head
     return ascii(text[:VENDOR_TEXT_CHARS_MAX])[1:-1]
+
+
+class PatternError(ConfigError):
+    """A subscription pattern or a shard that cannot be read."""
+
+
+class PlanRefusedError(ConfigError):
+    """More is wanted than a venue's limits allow; the hint is the nearest legal plan.
+
+    left_out: names of the streams that are not in that plan.
+    """
+
+    def __init__(self, message: str, *, venue: str, hint: str, left_out: tuple[str, ...]) -> None:
+        super().__init__(message, venue=venue, hint=hint)
+        self.left_out = left_out
 
 
 class UnknownVenueError(ConfigError):
@@ -55,6 +73,12 @@ class SubscribeTimeoutError(TickdError):
     """The venue did not acknowledge the subscriptions in time."""
 
     action = Action.RECONNECT
+
+
+class QueryFailedError(TickdError):
+    """A call of a broker's SDK did not succeed: refused, timed out, connection lost."""
+
+    action = Action.RETRY
 
 
 class RestFailedError(TickdError):

@@ -31,6 +31,8 @@ class InstrumentDefinition(msgspec.Struct, frozen=True, kw_only=True):
     tick: int  # mantissa in price_scale
     lot: int  # mantissa in size_scale
     multiplier: str  # decimal text: what one unit of size is worth
+    # Whether a pattern may select it: no index, not delisted. Not part of the record.
+    trading: bool = True
 
 
 def scale_and_step(step: str, *, decimals: int = 0, largest: str | None = None) -> tuple[int, int]:
@@ -66,4 +68,6 @@ def _positive(text: str) -> Decimal:
 
 def control_record(definition: InstrumentDefinition) -> bytes:
     """The payload of the `instrument` control record."""
-    return msgspec.json.encode({"kind": "instrument"} | msgspec.structs.asdict(definition))
+    fields = msgspec.structs.asdict(definition)
+    del fields["trading"]
+    return msgspec.json.encode({"kind": "instrument"} | fields)

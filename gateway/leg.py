@@ -7,8 +7,10 @@ Connecting, waiting and deciding are the line's (`gateway/session.py`).
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
-from typing import Final
+from socket import IPPROTO_TCP
+from typing import Any, Final
 
 import structlog
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport
@@ -16,9 +18,9 @@ from typing_extensions import Buffer
 
 from gateway.errors import ConnectFailedError, vendor_text
 from gateway.limits import NS_PER_SECOND, RollingLimit
-from gateway.plan import ConnectionPlan
 from gateway.rotation import Handover
-from gateway.status import Counters
+from gateway.status import Counters, end_cause
+from gateway.subscriptions.plan import ConnectionPlan
 from gateway.venue import Stream, Venue
 from tickd.errors import TickdError
 from tickd.ports import Clock, Notice, RawTap
@@ -30,6 +32,11 @@ MESSAGE_BYTES_MAX: Final = 64 << 20
 # How long a peer may take to answer our close before the socket is cut.
 CLOSE_SECONDS: Final = 2.0
 REFUSED_TEXTS_MAX: Final = 16
+# include/uapi/linux/tcp.h: TCP_INFO, and where the u64 bytes_received stands in its struct (read
+# 2026-11-20; since Linux 4.1).
+TCP_INFO: Final = 11
+_BYTES_RECEIVED_AT: Final = 128
+_TCP_INFO_BYTES: Final = 192
 _TEXT: Final = WSMsgType.TEXT
 
 
@@ -66,6 +73,7 @@ class Leg(WSListener):
         self._fragmented = False
         self._close_words: str | None = None
         self._paused_since_ns: int | None = None
+        self._bytes = 0  # received, when last looked at
         self.connection = 0  # node-wide number, once open
         self.fault: TickdError | None = None  # the tap refused the connection
         self.ended: str | None = None  # why, once it has ended
@@ -73,7 +81,8 @@ class Leg(WSListener):
         self.acks = 0
         self.refused: list[str] = []
         self.streams: tuple[Stream, ...] = ()  # subscribed
-        self.shed_version = 0  # of the shedding that they follow
+        self.version = 0  # of the plan that they follow
+        self.joined_ns: dict[str, int] = {}  # stream -> when it was subscribed later than the rest
         self.opened_ns = 0
         self.reading_since_ns = 0  # silence can be judged from here on
         self.control_ns = 0  # last ping, pong or acknowledgement
@@ -99,6 +108,14 @@ class Leg(WSListener):
             self.fault = error
             self.ended = "the raw log is closed"
             transport.disconnect(graceful=False)
+        else:
+            log.info(
+                "connection_opened",
+                venue=self._venue.name,
+                connection=self.connection,
+                url=self._plan.url,
+                streams=len(self._plan.streams),
+            )
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Every frame. The view dies with this call."""
@@ -245,6 +262,19 @@ class Leg(WSListener):
         """Subscriptions acknowledged and refused so far."""
         return self.acks + len(self.refused)
 
+    @property
+    def messages_used(self) -> int:
+        """Messages of ours in the venue's window that ends now."""
+        return self._messages.used(self._clock.mono_ns())
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes off the socket, as the kernel counts them (TLS included); 0 where it does not."""
+        if self._transport is not None and self.ended is None:
+            socket = self._transport.underlying_transport.get_extra_info("socket")
+            self._bytes = max(self._bytes, received_bytes(socket))
+        return self._bytes
+
     def record(self, fields: bytes) -> None:
         """Put a control record about this connection between its frames."""
         if self.ended is None:
@@ -313,6 +343,7 @@ class Leg(WSListener):
         """Once: the end goes on record, later frames do not."""
         if self.ended is not None:
             return
+        self._bytes = self.bytes_received
         self.ended = reason
         self._take = _ignore
         if self._paused_since_ns is not None:
@@ -322,6 +353,8 @@ class Leg(WSListener):
         if self.connection == 0:  # never opened
             return
         self._counters.disconnects += 1
+        cause = end_cause(reason)
+        self._counters.ends[cause] = self._counters.ends.get(cause, 0) + 1
         self._tap.close(self.connection, reason)
         log.info(
             "connection_ended", venue=self._venue.name, connection=self.connection, reason=reason
@@ -330,6 +363,21 @@ class Leg(WSListener):
 
 def _ignore(connection: int, payload: Buffer) -> None:
     """A frame after the recorded end of its connection."""
+
+
+def received_bytes(socket: Any) -> int:
+    """What Linux says in `tcp_info.tcpi_bytes_received` of an open TCP socket; else 0.
+
+    Asked when somebody looks: counting in the frame callback would cost every message.
+    """
+    if socket is None or not sys.platform.startswith("linux"):
+        return 0
+    try:
+        info: bytes = socket.getsockopt(IPPROTO_TCP, TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return 0
+    field = info[_BYTES_RECEIVED_AT : _BYTES_RECEIVED_AT + 8]
+    return int.from_bytes(field, sys.byteorder) if len(field) == 8 else 0
 
 
 def _close_words(payload: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gateway.config import VenueConfig
 from gateway.limits import NS_PER_SECOND
 from gateway.venue import Stream
 from gateway.watchdog import last_activity
@@ -55,6 +56,24 @@ class Handover:
         self._max_ns = round(max_seconds * NS_PER_SECOND)
         self._bound_ns = now_ns + self._max_ns
         self._complete_ns = None if self._owed else now_ns
+
+    @classmethod
+    def within(
+        cls,
+        config: VenueConfig,
+        streams: Iterable[Stream],
+        activity: Mapping[str, int],
+        now_ns: int,
+    ) -> Handover:
+        """A replacement within the bounds of `config`."""
+        return cls(
+            streams,
+            activity,
+            now_ns,
+            recent_seconds=config.handover_recent_seconds,
+            overlap_seconds=config.handover_overlap_seconds,
+            max_seconds=config.handover_max_seconds,
+        )
 
     @property
     def owed(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Which channels a session does without for now, and what that means for a connection. Pure."""
+"""What a session does without for now, why, and how that is recorded. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Shedding:
     def __init__(self) -> None:
         self.channels: frozenset[str] = frozenset()
         self.cause = ""
-        self.version = 0  # changes with the channels
 
     def give_up(self, channels: Iterable[str], cause: str) -> bool:
         """Do without exactly `channels` from now on; whether that is something new."""
@@ -31,34 +30,37 @@ class Shedding:
         if wanted == self.channels:
             return False
         self.channels, self.cause = wanted, cause
-        self.version += 1
         return True
 
     def wanted(self, streams: Sequence[Stream]) -> tuple[Stream, ...]:
         """Those of `streams` that are not given up."""
         return tuple(stream for stream in streams if stream.channel not in self.channels)
 
-    def difference(self, planned: Sequence[Stream], carried: Sequence[Stream]) -> Difference:
-        """What must be unsubscribed and subscribed on a connection with these plans."""
-        wanted = self.wanted(planned)
-        want, have = frozenset(wanted), frozenset(carried)
-        return Difference(
-            tuple(stream for stream in carried if stream not in want),
-            tuple(stream for stream in wanted if stream not in have),
-        )
+
+def difference(wanted: Sequence[Stream], carried: Sequence[Stream]) -> Difference:
+    """What must be unsubscribed and subscribed on a connection that carries `carried`."""
+    want, have = frozenset(wanted), frozenset(carried)
+    return Difference(
+        tuple(stream for stream in carried if stream not in want),
+        tuple(stream for stream in wanted if stream not in have),
+    )
 
 
 def shed_record(kind: str, connection: int, streams: Sequence[Stream], cause: str) -> bytes:
     """The control record `shed` or `restore`: the decoder marks what follows as a gap with cause.
 
-    Both say that `connection` does not carry the channels at this moment: the second closes what
+    Both say that `connection` does not carry the topics at this moment: the second closes what
     late messages may have opened again, before the stream really comes back.
     """
-    return orjson.dumps(
-        {
-            "kind": kind,
-            "connection": connection,
-            "channels": sorted({topic.split(".", 1)[0] for s in streams for topic in s.topics}),
-            "cause": cause,
-        }
-    )
+    return orjson.dumps({"connection": connection} | shed_fields(kind, streams, cause))
+
+
+def shed_fields(kind: str, streams: Sequence[Stream], cause: str) -> dict[str, object]:
+    """What such a record says beside the connection."""
+    topics = sorted({topic for stream in streams for topic in stream.topics})
+    return {
+        "kind": kind,
+        "channels": sorted({topic.split(".", 1)[0] for topic in topics}),
+        "topics": topics,
+        "cause": cause,
+    }

@@ -5,8 +5,8 @@ Plain values; the composition root turns them into metrics and pages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import msgspec
 
@@ -30,6 +30,8 @@ class Counters:
     snapshots_fetched: int = 0
     snapshot_failures: int = 0
     sheds: int = 0  # channels given up for lack of room
+    plan_changes: int = 0  # streams added or removed, rotations included
+    throttles: int = 0  # priorities paused or resumed
     resubscribes: int = 0  # books renewed by messages on the connection
     instruments_recorded: int = 0
     instrument_failures: int = 0
@@ -39,11 +41,41 @@ class Counters:
     paused_ns: int = 0
     fragments: int = 0
     binary_messages: int = 0
+    logins: int = 0  # at a broker, through its SDK
+    login_failures: int = 0
+    flaps: int = 0  # sessions that came and went too often: a pause before the next login
+    callbacks: int = 0
+    callback_bursts: int = 0  # drains that found something
+    callbacks_dropped: int = 0  # let go by a full queue; each run of them is a gap
+    callbacks_unreadable: int = 0
+    streams_renewed: int = 0  # subscribed again after a reconnect, or for their silence
+    # Disconnects by cause, a word of `end_cause`; metric `tickd_gateway_ends_total{venue,cause}`.
+    ends: dict[str, int] = field(default_factory=dict)
+
+
+def end_cause(reason: str) -> str:
+    """One of few words for why a connection ended, for a metric's label."""
+    for start, word in _CAUSES:
+        if reason.startswith(start):
+            return word
+    return "failed"
+
+
+# What a leg's `ended` begins with; a replacement's own cause stands behind its number.
+_CAUSES: Final = (
+    ("replaced by", "replaced"),
+    ("venue closed", "venue"),
+    ("connection lost", "lost"),
+    ("protocol violation", "protocol"),
+    ("no streams", "plan"),
+    ("session stopped", "stop"),
+)
 
 
 class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One planned connection."""
 
+    number: int = 1
     endpoint: str
     url: str
     streams_count: int
@@ -52,8 +84,25 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     opened_mono_ns: int | None
     paused: bool
     attempts: int  # failures since the last stable connection
+    messages_used: int = 0  # of ours in the venue's window that ends now
+    messages_max: int = 0
+    bytes_received: int = 0  # over all connections of the line
+    last_end: str | None = None  # why its last connection ended
     fault: str | None  # last failure, None once streaming
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
+
+
+class SdkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One login at a broker."""
+
+    queue_depth: int  # callbacks that wait for the loop
+    queue_age_ns: int  # of the one that waits longest
+    logins_left: int  # of the day that ends now
+    streams_confirmed: int
+    usage_bytes: int | None  # None: not asked yet
+    usage_bytes_left: int | None
+    usage_connections: int | None  # of the person, other programs included
+    closed_markets: tuple[str, ...]  # of those with streams, at this moment
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +110,23 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: str
     rule: str
-    symbols_count: int
+    started: bool = True  # the first plan has been made
+    symbols_count: int  # planned
     symbols_missing: tuple[str, ...]  # configured but not listed by the venue
     instruments_count: int
     snapshots_pending: tuple[str, ...]
-    rest_weight_used: int
+    rest_weight_used: int  # in the venue's window that ends now
+    rest_weight_max: int = 0
+    connects_used: int = 0  # attempts in the venue's window that ends now
+    connects_max: int = 0
     shed: tuple[str, ...]  # channels given up for now
+    shard: str = "0/1"
+    streams_count: int = 0  # planned
+    streams_paused: int = 0  # of them, by priority
+    streams_left_out: int = 0  # for lack of room
+    paused_below: int | None = None  # this priority
+    # group -> symbols whose turn it is
+    turning: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    refusal: str | None = None  # why less is planned than wanted
     lines: tuple[LineStatus, ...]
+    sdk: SdkStatus | None = None

@@ -53,11 +53,17 @@ class Rate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """A venue's limits as data; each venue's `limits.py` gives the sources."""
+class VenueLimits:
+    """A venue's limits as data; each venue's `limits.py` gives sources and dates.
+
+    The rates are enforced as sliding windows (`gateway/limits.py`), the counts by the plan
+    (`gateway/subscriptions/plan.py`) before anything connects. What a venue without WebSockets
+    calls by other names has its place here, too: a login is a connect, a query takes REST weight,
+    a subscribe request is a client message, a topic is a stream.
+    """
 
     client_messages: Rate  # per connection; requests, pings and pongs together
-    connects: Rate  # per address
+    connects: Rate  # per address; attempts count
     rest_weight: Rate  # per address
     streams_max: int  # per connection
     streams_per_message_max: int  # in one subscribe message
@@ -68,6 +74,8 @@ class Limits:
     weight_header: str | None  # reply header with the weight used up in the window
     # channel -> a stream without a message for so long is suspect; absent: may be silent for ever
     silence_seconds: Mapping[str, float] = field(default_factory=dict)
+    connections_max: int | None = None  # open at once, per address or person; None: not known
+    streams_total_max: int | None = None  # over all connections; None: not known
 
 
 class Wire(Protocol):
@@ -118,6 +126,10 @@ class Wire(Protocol):
         """What to ask for the definitions of `symbols`; replies go to `instruments`."""
         ...
 
+    def listing_requests(self) -> tuple[RestRequest, ...]:
+        """What to ask for the definitions of every symbol; replies go to `instruments`."""
+        ...
+
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
         """All definitions in a reply. Raises MalformedReplyError."""
         ...
@@ -163,4 +175,4 @@ class Venue(NamedTuple):
     name: str
     wire: Wire
     sync: Sync
-    limits: Limits
+    limits: VenueLimits

@@ -7,31 +7,46 @@ in, names of suspects go out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from gateway.limits import NS_PER_SECOND
 from gateway.venue import Stream
 
 # A stream that stays silent on a new connection is a quiet market: its budget doubles up to 2^6.
 STRIKES_MAX = 6
+NEVER: Final[Mapping[str, int]] = {}
 
 
 class SilenceWatch:
     """The silence budgets of one connection plan; survives its connections."""
 
     def __init__(self, streams: Iterable[Stream], budget_seconds: Mapping[str, float]) -> None:
-        self._streams = tuple(
-            (stream, round(budget_seconds[stream.channel] * NS_PER_SECOND))
-            for stream in streams
-            if budget_seconds.get(stream.channel, 0.0) > 0.0
-        )
+        self._budget_seconds = budget_seconds
+        self._streams: tuple[tuple[Stream, int], ...] = ()
+        self.follow(streams)
         self._strikes: dict[str, int] = {}
         self._seen: dict[str, int] = {}  # stream -> activity at its last strike
 
-    def silent(self, activity: Mapping[str, int], since_ns: int, now_ns: int) -> tuple[str, ...]:
+    def follow(self, streams: Iterable[Stream]) -> None:
+        """Watch these from now on; what is known of streams that stay, stays."""
+        self._streams = tuple(
+            (stream, round(self._budget_seconds[stream.channel] * NS_PER_SECOND))
+            for stream in streams
+            if self._budget_seconds.get(stream.channel, 0.0) > 0.0
+        )
+
+    def silent(
+        self,
+        activity: Mapping[str, int],
+        since_ns: int,
+        now_ns: int,
+        joined_ns: Mapping[str, int] = NEVER,
+    ) -> tuple[str, ...]:
         """Names of the streams without a message for longer than their budgets.
 
         Args: `activity`: topic -> monotonic ns of its last event; `since_ns`: when the silence of
-        this connection can have begun (subscribed, or reading resumed).
+        this connection can have begun (subscribed, or reading resumed); `joined_ns`: the same of
+        single streams that were subscribed later.
         """
         suspects = []
         for stream, budget_ns in self._streams:
@@ -40,7 +55,8 @@ class SilenceWatch:
             if strikes and last > self._seen[stream.name]:
                 del self._strikes[stream.name], self._seen[stream.name]
                 strikes = 0
-            if now_ns - max(last, since_ns) > budget_ns << strikes:
+            since = max(last, since_ns, joined_ns.get(stream.name, 0))
+            if now_ns - since > budget_ns << strikes:
                 suspects.append(stream.name)
         return tuple(suspects)
 

@@ -18,6 +18,8 @@ CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / 
 # Without this, pytest-asyncio 1.5 asks for "the current loop" and so makes one that nobody closes,
 # which some later test is then blamed for (ResourceWarning: unclosed event loop).
 asyncio.set_event_loop(None)
+# Shioaji's SDK writes a log file into the current directory unless this says where, at its import.
+os.environ.setdefault("SJ_LOG_PATH", os.devnull)
 REQUIRE_ALL = os.environ.get("TICKD_REQUIRE_ALL") == "1"
 # Nobody can install these: data that not everyone may have, and rights that a machine withholds.
 EXCUSES = re.compile(r"captures|recorded wire data|not permitted|needs root|no tmpfs here")

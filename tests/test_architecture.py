@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.venues.registry import VENUE_NAMES
+from gateway.venues.registry import VENUE_NAMES, is_callback
 from recorder.sinks.registry import SINK_NAMES
 from tickd.bus_queue import WhenFull
 from tickd.native import VENUES
@@ -31,15 +31,20 @@ PURE = (
     "tickd/topics.py",
     "tickd/units.py",
     "gateway/backoff.py",
+    "gateway/callbacks/guard.py",
+    "gateway/callbacks/venue.py",
     "gateway/errors.py",
     "gateway/limits.py",
-    "gateway/plan.py",
+    "gateway/shedding.py",
+    "gateway/subscriptions/*.py",
     "gateway/rotation.py",
     "gateway/watchdog.py",
     "gateway/venues/*.py",
     "gateway/venues/*/wire.py",
     "gateway/venues/*/sync.py",
     "gateway/venues/*/limits.py",
+    "gateway/venues/*/hours.py",
+    "gateway/venues/*/contracts.py",
     "recorder/raw/disk_guard.py",
     "recorder/sink/cutting.py",
     "recorder/errors.py",
@@ -59,8 +64,14 @@ CLOCK_CALLS = re.compile(
     r"(time\.(time|time_ns|monotonic|monotonic_ns|perf_counter|perf_counter_ns)"
     r"|datetime\.(now|utcnow|today)|date\.today|os\.(environ|getenv))"
 )
-# Where a broad `except` may stand: the top of the program, the bus's dispatch, the strategy host.
-BROAD_EXCEPT_PLACES = ("tickd/app/*.py", "tickd/bus_control.py", "strategy_runner/host.py")
+# Where a broad `except` may stand: the top of the program, the bus's dispatch, the strategy host,
+# and the top of a thread that hands what happened to whoever waits.
+BROAD_EXCEPT_PLACES = (
+    "tickd/app/*.py",
+    "tickd/bus_control.py",
+    "strategy_runner/host.py",
+    "gateway/callbacks/calls.py",
+)
 LOOSE_TASKS = {"ensure_future", "gather", "create_task"}
 # Not a TaskGroup: what these names give tasks to has no owner.
 LOOSE_OWNERS = {"asyncio", "loop"}
@@ -260,6 +271,8 @@ def test_package_is_marked_as_ours(package: str) -> None:
 # A venue is: a folder with these files, one registry line, its decoder, its fixtures; nothing else
 # knows its name.
 VENUE_FILES = {"__init__.py", "README.md", "limits.py", "sync.py", "wire.py"}
+# Of a venue behind a broker's SDK.
+CALLBACK_VENUE_FILES = VENUE_FILES - {"sync.py"} | {"contracts.py", "hours.py", "sdk.py"}
 
 
 def venue_folders(root: Path) -> set[str]:
@@ -309,7 +322,8 @@ def test_every_sink_has_its_files_and_its_name(sink: str) -> None:
 @pytest.mark.parametrize("venue", VENUE_NAMES)
 def test_every_venue_has_the_same_files(venue: str) -> None:
     folder = ROOT / "gateway/venues" / venue.replace("-", "_")
-    assert {path.name for path in folder.iterdir() if path.is_file()} == VENUE_FILES
+    files = CALLBACK_VENUE_FILES if is_callback(venue) else VENUE_FILES
+    assert {path.name for path in folder.iterdir() if path.is_file()} == files
 
 
 def venue_words(text: str) -> set[str]:

@@ -72,6 +72,8 @@ class Flag(IntFlag):
     AGGREGATE = 0x0800
     OFF_BOOK = 0x1000
     NO_EVENT_TIME = 0x2000
+    ODD_LOT = 0x4000
+    TRIAL = 0x8000
 
 
 class Side(IntEnum):

@@ -66,6 +66,16 @@ class RawTap(Protocol):
         """Record the end of a connection. Raises nothing."""
 
 
+class StampedTap(RawTap, Protocol):
+    """A raw tap that also takes what was received, and stamped, on another thread."""
+
+    def stamped(self, connection: int, frames: list[tuple[bytes, int, int]]) -> None:
+        """Append text messages: (payload, wall ns, monotonic ns) each, in this order.
+
+        Raises nothing: a full log pauses legs.
+        """
+
+
 class Source(Protocol):
     """A venue session, live or replayed."""
 

@@ -15,6 +15,7 @@ from gateway.errors import MalformedReplyError, UnknownStreamError, vendor_text
 from gateway.instruments import AssetClass, InstrumentDefinition, scale_and_step
 from gateway.venue import ClientMessage, RestRequest, Stream
 
+TRADING = "TRADING"
 _STREAM_PREFIX = b'{"stream":"'
 # Longest stream name looked for at the start of a frame; the longest known is below 50 bytes.
 _STREAM_NAME_BYTES_MAX = 120
@@ -44,6 +45,8 @@ class _Filter(msgspec.Struct, frozen=True, rename="camel"):
 class _Symbol(msgspec.Struct, frozen=True, rename="camel"):
     symbol: str
     filters: tuple[_Filter, ...]
+    status: str | None = None  # COIN-M: contractStatus
+    contract_status: str | None = None
     contract_type: str | None = None
     contract_size: int | None = None
     pair: str | None = None
@@ -76,6 +79,7 @@ class BinanceWire:
     depth_endpoint: str
     streams_per_message_max: int
     instrument_requests_of: Callable[[Sequence[str]], tuple[RestRequest, ...]]
+    listing: RestRequest  # the whole list
     ping: bytes | None = None
     # channels that exist by REST only
     rest_channels: tuple[str, ...] = field(default=())
@@ -170,6 +174,9 @@ class BinanceWire:
     def instrument_requests(self, symbols: Sequence[str]) -> tuple[RestRequest, ...]:
         return self.instrument_requests_of(symbols)
 
+    def listing_requests(self) -> tuple[RestRequest, ...]:
+        return (self.listing,)
+
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
         try:
             info = _EXCHANGE_INFO.decode(body)
@@ -197,6 +204,7 @@ class BinanceWire:
             tick=tick[1],
             lot=lot[1],
             multiplier=str(symbol.contract_size or 1),
+            trading=(symbol.status or symbol.contract_status or TRADING) == TRADING,
         )
 
     def _indexes(
@@ -222,6 +230,7 @@ class BinanceWire:
                     tick=contract.tick,
                     lot=1,
                     multiplier="1",
+                    trading=False,
                 ),
             )
         return tuple(indexes.values())

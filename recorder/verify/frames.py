@@ -30,6 +30,14 @@ _SILENT: Final = (
     "rest_errors",
     "shutdowns",
     "venue_refusals",
+    # Of a broker's SDK: words about its session, and ticks in which nothing was traded.
+    "sessions_up",
+    "sessions_down",
+    "connects_failed",
+    "reconnecting",
+    "messages_discarded",
+    "heartbeats",
+    "ticks_without_volume",
 )
 # Counted per message: a frame whose messages are all of these has no events either.
 _DROPPED: Final = ("duplicates", "values_empty")

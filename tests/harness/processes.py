@@ -125,6 +125,20 @@ class Daemon:
         result: Any = asyncio.run(ask(self.state_dir, "status", **arguments))
         return dict(result)
 
+    def histogram_p99_ms(self, *names: str) -> dict[str, float]:
+        """The bound, in ms, below which 99 % of each histogram lie since the start."""
+        answer: Any = asyncio.run(ask(self.state_dir, "histograms"))
+        found = {}
+        for name in names:
+            counts, bounds = answer[name], [*answer["bounds_ns"], float("inf")]
+            wanted, seen = 0.99 * sum(counts), 0
+            for bound, count in zip(bounds, counts, strict=True):
+                seen += count
+                if seen >= wanted:
+                    found[name] = bound / 1e6
+                    break
+        return found
+
     def wait_for(self, condition: Any, *, timeout: float = 60) -> dict[str, Any]:
         """Poll the status until `condition(status)` holds; return that status."""
         deadline = time.monotonic() + timeout

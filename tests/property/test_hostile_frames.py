@@ -22,7 +22,12 @@ from tests.reference.raw_log import read_log
 from tickd.events import EVENT, Kind, as_array
 from tickd.native import Decoder, EventBatch, RawLog, RawLogReader
 
-VENUES = {"binance-usdm": "BTCUSDT", "binance-spot": "BTCUSDT", "okx": "BTC-USDT"}
+VENUES = {
+    "binance-usdm": "BTCUSDT",
+    "binance-spot": "BTCUSDT",
+    "okx": "BTC-USDT",
+    "shioaji": "2330",
+}
 CONNECTION = 1
 HUGE_BYTES = 3 << 20
 
@@ -46,6 +51,10 @@ def trade(venue: str, number: int) -> bytes:
         return json.dumps(
             {"arg": {"channel": "trades-all", "instId": "BTC-USDT"}, "data": [row]}
         ).encode()
+    if venue == "shioaji":
+        fields = {"v": 1, "class": "TickSTKv1", "exchange": "TSE", "code": "2330"}
+        fields |= {"date": "2023-11-15", "time": "09:00:01.123456", "close": "1.5", "volume": 1}
+        return json.dumps(fields | {"total_volume": number, "tick_type": 1}).encode()
     data = {"e": "trade", "E": 1_700_000_000_000, "T": 1_700_000_000_000, "s": "BTCUSDT"}
     data |= {"t": number, "p": "1.50", "q": "2.000", "X": "MARKET", "m": True}
     return json.dumps({"stream": "btcusdt@trade", "data": data}, separators=(",", ":")).encode()
@@ -59,6 +68,10 @@ def depth(venue: str) -> bytes:
         return json.dumps(
             {"arg": arg, "action": "update", "data": [data | {"prevSeqId": 1}]}
         ).encode()
+    if venue == "shioaji":
+        fields = {"v": 1, "class": "BidAskSTKv1", "code": "2330", "date": "2023-11-15"}
+        fields |= {"time": "09:00:01", "bid_price": ["1.5"], "bid_volume": [1]}
+        return json.dumps(fields | {"ask_price": ["1.6"], "ask_volume": [2]}).encode()
     data = {"e": "depthUpdate", "E": 1, "T": 1, "s": "BTCUSDT", "U": 1, "u": 2, "pu": 0}
     data |= {"b": [["1.50", "1.000"]], "a": [["1.60", "0.000"]]}
     return json.dumps({"stream": "btcusdt@depth@0ms", "data": data}).encode()

@@ -19,8 +19,12 @@ COMMANDS = {
     "run": "record the venues of a config file until stopped",
     "demo": "record a simulated market with an embedded ClickHouse and watch it",
     "check": "validate a config file and print the resolved result",
+    "plan": "show what a config file subscribes, connection by connection",
     "migrate": "create or update the tables in ClickHouse",
     "status": "ask a running daemon how it is",
+    "subscribe": "record more with a running daemon",
+    "unsubscribe": "record less with a running daemon",
+    "reload": "let a running daemon read its file again",
     "query": "ask ClickHouse a question in SQL",
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",
     "inspect": "look into a raw log: segments, frames, events",
@@ -38,6 +42,8 @@ Examples:
 
     tickd demo --seconds 20
     tickd check tickd.toml && tickd run tickd.toml
+    tickd plan tickd.toml --shard 0/4
+    tickd subscribe tickd.toml "binance-usdm:*USDT@trade"
     tickd status tickd.toml --topics
     tickd query --config tickd.toml "SELECT symbol, count() FROM trades GROUP BY symbol"
     tickd export tickd.toml --topics "trade.*.BTCUSDT" --out btc.parquet

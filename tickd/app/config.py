@@ -11,7 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config import VenueConfig
+from gateway.config import PlanConfig, SubscriptionConfig, VenueConfig
+from gateway.subscriptions.patterns import parse
+from gateway.subscriptions.shard import Shard
+from gateway.subscriptions.wishes import check_patterns
+from gateway.venues import registry
 from recorder.config import (
     ClickHouseConfig,
     DiskGuardConfig,
@@ -64,7 +68,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     repair: RepairConfig = RepairConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
+    plan: PlanConfig = PlanConfig()
     venues: tuple[VenueConfig, ...] = ()
+    subscriptions: tuple[SubscriptionConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,6 +79,17 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
+        check_patterns(self.subscriptions, names)
+        if len({group.name for group in self.subscriptions}) != len(self.subscriptions):
+            raise ValueError("two [[subscriptions]] have the same name")
+        selected = {parse(text).venue for group in self.subscriptions for text in group.patterns}
+        for name in sorted(filter(registry.is_callback, selected)):
+            raise ValueError(f"venue {name} takes symbols, no patterns: its SDK has its own plan")
+        for venue in self.venues:
+            if not venue.symbols and venue.name not in selected:
+                raise ValueError(
+                    f"venue {venue.name}: no symbols, and no pattern of [[subscriptions]] names it"
+                )
 
     @property
     def state_dir(self) -> Path:
@@ -82,3 +99,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def load_config(path: Path) -> Config:
     """Return the configuration of a file with environment overrides. Raises ConfigError."""
     return load(path, Config, os.environ)
+
+
+def load_shard(path: Path, shard: str | None) -> Config:
+    """`load_config` with `plan.shard` from the command line. Raises ConfigError."""
+    config = load_config(path)
+    if shard is None:
+        return config
+    Shard.parse(shard)
+    return msgspec.structs.replace(config, plan=msgspec.structs.replace(config.plan, shard=shard))

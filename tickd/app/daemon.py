@@ -10,6 +10,7 @@ import asyncio
 import gc
 import itertools
 import signal
+from collections.abc import Callable
 
 import structlog
 
@@ -51,6 +52,7 @@ class Daemon:
                 **parts.shipping.commands(),
                 **parts.storage.rebuilding.commands(),
                 **parts.storage.spooling.commands(),
+                **parts.planning.commands(),
             },
         )
 
@@ -76,6 +78,7 @@ class Daemon:
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
+                planning = tasks.create_task(self.parts.planning.run(), name="plan")
                 probing = tasks.create_task(
                     probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
                 )
@@ -89,6 +92,7 @@ class Daemon:
                 self.parts.shipping.stop()
                 drained = await self._drain(recording, storing, sinking)
                 keeping.cancel()
+                planning.cancel()
                 probing.cancel()
                 watching.cancel()
                 shipping.cancel()
@@ -172,8 +176,11 @@ class Daemon:
                 session.refresh_instruments()
 
 
-async def run_until_signalled(config: Config) -> ExitCode:
-    """Run a daemon until INT or TERM; a second signal cancels at once."""
+async def run_until_signalled(config: Config, reread: Callable[[], Config]) -> ExitCode:
+    """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
+
+    Args: `reread`: the configuration as the file has it now; raises ConfigError.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     task = asyncio.current_task()
@@ -187,6 +194,8 @@ async def run_until_signalled(config: Config) -> ExitCode:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     daemon = Daemon(wire(config))
+    daemon.parts.planning.reread_with(reread)
+    loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     # What stands by now stays for the daemon's life: a full collection would only walk it again and
     # again, and stop the loop meanwhile.
     gc.collect()

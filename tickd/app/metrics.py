@@ -6,16 +6,14 @@ Everything is read on scrape. How metrics are declared, checked, bounded and ren
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Final
 
-from gateway.status import Counters
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.parts import Parts
 from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
+from tickd.app.session_metrics import declare_sessions
 from tickd.app.ship_metrics import declare_ship
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
@@ -47,7 +45,7 @@ def metrics_of(parts: Parts) -> Metrics:
     _declare_decoder(metrics, parts)
     _declare_channels(metrics, parts)
     declare_bus_metrics(metrics, parts.bus)
-    _declare_sessions(metrics, parts)
+    declare_sessions(metrics, parts)
     declare_disk(metrics, parts.disk)
     declare_ship(metrics, parts.shipping, parts.clock)
     declare_repair(metrics, parts.storage.rebuilding.repair)
@@ -125,43 +123,4 @@ def _declare_channels(metrics: Metrics, parts: Parts) -> None:
             if mono_ns
         },
         labels,
-    )
-
-
-def _declare_sessions(metrics: Metrics, parts: Parts) -> None:
-    sessions = parts.sessions
-    by = ("venue",)
-
-    def read(field: str) -> Callable[[], Values]:
-        return lambda: {(s.venue.name,): getattr(s.counters, field) for s in sessions}
-
-    for field in fields(Counters):
-        if field.name == "paused_ns":
-            continue
-        metrics.read_counter(
-            f"tickd_gateway_{field.name}_total",
-            f"Session: {field.name.replace('_', ' ')}.",
-            read(field.name),
-            by,
-        )
-    metrics.read_counter(
-        "tickd_gateway_paused_seconds_total",
-        "Time that sockets were not read.",
-        lambda: {(s.venue.name,): s.counters.paused_ns / 1e9 for s in sessions},
-        by,
-    )
-
-    def lines() -> dict[str, Counter[str]]:
-        return {s.venue.name: Counter(line.state for line in s.status().lines) for s in sessions}
-
-    states = metrics.once_per_scrape(lines)
-    metrics.read_gauge(
-        "tickd_gateway_lines_count",
-        "Planned connections by state.",
-        lambda: {
-            (venue, state): count
-            for venue, counts in states().items()
-            for state, count in counts.items()
-        },
-        ("venue", "state"),
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch
+from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink
@@ -15,6 +17,8 @@ from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
 from tickd.ports import Clock
+
+AnySession = Session | CallbackSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Parts:
     storage: Storage
     queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
-    sessions: tuple[Session, ...]
+    sessions: tuple[AnySession, ...]
+    planning: Planning
     disk: DiskWatch
     shipping: Shipping

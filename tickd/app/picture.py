@@ -74,6 +74,12 @@ class Picture:
                 {"name": sink.name, "failures": sink.failures, "fault": sink.fault}
                 for sink in parts.sinks
             ],
+            "plan": {
+                "paused_below": parts.planning.floor,
+                "lag_s": parts.planning.lag_s,
+                "reloads": parts.planning.reloads,
+                "reloads_refused": parts.planning.reloads_refused,
+            },
             "venues": [msgspec.to_builtins(session.status()) for session in parts.sessions],
             "topics_count": parts.decoder.topic_count,
             "topics": rows,
@@ -94,8 +100,10 @@ class Picture:
             return f"raw log: {self._parts.raw_log.fault}"
         for session in self._parts.sessions:
             status = session.status()
-            if not status.lines:
+            if not status.started:
                 return f"{status.venue}: instruments"
+            if not status.lines and status.symbols_missing:
+                return f"{status.venue}: symbols that it does not list"
             for line in status.lines:
                 if line.state not in ("streaming", "replacing"):
                     return f"{status.venue} {line.endpoint}: {line.state}"

@@ -45,6 +45,7 @@ def render(
         parts.append(_ship(status["ship"]))
     if status["repair"]["ranges"] or status["repair"]["left"]:
         parts.append(_repair(status["repair"]))
+    parts.extend(Text(words, style="yellow") for words in plan_trouble(status))
     parts.append(_venues(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
@@ -134,14 +135,32 @@ def _ship(ship: dict[str, Any]) -> RenderableType:
     return Text(words, style="yellow" if failed else "")
 
 
+def plan_trouble(status: dict[str, Any]) -> list[str]:
+    """What is recorded less than wanted, a sentence for each reason."""
+    words = []
+    below = status["plan"]["paused_below"]
+    if below is not None:
+        paused = sum(venue["streams_paused"] for venue in status["venues"])
+        words.append(
+            f"{paused:,} streams of priority below {below} are paused,"
+            f" lag {status['plan']['lag_s']:.1f} s"
+        )
+    words += [venue["refusal"] for venue in status["venues"] if venue["refusal"]]
+    if status["plan"]["reloads_refused"]:
+        words.append(f"{status['plan']['reloads_refused']} readings of the file were refused")
+    return words
+
+
 def _venues(status: dict[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("venue", "endpoint", "state", "streams", "connections", "failures", "last fault"):
+    for name in ("venue", "line", "endpoint", "state", "streams", "connections", "failures"):
         table.add_column(name)
+    table.add_column("last fault")
     for venue in status["venues"]:
         for line in venue["lines"]:
             table.add_row(
                 venue["venue"],
+                str(line["number"]),
                 line["endpoint"],
                 line["state"]
                 + (" (paused)" if line["paused"] else "")

@@ -74,6 +74,13 @@ class Tap:
             self._armed = True
             self._loop.call_soon(self._end_burst)
 
+    def stamped(self, connection: int, frames: list[tuple[bytes, int, int]]) -> None:
+        if self._raw.frames_at(connection, frames):
+            self._end_burst()
+        elif not self._armed:
+            self._armed = True
+            self._loop.call_soon(self._end_burst)
+
     def record(self, connection: int, record_type: RecordType, payload: Buffer) -> int:
         try:
             frame_no = self._raw.record(connection, record_type, payload)

@@ -11,15 +11,18 @@ from functools import partial
 
 import structlog
 
+from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
-from tickd.app.parts import Parts
+from tickd.app.parts import AnySession, Parts
 from tickd.app.picture import lag_rows
+from tickd.app.planning import Planning, wanted_of
 from tickd.app.recorder_queues import RecorderQueues
+from tickd.app.sdk_files import keep_sdk_files
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
@@ -89,6 +92,7 @@ def wire(config: Config) -> Parts:
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
         sessions=sessions,
+        planning=Planning(config, _planned(sessions), bus=bus, tap=tap, clock=clock),
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
@@ -136,7 +140,7 @@ def _disk_watch(
     tap: Tap,
     *,
     storage: Storage,
-    sessions: Sequence[Session],
+    sessions: Sequence[AnySession],
     sinks: Sequence[RunningSink],
 ) -> DiskWatch:
     state_dir = config.state_dir
@@ -157,19 +161,40 @@ def _disk_watch(
     )
 
 
-def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[Session, ...]:
+def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[AnySession, ...]:
     activity = _activity(decoder, clock)
-    return tuple(
-        Session(
-            registry.find(venue.name, VENUES),
-            venue,
-            tap=tap,
-            clock=clock,
-            activity=activity,
-            jitter=random.random,
-        )
-        for venue in config.venues
-    )
+    sessions: list[AnySession] = []
+    for wanted in wanted_of(config):
+        venue = wanted.config
+        if registry.is_callback(venue.name):
+            keep_sdk_files(config.state_dir)
+            sessions.append(
+                CallbackSession(
+                    registry.find_callback(venue.name, VENUES),
+                    venue,
+                    tap=tap,
+                    clock=clock,
+                    activity=activity,
+                    jitter=random.random,
+                )
+            )
+        else:
+            sessions.append(
+                Session(
+                    registry.find(venue.name, VENUES),
+                    wanted,
+                    tap=tap,
+                    clock=clock,
+                    activity=activity,
+                    jitter=random.random,
+                )
+            )
+    return tuple(sessions)
+
+
+def _planned(sessions: Sequence[AnySession]) -> list[Session]:
+    """Those that follow a plan; behind an SDK the symbols of the file are what is subscribed."""
+    return [session for session in sessions if isinstance(session, Session)]
 
 
 def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]:

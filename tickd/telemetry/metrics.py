@@ -29,7 +29,8 @@ SERIES_MAX: Final = 2_000
 # Label values of one counter; the next ones are counted together as "other".
 VALUES_MAX: Final = 64
 OTHER: Final = "other"
-# Bounded by what they name: venues configured, channels known, reasons in an enum, worst 20 topics.
+# Bounded by what they name: venues configured, channels known, reasons in an enum, worst 20 topics,
+# the first connections of a venue.
 LABELS: Final = frozenset(
     {
         "build",
@@ -37,6 +38,7 @@ LABELS: Final = frozenset(
         "channel",
         "handler",
         "kind",
+        "line",
         "market",
         "node",
         "place",

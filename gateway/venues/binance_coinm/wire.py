@@ -34,5 +34,6 @@ WIRE: Final[Wire] = BinanceWire(
     depth_endpoint="stream",
     streams_per_message_max=LIMITS.streams_per_message_max,
     instrument_requests_of=instrument_requests,
+    listing=RestRequest("/dapi/v1/exchangeInfo", EXCHANGE_INFO_WEIGHT),
     rest_channels=("open_interest",),
 )

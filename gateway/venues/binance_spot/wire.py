@@ -46,4 +46,5 @@ WIRE: Final[Wire] = BinanceWire(
     depth_endpoint="stream",
     streams_per_message_max=LIMITS.streams_per_message_max,
     instrument_requests_of=instrument_requests,
+    listing=RestRequest("/api/v3/exchangeInfo", EXCHANGE_INFO_WEIGHT),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.venue import Limits, Rate
+from gateway.venue import Rate, VenueLimits
 
 EXCHANGE_INFO_WEIGHT: Final = 1
 
-LIMITS: Final = Limits(
+LIMITS: Final = VenueLimits(
     # 10 per second; the window is a tenth longer because the venue counts at its end of the line.
     client_messages=Rate(10, 1.1),
     connects=Rate(300, 300.0),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.venue import Limits, Rate
+from gateway.venue import Rate, VenueLimits
 
 INSTRUMENTS_WEIGHT: Final = 1
 
-LIMITS: Final = Limits(
+LIMITS: Final = VenueLimits(
     # Subscribe, unsubscribe and login per connection; pings count here too, which is on the
     # careful side: one each 20 s of silence is 180 an hour.
     client_messages=Rate(480, 3600.0),

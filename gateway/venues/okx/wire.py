@@ -24,6 +24,10 @@ INDEX_SUFFIX: Final = "-INDEX"
 # An index has no tick; its events carry their own decimals, so any constant scale will do, as
 # long as every list that mentions the index gives the same.
 INDEX_SCALE: Final = 8
+# Others: suspend, preopen, test.
+LIVE: Final = "live"
+# What patterns select from; options are listed per underlying only and must be named.
+LISTED_TYPES: Final = ("SPOT", "SWAP", "FUTURES")
 # The longest known instId (an option) has 24 characters.
 _HEAD_BYTES_MAX: Final = 160
 
@@ -57,6 +61,7 @@ class _Row(msgspec.Struct, frozen=True, rename="camel"):
     ct_val: str = ""
     ct_mult: str = ""
     uly: str = ""
+    state: str = LIVE
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -154,6 +159,12 @@ class OkxWire:
             targets[f"/api/v5/public/instruments?instType={kind}{family}"] = None
         return tuple(RestRequest(target, INSTRUMENTS_WEIGHT) for target in targets)
 
+    def listing_requests(self) -> tuple[RestRequest, ...]:
+        return tuple(
+            RestRequest(f"/api/v5/public/instruments?instType={kind}", INSTRUMENTS_WEIGHT)
+            for kind in LISTED_TYPES
+        )
+
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
         try:
             reply = _REPLY.decode(body)
@@ -218,6 +229,7 @@ def _define(row: _Row) -> Iterator[InstrumentDefinition]:
         tick=tick,
         lot=lot,
         multiplier=multiplier,
+        trading=row.state == LIVE,
     )
     yield InstrumentDefinition(
         venue=VENUE,
@@ -228,6 +240,7 @@ def _define(row: _Row) -> Iterator[InstrumentDefinition]:
         tick=1,
         lot=1,
         multiplier="1",
+        trading=False,
     )
 
 

@@ -108,6 +108,10 @@ pub mod flag {
     pub const OFF_BOOK: u16 = 0x1000;
     /// The venue gave no time: `ts_event` is `TS_UNDEF`.
     pub const NO_EVENT_TIME: u16 = 0x2000;
+    /// An odd lot: traded beside the order book of round lots, sizes in shares.
+    pub const ODD_LOT: u16 = 0x4000;
+    /// A trial match before an auction: indicative, nothing was traded.
+    pub const TRIAL: u16 = 0x8000;
 }
 
 /// Side letters.

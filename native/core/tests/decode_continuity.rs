@@ -494,3 +494,49 @@ fn a_loss_of_the_connection_while_shed_is_still_a_shed() {
     assert_eq!(gaps.len(), 1);
     assert_eq!(gaps[0].aux, gap_aux(GapCause::Shed, Channel::Depth));
 }
+
+#[test]
+fn a_shed_of_named_topics_leaves_the_other_symbols_and_channels_alone() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    stream.depth(1, 5, 8, 4);
+    for kind in ["shed", "restore"] {
+        stream.control(&format!(
+            r#"{{"kind":"{kind}","connection":1,"channels":["trade"],"topics":["trade.binance-usdm.BTCUSDT","trade.binance-usdm.NEVERSEEN","nonsense"],"cause":"rotation"}}"#
+        ));
+    }
+    stream.depth(1, 9, 12, 8);
+    stream.trade(1, 15);
+    let (decoder, events) = run(&stream);
+    let gaps = of(&events, Kind::Gap);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0].aux, gap_aux(GapCause::Shed, Channel::Trade));
+    assert_eq!((gaps[0].id, gaps[0].price), (11, 14));
+    assert_eq!(count(&decoder, "refused"), 0);
+    assert_eq!(trades(&events), [10, 15]);
+}
+
+#[test]
+fn a_topic_that_moves_to_another_connection_before_it_is_shed_has_no_gap() {
+    let mut stream = usdm();
+    stream.trade(1, 10);
+    stream.trade(2, 11);
+    stream.trade(1, 11);
+    stream.control(
+        r#"{"kind":"shed","connection":1,"channels":["trade"],"topics":["trade.binance-usdm.BTCUSDT"],"cause":"moved"}"#,
+    );
+    stream.trade(2, 12);
+    let (_, events) = run(&stream);
+    assert_eq!(of(&events, Kind::Gap).len(), 0);
+    assert_eq!(trades(&events), [10, 11, 12]);
+}
+
+#[test]
+fn changes_of_the_plan_are_known_records() {
+    let mut stream = usdm();
+    stream.control(r#"{"kind":"plan","venue":"binance-usdm","cause":"reload","added":[],"removed":[]}"#);
+    stream.control(r#"{"kind":"throttle","cause":"lag","paused":[]}"#);
+    let (decoder, _) = run(&stream);
+    assert_eq!(count(&decoder, "unknown_control"), 0);
+    assert_eq!(count(&decoder, "plan_changes"), 2);
+}

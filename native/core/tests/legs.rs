@@ -15,7 +15,11 @@ fn messages(sizes: &[u64]) -> Vec<Place> {
     let place = |size: &u64| {
         let link = last;
         last += size;
-        Place { last, link: Some(link) }
+        Place {
+            last,
+            link: Some(link),
+            ts_event: 0,
+        }
     };
     sizes.iter().map(place).collect()
 }

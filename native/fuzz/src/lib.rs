@@ -12,9 +12,17 @@ use tickd_core::segment;
 /// Separates the frames of `decode`; no byte of UTF-8.
 const FRAME_END: u8 = 0xFF;
 
-/// Connections 1 to 5 of the streams; two of them carry the same venue, so that legs overlap.
-const VENUES: [&str; 5] = ["binance-usdm", "binance-usdm", "binance-spot", "binance-coinm", "okx"];
-const INSTRUMENTS: [(&str, &str, u8, u8); 7] = [
+/// Connections 1 to 7 of the streams; two venues have two of them, so that legs overlap.
+const VENUES: [&str; 7] = [
+    "binance-usdm",
+    "binance-usdm",
+    "binance-spot",
+    "binance-coinm",
+    "okx",
+    "shioaji",
+    "shioaji",
+];
+const INSTRUMENTS: [(&str, &str, u8, u8); 11] = [
     ("binance-usdm", "BTCUSDT", 2, 3),
     ("binance-usdm", "ETHUSDT", 2, 3),
     ("binance-spot", "BTCUSDT", 2, 8),
@@ -22,6 +30,10 @@ const INSTRUMENTS: [(&str, &str, u8, u8); 7] = [
     ("okx", "BTC-USDT", 1, 8),
     ("okx", "BTC-USDT-SWAP", 1, 2),
     ("okx", "BTC-USDT-INDEX", 1, 0),
+    ("shioaji", "2330", 2, 0),
+    ("shioaji", "2330-ODD", 2, 0),
+    ("shioaji", "2330-TRIAL", 2, 0),
+    ("shioaji", "TXFF6", 2, 0),
 ];
 
 struct Frame {
@@ -77,8 +89,8 @@ fn stream(bytes: &[u8]) -> Vec<Frame> {
             continue;
         };
         let (connection, kind) = match first {
-            b'1'..=b'5' => (u32::from(first - b'0'), RecordType::Text),
-            b'a'..=b'e' => (u32::from(first - b'a') + 1, RecordType::Rest),
+            b'1'..=b'7' => (u32::from(first - b'0'), RecordType::Text),
+            b'a'..=b'g' => (u32::from(first - b'a') + 1, RecordType::Rest),
             b'B' => (1, RecordType::Binary),
             _ => (0, RecordType::Control),
         };

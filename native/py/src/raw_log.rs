@@ -132,6 +132,14 @@ impl RawLog {
             .map(|_| ())
     }
 
+    /// Appends text messages with the stamps of whoever received them: (payload, recv_ns, mono_ns) each. True as `frame`.
+    fn frames_at(&self, connection: u32, frames: Vec<(Bound<'_, PyAny>, i64, i64)>) -> PyResult<bool> {
+        for (payload, recv_ns, mono) in &frames {
+            self.append(connection, RecordType::Text, payload, *recv_ns, *mono)?;
+        }
+        Ok(self.core().burst_bytes() >= BURST_BYTES)
+    }
+
     /// Appends a record of another type (one letter); returns its frame number.
     fn record(&self, connection: u32, record_type: &str, payload: &Bound<'_, PyAny>) -> PyResult<u64> {
         let (recv_ns, mono) = (wall_ns(), mono_ns());

@@ -29,7 +29,7 @@ async def test_definitions_precede_frames_and_every_frame_is_recorded(stage):
         await s.until(lambda: len(trade_ids(s.tap)) == 100)
         assert trade_ids(s.tap) == list(range(100))
         kinds = [json.loads(p)["kind"] for _, k, p in s.tap.records if k == "C"]
-        assert kinds == ["instrument", "connect"]
+        assert kinds == ["instrument", "plan", "connect"]
         assert s.tap.payloads("R")[0].startswith(b"GET /api/v3/exchangeInfo?symbols=")
         connect = s.tap.controls("connect")[0]
         assert connect["url"] == f"{s.venue.ws_url}/stream"
@@ -335,12 +335,12 @@ async def test_unlisted_symbol_is_reported_and_the_others_are_recorded(stage):
         assert s.venue.open[0].streams == {"btcusdt@trade"}
 
 
-async def test_symbol_listed_later_gets_a_connection_of_its_own(stage):
+async def test_symbol_listed_later_joins_a_connection_that_has_room(stage):
     async with stage(symbols=("BTCUSDT", "NEWUSDT"), instruments_refresh_seconds=0.1) as s:
         await s.until(lambda: s.venue.open and s.venue.open[0].streams)
         s.venue.symbols = ("BTCUSDT", "NEWUSDT")
-        await s.until(lambda: len(s.venue.open) == 2 and s.venue.open[1].streams)
-        assert s.venue.open[1].streams == {"newusdt@trade"}
+        await s.until(lambda: s.venue.open[0].streams == {"btcusdt@trade", "newusdt@trade"})
+        assert len(s.venue.clients) == 1
         assert len(s.tap.controls("instrument")) == 2, "only new definitions are recorded"
 
 

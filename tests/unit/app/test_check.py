@@ -55,6 +55,11 @@ def test_resolved_configuration_is_printed_and_is_a_configuration_again(command,
         (GOOD.replace("binance-usdm", "nowhere"), "nowhere"),
         (GOOD.replace('["BTCUSDT"]', "[]"), "no symbols"),
         (GOOD + 'channels = ["gossip"]\n', "gossip"),
+        (
+            GOOD.replace("binance-usdm", "shioaji")
+            + '[[subscriptions]]\nname = "x"\npatterns = ["shioaji:23*@trade"]\n',
+            "shioaji takes symbols, no patterns",
+        ),
         ("node = [", "not TOML"),
     ],
 )
@@ -63,6 +68,46 @@ def test_what_is_wrong_is_named_and_ends_with_2(command, write, text: str, says:
     assert ended.code == 2, ended.err
     assert says in ended.err
     assert ended.out == ""
+
+
+BROKER = (
+    GOOD[: GOOD.index("[[")]
+    + """
+[[venues]]
+name = "shioaji"
+symbols = ["2330", "2330-ODD", "TXFR1"]
+
+[venues.sdk]
+api_key = { env = "BROKER_KEY" }
+secret_key = { env = "BROKER_KEY" }
+"""
+)
+
+
+def test_a_brokers_credentials_are_read_and_never_shown(command, write, monkeypatch) -> None:
+    monkeypatch.setenv("BROKER_KEY", "nobody-may-see-this")
+    ended = command("check", write(BROKER))
+    assert ended.code == 0, ended.err
+    assert "nobody-may-see-this" not in ended.out
+    assert 'api_key = "***"' in ended.out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BROKER[: BROKER.index("[venues.sdk]")], "credentials"),
+        (BROKER + "subscriptions_max = 5\n", "6 subscriptions, a login has 5"),
+        (BROKER + "gather_ms = 500.0\n", "gather_ms"),
+        (BROKER + "logins = 1\n", "venues[0].sdk.logins: unknown key"),
+    ],
+)
+def test_what_a_broker_would_refuse_is_refused_before(
+    command, write, monkeypatch, text: str, says: str
+) -> None:
+    monkeypatch.setenv("BROKER_KEY", "nobody-may-see-this")
+    ended = command("check", write(text))
+    assert ended.code == 2, ended.err
+    assert says in ended.err.replace("\n", " ")
 
 
 def test_environment_overrides_a_key(write, monkeypatch) -> None:

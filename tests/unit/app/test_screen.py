@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tickd.app.screen import _sink_trouble
+from tickd.app.screen import _sink_trouble, plan_trouble
 
 FINE: dict[str, Any] = {
     "circuit": "closed",
@@ -33,3 +33,16 @@ def test_an_outage_tells_what_waits_where_and_why() -> None:
 
 def test_a_refused_table_is_named() -> None:
     assert _sink_trouble(FINE | {"tables_refused": ["marks"]}) == "refused: marks"
+
+
+def test_what_is_recorded_less_than_wanted_is_said_with_its_reason() -> None:
+    plan = {"paused_below": None, "lag_s": 0.0, "reloads_refused": 0}
+    venue = {"streams_paused": 0, "refusal": None}
+    assert plan_trouble({"plan": plan, "venues": [venue]}) == []
+    busy = plan | {"paused_below": 50, "lag_s": 2.25, "reloads_refused": 1}
+    venues = [venue | {"streams_paused": 1_200}, venue | {"refusal": "okx: too many"}]
+    assert plan_trouble({"plan": busy, "venues": venues}) == [
+        "1,200 streams of priority below 50 are paused, lag 2.2 s",
+        "okx: too many",
+        "1 readings of the file were refused",
+    ]

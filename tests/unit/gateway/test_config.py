@@ -9,7 +9,7 @@ from gateway.config import VenueConfig
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"symbols": []}, "no symbols"),
+        ({"connections_max": 1}, "one is for replacements"),
         ({"channels": []}, "no channels"),
         ({"symbols": ["A", "A"]}, "listed twice"),
         ({"streams_per_connection": 0}, "at least 1"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gateway.shedding import Shedding, shed_record
+from gateway.shedding import Shedding, difference, shed_record
 from gateway.venue import Stream
 
 TRADE = Stream("btcusdt@trade", "trade", "BTCUSDT", "market", ("trade.v.BTCUSDT",))
@@ -13,18 +13,15 @@ MARK = Stream("btcusdt@markPrice", "mark", "BTCUSDT", "market", ("mark.v.BTCUSDT
 PLANNED = (TRADE, DEPTH, MARK)
 
 
+def test_a_connection_ends_what_is_not_wanted_and_begins_what_it_lacks() -> None:
+    assert difference(PLANNED, PLANNED) == ((), ())
+    assert difference((TRADE, MARK), PLANNED) == ((DEPTH,), ())
+    assert difference(PLANNED, (TRADE, MARK)) == ((), (DEPTH,))
+
+
 def test_nothing_is_given_up_at_first() -> None:
-    shedding = Shedding()
-    assert shedding.wanted(PLANNED) == PLANNED
-    assert shedding.difference(PLANNED, PLANNED) == ((), ())
-
-
-def test_giving_up_ends_the_channel_s_streams_and_restoring_begins_them() -> None:
-    shedding = Shedding()
-    assert shedding.give_up(["depth"], "disk")
-    assert shedding.difference(PLANNED, PLANNED) == ((DEPTH,), ())
-    assert shedding.give_up([], "")
-    assert shedding.difference(PLANNED, (TRADE, MARK)) == ((), (DEPTH,))
+    assert Shedding().channels == frozenset()
+    assert Shedding().wanted(PLANNED) == PLANNED
 
 
 def test_only_a_change_is_something_new() -> None:
@@ -32,13 +29,17 @@ def test_only_a_change_is_something_new() -> None:
     assert not shedding.give_up([], "disk")
     assert shedding.give_up(["depth"], "disk")
     assert not shedding.give_up(["depth"], "disk")
-    assert shedding.version == 1
+    assert shedding.channels == {"depth"}
+    assert shedding.wanted(PLANNED) == (TRADE, MARK)
+    assert shedding.give_up([], "")
+    assert shedding.channels == frozenset()
 
 
-def test_the_record_names_the_channels_of_the_topics() -> None:
+def test_the_record_names_the_topics_of_the_streams_and_their_channels() -> None:
     assert json.loads(shed_record("shed", 7, [MARK, DEPTH], "disk")) == {
         "kind": "shed",
         "connection": 7,
         "channels": ["depth", "index", "mark"],
+        "topics": ["depth.v.BTCUSDT", "index.v.BTC", "mark.v.BTCUSDT"],
         "cause": "disk",
     }

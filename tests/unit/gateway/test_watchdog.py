@@ -57,3 +57,19 @@ def test_each_replacement_doubles_the_patience_until_a_message_comes():
 def test_heartbeat(last, now):
     assert heartbeat_lost(last, now, None) is False
     assert heartbeat_lost(last, now, 75.0) == (now - last > 75 * SECOND)
+
+
+def test_a_stream_that_joined_later_is_judged_from_then_on():
+    """And its joining makes nobody else younger."""
+    joined = {"btcusdt@depth": 9 * SECOND}
+    assert watch().silent({}, 0, 10 * SECOND + 1, joined) == ("btcusdt@trade", "b@mark")
+    assert "btcusdt@depth" in watch().silent({}, 0, 14 * SECOND + 1, joined)
+
+
+def test_only_what_is_followed_is_watched_and_patience_stays():
+    guard = SilenceWatch((TRADE,), {"trade": 10, "depth": 5})
+    guard.strike(["btcusdt@trade"], {})
+    guard.follow((TRADE, DEPTH))
+    assert guard.silent({}, 0, 11 * SECOND) == ("btcusdt@depth",)
+    guard.follow((TRADE,))
+    assert guard.silent({}, 0, 21 * SECOND) == ("btcusdt@trade",)

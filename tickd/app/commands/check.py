@@ -6,9 +6,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from gateway.plan import plan, streams_of
+from gateway.callbacks.session import check as check_callback
+from gateway.subscriptions.carried import Carried
 from gateway.venues import registry
 from tickd.app.config import load_config
+from tickd.app.planning import wanted_of
 from tickd.config import dump
 from tickd.errors import TickdError
 from tickd.native import BUILD_PROFILE, VENUES, VERSION
@@ -28,9 +30,12 @@ def check(config: Path) -> int:
     """
     resolved = load_config(config)
     check_stages()
-    for venue_config in resolved.venues:
-        venue = registry.find(venue_config.name, VENUES)
-        plan(venue, venue_config, streams_of(venue, venue_config, venue_config.symbols))
+    for wanted in wanted_of(resolved):
+        name = wanted.config.name
+        if registry.is_callback(name):
+            check_callback(registry.find_callback(name, VENUES), wanted.config)
+        else:  # as far as symbols are named; what patterns select, `tickd plan` asks the venue
+            Carried(registry.find(name, VENUES), wanted)
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
     return 0
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from tickd.app.allocator import give_large_buffers_back
 from tickd.app.commands.check import check_stages
-from tickd.app.config import load_config
+from tickd.app.config import load_shard
 from tickd.app.daemon import run_until_signalled
 from tickd.app.event_loop import run as run_loop
 from tickd.app.exit_codes import ExitCode
 from tickd.app.logs import configure_logging
 
 
-def run(config: Path) -> ExitCode:
+def run(config: Path, *, shard: str | None = None) -> ExitCode:
     """Record the venues of a config file until stopped.
 
-    INT or TERM drains and ends; a second one ends at once. Exit codes: 0 clean, 1 drain timed out
-    or failed, 2 bad config.
+    INT or TERM drains and ends; a second one ends at once. HUP reads the file again and changes
+    what is subscribed. Exit codes: 0 clean, 1 drain timed out or failed, 2 bad config.
 
     Args:
         config: the TOML file
+        shard: i/n: only the i-th of n parts of all symbols, from 0; in place of plan.shard
 
-    Example:
+    Examples:
         tickd run tickd.toml
+        tickd run tickd.toml --shard 0/4
 
     """
     give_large_buffers_back()
-    resolved = load_config(config)
+    resolved = load_shard(config, shard)
     check_stages()
     configure_logging(resolved.log)
-    return run_loop(run_until_signalled(resolved))
+    return run_loop(run_until_signalled(resolved, partial(load_shard, config, shard)))

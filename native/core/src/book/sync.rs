@@ -29,9 +29,16 @@ pub enum Rule {
     /// `prevSeqId == last seqId`; snapshots come in the stream. A keep-alive repeats the id (`seqId == prevSeqId`), a reset
     /// after maintenance lowers it (`seqId < prevSeqId`); both still name the last id, so neither is a gap.
     Okx,
+    /// Every message is the whole book: nothing joins, a lost one heals with the next.
+    Whole,
 }
 
 impl Rule {
+    /// Whether snapshots come with the changes, so that each replaces whatever was before.
+    const fn snapshots_in_stream(self) -> bool {
+        matches!(self, Rule::Okx | Rule::Whole)
+    }
+
     /// The ids among which every missing change lies, inclusive, when `verdict` is a broken chain that tells.
     pub fn missing(self, verdict: &Verdict) -> Option<(u64, u64)> {
         if verdict.state != BookState::Gap || verdict.last == ID_UNDEF || verdict.received == ID_UNDEF {
@@ -41,7 +48,7 @@ impl Rule {
         let to = match self {
             Rule::BinanceSpot => verdict.received.checked_sub(1)?,
             // `received` is the previous id the change names: itself the newest missing one.
-            Rule::BinanceFutures | Rule::Okx => verdict.received,
+            Rule::BinanceFutures | Rule::Okx | Rule::Whole => verdict.received,
         };
         (from <= to).then_some((from, to))
     }
@@ -198,7 +205,7 @@ impl Synchroniser {
 
     /// As `snapshot`, and what to do with its levels.
     pub fn on_snapshot(&mut self, last: u64) -> (OnSnapshot, Option<Verdict>) {
-        if self.rule == Rule::Okx {
+        if self.rule.snapshots_in_stream() {
             return self.snapshot_in_stream(last);
         }
         if self.state == State::Synced {
@@ -210,7 +217,7 @@ impl Synchroniser {
         // The first change that reaches beyond (or, futures, up to) the snapshot must join it; the others follow by the chain.
         let joining = self.run.iter().find(|ids| match self.rule {
             Rule::BinanceSpot => ids.last > last,
-            Rule::BinanceFutures | Rule::Okx => ids.last >= last,
+            Rule::BinanceFutures | Rule::Okx | Rule::Whole => ids.last >= last,
         });
         let Some(joining) = joining.copied() else {
             self.run.clear();
@@ -306,7 +313,7 @@ impl Synchroniser {
         self.wanted = true;
         let (expected, received) = match self.rule {
             Rule::BinanceSpot => (self.last.saturating_add(1), ids.first),
-            Rule::BinanceFutures | Rule::Okx => (self.last, ids.previous.unwrap_or(ID_UNDEF)),
+            Rule::BinanceFutures | Rule::Okx | Rule::Whole => (self.last, ids.previous.unwrap_or(ID_UNDEF)),
         };
         (todo, Some(self.enter(State::Gap, expected, received)))
     }
@@ -317,7 +324,7 @@ impl Synchroniser {
             Rule::BinanceSpot => ids.first <= last.saturating_add(1) && ids.last > last,
             Rule::BinanceFutures => ids.previous == Some(last) && ids.last >= last,
             // Recordings before sequence ids name no predecessor; their proof is the checksum, see `distrust`.
-            Rule::Okx => ids.previous.is_none_or(|previous| previous == last),
+            Rule::Okx | Rule::Whole => ids.previous.is_none_or(|previous| previous == last),
         }
     }
 
@@ -326,7 +333,7 @@ impl Synchroniser {
         match self.rule {
             Rule::BinanceSpot | Rule::BinanceFutures => ids.last <= self.last,
             // A lower id may be a reset whose message is missing; only the exact repeat is harmless.
-            Rule::Okx => ids.last == self.last && ids.previous == self.previous,
+            Rule::Okx | Rule::Whole => ids.last == self.last && ids.previous == self.previous,
         }
     }
 
@@ -334,7 +341,7 @@ impl Synchroniser {
     fn joins(&self, snapshot: u64, ids: Ids) -> bool {
         match self.rule {
             Rule::BinanceSpot => ids.first <= snapshot.saturating_add(1) && snapshot < ids.last,
-            Rule::BinanceFutures | Rule::Okx => {
+            Rule::BinanceFutures | Rule::Okx | Rule::Whole => {
                 (ids.first <= snapshot && snapshot <= ids.last) || ids.previous == Some(snapshot)
             }
         }
@@ -356,7 +363,7 @@ impl Synchroniser {
 
     /// Adds a change to the run, or begins the run again with it when the chain is broken.
     fn keep(&mut self, ids: Ids) -> OnChange {
-        if self.rule == Rule::Okx {
+        if self.rule.snapshots_in_stream() {
             // The next snapshot of the stream is newer than any change before it: nothing to keep.
             return OnChange::Ignore;
         }

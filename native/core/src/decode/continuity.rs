@@ -9,6 +9,8 @@ use crate::event::{GapCause, ID_UNDEF};
 
 /// Missing ranges remembered per chain, so that a late arrival inside one is not taken for a repeat.
 pub const MISSING_RANGES_MAX: usize = 64;
+/// Counted messages remembered per chain: a repeat is one of them, anything else is new.
+pub const RECENT_MAX: usize = 16;
 /// A gapless id this far below the last one is a new numbering, not a repeat of another leg.
 const RESET_GAPLESS: u64 = 1 << 20;
 /// The same for ids that jump (update ids, times in ns).
@@ -23,7 +25,15 @@ pub enum Numbering {
     Rising,
     /// Each message names its predecessor; the synchroniser proves the chain.
     Linked,
+    /// A running total of volume stands in for ids: a message covers what it added. The bits from `COUNT_BITS` up name the
+    /// count (a trading session), which begins at 0 each time.
+    Counted,
 }
+
+/// Bits of a `Counted` place below the number of its count: 10^12 lots are more than a market trades in a year.
+pub const COUNT_BITS: u32 = 40;
+/// The total in a `Counted` place.
+pub const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
 /// The place of a message in its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +43,8 @@ pub struct Place {
     /// The last id before it, where the numbering tells: nothing is missing in front of the message when a chain has come
     /// that far.
     pub link: Option<u64>,
+    /// The venue's time; tells repeats of `Counted` places, which may come to the same total twice.
+    pub ts_event: i64,
 }
 
 /// What is missing before a message.
@@ -46,6 +58,19 @@ pub struct Hole {
     pub range: Option<(u64, u64)>,
     /// How many are missing; `None` where unknown.
     pub missing: Option<u64>,
+}
+
+impl Hole {
+    /// The hole in the venue's own words: totals without the number of their count.
+    pub(super) fn told(self, numbering: Numbering) -> Self {
+        match numbering {
+            Numbering::Counted => Hole {
+                range: self.range.map(|(first, last)| (first & COUNT_MASK, last & COUNT_MASK)),
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
 /// The verdict on a message.
@@ -84,6 +109,9 @@ pub struct Chain {
     /// Ids the lost leg brought and the owner, who was behind it, will bring again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     owed: Option<(u64, u64)>,
+    /// Counted chains: total and time of the last messages, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    recent: Vec<(u64, i64)>,
 }
 
 impl Chain {
@@ -100,6 +128,18 @@ impl Chain {
     /// Judges the message at `place` that `connection` brought at `recv_ns`.
     #[inline]
     pub fn judge(&mut self, numbering: Numbering, connection: u32, place: Place, recv_ns: i64) -> Judgement {
+        let judgement = self.decide(numbering, connection, place, recv_ns);
+        if numbering == Numbering::Counted && judgement != Judgement::Duplicate {
+            if self.recent.len() == RECENT_MAX {
+                self.recent.remove(0);
+            }
+            self.recent.push((place.last, place.ts_event));
+        }
+        judgement
+    }
+
+    #[inline]
+    fn decide(&mut self, numbering: Numbering, connection: u32, place: Place, recv_ns: i64) -> Judgement {
         let Some(before) = self.last else {
             self.take(connection, place.last, recv_ns);
             return Judgement::Emit;
@@ -192,6 +232,11 @@ impl Chain {
     #[cold]
     fn advance(&mut self, numbering: Numbering, connection: u32, place: Place, before: u64, recv_ns: i64) -> Judgement {
         let mut hole = self.open_hole();
+        if let (Numbering::Counted, Some(link)) = (numbering, place.link) {
+            if link >> COUNT_BITS > before >> COUNT_BITS {
+                return self.next_count(connection, place.last, link, before, hole, recv_ns);
+            }
+        }
         match place.link {
             // Nothing is known of what stood in between: a loss stays a loss.
             None => {}
@@ -201,12 +246,13 @@ impl Chain {
                 let range = (before + 1, link);
                 self.remember(range);
                 // A broken link is the synchroniser's to report, unless a lost connection explains it.
-                if hole.is_none() && numbering == Numbering::Gapless {
+                let counts = matches!(numbering, Numbering::Gapless | Numbering::Counted);
+                if hole.is_none() && counts {
                     hole = Some(self.unexplained());
                 }
                 if let Some(hole) = &mut hole {
                     hole.range = Some(range);
-                    hole.missing = (numbering == Numbering::Gapless).then_some(link - before);
+                    hole.missing = counts.then_some(link - before);
                 }
             }
         }
@@ -214,9 +260,63 @@ impl Chain {
         hole.map_or(Judgement::Emit, Judgement::EmitAfter)
     }
 
+    /// The first message of a new count. What the old one still brought after its last message nobody can tell: a loss
+    /// that is open stays open-ended; without one only the beginning of the new count may be missing.
+    fn next_count(
+        &mut self,
+        connection: u32,
+        last: u64,
+        link: u64,
+        before: u64,
+        open: Option<Hole>,
+        recv_ns: i64,
+    ) -> Judgement {
+        let start = link & !COUNT_MASK;
+        // Some counts go on over the change of session: then the total before this message is the last one known.
+        let goes_on = link & COUNT_MASK == before & COUNT_MASK;
+        let range = (link > start && !goes_on).then_some((start + 1, link));
+        let hole = match (open, range) {
+            (None, None) => None,
+            (Some(open), range) => Some(Hole { range, ..open }),
+            (None, Some((first, last))) => Some(Hole {
+                range,
+                missing: Some(last - first + 1),
+                ..self.unexplained()
+            }),
+        };
+        self.missing.clear();
+        self.missing.extend(range);
+        self.take(connection, last, recv_ns);
+        hole.map_or(Judgement::Emit, Judgement::EmitAfter)
+    }
+
+    /// A total that is not above the last one: a late arrival, a repeat, or a count that began anew.
+    ///
+    /// Nothing is dropped on suspicion: a wrong total or time in one message would silence all good ones after it.
+    fn recount(&mut self, connection: u32, place: Place, recv_ns: i64) -> Judgement {
+        if self.fill(place.last) {
+            return Judgement::Emit;
+        }
+        if self.recent.contains(&(place.last, place.ts_event)) {
+            return Judgement::Duplicate;
+        }
+        if self.belongs_to_another(connection) {
+            self.standby_last = place.last;
+            self.standby = connection;
+            return Judgement::Duplicate;
+        }
+        self.missing.clear();
+        let hole = self.open_hole().unwrap_or_else(|| self.unexplained());
+        self.take(connection, place.last, recv_ns);
+        Judgement::EmitAfter(hole)
+    }
+
     /// The id is not above the last one: a repeat, a late arrival, or a new numbering.
     #[cold]
     fn repeat(&mut self, numbering: Numbering, connection: u32, place: Place, before: u64, recv_ns: i64) -> Judgement {
+        if numbering == Numbering::Counted {
+            return self.recount(connection, place, recv_ns);
+        }
         let last = place.last;
         let far = if numbering == Numbering::Gapless {
             RESET_GAPLESS

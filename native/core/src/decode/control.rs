@@ -10,6 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::event::GapCause;
 use crate::instrument::Instrument;
 use crate::record::Record;
+use crate::topic::Channel;
 
 #[derive(Deserialize)]
 struct Connect {
@@ -26,6 +27,15 @@ struct Disconnect {
 struct Shed {
     connection: u32,
     channels: Vec<String>,
+    /// Only these topics of the channels; all of them when absent.
+    topics: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Loss {
+    connection: u32,
+    cause: String,
+    from_ns: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -53,10 +63,14 @@ impl Decoder {
             "instrument" => self.define(fields(&value)?)?,
             // Both: at this moment the connection does not carry the channels.
             "shed" | "restore" => self.shed(&fields(&value)?),
+            "loss" => self.loss(&fields(&value)?, record),
+            "alias" => self.stage.count("aliases"),
+            "sdk_event" => self.stage.count("sdk_events"),
             "gap" => self.gap(&fields(&value)?, record),
             "start" => self.start(record),
             "stop" => self.stage.count("stops"),
             "disk" => self.stage.count("disk_levels"),
+            "plan" | "throttle" => self.stage.count("plan_changes"),
             "pause" | "resume" => self.stage.count("pauses_and_resumes"),
             _ => self.stage.count("unknown_control"),
         }
@@ -104,16 +118,24 @@ impl Decoder {
             self.stage.count("unknown_connection");
             return;
         };
-        for slot in 0..self.slots.len() {
-            let Some(state) = self.slots.get_mut(slot) else {
-                continue;
-            };
+        self.lose(disconnect.connection, since_ns, GapCause::Disconnect);
+    }
+
+    /// Something that `loss.connection` delivered was let go before it was recorded; the connection lives on.
+    fn loss(&mut self, loss: &Loss, record: &Record<'_>) {
+        let since_ns = loss.from_ns.unwrap_or(record.recv_ns);
+        self.lose(loss.connection, since_ns, cause(&loss.cause));
+        self.stage.count("losses");
+    }
+
+    fn lose(&mut self, connection: u32, since_ns: i64, cause: GapCause) {
+        for (slot, state) in self.slots.iter_mut().enumerate() {
             for channel in CHAINED {
                 let Some(chain) = state.chain_mut(channel) else {
                     continue;
                 };
-                let down = chain.lose(disconnect.connection, since_ns, GapCause::Disconnect);
-                if down && channel == crate::topic::Channel::Depth {
+                let down = chain.lose(connection, since_ns, cause);
+                if down && channel == Channel::Depth {
                     conclude_closed(&mut self.conclusions, state, slot as u32);
                 }
             }
@@ -121,29 +143,48 @@ impl Decoder {
     }
 
     fn shed(&mut self, shed: &Shed) {
-        let is_shed = |channel: &crate::topic::Channel| shed.channels.iter().any(|name| name == channel.name());
-        for channel in CHAINED.into_iter().filter(is_shed) {
-            for (slot, state) in self.slots.iter_mut().enumerate() {
-                let down = state
-                    .chain_mut(channel)
-                    .is_some_and(|chain| chain.shed(shed.connection));
-                if down && channel == crate::topic::Channel::Depth {
-                    conclude_closed(&mut self.conclusions, state, slot as u32);
+        match &shed.topics {
+            None => {
+                let is_shed = |channel: &Channel| shed.channels.iter().any(|name| name == channel.name());
+                for channel in CHAINED.into_iter().filter(is_shed) {
+                    for slot in 0..self.slots.len() {
+                        self.shed_one(slot as u32, channel, shed.connection);
+                    }
+                }
+            }
+            Some(topics) => {
+                for topic in topics {
+                    // A symbol that is not defined has brought no event yet: nothing to mark.
+                    if let Some((slot, channel)) = self.chained(topic) {
+                        self.shed_one(slot, channel, shed.connection);
+                    }
                 }
             }
         }
         self.stage.count("sheds");
     }
 
-    fn gap(&mut self, gap: &Gap, record: &Record<'_>) {
-        let cause = match gap.cause.as_str() {
-            "restart" => GapCause::Restart,
-            "disk" => GapCause::Disk,
-            "overflow" => GapCause::Overflow,
-            "quarantine" => GapCause::Quarantine,
-            "clock" => GapCause::Clock,
-            _ => GapCause::Disconnect,
+    fn shed_one(&mut self, slot: u32, channel: Channel, connection: u32) {
+        let Some(state) = self.slots.get_mut(slot as usize) else {
+            return;
         };
+        let down = state.chain_mut(channel).is_some_and(|chain| chain.shed(connection));
+        if down && channel == Channel::Depth {
+            conclude_closed(&mut self.conclusions, state, slot);
+        }
+    }
+
+    /// Slot and channel of a topic name, where its continuity is watched.
+    fn chained(&self, topic: &str) -> Option<(u32, Channel)> {
+        let mut parts = topic.splitn(3, '.');
+        let (channel, venue, symbol) = (parts.next()?, parts.next()?, parts.next()?);
+        let channel = CHAINED.into_iter().find(|each| each.name() == channel)?;
+        let market = self.stage.symbols.find(venues::number(venue)?, symbol.as_bytes())?;
+        Some((market.slot, channel))
+    }
+
+    fn gap(&mut self, gap: &Gap, record: &Record<'_>) {
+        let cause = cause(&gap.cause);
         let until_ns = gap.to_ns.unwrap_or(record.recv_ns);
         let since_ns = gap.from_ns.unwrap_or(until_ns);
         let range = gap.from_frame.zip(gap.to_frame).filter(|(from, to)| from <= to);
@@ -179,7 +220,7 @@ impl Decoder {
             for channel in CHAINED {
                 let Some(chain) = slot.chain_mut(channel) else { continue };
                 let went_down = chain.lose_all(since_ns, cause);
-                if went_down && channel == crate::topic::Channel::Depth {
+                if went_down && channel == Channel::Depth {
                     conclude_closed(&mut self.conclusions, slot, number as u32);
                 }
             }
@@ -190,6 +231,17 @@ impl Decoder {
         if let Some(state) = self.slots.get_mut(slot as usize) {
             conclude_closed(&mut self.conclusions, state, slot);
         }
+    }
+}
+
+fn cause(name: &str) -> GapCause {
+    match name {
+        "restart" => GapCause::Restart,
+        "disk" => GapCause::Disk,
+        "overflow" => GapCause::Overflow,
+        "quarantine" => GapCause::Quarantine,
+        "clock" => GapCause::Clock,
+        _ => GapCause::Disconnect,
     }
 }
 

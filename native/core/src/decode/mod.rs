@@ -23,9 +23,11 @@ pub mod json;
 pub mod okx;
 mod okx_checksum;
 pub mod report;
+pub mod shioaji;
 mod slot;
 pub mod stage;
 pub mod symbols;
+mod taiwan;
 pub mod venue;
 pub mod venues;
 
@@ -273,10 +275,11 @@ impl Decoder {
         let (channel, in_stream) = (message.channel, record.kind != RecordType::Rest);
         let mut hole = None;
         if in_stream {
-            let numbering = slot.numbering(channel);
+            let numbering = slot.numbering_of(message);
             let place = Place {
                 last: message.last,
                 link: slot.link(message),
+                ts_event: message.ts_event,
             };
             let behind = message.snapshot && slot.is_ahead_of(record.connection, message.last);
             let Some(chain) = slot.chain_mut(channel) else {
@@ -288,7 +291,7 @@ impl Decoder {
             } else {
                 match chain.judge(numbering, record.connection, place, record.recv_ns) {
                     Judgement::Emit => {}
-                    Judgement::EmitAfter(found) => hole = Some(found),
+                    Judgement::EmitAfter(found) => hole = Some(found.told(numbering)),
                     Judgement::Duplicate => return false,
                 }
             }

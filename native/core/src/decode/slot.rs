@@ -6,7 +6,7 @@ use crate::decode::stage::Message;
 use crate::decode::symbols::Symbols;
 use crate::decode::venue::VenueDecoder;
 use crate::decode::venues;
-use crate::event::BookState;
+use crate::event::{BookState, ID_UNDEF};
 use crate::topic::{Channel, Topics};
 
 /// The channels that have a chain, in the order of their numbers.
@@ -61,6 +61,15 @@ impl Slot {
             .unwrap_or(Numbering::Rising)
     }
 
+    /// How `message` is numbered: in a counted channel, one without a total is not counted.
+    #[inline]
+    pub(super) fn numbering_of(&self, message: &Message) -> Numbering {
+        match self.numbering(message.channel) {
+            Numbering::Counted if message.first == ID_UNDEF => Numbering::Rising,
+            numbering => numbering,
+        }
+    }
+
     #[inline]
     pub(super) fn chain_mut(&mut self, channel: Channel) -> Option<&mut Chain> {
         self.chains.get_mut(channel as usize)
@@ -74,8 +83,8 @@ impl Slot {
     /// The last id before `message` in its channel, where the numbering tells.
     #[inline]
     pub(super) fn link(&self, message: &Message) -> Option<u64> {
-        match self.numbering(message.channel) {
-            Numbering::Gapless => Some(message.first.saturating_sub(1)),
+        match self.numbering_of(message) {
+            Numbering::Gapless | Numbering::Counted => Some(message.first.saturating_sub(1)),
             Numbering::Rising => None,
             Numbering::Linked if self.counts_ids() => Some(message.first.saturating_sub(1)),
             Numbering::Linked => message.previous,

@@ -3,6 +3,7 @@
 //! Nothing here is final. When the venue decoder refuses the frame, the stage goes back to where the frame began; when it
 //! accepts, `Decoder` judges each message (duplicate? gap?) and keeps or drops it whole. No rule of continuity lives here.
 
+use crate::decode::continuity::COUNT_BITS;
 use crate::decode::okx_checksum::{Checked, TextBooks};
 use crate::decode::report::{NoticeKind, Report};
 use crate::decode::symbols::{Market, Symbols};
@@ -345,6 +346,21 @@ impl Stage {
         }
         self.count("checksums");
         Ok(())
+    }
+
+    /// Sets `flags` on everything the frame has said so far.
+    pub fn mark(&mut self, flags: u16) {
+        for event in self.events.iter_mut().skip(self.base) {
+            event.flags |= flags;
+        }
+    }
+
+    /// The trade that was staged last belongs to count number `count`: its ids are totals of that count.
+    pub fn in_count(&mut self, count: u64) {
+        if let Some(message) = self.messages.last_mut() {
+            message.first |= count << COUNT_BITS;
+            message.last |= count << COUNT_BITS;
+        }
     }
 
     /// Tells the session that owns the connection.

@@ -1,10 +1,16 @@
 //! The venues this build decodes: one line per venue.
 
 use crate::decode::venue::VenueDecoder;
-use crate::decode::{binance, okx};
+use crate::decode::{binance, okx, shioaji};
 
 /// Every venue, in the order of their numbers (a number lives in one process only).
-pub static VENUES: &[&dyn VenueDecoder] = &[&binance::SPOT, &binance::USD_M, &binance::COIN_M, &okx::Okx];
+pub static VENUES: &[&dyn VenueDecoder] = &[
+    &binance::SPOT,
+    &binance::USD_M,
+    &binance::COIN_M,
+    &okx::Okx,
+    &shioaji::Shioaji,
+];
 
 /// The number of a venue by its name.
 pub fn number(venue: &str) -> Option<u16> {

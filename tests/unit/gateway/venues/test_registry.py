@@ -3,11 +3,22 @@
 import pytest
 
 from gateway.errors import UnknownVenueError
-from gateway.venues.registry import VENUE_NAMES, find
+from gateway.venues.registry import (
+    CALLBACK_VENUE_NAMES,
+    SOCKET_VENUE_NAMES,
+    VENUE_NAMES,
+    find,
+    find_callback,
+    is_callback,
+)
 
 
 def test_every_name_finds_its_folder():
-    assert [find(name).name for name in VENUE_NAMES] == list(VENUE_NAMES)
+    assert [find(name).name for name in SOCKET_VENUE_NAMES] == list(SOCKET_VENUE_NAMES)
+    assert [find_callback(name).name for name in CALLBACK_VENUE_NAMES] == ["shioaji"]
+    assert [name for name in VENUE_NAMES if is_callback(name)] == list(CALLBACK_VENUE_NAMES)
+    with pytest.raises(UnknownVenueError):
+        find("shioaji")
 
 
 def test_venue_without_a_decoder_is_refused_with_the_line_that_is_missing():

@@ -1,0 +1,145 @@
+"""What a callback session needs to know about a venue behind a broker's SDK.
+
+Shapes only. A venue's folder fills them (`wire.py`, `hours.py`, `limits.py`, `sdk.py`), the
+registry joins them. Everything but the client is pure; the client is the only thing that touches
+the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from gateway.config import SdkConfig
+from gateway.instruments import InstrumentDefinition
+from gateway.venue import Rate, Stream
+
+
+class Contract(NamedTuple):
+    """What the SDK knows of a configured symbol, as far as anything depends on it.
+
+    symbol: as configured; code: under which its data arrives (a continuous month resolves to a
+    real one); market: key of the trading hours; handle: the SDK's own object, to subscribe with.
+    """
+
+    symbol: str
+    code: str
+    market: str
+    exchange: str
+    definitions: tuple[InstrumentDefinition, ...]
+    handle: object
+
+
+class SessionEvent(NamedTuple):
+    """What the SDK says about its connection, in the order of its callbacks."""
+
+    resp_code: int
+    event_code: int
+    info: str
+    event: str
+
+
+class Signal(NamedTuple):
+    """What a session event means. `up` and `down` say whether data can flow from here on."""
+
+    up: bool = False
+    down: bool = False
+    discarded: bool = False  # the SDK let a message go
+    resubscribe: bool = False  # the subscriptions are gone
+
+
+class Usage(NamedTuple):
+    """What is left of the allowance, as the venue counts it."""
+
+    connections: int
+    bytes_used: int
+    bytes_max: int
+    bytes_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackLimits:
+    """A venue's limits as data; each venue's `limits.py` gives the sources."""
+
+    subscriptions_max: int  # of one login
+    subscribes: Rate  # subscribe and unsubscribe calls
+    logins: Rate  # per person
+    login_seconds_min: float  # between two logins
+    suspended_seconds: float  # after "try again later"
+    refused_seconds: float  # after wrong credentials: a person has to mend it
+    # channel -> a stream without a message for so long, while its market is open, is suspect
+    silence_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class CallbackWire(Protocol):
+    """Objects to frames, contracts to streams. Pure."""
+
+    def check(self, channels: Sequence[str], symbols: Sequence[str]) -> int:
+        """How many subscriptions that is at most. Raises UnknownStreamError."""
+        ...
+
+    def streams(self, channels: Sequence[str], contracts: Sequence[Contract]) -> tuple[Stream, ...]:
+        """Every stream once; its `endpoint` is the market whose hours it keeps."""
+        ...
+
+    def frame(self, item: object) -> bytes:
+        """The raw frame of an object of the SDK or of a SessionEvent: versioned JSON.
+
+        Raises what the object raises; `unreadable` then says so.
+        """
+        ...
+
+    def unreadable(self, item: object, words: str) -> bytes:
+        """The frame that stands for an object that could not be read."""
+        ...
+
+    def signal(self, event: SessionEvent) -> Signal:
+        """What a session event means."""
+        ...
+
+
+class SdkClient(Protocol):
+    """One login through the SDK. A client that was closed is not opened again."""
+
+    async def open(self) -> None:
+        """Log in and register the callbacks. Raises ConnectFailedError."""
+        ...
+
+    async def contracts(self, symbols: Sequence[str]) -> tuple[Contract, ...]:
+        """What is known of `symbols`; unknown ones are left out. Raises QueryFailedError."""
+        ...
+
+    async def subscribe(self, stream: Stream, contract: Contract) -> None:
+        """Ask for a stream; its confirmation is a session event. Raises QueryFailedError."""
+        ...
+
+    async def unsubscribe(self, stream: Stream, contract: Contract) -> None:
+        """End a stream. Raises QueryFailedError."""
+        ...
+
+    async def usage(self) -> Usage:
+        """What is left of the allowance. Raises QueryFailedError."""
+        ...
+
+    async def close(self) -> None:
+        """Log out; nothing is called back afterwards. Raises nothing."""
+
+
+Put = Callable[[object], None]
+
+
+class CallbackVenue(NamedTuple):
+    """A venue behind an SDK, joined from its folder by the registry.
+
+    package: the SDK's module, which the extra `tickd[<package>]` installs.
+    client: makes a client whose callbacks call `put` on the SDK's threads.
+    open_since: market, wall ns -> since when its continuous trading runs (wall ns), or None.
+    """
+
+    name: str
+    package: str
+    wire: CallbackWire
+    limits: CallbackLimits
+    client: Callable[[SdkConfig, Put], SdkClient]
+    open_since: Callable[[str, int], int | None]

@@ -1,0 +1,1 @@
+"""Venue folder: the registry joins wire, hours, limits and the SDK's client."""

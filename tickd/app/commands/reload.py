@@ -1,0 +1,23 @@
+"""`tickd reload`: let a running daemon read its file again, and say what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tickd.app.plan_screen import reload_now
+
+
+def reload(config: Path) -> int:
+    """Let a running daemon read its file again.
+
+    The same as SIGHUP, with an answer. Symbols, channels and subscriptions follow the file; a file
+    that is wrong or asks for too much changes nothing.
+
+    Args:
+        config: the daemon's config file, or its state directory
+
+    Example:
+        tickd reload tickd.toml
+
+    """
+    return reload_now(config)

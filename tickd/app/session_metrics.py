@@ -1,0 +1,217 @@
+"""The sessions' metrics: connections, their causes of ending, limits used up, the plan.
+
+Read on scrape from what the sessions say of themselves; nothing is counted here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Final
+
+from gateway.status import Counters, LineStatus, SdkStatus, SessionStatus
+from tickd.app.parts import Parts
+from tickd.telemetry.metrics import Metrics, Values
+
+# Connections with series of their own; `tickd status` shows all. Bounds the number of series.
+LINES_SHOWN: Final = 24
+
+
+def declare_sessions(metrics: Metrics, parts: Parts) -> None:
+    """Per venue: totals, limits used up, states; per connection: what the venue counts, too."""
+    _declare_totals(metrics, parts)
+    _declare_limits(metrics, parts)
+    _declare_lines(metrics, parts)
+    _declare_plan(metrics, parts)
+    _declare_sdks(metrics, parts)
+
+
+def _declare_totals(metrics: Metrics, parts: Parts) -> None:
+    sessions = parts.sessions
+    by = ("venue",)
+
+    def read(field: str) -> Callable[[], Values]:
+        return lambda: {(s.venue.name,): getattr(s.counters, field) for s in sessions}
+
+    for field in fields(Counters):
+        if field.name in ("paused_ns", "ends"):
+            continue
+        metrics.read_counter(
+            f"tickd_gateway_{field.name}_total",
+            f"Session: {field.name.replace('_', ' ')}.",
+            read(field.name),
+            by,
+        )
+    metrics.read_counter(
+        "tickd_gateway_paused_seconds_total",
+        "Time that sockets were not read.",
+        lambda: {(s.venue.name,): s.counters.paused_ns / 1e9 for s in sessions},
+        by,
+    )
+
+
+def _declare_limits(metrics: Metrics, parts: Parts) -> None:
+    """How much of what a venue allows is used up in the window that ends now."""
+    labels = ("venue", "kind")
+
+    def read(part: int) -> Callable[[], Values]:
+        return lambda: {
+            (venue, limit): values[part]
+            for session in parts.sessions
+            for (venue, limit), values in _limits(session.status()).items()
+        }
+
+    metrics.read_gauge(
+        "tickd_gateway_limit_used_count",
+        "Attempts to connect, REST weight and client messages (of the busiest connection) in the"
+        " venue's window that ends now.",
+        read(0),
+        labels,
+    )
+    metrics.read_gauge(
+        "tickd_gateway_limit_remaining_count",
+        "What is left of it in this window.",
+        read(1),
+        labels,
+    )
+
+
+def _limits(status: SessionStatus) -> dict[tuple[str, str], tuple[int, int]]:
+    messages = max((line.messages_used for line in status.lines), default=0)
+    allowed = max((line.messages_max for line in status.lines), default=0)
+    used = {
+        "connects": (status.connects_used, status.connects_max),
+        "rest_weight": (status.rest_weight_used, status.rest_weight_max),
+        "client_messages": (messages, allowed),
+    }
+    return {
+        (status.venue, name): (count, max(0, most - count)) for name, (count, most) in used.items()
+    }
+
+
+def _declare_lines(metrics: Metrics, parts: Parts) -> None:
+    sessions = parts.sessions
+
+    def lines() -> dict[str, Counter[str]]:
+        return {s.venue.name: Counter(line.state for line in s.status().lines) for s in sessions}
+
+    states = metrics.once_per_scrape(lines)
+    metrics.read_gauge(
+        "tickd_gateway_lines_count",
+        "Planned connections by state.",
+        lambda: {
+            (venue, state): count
+            for venue, counts in states().items()
+            for state, count in counts.items()
+        },
+        ("venue", "state"),
+    )
+    labels = ("venue", "line")
+
+    def per_line(field: str) -> Callable[[], Values]:
+        return lambda: {
+            (venue, str(line.number)): getattr(line, field)
+            # A line that is leaving stands behind the one that has its number now.
+            for venue, line in reversed(_shown(parts))
+        }
+
+    for name, field, text in (
+        ("line_streams_count", "streams_count", "Streams planned on a connection."),
+        ("line_messages_count", "messages_used", "Messages of ours in the venue's window."),
+        ("line_attempts_count", "attempts", "Failures since the last stable connection."),
+    ):
+        metrics.read_gauge(f"tickd_gateway_{name}", text, per_line(field), labels)
+    metrics.read_counter(
+        "tickd_gateway_line_received_bytes_total",
+        "Bytes off the sockets of a connection and its predecessors.",
+        per_line("bytes_received"),
+        labels,
+    )
+    metrics.read_counter(
+        "tickd_gateway_ends_total",
+        "Connections that ended, by cause.",
+        lambda: {
+            (session.venue.name, cause): count
+            for session in sessions
+            for cause, count in session.counters.ends.items()
+        },
+        ("venue", "cause"),
+    )
+
+
+def _shown(parts: Parts) -> list[tuple[str, LineStatus]]:
+    """The first connections of each venue, so that the number of series is bounded."""
+    return [
+        (session.venue.name, line)
+        for session in parts.sessions
+        for line in session.status().lines[:LINES_SHOWN]
+    ]
+
+
+def _declare_plan(metrics: Metrics, parts: Parts) -> None:
+    labels = ("venue", "state")
+
+    def streams() -> Values:
+        found: dict[tuple[str, ...], float] = {}
+        for session in parts.sessions:
+            status = session.status()
+            found[status.venue, "planned"] = status.streams_count
+            found[status.venue, "paused"] = status.streams_paused
+            found[status.venue, "left_out"] = status.streams_left_out
+        return found
+
+    metrics.read_gauge(
+        "tickd_gateway_streams_count",
+        "Streams: planned, paused among them, left out for lack of room.",
+        streams,
+        labels,
+    )
+    metrics.read_gauge(
+        "tickd_gateway_plan_lag_seconds",
+        "The lag that pauses low priorities when it exceeds plan.lag_pause_ms.",
+        lambda: parts.planning.lag_s,
+    )
+    metrics.read_counter(
+        "tickd_gateway_reloads_total",
+        "Readings of the config file by a running daemon, by outcome (state).",
+        lambda: {
+            ("done",): parts.planning.reloads,
+            ("refused",): parts.planning.reloads_refused,
+        },
+        ("state",),
+    )
+
+
+def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
+    """Of venues behind a broker's SDK only."""
+
+    def statuses() -> dict[str, SdkStatus]:
+        pictures = (session.status() for session in parts.sessions)
+        return {each.venue: each.sdk for each in pictures if each.sdk is not None}
+
+    known = metrics.once_per_scrape(statuses)
+
+    def read(field: str, scale: float = 1.0) -> Callable[[], Values]:
+        def values() -> Values:
+            figures = {venue: getattr(sdk, field) for venue, sdk in known().items()}
+            return {
+                (venue,): value * scale for venue, value in figures.items() if value is not None
+            }
+
+        return values
+
+    for name, text, values in (
+        ("callback_queue_records", "Callbacks that wait for the loop.", read("queue_depth")),
+        (
+            "callback_queue_age_seconds",
+            "Age of the callback that waits longest.",
+            read("queue_age_ns", 1e-9),
+        ),
+        ("logins_left_count", "Logins left today.", read("logins_left")),
+        ("streams_confirmed_count", "Confirmed subscriptions.", read("streams_confirmed")),
+        ("usage_bytes", "Traffic used, as the venue counts it.", read("usage_bytes")),
+        ("usage_left_bytes", "Traffic left until the reset.", read("usage_bytes_left")),
+        ("usage_connections_count", "Connections of the person.", read("usage_connections")),
+    ):
+        metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

@@ -1,0 +1,138 @@
+"""What trades at the stand-in for Shioaji's broker: contracts, totals, the next object of a topic.
+
+It delivers nothing and knows no client; `shioaji_stand_in.py` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import shioaji
+
+from tickd.testing.shioaji_objects import (
+    Ladder,
+    futures_book,
+    futures_summary,
+    futures_tick,
+    index_quote,
+    odd_lot,
+    stock_book,
+    stock_summary,
+    stock_tick,
+    with_code,
+)
+
+__all__ = ["UNUSED", "Fault", "Listing", "Market", "Trading", "UsageFigures"]
+
+
+class Listing(NamedTuple):
+    """A contract of the broker; `kind` as the SDK's wire says it."""
+
+    code: str
+    kind: str = "STK"  # STK FUT OPT IND
+    target_code: str | None = None
+
+    @property
+    def exchange(self) -> str:
+        return "TSE" if self.kind in ("STK", "IND") else "TAIFEX"
+
+    def info(self) -> Any:
+        """An object of the SDK's contract classes (those that can be made without a login)."""
+        match self.kind:
+            case "STK":
+                return shioaji.Stock(self.exchange, self.code, unit=1000)
+            case "IND":
+                return shioaji.Index(self.exchange, self.code)
+            case "FUT":
+                return shioaji.Future(
+                    self.code, exchange="TAIFEX", multiplier=200, target_code=self.target_code
+                )
+        return shioaji.Option(self.code, exchange="TAIFEX", multiplier=50)
+
+
+class UsageFigures(NamedTuple):
+    """What `usage()` returns; the SDK's own class cannot be made."""
+
+    connections: int
+    bytes: int
+    limit_bytes: int
+    remaining_bytes: int
+
+
+UNUSED: Final = UsageFigures(1, 0, 500 << 20, 500 << 20)
+
+
+class Fault(NamedTuple):
+    """Something that goes wrong once `after` callbacks of data were delivered.
+
+    kind: `event` (session event `value`; 1, 2 and 12 end the delivery, 0 and 13 begin it again),
+    `silence` (`value` callbacks happen at the market and are not delivered), `duplicate` (the last
+    object `value` times more), `jump` (`value` lots trade unseen in every code), `stall` (`value`
+    ms in somebody else's callback: what the market does meanwhile comes in one flood), `trial`
+    (`value` trial matches of every stock).
+    """
+
+    after: int
+    kind: str
+    value: int = 0
+
+
+@dataclass
+class Market:
+    """One code's trading."""
+
+    total_volume: int = 0
+    price: int = 100
+
+
+@dataclass
+class Trading:
+    """All markets of the broker; every object that is asked for moves them on by `step`."""
+
+    listings: Sequence[Listing]
+    start: datetime
+    step: timedelta = timedelta(milliseconds=1)
+
+    def __post_init__(self) -> None:
+        self.now = self.start
+        self.by_code = {listing.code: listing for listing in self.listings}
+        # Odd lots have a total of their own.
+        self.markets = {
+            (listing.code, odd): Market() for listing in self.listings for odd in (False, True)
+        }
+
+    def event(self, subscription: tuple[str, str, bool]) -> Any:
+        """The next object of a subscription (code, quote type, odd lots)."""
+        code, quote_type, odd = subscription
+        listing = self.by_code[code]
+        data_code = listing.target_code or code
+        market = self.markets[code, odd]
+        self.now += self.step
+        when, price = self.now, str(market.price)
+        futures = listing.kind in ("FUT", "OPT")
+        if listing.kind == "IND":
+            return with_code(index_quote(when, price=price), data_code)
+        if quote_type == "tick":
+            market.total_volume += 1
+            make: Callable[..., Any] = futures_tick if futures else stock_tick
+            item = make(data_code, when, price=price, volume=1, total_volume=market.total_volume)
+        elif quote_type == "bid_ask":
+            bids, asks = self.ladders(market)
+            book: Callable[..., Any] = futures_book if futures else stock_book
+            item = book(data_code, when, bids=bids, asks=asks)
+        else:
+            bids, asks = self.ladders(market)
+            whole: Callable[..., Any] = futures_summary if futures else stock_summary
+            item = whole(
+                data_code, when, price=price, total_volume=market.total_volume, bids=bids, asks=asks
+            )
+        return odd_lot(item) if odd else item
+
+    def ladders(self, market: Market) -> tuple[Ladder, Ladder]:
+        price = market.price
+        bids = [(str(price - level), 10 + level) for level in range(5)]
+        asks = [(str(price + 1 + level), 20 + level) for level in range(5)]
+        return bids, asks
