@@ -428,6 +428,20 @@ class Decoder:
         """Return (connection, frame_no, kind, text) since the last call."""
     def take_refusals(self) -> list[tuple[int, int, str, int]]:
         """Return (frame_no, connection, reason, position) since the last call, at most 1,024."""
+    def gaps(
+        self,
+    ) -> list[
+        tuple[
+            tuple[int, str, str, str],
+            tuple[int, int, int],
+            tuple[int, int, int, list[tuple[int, int]]],
+        ]
+    ]:
+        """Return the open gaps whose ids are known.
+
+        ((seq of the GAP event, venue, symbol, channel), (cause, since_ns, until_ns),
+        (count, first id, last id, ranges that are left)).
+        """
     def counters(self) -> dict[str, int]: ...
 
 @final

@@ -27,6 +27,7 @@ CHANNELS: Final = (
     "book_state",
     "status",
     "gap",
+    "backfill",
 )
 EVERYTHING: Final = "*"
 _ANY: Final = "*"

@@ -32,6 +32,8 @@ pub enum Channel {
     Status,
     /// `gap`
     Gap,
+    /// `backfill`: trades fetched later, and the closings of gaps
+    Backfill,
 }
 
 impl Channel {
@@ -50,6 +52,7 @@ impl Channel {
             Channel::BookState => "book_state",
             Channel::Status => "status",
             Channel::Gap => "gap",
+            Channel::Backfill => "backfill",
         }
     }
 

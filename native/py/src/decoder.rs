@@ -6,11 +6,19 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
+use tickd_core::decode::continuity::COUNT_BITS;
 use tickd_core::decode::{venues, Decoder as Core};
 
 use crate::batch::EventBatch;
 use crate::cpython::contiguous;
 use crate::errors::to_py;
+
+/// See `Decoder::gaps`.
+type Gap<'a> = (
+    (u64, &'static str, &'a str, &'static str),
+    (i64, i64, i64),
+    (u64, u64, u64, Vec<(u64, u64)>),
+);
 
 /// The decoder of a node.
 #[pyclass(module = "tickd._native")]
@@ -99,6 +107,23 @@ impl Decoder {
         refusals
             .into_iter()
             .map(|r| (r.frame_no, r.connection, r.error.reason.name(), r.error.position))
+            .collect()
+    }
+
+    /// ((seq of the GAP event, venue, symbol, channel), (cause, since_ns, until_ns), (count, first id, last id, what is left))
+    /// of every open gap whose ids are known.
+    fn gaps(&self) -> Vec<Gap<'_>> {
+        self.core
+            .gaps()
+            .map(|view| {
+                let (first, last, left) = view.told();
+                let gap = view.gap;
+                (
+                    (gap.seq, view.venue, view.symbol, view.channel.name()),
+                    (gap.cause, gap.since_ns, gap.until_ns),
+                    (view.count >> COUNT_BITS, first, last, left),
+                )
+            })
             .collect()
     }
 

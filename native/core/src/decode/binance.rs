@@ -67,6 +67,8 @@ impl VenueDecoder for Binance {
         match words.next() {
             Some("depth") => rest::depth_snapshot(request, body, stage),
             Some("openInterest") => rest::open_interest(body, stage),
+            Some("historicalTrades") => rest::trades(request, body, 0, stage),
+            Some("aggTrades") => rest::trades(request, body, flag::AGGREGATE, stage),
             // exchangeInfo, tickers, time …: the gateway reads them itself.
             _ => {
                 stage.count("rest_ignored");

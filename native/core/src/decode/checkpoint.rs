@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::book::sync::Synchroniser;
 use crate::decode::connections::{Connection, Connections};
 use crate::decode::continuity::Chain;
+use crate::decode::fill::Ledger;
 use crate::decode::okx_checksum::TextBook;
 use crate::decode::slot::CHAINED;
 use crate::decode::{venues, Decoder};
@@ -39,6 +40,8 @@ struct SlotState {
     chains: BTreeMap<String, Chain>,
     sync: Synchroniser,
     depth_recv_ns: i64,
+    #[serde(skip_serializing_if = "Ledger::is_empty", default)]
+    gaps: Ledger,
     /// Only while an old recording of OKX is read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     okx_texts: Option<TextBook>,
@@ -62,6 +65,7 @@ pub(super) fn save(decoder: &Decoder) -> Vec<u8> {
                 .collect(),
             sync: slot.sync.clone(),
             depth_recv_ns: slot.depth_recv_ns,
+            gaps: slot.ledger.clone(),
             okx_texts: decoder.stage.okx_texts.get(number as u32).cloned(),
         }
     });
@@ -97,6 +101,7 @@ pub(super) fn load(decoder: &mut Decoder, bytes: &[u8]) -> Result<()> {
         loaded.define((*instrument.ok_or(Error::new(Reason::Malformed, 0))?).clone())?;
         let slot = loaded.slots.last_mut().ok_or(Error::new(Reason::Unsupported, 0))?;
         (slot.sync, slot.depth_recv_ns) = (saved.sync, saved.depth_recv_ns);
+        slot.ledger = saved.gaps;
         if let Some(texts) = saved.okx_texts {
             loaded.stage.okx_texts.insert(slot.number(), texts);
         }

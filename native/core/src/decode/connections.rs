@@ -8,6 +8,9 @@ pub(super) struct Connection {
     pub(super) connection: u32,
     pub(super) venue: String,
     pub(super) last_recv_ns: i64,
+    /// It brings what is missing, not what is new.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) backfill: bool,
     /// Venue number of this process; `None` for a venue this build does not decode.
     #[serde(skip)]
     pub(super) number: Option<u16>,
@@ -34,6 +37,12 @@ impl Connections {
         let known = self.open.get_mut(self.hit)?;
         known.last_recv_ns = recv_ns;
         known.number
+    }
+
+    /// Whether the connection that was seen last brings what is missing.
+    #[inline]
+    pub(super) fn hit_is_backfill(&self) -> bool {
+        self.open.get(self.hit).is_some_and(|known| known.backfill)
     }
 
     pub(super) fn open(&mut self, connection: Connection) {

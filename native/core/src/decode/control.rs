@@ -16,6 +16,8 @@ use crate::topic::Channel;
 struct Connect {
     connection: u32,
     venue: String,
+    #[serde(default)]
+    backfill: bool,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +38,12 @@ struct Loss {
     connection: u32,
     cause: String,
     from_ns: Option<i64>,
+}
+
+/// The filler gives a gap up; why is for people.
+#[derive(Deserialize)]
+struct Fill {
+    gap: u64,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +75,7 @@ impl Decoder {
             "alias" => self.stage.count("aliases"),
             "sdk_event" => self.stage.count("sdk_events"),
             "gap" => self.gap(&fields(&value)?, record),
+            "fill" => self.give_up(fields::<Fill>(&value)?.gap),
             "start" => self.start(record),
             "stop" => self.stage.count("stops"),
             "disk" => self.stage.count("disk_levels"),
@@ -104,11 +113,12 @@ impl Decoder {
         if number.is_none() {
             self.stage.count("unknown_venue");
         }
-        let (connection, venue) = (connect.connection, connect.venue);
+        let (connection, venue, backfill) = (connect.connection, connect.venue, connect.backfill);
         self.connections.open(Connection {
             connection,
             venue,
             last_recv_ns: record.recv_ns,
+            backfill,
             number,
         });
     }

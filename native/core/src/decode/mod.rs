@@ -19,6 +19,7 @@ mod checkpoint;
 mod connections;
 pub mod continuity;
 mod control;
+pub mod fill;
 pub mod json;
 pub mod okx;
 mod okx_checksum;
@@ -33,14 +34,16 @@ pub mod venues;
 
 use burst::Burst;
 use connections::Connections;
-use continuity::{Hole, Judgement, Place};
+use continuity::{Hole, Judgement, Numbering, Place, COUNT_MASK};
+use fill::{closing_event, Closing};
 pub use report::{Notice, NoticeKind, Refusal, Report};
 use slot::Slot;
 use stage::{time_flags, Message, Stage};
 use venue::{Request, VenueDecoder};
 
-/// Most conclusions from one message: a gap of its connection, a gap of its chain, a state of its book.
-const CONCLUSIONS_MAX: usize = 3;
+/// Most conclusions from one message: a gap of its connection, a gap of its chain, a state of its book, the end of a
+/// gap that it was the last missing part of.
+const CONCLUSIONS_MAX: usize = 4;
 
 /// The decoder of a node: registry, connections, synchronisers, continuity.
 #[derive(Debug, Default)]
@@ -64,6 +67,13 @@ enum Conclusion {
         slot: u32,
         channel: Channel,
         hole: Hole,
+        /// The bits above the ids of a counted channel.
+        count: u64,
+    },
+    /// Nothing more can be expected to fill a gap.
+    Closed {
+        slot: u32,
+        closing: Closing,
     },
     Book {
         slot: u32,
@@ -208,7 +218,11 @@ impl Decoder {
             }
         }
         self.fits_its_numbers(record)?;
-        self.commit(record);
+        if self.connections.hit_is_backfill() {
+            self.commit::<true>(record);
+        } else {
+            self.commit::<false>(record);
+        }
         Ok(())
     }
 
@@ -238,23 +252,29 @@ impl Decoder {
         Err(Error::new(Reason::TooLarge, record.payload.len()))
     }
 
-    /// Judges the messages of the frame in the stage; keeps, drops, concludes.
+    /// Judges the messages of the frame in the stage; keeps, drops, concludes. What was fetched later (`BACKFILL`) is judged by
+    /// what is missing, and has a topic of its own.
     #[inline]
-    fn commit(&mut self, record: &Record<'_>) {
+    fn commit<const BACKFILL: bool>(&mut self, record: &Record<'_>) {
         let messages = std::mem::take(&mut self.stage.messages);
         let conclusion_seq = self.stage.next_seq();
         let mut kept = self.stage.base();
         for message in &messages {
-            if !self.judge(record, message) {
+            if BACKFILL && !self.fill(message) {
+                self.stage.report.count("backfill_repeats", 1);
+                continue;
+            }
+            if !BACKFILL && !self.judge(record, message) {
                 self.stage.report.count("duplicates", 1);
                 continue;
             }
+            let channel = if BACKFILL { Channel::Backfill } else { message.channel };
             let len = message.stop - message.start;
             if kept != message.start {
                 self.stage.events.copy_within(message.start..message.stop, kept);
             }
             if let Some(slot) = self.slots.get_mut(message.slot as usize) {
-                let topic = slot.topic(message.channel, &self.stage.symbols, &mut self.burst.topics);
+                let topic = slot.topic(channel, &self.stage.symbols, &mut self.burst.topics);
                 self.burst.run(topic, kept, kept + len, record.mono_ns);
             }
             kept += len;
@@ -273,9 +293,14 @@ impl Decoder {
             return false;
         };
         let (channel, in_stream) = (message.channel, record.kind != RecordType::Rest);
-        let mut hole = None;
+        let (mut hole, mut count) = (None, 0);
+        let mut is_late = false;
         if in_stream {
             let numbering = slot.numbering_of(message);
+            if numbering == Numbering::Counted {
+                count = message.last & !COUNT_MASK;
+            }
+            is_late = matches!(channel, Channel::Trade | Channel::AggTrade) && !slot.ledger.is_empty();
             let place = Place {
                 last: message.last,
                 link: slot.link(message),
@@ -301,7 +326,11 @@ impl Decoder {
                 slot: message.slot,
                 channel,
                 hole,
+                count,
             });
+        }
+        if is_late {
+            self.arrived_late(message);
         }
         if channel == Channel::Depth {
             self.synchronise(record, message);
@@ -334,6 +363,7 @@ impl Decoder {
                 slot: message.slot,
                 channel: Channel::Depth,
                 hole,
+                count: 0,
             });
         }
         self.conclusions.push(Conclusion::Book {
@@ -356,8 +386,20 @@ impl Decoder {
         for (index, conclusion) in conclusions.drain(..).enumerate() {
             let seq = seq.wrapping_add(index as u64);
             let (event, channel, slot) = match conclusion {
-                Conclusion::Gap { slot, channel, hole } => {
-                    (gap_event(&hole, channel, seq, record.recv_ns), Channel::Gap, Some(slot))
+                Conclusion::Gap {
+                    slot,
+                    channel,
+                    hole,
+                    count,
+                } => {
+                    let event = gap_event(&hole, channel, seq, record.recv_ns);
+                    self.note_gap(slot, channel, &hole, count, &event);
+                    (event, Channel::Gap, Some(slot))
+                }
+                Conclusion::Closed { slot, closing } => {
+                    let counted = self.slots.get(slot as usize).is_some_and(Slot::is_counted);
+                    let event = closing_event(&closing, counted, seq, record.recv_ns);
+                    (event, Channel::Backfill, Some(slot))
                 }
                 Conclusion::Frames { hole, until_ns } => {
                     (gap_event(&hole, Channel::Gap, seq, until_ns), Channel::Gap, None)

@@ -110,8 +110,16 @@ impl VenueDecoder for Okx {
         }
     }
 
-    /// Instrument lists become control records of the session; their replies say nothing else.
-    fn rest(&self, _request: &Request<'_>, _body: &[u8], stage: &mut Stage) -> Result<()> {
+    /// `trades` names the last fill that a message merges.
+    fn merged_by_trade_id(&self) -> bool {
+        true
+    }
+
+    /// Past trades; instrument lists become control records of the session, their replies say nothing else.
+    fn rest(&self, request: &Request<'_>, body: &[u8], stage: &mut Stage) -> Result<()> {
+        if request.path.rsplit('/').next() == Some("history-trades") {
+            return past_trades(request, body, stage);
+        }
         stage.count("rest_ignored");
         Ok(())
     }
@@ -187,6 +195,42 @@ fn connection_event(event: &[u8], arg: Option<Arg<'_>>, payload: &[u8], stage: &
         // Code 64008: the connection will be closed for an upgrade; reconnect.
         b"notice" => stage.notice(NoticeKind::Shutdown, &String::from_utf8_lossy(payload)),
         _ => stage.count("events_ignored"),
+    }
+    Ok(())
+}
+
+/// `{"code":"0","msg":"","data":[{…}, …]}`, newest first; each element is a message of `trades-all`. What the venue refuses it
+/// refuses with status 200 and another code.
+fn past_trades(request: &Request<'_>, body: &[u8], stage: &mut Stage) -> Result<()> {
+    let symbol = request.parameter("instId").ok_or(Error::new(Reason::MissingField, 0))?;
+    let market = stage.market(symbol.as_bytes(), 0)?;
+    let mut cursor = Cursor::new(body);
+    let (mut code, mut data) = (None, None);
+    cursor.expect(b'{')?;
+    let mut first = true;
+    while let Some(key) = cursor.key(&mut first)? {
+        match key {
+            b"data" => {
+                data = Some(cursor.clone());
+                cursor.value()?;
+            }
+            b"code" => code = Some(cursor.value()?),
+            _ => {
+                cursor.value()?;
+            }
+        }
+    }
+    cursor.end()?;
+    let code = code.ok_or(missing(&cursor))?;
+    if code.text()? != b"0" {
+        refused(stage, body);
+        return Ok(());
+    }
+    let mut data = data.ok_or(missing(&cursor))?;
+    data.expect(b'[')?;
+    let mut first = true;
+    while data.element(&mut first)? {
+        trade(&mut data, market, stage)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::book::sync::{Rule, Synchroniser};
 use crate::decode::continuity::{Chain, Numbering};
+use crate::decode::fill::Ledger;
 use crate::decode::stage::Message;
 use crate::decode::symbols::Symbols;
 use crate::decode::venue::VenueDecoder;
@@ -21,7 +22,7 @@ pub(super) const CHAINED: [Channel; 9] = [
     Channel::OpenInterest,
     Channel::Liquidation,
 ];
-const CHANNELS: usize = Channel::Gap as usize + 1;
+const CHANNELS: usize = Channel::Backfill as usize + 1;
 const NO_TOPIC: u32 = u32::MAX;
 
 /// See the module.
@@ -32,6 +33,9 @@ pub(super) struct Slot {
     numberings: [Numbering; CHAINED.len()],
     pub(super) chains: [Chain; CHAINED.len()],
     pub(super) sync: Synchroniser,
+    /// What is missing of its trades.
+    pub(super) ledger: Ledger,
+    merged_by_trade_id: bool,
     /// Receive stamp of the last depth message: where a broken chain began.
     pub(super) depth_recv_ns: i64,
 }
@@ -44,6 +48,8 @@ impl Slot {
             numberings: CHAINED.map(|channel| venue.numbering(channel)),
             chains: Default::default(),
             sync: Synchroniser::new(venue.rule()),
+            ledger: Ledger::default(),
+            merged_by_trade_id: venue.merged_by_trade_id(),
             depth_recv_ns: 0,
         }
     }
@@ -53,12 +59,22 @@ impl Slot {
         self.number
     }
 
+    /// Whether merged trades are numbered by the single trades in them.
+    pub(super) const fn merged_by_trade_id(&self) -> bool {
+        self.merged_by_trade_id
+    }
+
     #[inline]
     pub(super) fn numbering(&self, channel: Channel) -> Numbering {
         self.numberings
             .get(channel as usize)
             .copied()
             .unwrap_or(Numbering::Rising)
+    }
+
+    /// Whether its trades are numbered by a running total.
+    pub(super) fn is_counted(&self) -> bool {
+        self.numbering(Channel::Trade) == Numbering::Counted
     }
 
     /// How `message` is numbered: in a counted channel, one without a total is not counted.

@@ -69,6 +69,11 @@ pub trait VenueDecoder: Sync {
         }
     }
 
+    /// Whether its merged trades (`aggtrade`) are numbered by the ids of the single trades in them.
+    fn merged_by_trade_id(&self) -> bool {
+        false
+    }
+
     /// A text message. `payload` is valid UTF-8.
     fn text(&self, payload: &[u8], stage: &mut Stage) -> Result<()>;
 
