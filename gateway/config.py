@@ -55,6 +55,27 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"sdk.gather_ms must be between 0 and {GATHER_MS_MAX}")
 
 
+class FillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How what is missing is asked for again (docs/adr/0024-gap-filler.md)."""
+
+    enabled: bool = True
+    api_key: Secret | None = None  # where the venue wants to know who asks for past trades
+    settle_seconds: float = 5.0  # late live messages may come by themselves first
+    weight_share: float = 0.25  # of the venue's allowance, at most
+    tries_max: int = 3  # rounds without any success before a gap is given up
+    retry_seconds: float = 30.0  # between two rounds; doubles
+    slo_seconds: float = 60.0  # from the gap to its end: what takes longer is counted
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight_share <= 1:
+            raise ValueError("fill.weight_share must be in (0, 1]")
+        if self.tries_max < 1:
+            raise ValueError("fill.tries_max must be at least 1")
+        for field in ("settle_seconds", "retry_seconds", "slo_seconds"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"fill.{field} must not be negative")
+
+
 class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to record at one venue, and the bounds of its session."""
 
@@ -87,6 +108,7 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     instruments_wait_seconds: float = 15.0  # streams start without definitions after this
     instruments_refresh_seconds: float = 86_400.0
     snapshot_retry_seconds: float = 1.0  # least time between two snapshots of one symbol
+    fill: FillConfig = FillConfig()
     sdk: SdkConfig = SdkConfig()  # of venues behind a broker's SDK only
 
     def __post_init__(self) -> None:

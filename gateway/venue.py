@@ -39,10 +39,42 @@ class ClientMessage(NamedTuple):
 
 
 class RestRequest(NamedTuple):
-    """GET `target` (path and query, as in the record); takes `weight` of the allowance."""
+    """GET `target` (path and query, as in the record); takes `weight` of the allowance.
+
+    keyed: the venue wants to know who asks (`VenueLimits.key_header`).
+    """
 
     target: str
     weight: int
+    keyed: bool = False
+
+
+Piece = tuple[int, int]  # first and last id
+
+
+class OpenGap(NamedTuple):
+    """A gap of the decoder's ledger (`Decoder.gaps`).
+
+    seq: of its GAP event, which is its name; count: the session whose running totals the ids are,
+    0 where ids are ids; left: what is still missing of first..last, in order.
+    """
+
+    seq: int
+    venue: str
+    symbol: str
+    channel: str
+    cause: int
+    since_ns: int
+    until_ns: int
+    count: int
+    first: int
+    last: int
+    left: tuple[Piece, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many ids are still missing."""
+        return sum(last - first + 1 for first, last in self.left)
 
 
 class Rate(NamedTuple):
@@ -76,6 +108,7 @@ class VenueLimits:
     silence_seconds: Mapping[str, float] = field(default_factory=dict)
     connections_max: int | None = None  # open at once, per address or person; None: not known
     streams_total_max: int | None = None  # over all connections; None: not known
+    key_header: str | None = None  # request header that says who asks, where a request needs it
 
 
 class Wire(Protocol):
@@ -153,6 +186,28 @@ class Sync(Protocol):
         ...
 
 
+class History(Protocol):
+    """What a venue still knows of the past, asked by id. Pure; replies are read natively."""
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """Channels whose gaps can be filled."""
+        ...
+
+    @property
+    def keeps_seconds(self) -> float | None:
+        """How long the venue keeps what it sent; None: for ever."""
+        ...
+
+    def pieces(self, gap: OpenGap) -> tuple[Piece, ...]:
+        """What is left of `gap`, in the order in which to ask for it."""
+        ...
+
+    def request(self, gap: OpenGap, piece: Piece) -> RestRequest:
+        """What brings `piece`, or as much of it as one reply holds."""
+        ...
+
+
 class _NoBooks:
     """For venues without a depth channel."""
 
@@ -176,3 +231,4 @@ class Venue(NamedTuple):
     wire: Wire
     sync: Sync
     limits: VenueLimits
+    history: History | None = None  # None: what is lost is lost

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 from typing_extensions import Buffer
 
 from gateway.errors import MalformedReplyError, UnknownStreamError, vendor_text
 from gateway.instruments import AssetClass, InstrumentDefinition, scale_and_step
-from gateway.venue import ClientMessage, RestRequest, Stream
+from gateway.venue import ClientMessage, OpenGap, Piece, RestRequest, Stream
 
 TRADING = "TRADING"
 _STREAM_PREFIX = b'{"stream":"'
@@ -277,3 +278,34 @@ class BinanceSync:
         del streams, first_id  # snapshots of Binance come by REST
         target = f"{self.depth_path}?symbol={symbol}&limit={self.depth_levels}"
         return RestRequest(target, self.depth_weight)
+
+
+class HistoryPath(NamedTuple):
+    """Where past trades of a channel are asked for, from an id upwards."""
+
+    path: str
+    weight: int
+    trades_max: int  # in one reply
+    keyed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceHistory:
+    """The `History` of one Binance market: trades by `fromId`."""
+
+    paths: Mapping[str, HistoryPath]  # by channel
+    keeps_seconds: float | None
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return frozenset(self.paths)
+
+    def pieces(self, gap: OpenGap) -> tuple[Piece, ...]:
+        return gap.left
+
+    def request(self, gap: OpenGap, piece: Piece) -> RestRequest:
+        found = self.paths[gap.channel]
+        # The weight is the same for one trade and for all of them: later pieces come along.
+        limit = min(found.trades_max, gap.left[-1][1] - piece[0] + 1)
+        target = f"{found.path}?symbol={gap.symbol}&fromId={piece[0]}&limit={limit}"
+        return RestRequest(target, found.weight, keyed=found.keyed)

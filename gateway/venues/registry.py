@@ -41,6 +41,7 @@ def find(name: str, decoded: Collection[str] = VENUE_NAMES) -> Venue:
         wire=import_module(f"{folder}.wire").WIRE,
         sync=import_module(f"{folder}.sync").SYNC,
         limits=import_module(f"{folder}.limits").LIMITS,
+        history=import_module(f"{folder}.history").HISTORY,
     )
 
 
