@@ -17,6 +17,7 @@ from gateway.limits import NS_PER_SECOND, RollingLimit, retry_after_seconds
 from gateway.status import Counters
 from gateway.venue import RestRequest, Venue
 from tickd.ports import Clock
+from tickd.secrets import Secret
 
 # A record's payload ends there (`native/core/src/record.rs`); no known reply exceeds 20 MB.
 BODY_BYTES_MAX = 64 << 20
@@ -34,8 +35,10 @@ class RestClient:
         timeout_seconds: float,
         clock: Clock,
         counters: Counters,
+        api_key: Secret | None = None,
     ) -> None:
         self._venue = venue
+        self._api_key = api_key
         self._base = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._clock = clock
@@ -91,13 +94,21 @@ class RestClient:
     async def _exchange(self, request: RestRequest) -> bytes:
         assert self._http is not None, "the client is not open"
         url = URL(self._base + request.target, encoded=True)
-        async with self._http.get(url, allow_redirects=False) as reply:
+        headers = self._headers(request)
+        async with self._http.get(url, allow_redirects=False, headers=headers) as reply:
             self._adopt(reply.headers.get(self._venue.limits.weight_header or ""))
             body = await self._read(reply, request)
             if reply.status == 200:
                 self._strikes = 0
                 return body
             raise self._refusal(request, reply.status, reply.headers.get("Retry-After"), body)
+
+    def _headers(self, request: RestRequest) -> dict[str, str]:
+        """The key goes only where it is asked for, and never into a record."""
+        name = self._venue.limits.key_header
+        if not request.keyed or name is None or self._api_key is None:
+            return {}
+        return {name: self._api_key.reveal()}
 
     async def _read(self, reply: aiohttp.ClientResponse, request: RestRequest) -> bytes:
         pieces = bytearray()

@@ -42,9 +42,12 @@ class Leg(Protocol):
 class RawTap(Protocol):
     """Where frames enter: first the raw log, then the decoder, then the bus."""
 
-    def open(self, *, venue: str, url: str, streams: Sequence[str], leg: Leg) -> int:
+    def open(
+        self, *, venue: str, url: str, streams: Sequence[str], leg: Leg, backfill: bool = False
+    ) -> int:
         """Record a new connection and return its node-wide number.
 
+        backfill: it brings what is missing; the decoder reads it in quarantine.
         Raises TickdError(FATAL) when the log is closed.
         """
         ...

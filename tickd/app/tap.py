@@ -48,21 +48,23 @@ class Tap:
 
     # The port ------------------------------------------------------------------------------------
 
-    def open(self, *, venue: str, url: str, streams: Sequence[str], leg: Leg) -> int:
+    def open(
+        self, *, venue: str, url: str, streams: Sequence[str], leg: Leg, backfill: bool = False
+    ) -> int:
         if self._closed:
             raise TickdError("the raw log is closed: nothing can be recorded any more")
         connection = self._raw.next_connection()
         self._legs[connection] = leg
-        self._control(
-            connection,
-            {
-                "kind": "connect",
-                "connection": connection,
-                "venue": venue,
-                "url": url,
-                "streams": list(streams),
-            },
-        )
+        fields: dict[str, object] = {
+            "kind": "connect",
+            "connection": connection,
+            "venue": venue,
+            "url": url,
+            "streams": list(streams),
+        }
+        if backfill:
+            fields["backfill"] = True
+        self._control(connection, fields)
         if self.paused:
             leg.pause_reading()
         return connection

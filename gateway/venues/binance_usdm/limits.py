@@ -21,6 +21,7 @@ LIMITS: Final = VenueLimits(
     heartbeat_seconds=600.0,
     client_ping_seconds=None,
     weight_header="X-MBX-USED-WEIGHT-1M",
+    key_header="X-MBX-APIKEY",
     # Liquidations may be silent for ever.
     silence_seconds={
         "trade": 300.0,
