@@ -16,6 +16,7 @@ import structlog
 
 from gateway.config import VenueConfig
 from gateway.definitions import Definitions
+from gateway.filling.filler import Filler
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.line import Line
 from gateway.rest import RestClient
@@ -24,7 +25,7 @@ from gateway.snapshots import Snapshots
 from gateway.status import Counters, SessionStatus
 from gateway.subscriptions.carried import Carried, Change
 from gateway.subscriptions.wishes import Wanted, Wishes
-from gateway.venue import ClientMessage, RestRequest, Stream, Venue
+from gateway.venue import ClientMessage, OpenGap, RestRequest, Stream, Venue
 from gateway.vitals import Activity
 from tickd.errors import TickdError
 from tickd.ports import Clock, RawTap
@@ -40,7 +41,8 @@ class Session:
 
     Args: `wanted`: what to carry, or the venue's configuration alone; `activity`: topic ->
     monotonic ns of its last event, from the decoder's own accounting; asked once per second and
-    line. `jitter`: a random fraction in [0, 1). `ssl_context`: None takes the system's.
+    line. `jitter`: a random fraction in [0, 1). `ssl_context`: None takes the system's. `gaps`: the
+    decoder's open gaps, asked once per second; `observe_fill`: nanoseconds from a gap to its end.
     Raises UnknownStreamError, PlanRefusedError (ConfigErrors) when the venue has no such channel
     or too little room.
     """
@@ -55,6 +57,8 @@ class Session:
         activity: Activity,
         jitter: Callable[[], float],
         ssl_context: SSLContext | None = None,
+        gaps: Callable[[], Iterable[OpenGap]] = tuple,
+        observe_fill: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.venue = venue
         # A bad configuration is refused before anything runs.
@@ -83,6 +87,7 @@ class Session:
             timeout_seconds=config.rest_timeout_seconds,
             clock=clock,
             counters=self.counters,
+            api_key=config.fill.api_key,
         )
         self._snapshots = Snapshots(
             venue.name,
@@ -103,6 +108,20 @@ class Session:
             counters=self.counters,
         )
         self._definitions.ask_for(self.carried.wanted)
+        self.filler: Filler | None = None
+        if venue.history is not None and config.fill.enabled:
+            self.filler = Filler(
+                venue,
+                config.fill,
+                rest=self._rest,
+                tap=tap,
+                clock=clock,
+                gaps=gaps,
+                # Snapshots make live data whole: they go first.
+                busy=lambda: bool(self._snapshots.pending),
+                jitter=jitter,
+                observe=observe_fill,
+            )
 
     @property
     def config(self) -> VenueConfig:
@@ -124,6 +143,8 @@ class Session:
                 # Refused as a whole while nothing is connected; later, as much as there is room.
                 self._apply(self.carried.listed(listing, "start", strict=listing is not None))
                 tasks.create_task(self._take_turns(), name=f"turns {self.venue.name}")
+                if self.filler is not None:
+                    tasks.create_task(self.filler.run(), name=f"gaps {self.venue.name}")
         except BaseExceptionGroup as group:
             fatal = _only_tickd_error(group)
             if fatal is None:

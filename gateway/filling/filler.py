@@ -155,6 +155,7 @@ class Filler:
             )
         self._asked_ns = self._clock.mono_ns()
         self.counters.requests += 1
+        self._schedule.sent(ask)
         try:
             body = await self._rest.get(ask.request)
         except RestRefusedError as error:
@@ -205,8 +206,9 @@ class Filler:
         )
 
     def _count(self, closed: Closed) -> None:
-        outcome = self._given_up.pop(closed.gap.seq, None)
-        self.counters.closed(outcome or ("filled" if closed.asked else "arrived"))
+        given_up = self._given_up.pop(closed.gap.seq, None)
+        outcome = given_up or ("filled" if closed.asked else "arrived")
+        self.counters.closed(outcome)
         if closed.seconds > self._config.slo_seconds:
             self.counters.over_slo += 1
         self._observe(round(closed.seconds * NS_PER_SECOND))
@@ -216,7 +218,7 @@ class Filler:
             symbol=closed.gap.symbol,
             channel=closed.gap.channel,
             gap=closed.gap.seq,
-            outcome=outcome or "filled",
+            outcome=outcome,
             seconds=round(closed.seconds, 3),
         )
 

@@ -148,12 +148,17 @@ class Schedule:
         tries.not_before_ns = mono_ns + round(seconds * NS_PER_SECOND)
         return Wait(seconds)
 
+    def sent(self, ask: Ask) -> None:
+        """The request goes out now: what closes the gap from here on may be its reply."""
+        tries = self._tries.get(ask.gap.seq)
+        if tries is not None:
+            tries.requests += 1
+
     def answered(self, ask: Ask) -> None:
         """The venue's reply has been decoded, and `see` was told what is left now."""
         tries = self._tries.get(ask.gap.seq)
         if tries is None:
             return  # it is closed
-        tries.requests += 1
         tries.refused = False
         if tries.gap.left == ask.gap.left:
             tries.barren.add(ask.piece)
@@ -162,7 +167,6 @@ class Schedule:
         """The venue will not answer this request."""
         tries = self._tries.get(ask.gap.seq)
         if tries is not None:
-            tries.requests += 1
             tries.refused = True
             tries.barren.add(ask.piece)
 

@@ -42,6 +42,7 @@ class World:
     def ask(self) -> Ask:
         step = self.next()
         assert isinstance(step, Ask), step
+        self.schedule.sent(step)
         return step
 
     def wait(self, seconds: float) -> None:
@@ -149,7 +150,7 @@ def test_what_has_gone_from_the_ledger_is_closed_and_says_how_long_it_took() -> 
     here.wait(2)
     (closed,) = here.schedule.see([], here.wall_ns)
     here.schedule.answered(ask)
-    assert (closed.gap.seq, closed.seconds, closed.asked) == (7, 7.0, False)
+    assert (closed.gap.seq, closed.seconds, closed.asked) == (7, 7.0, True)
     assert here.next() == Wait(None)
 
 
