@@ -123,6 +123,24 @@ impl SimMarket {
         self.market.snapshot(symbol, limit).map(|body| PyBytes::new(py, &body))
     }
 
+    /// Remembers the last `trades_max` trades of each symbol from here on.
+    fn remember(&mut self, trades_max: usize) {
+        self.market.remember(trades_max);
+    }
+
+    /// The REST reply `historicalTrades`, the newest without `from_id`; None for an unknown symbol.
+    #[pyo3(signature = (symbol, from_id, limit))]
+    fn past_trades<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &str,
+        from_id: Option<u64>,
+        limit: usize,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let body = self.market.past_trades(symbol, from_id, limit);
+        body.map(|body| PyBytes::new(py, &body))
+    }
+
     /// The REST reply `exchangeInfo`.
     fn exchange_info<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.market.exchange_info())

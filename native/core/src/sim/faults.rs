@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
+use crate::sim::Market;
+
 /// What can be done to messages of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,6 +166,19 @@ impl Faults {
             self.queue.pop_front();
         }
         sent
+    }
+}
+
+impl Market {
+    /// Orders a fault for the next `count` messages of a stream: its number; none for an unknown stream.
+    pub fn inject(&mut self, stream: &str, kind: FaultKind, count: u32, argument: i64) -> Option<u64> {
+        let slot = self.hub.find(stream)?;
+        self.hub.inject(slot, kind, count.max(1), argument, self.now_ns)
+    }
+
+    /// Every fault so far.
+    pub fn ledger(&self) -> &[Entry] {
+        self.hub.ledger()
     }
 }
 

@@ -9,15 +9,16 @@ pub mod faults;
 pub mod hub;
 pub mod listing;
 pub mod mix;
+pub mod past;
 pub mod random;
 pub mod wire;
 
 use arrivals::{Arrivals, Shape};
 use book::{Book, Flow, Pending, Side};
-use faults::{Entry, FaultKind};
 use hub::Hub;
 pub use listing::{Listing, MarketKind};
 use mix::{Cuts, FILLS_MAX};
+use past::Past;
 use random::Random;
 use wire::{Fill, Stream, Wire, DEPTHS, STREAMS};
 
@@ -67,6 +68,7 @@ struct Symbol {
     last_id: u64,
     trade_id: u64,
     aggregate_id: u64,
+    past: Past,
     pending: [Option<Box<Pending>>; DEPTHS.len()],
 }
 
@@ -115,6 +117,7 @@ impl Market {
                 last_id: FIRST_UPDATE_ID + position as u64,
                 trade_id: FIRST_TRADE_ID,
                 aggregate_id: FIRST_TRADE_ID / 3,
+                past: Past::default(),
                 pending: Default::default(),
                 listing,
             });
@@ -328,6 +331,7 @@ impl Market {
                 seller,
                 time_ms: now / NS_PER_MS,
             };
+            symbol.past.note(fill);
             let slot = position * STREAMS + Stream::Trade as usize;
             if self.hub.is_wanted(slot) {
                 self.hub.send(slot, (id, id), now, |out, skew| {
@@ -485,16 +489,5 @@ impl Market {
             .iter()
             .filter_map(|stream| Some((stream.suffix(self.kind)?, sent(*stream))))
             .collect()
-    }
-
-    /// Orders a fault for the next `count` messages of a stream: its number; none for an unknown stream.
-    pub fn inject(&mut self, stream: &str, kind: FaultKind, count: u32, argument: i64) -> Option<u64> {
-        let slot = self.hub.find(stream)?;
-        self.hub.inject(slot, kind, count.max(1), argument, self.now_ns)
-    }
-
-    /// Every fault so far.
-    pub fn ledger(&self) -> &[Entry] {
-        self.hub.ledger()
     }
 }
