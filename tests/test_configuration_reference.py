@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from gateway.config import SdkConfig, SubscriptionConfig, VenueConfig
+from gateway.config import FillConfig, SdkConfig, SubscriptionConfig, VenueConfig
 from recorder.sinks.jsonl.config import JsonlConfig
 from tickd.app.config import Config
 from tickd.secrets import Secret
@@ -23,6 +23,7 @@ from tickd.secrets import Secret
 PAGE = Path(__file__).parents[1] / "docs/configuration.md"
 LISTS: dict[str, type[msgspec.Struct]] = {
     "[[venues]]": VenueConfig,
+    "[venues.fill]": FillConfig,
     "[venues.sdk]": SdkConfig,
     "[[subscriptions]]": SubscriptionConfig,
     '[[sinks]] "jsonl"': JsonlConfig,

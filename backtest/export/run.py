@@ -19,6 +19,7 @@ from backtest.export.formats.port import Format, FormatOptions, Job, Output, Wri
 from backtest.export.layout import fields_of
 from backtest.export.selection import Selected
 from tickd.describe import time_text
+from tickd.events import Flag
 from tickd.native import VERSION
 from tickd.rows import NO_INSTRUMENT, Cut, Damage, Definition, RowSource, SourceFacts, TableRows
 
@@ -203,9 +204,11 @@ class _Export:
         ids = [each.instrument for each in self.selected.instruments]
         wanted = {*ids, 0}
         names = {field.name: field.names for field in fields_of("gaps", "list")}
-        columns = ("instrument", "cause", "channel", "ts_event", "ts_recv", "missing")
+        columns = ("instrument", "cause", "channel", "ts_event", "ts_recv", "missing", "flags")
         for row in zip(*(rows.integers(name).tolist() for name in columns), strict=True):
-            instrument, cause, channel, since, until, missing = row
+            instrument, cause, channel, since, until, missing, flags = row
+            if flags & Flag.BACKFILLED:  # the end of a gap
+                continue
             if instrument not in wanted or until < self._from_ns:
                 continue
             self._gaps_total += 1

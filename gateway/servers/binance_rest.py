@@ -1,4 +1,4 @@
-"""Binance's REST side as far as a market-data client needs it: ping, time, depth, exchangeInfo.
+"""Binance's REST side as far as a market-data client needs it: ping, time, lists, books, trades.
 
 Counts weights and answers 429 as the venue does. It knows no books: `RestSource` has them.
 """
@@ -18,6 +18,7 @@ from tickd.ports import Clock
 __all__ = ["RestSource", "rest_routes"]
 
 NS_PER_MINUTE = 60_000_000_000
+PAST_DEFAULT = "100"  # trades in a reply when no limit is given
 
 
 class RestSource(Protocol):
@@ -29,6 +30,12 @@ class RestSource(Protocol):
     def exchange_info(self) -> bytes:
         """The whole list as JSON. Raises nothing."""
         ...
+
+    def past_trades(self, symbol: str, from_id: int | None, limit: int) -> bytes | None:
+        """Past trades as JSON, from an id upwards or the newest.
+
+        None for an unknown symbol. Raises TimeoutError while there are none to be had.
+        """
 
 
 class _Weights:
@@ -68,6 +75,7 @@ class _MarketRest:
             web.get(f"{prefix}/time", self._time),
             web.get(f"{prefix}/depth", self._depth),
             web.get(f"{prefix}/exchangeInfo", self._info),
+            web.get(f"{prefix}/historicalTrades", self._past),
         ]
 
     def _reply(self, body: bytes, status: int = 200) -> web.Response:
@@ -112,6 +120,31 @@ class _MarketRest:
             return self._error(504, -1007, "Timeout waiting for response from backend server.")
         return self._error(400, -1121, "Invalid symbol.") if body is None else self._reply(body)
 
+    async def _past(self, request: web.Request) -> web.Response:
+        refusal = self._past_refusal(request) or self._limited(self._rules.past_weight)
+        if refusal is not None:
+            return refusal
+        asked = request.query
+        first = _number(asked["fromId"]) if "fromId" in asked else None
+        limit = _number(asked.get("limit", PAST_DEFAULT)) or 0
+        try:
+            body = self._source.past_trades(asked["symbol"], first, limit)
+        except TimeoutError:
+            return self._error(504, -1007, "Timeout waiting for response from backend server.")
+        return self._error(400, -1121, "Invalid symbol.") if body is None else self._reply(body)
+
+    def _past_refusal(self, request: web.Request) -> web.Response | None:
+        if self._rules.past_keyed and "X-MBX-APIKEY" not in request.headers:
+            return self._error(401, -2014, "API-key format invalid.")
+        if "symbol" not in request.query:
+            return self._error(400, -1102, "Mandatory parameter 'symbol' was not sent.")
+        limit = _number(request.query.get("limit", PAST_DEFAULT))
+        if limit is None or not 1 <= limit <= self._rules.past_max:
+            return self._error(400, -1130, "Data sent for parameter 'limit' is not valid.")
+        if _number(request.query.get("fromId", "0")) is None:
+            return self._error(400, -1102, "Mandatory parameter 'fromId' was malformed.")
+        return None
+
     async def _info(self, request: web.Request) -> web.Response:
         limited = self._limited(self._rules.info_weight)
         if limited is not None:
@@ -125,6 +158,10 @@ class _MarketRest:
         if len(info["symbols"]) != len(wanted):
             return self._error(400, -1121, "Invalid symbol.")
         return self._reply(msgspec.json.encode(info))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _wanted_symbols(request: web.Request) -> set[str] | None:

@@ -72,6 +72,7 @@ class SimServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     tick_ms: float = 2.0
     mix: tuple[float, float, float] = (70.0, 23.0, 7.0)  # quote, trade, depth
     depth_levels: float = 8.0  # mean levels of a depth message
+    remembered_trades: int = 0  # per symbol, for historicalTrades; about 56 bytes each
     start_on_subscribe: bool = True  # the market stands still until the first subscription
     exit_when_done: bool = False
     faults: tuple[str, ...] = ()  # `gap@t=5,symbol=BTCUSDT,channel=trade,count=3`
@@ -82,6 +83,8 @@ class SimServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             raise ConfigError(f"markets {self.markets} are empty or repeat")
         if not 1 <= self.symbols <= 4096:
             raise ConfigError(f"symbols is {self.symbols}, 1 to 4096 possible")
+        if self.remembered_trades < 0:
+            raise ConfigError(f"remembered_trades is {self.remembered_trades}, 0 or more needed")
         if self.rate <= 0 or self.seconds < 0:
             raise ConfigError(f"rate {self.rate} and seconds {self.seconds} cannot be simulated")
         if not 0.1 <= self.tick_ms <= 1000:

@@ -76,6 +76,11 @@ class _MarketFeed:
                 await self._snapshot_came.wait()
         return book.answer(limit)
 
+    def past_trades(self, symbol: str, from_id: int | None, limit: int) -> bytes | None:
+        """A capture has no past: the list is empty."""
+        del from_id, limit
+        return b"[]" if symbol in self._books else None
+
     def exchange_info(self) -> bytes:
         facts = {s: f for capture in self._captures for s, f in capture.symbols.items()}
         symbols = [

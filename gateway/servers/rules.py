@@ -30,6 +30,9 @@ class MarketRules:
     info_weight: int
     depth_weights: tuple[tuple[int, int], ...]  # (limit up to, weight)
     depth_limits: frozenset[int] | None  # None: any from 1 to the largest
+    past_weight: int  # of historicalTrades
+    past_max: int  # trades in one reply
+    past_keyed: bool  # asks who asks
 
     def depth_weight(self, limit: int) -> int:
         return next((weight for upto, weight in self.depth_weights if limit <= upto), 0)
@@ -55,6 +58,9 @@ def _futures(venue: str, prefix: str) -> MarketRules:
         info_weight=1,
         depth_weights=_FUTURES_WEIGHTS,
         depth_limits=_FUTURES_LIMITS,
+        past_weight=20,
+        past_max=500,
+        past_keyed=True,
     )
 
 
@@ -69,6 +75,9 @@ RULES: Final[dict[Market, MarketRules]] = {
         info_weight=20,
         depth_weights=((100, 5), (500, 25), (1000, 50), (5000, 250)),
         depth_limits=None,
+        past_weight=25,
+        past_max=1000,
+        past_keyed=False,
     ),
     "usdm": _futures("binance-usdm", "/fapi/v1"),
     "coinm": _futures("binance-coinm", "/dapi/v1"),

@@ -47,6 +47,8 @@ class _MarketFeed:
             depth_levels=config.depth_levels,
             log=config.protocol.sent_log is not None,
         )
+        if config.remembered_trades:
+            self.native.remember(config.remembered_trades)
         self.subscriptions = 0
         self.rest_down_until_ns = 0  # market time
         self._symbols = set(self.native.symbols())
@@ -69,6 +71,11 @@ class _MarketFeed:
 
     def exchange_info(self) -> bytes:
         return self.native.exchange_info()
+
+    def past_trades(self, symbol: str, from_id: int | None, limit: int) -> bytes | None:
+        if self.native.now_ns < self.rest_down_until_ns:
+            raise TimeoutError
+        return self.native.past_trades(symbol, from_id, limit)
 
 
 class SimServer:

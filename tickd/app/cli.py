@@ -25,6 +25,7 @@ COMMANDS = {
     "subscribe": "record more with a running daemon",
     "unsubscribe": "record less with a running daemon",
     "reload": "let a running daemon read its file again",
+    "gaps": "what is missing and can be asked for again",
     "query": "ask ClickHouse a question in SQL",
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",
     "inspect": "look into a raw log: segments, frames, events",

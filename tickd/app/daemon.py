@@ -53,6 +53,7 @@ class Daemon:
                 **parts.storage.rebuilding.commands(),
                 **parts.storage.spooling.commands(),
                 **parts.planning.commands(),
+                **parts.filling.commands(),
             },
         )
 

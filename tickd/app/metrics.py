@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tickd.app.disk_metrics import declare_disk
+from tickd.app.fill_metrics import declare_fill
 from tickd.app.parts import Parts
 from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
@@ -46,6 +47,7 @@ def metrics_of(parts: Parts) -> Metrics:
     _declare_channels(metrics, parts)
     declare_bus_metrics(metrics, parts.bus)
     declare_sessions(metrics, parts)
+    declare_fill(metrics, parts)
     declare_disk(metrics, parts.disk)
     declare_ship(metrics, parts.shipping, parts.clock)
     declare_repair(metrics, parts.storage.rebuilding.repair)

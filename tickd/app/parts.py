@@ -8,6 +8,7 @@ from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch
+from tickd.app.filling import Filling
 from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
@@ -37,5 +38,7 @@ class Parts:
     sinks: tuple[RunningSink, ...]
     sessions: tuple[AnySession, ...]
     planning: Planning
+    filling: Filling
+    fill_time: Histogram
     disk: DiskWatch
     shipping: Shipping

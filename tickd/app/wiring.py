@@ -18,6 +18,7 @@ from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
+from tickd.app.filling import Filling, fillers_of, gaps_of
 from tickd.app.parts import AnySession, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
@@ -78,7 +79,8 @@ def wire(config: Config) -> Parts:
     sinks = _other_sinks(config, bus, decoder, clock)
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
-    sessions = _sessions(config, tap, decoder, clock)
+    fill_time = Histogram()
+    sessions = _sessions(config, tap, decoder, clock, fill_time)
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
@@ -93,6 +95,8 @@ def wire(config: Config) -> Parts:
         sinks=tuple(sinks),
         sessions=sessions,
         planning=Planning(config, _planned(sessions), bus=bus, tap=tap, clock=clock),
+        filling=Filling(partial(gaps_of, decoder), fillers_of(sessions)),
+        fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
@@ -161,8 +165,11 @@ def _disk_watch(
     )
 
 
-def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[AnySession, ...]:
+def _sessions(
+    config: Config, tap: Tap, decoder: Decoder, clock: Clock, fill_time: Histogram
+) -> tuple[AnySession, ...]:
     activity = _activity(decoder, clock)
+    gaps = partial(gaps_of, decoder)
     sessions: list[AnySession] = []
     for wanted in wanted_of(config):
         venue = wanted.config
@@ -187,6 +194,8 @@ def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple
                     clock=clock,
                     activity=activity,
                     jitter=random.random,
+                    gaps=gaps,
+                    observe_fill=fill_time.record,
                 )
             )
     return tuple(sessions)

@@ -21,6 +21,7 @@ def sim(
     depth_levels: float = 8.0,
     tick_ms: float = 2.0,
     start_at_once: bool = False,
+    remembered_trades: int = 0,
     wire: WireOptions = ORDINARY_WIRE,
 ) -> int:
     """Serve a simulated venue that speaks Binance's protocol, on loopback.
@@ -43,6 +44,7 @@ def sim(
         depth_levels: mean number of levels of a depth message
         tick_ms: the market advances in steps of this length
         start_at_once: do not wait for the first subscription
+        remembered_trades: per symbol, to be asked for again (historicalTrades)
         wire: what every loopback venue has
 
     Example:
@@ -59,6 +61,7 @@ def sim(
         exit_when_done=exit_when_done,
         depth_levels=depth_levels,
         tick_ms=tick_ms,
+        remembered_trades=remembered_trades,
         start_on_subscribe=not start_at_once,
         protocol=wire.protocol(lifetime_s=lifetime_s, ping_interval_s=ping_interval_s),
     )

@@ -1,0 +1,89 @@
+"""The decoder's ledger of open gaps, as the fillers and people see it: the joint, and its commands.
+
+It keeps nothing but the answer of a moment, which all venues share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.callbacks.session import CallbackSession
+from gateway.filling.filler import Filler
+from gateway.session import Session
+from gateway.venue import OpenGap
+from tickd.app.control import Command
+from tickd.errors import TickdError
+from tickd.events import GapCause
+from tickd.native import Decoder
+
+GAPS_SHOWN_MAX: Final = 10_000
+
+
+def gaps_of(decoder: Decoder) -> tuple[OpenGap, ...]:
+    """The open gaps of all venues whose ids are known."""
+    return tuple(
+        OpenGap(*name, *when, count, first, last, tuple(left))
+        for name, when, (count, first, last, left) in decoder.gaps()
+    )
+
+
+class Filling:
+    """The gap fillers of a daemon: what they are asked and told by operators. Loop thread only."""
+
+    def __init__(
+        self, gaps: Callable[[], Sequence[OpenGap]], fillers: Mapping[str, Filler]
+    ) -> None:
+        self._gaps = gaps
+        self.fillers = fillers  # by venue
+
+    def commands(self) -> dict[str, Command]:
+        """The control commands, by name."""
+        return {"gaps": self.show, "gaps_fill": self.fill}
+
+    async def show(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """Every open gap, oldest first."""
+        del request
+        gaps = sorted(self._gaps(), key=lambda gap: gap.seq)
+        return {
+            "open": len(gaps),
+            "missing": sum(gap.missing for gap in gaps),
+            "gaps": [_row(gap, filled=gap.venue in self.fillers) for gap in gaps[:GAPS_SHOWN_MAX]],
+        }
+
+    async def fill(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """Ask for gaps again now, by their names; for all of them without one."""
+        wanted = request.get("gaps")
+        if not isinstance(wanted, list) or not all(isinstance(each, int) for each in wanted):
+            raise TickdError("gaps is a list of numbers", hint="see: tickd gaps list")
+        unknown = set(wanted) - {gap.seq for gap in self._gaps()}
+        if unknown:
+            raise TickdError(
+                f"no open gap {min(unknown)}", hint="it may be filled; see: tickd gaps list"
+            )
+        hurried = {venue: filler.hurry(wanted) for venue, filler in self.fillers.items()}
+        return {"hurried": hurried}
+
+
+def fillers_of(sessions: Sequence[Session | CallbackSession]) -> dict[str, Filler]:
+    """The fillers of those sessions that have one."""
+    return {
+        session.venue.name: session.filler
+        for session in sessions
+        if isinstance(session, Session) and session.filler is not None
+    }
+
+
+def _row(gap: OpenGap, *, filled: bool) -> dict[str, object]:
+    return {
+        "gap": gap.seq,
+        "topic": f"{gap.channel}.{gap.venue}.{gap.symbol}",
+        "cause": GapCause(gap.cause).name.lower(),
+        "since_ns": gap.since_ns,
+        "until_ns": gap.until_ns,
+        "first": gap.first,
+        "last": gap.last,
+        "missing": gap.missing,
+        "pieces": len(gap.left),
+        "filled": filled,
+    }
