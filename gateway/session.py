@@ -81,14 +81,7 @@ class Session:
         self._leaving: list[Line] = []  # lines without streams, until their connection is closed
         self.started = False  # the first definitions are there, or were waited for
         config = self.config
-        self._rest = RestClient(
-            venue,
-            config.rest_url or venue.wire.rest_url,
-            timeout_seconds=config.rest_timeout_seconds,
-            clock=clock,
-            counters=self.counters,
-            api_key=config.fill.api_key,
-        )
+        self._rest = self._new_rest(config)
         self._snapshots = Snapshots(
             venue.name,
             config,
@@ -108,20 +101,35 @@ class Session:
             counters=self.counters,
         )
         self._definitions.ask_for(self.carried.wanted)
-        self.filler: Filler | None = None
-        if venue.history is not None and config.fill.enabled:
-            self.filler = Filler(
-                venue,
-                config.fill,
-                rest=self._rest,
-                tap=tap,
-                clock=clock,
-                gaps=gaps,
-                # Snapshots make live data whole: they go first.
-                busy=lambda: bool(self._snapshots.pending),
-                jitter=jitter,
-                observe=observe_fill,
-            )
+        self.filler = self._new_filler(gaps, observe_fill)
+
+    def _new_rest(self, config: VenueConfig) -> RestClient:
+        return RestClient(
+            self.venue,
+            config.rest_url or self.venue.wire.rest_url,
+            timeout_seconds=config.rest_timeout_seconds,
+            clock=self.clock,
+            counters=self.counters,
+            api_key=config.fill.api_key,
+        )
+
+    def _new_filler(
+        self, gaps: Callable[[], Iterable[OpenGap]], observe: Callable[[int], None]
+    ) -> Filler | None:
+        if self.venue.history is None or not self.config.fill.enabled:
+            return None
+        return Filler(
+            self.venue,
+            self.config.fill,
+            rest=self._rest,
+            tap=self.tap,
+            clock=self.clock,
+            gaps=gaps,
+            # Snapshots make live data whole: they go first.
+            busy=lambda: bool(self._snapshots.pending),
+            jitter=self.jitter,
+            observe=observe,
+        )
 
     @property
     def config(self) -> VenueConfig:

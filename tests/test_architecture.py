@@ -48,6 +48,7 @@ PURE = (
     "gateway/venues/*/limits.py",
     "gateway/venues/*/hours.py",
     "gateway/venues/*/contracts.py",
+    "gateway/venues/*/past.py",
     "recorder/raw/disk_guard.py",
     "recorder/sink/cutting.py",
     "recorder/errors.py",
@@ -273,9 +274,14 @@ def test_package_is_marked_as_ours(package: str) -> None:
 
 # A venue is: a folder with these files, one registry line, its decoder, its fixtures; nothing else
 # knows its name.
-VENUE_FILES = {"__init__.py", "README.md", "limits.py", "sync.py", "wire.py"}
+VENUE_FILES = {"__init__.py", "README.md", "history.py", "limits.py", "sync.py", "wire.py"}
 # Of a venue behind a broker's SDK.
-CALLBACK_VENUE_FILES = VENUE_FILES - {"sync.py"} | {"contracts.py", "hours.py", "sdk.py"}
+CALLBACK_VENUE_FILES = (VENUE_FILES - {"history.py", "sync.py"}) | {
+    "contracts.py",
+    "hours.py",
+    "past.py",
+    "sdk.py",
+}
 
 
 def venue_folders(root: Path) -> set[str]:

@@ -496,3 +496,53 @@ fn one_wrong_tick_does_not_silence_the_good_ones_after_it() {
         assert!(wire.counter("gaps") > 0, "it is not passed over in silence");
     }
 }
+
+/// Ticks of 2330 on 2026-07-14: (seconds since nine, volume).
+fn past(ticks: &[(i64, u64)]) -> String {
+    let local = NINE + 8 * 3600 * SECOND;
+    let column = |each: &dyn Fn(&(i64, u64)) -> String| ticks.iter().map(each).collect::<Vec<_>>().join(",");
+    format!(
+        "GET /ticks?code=2330&date=2026-07-14&query=AllDay 200\n{{\"v\":1,\"class\":\"Ticks\",\"code\":\"2330\",\"stock\":true,\"ts\":[{}],\"close\":[{}],\"volume\":[{}],\"tick_type\":[{}]}}",
+        column(&|(second, _)| (local + second * SECOND).to_string()),
+        column(&|_| "\"101.5\"".to_owned()),
+        column(&|(_, volume)| volume.to_string()),
+        column(&|_| "1".to_owned()),
+    )
+}
+
+#[test]
+fn a_jump_of_the_volume_is_filled_by_the_ticks_of_the_day_whose_totals_are_missing() {
+    let mut wire = Wire::new();
+    wire.tick(1, "09:00:01", 100, 100);
+    wire.tick(1, "09:00:05", 3, 123); // 101 to 120 are missing
+    wire.control(
+        r#"{"kind":"connect","connection":9,"venue":"shioaji","url":"shioaji:ticks","streams":[],"backfill":true}"#,
+    );
+    let whole = [(1, 60), (1, 40), (2, 5), (3, 0), (4, 15), (5, 3), (9, 7)];
+    let events = wire.push(9, RecordType::Rest, &past(&whole));
+    assert_eq!(kinds(&events), [Kind::Trade as u8, Kind::Trade as u8, Kind::Gap as u8]);
+    let totals: Vec<_> = events.iter().take(2).map(|event| (event.id, event.size)).collect();
+    assert_eq!(totals, [(105, 5), (120, 15)]);
+    assert!(events.iter().all(|event| event.flags & flag::BACKFILLED != 0));
+    assert_eq!(gap(&events[2]), (101, 120, 0, GapCause::Sequence as i64, TRADES));
+    assert!(wire.decoder.gaps().next().is_none());
+    assert_eq!(
+        kinds(&wire.tick(1, "09:00:09", 7, 130)),
+        [Kind::Trade as u8],
+        "live goes on as if nothing had been"
+    );
+}
+
+#[test]
+fn a_day_that_counts_otherwise_fills_nothing() {
+    let mut wire = Wire::new();
+    wire.tick(1, "09:00:01", 100, 100);
+    wire.tick(1, "09:00:05", 3, 123);
+    wire.control(
+        r#"{"kind":"connect","connection":9,"venue":"shioaji","url":"shioaji:ticks","streams":[],"backfill":true}"#,
+    );
+    let events = wire.push(9, RecordType::Rest, &past(&[(1, 99), (2, 5), (4, 18)]));
+    // 100 to 104 lies across the border; 105 to 122 does too.
+    assert_eq!(kinds(&events), [] as [u8; 0]);
+    assert_eq!(wire.decoder.gaps().map(|view| view.gap.missing()).sum::<u64>(), 20);
+}

@@ -25,6 +25,7 @@ pub mod okx;
 mod okx_checksum;
 pub mod report;
 pub mod shioaji;
+mod shioaji_ticks;
 mod slot;
 pub mod stage;
 pub mod symbols;

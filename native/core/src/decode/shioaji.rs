@@ -8,6 +8,7 @@ use crate::book::sync::Rule;
 use crate::decode::continuity::{Numbering, COUNT_BITS};
 use crate::decode::json::{Cursor, Shape, Value};
 use crate::decode::report::NoticeKind;
+use crate::decode::shioaji_ticks::ticks;
 use crate::decode::stage::{Depth, Level, Quote, Stage, Trade};
 use crate::decode::symbols::Market;
 use crate::decode::taiwan::Moment;
@@ -209,8 +210,11 @@ impl VenueDecoder for Shioaji {
         }
     }
 
-    /// Queries are not recorded as replies: what they bring of instruments becomes control records of the session.
-    fn rest(&self, _request: &Request<'_>, _body: &[u8], stage: &mut Stage) -> Result<()> {
+    /// Past trades; what other queries bring of instruments becomes control records of the session.
+    fn rest(&self, request: &Request<'_>, body: &[u8], stage: &mut Stage) -> Result<()> {
+        if request.path == "/ticks" {
+            return ticks(body, stage);
+        }
         stage.count("rest_ignored");
         Ok(())
     }

@@ -55,6 +55,16 @@ impl Moment {
         })
     }
 
+    /// From nanoseconds that Taiwan's clock has counted since 1970 began there: what the SDK's queries give.
+    pub const fn of_local(ns: i64) -> Self {
+        let seconds = ns.div_euclid(NS_PER_SECOND);
+        Moment {
+            day: seconds.div_euclid(DAY_SECONDS),
+            second: seconds.rem_euclid(DAY_SECONDS),
+            nanos: ns.rem_euclid(NS_PER_SECOND),
+        }
+    }
+
     /// Nanoseconds since the epoch, UTC.
     pub const fn utc_ns(self) -> i64 {
         (self.day * DAY_SECONDS + self.second - TAIWAN_SECONDS) * NS_PER_SECOND + self.nanos
@@ -113,6 +123,14 @@ mod tests {
         assert_eq!(days(1970, 1, 1), 0);
         assert_eq!(days(2000, 2, 29), 11_016);
         assert_eq!(days(2026, 7, 14), 20_648);
+    }
+
+    #[test]
+    fn a_time_of_the_clock_is_eight_hours_ahead_of_utc() {
+        let nine = 20_648 * DAY_SECONDS + 9 * 3600;
+        let moment = Moment::of_local(nine * NS_PER_SECOND + 5);
+        assert_eq!((moment.day, moment.second, moment.nanos), (20_648, 9 * 3600, 5));
+        assert_eq!(moment.utc_ns(), (nine - 8 * 3600) * NS_PER_SECOND + 5);
     }
 
     #[test]
