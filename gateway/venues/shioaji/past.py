@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final, Protocol
 
 import orjson
@@ -54,7 +55,7 @@ def ticks_record(ticks: Ticks, *, code: str, date: str, stock: bool) -> bytes:
     if len({len(column) for column in columns}) != 1:
         raise MalformedReplyError(f"{VENUE}: ticks of {code}: columns differ in length")
     times = [int(each) for each in ticks.ts]
-    if any(after < before for before, after in zip(times, times[1:], strict=False)):
+    if any(after < before for before, after in pairwise(times)):
         raise MalformedReplyError(f"{VENUE}: ticks of {code}: times go back")
     body = {
         "v": VERSION,

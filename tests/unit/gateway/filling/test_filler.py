@@ -16,7 +16,8 @@ from typing_extensions import Buffer
 
 from gateway.config import FillConfig
 from gateway.errors import RateLimitedError, RestFailedError, RestRefusedError
-from gateway.filling.filler import IDLE_SECONDS, Filler
+from gateway.filling.filler import Filler
+from gateway.filling.quarantine import IDLE_SECONDS
 from gateway.venue import OpenGap, Piece, RestRequest
 from gateway.venues.registry import find
 from tickd.ports import Leg, Notice, RecordType
@@ -286,4 +287,5 @@ async def test_a_new_filler_goes_on_where_the_ledger_stands() -> None:
         world.clock.move(3600 * S)
         await world.clock.advance(3)
         assert world.ledger.missing == {}
-        world.filler.on_notice(Notice(1, 1, "refused", "words"))
+        assert world.ledger.leg is not None
+        world.ledger.leg.on_notice(Notice(1, 1, "refused", "words"))
