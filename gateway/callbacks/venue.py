@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.config import SdkConfig
 from gateway.instruments import InstrumentDefinition
-from gateway.venue import Rate, Stream
+from gateway.venue import OpenGap, Rate, Stream
 
 
 class Contract(NamedTuple):
@@ -118,12 +118,53 @@ class SdkClient(Protocol):
         """End a stream. Raises QueryFailedError."""
         ...
 
+    async def ticks(self, contract: Contract, date: str) -> object:
+        """All trades of a day, as the SDK has them. Raises QueryFailedError."""
+        ...
+
     async def usage(self) -> Usage:
         """What is left of the allowance. Raises QueryFailedError."""
         ...
 
     async def close(self) -> None:
         """Log out; nothing is called back afterwards. Raises nothing."""
+
+
+class CallbackHistory(Protocol):
+    """What a venue behind an SDK still knows of the past, by the day. Pure."""
+
+    @property
+    def queries(self) -> Rate:
+        """How often it may be asked: our share of the venue's limit."""
+        ...
+
+    @property
+    def early_queries_max(self) -> int:
+        """Queries of a day while a market trades."""
+        ...
+
+    def can_fill(self, gap: OpenGap) -> bool:
+        """Whether the answers can tell what is missing in `gap`."""
+        ...
+
+    def date_of(self, gap: OpenGap) -> str:
+        """The day whose answer fills `gap`."""
+        ...
+
+    def over_ns(self, gap: OpenGap) -> int:
+        """Wall ns from which on that answer is complete."""
+        ...
+
+    def trades_now(self, wall_ns: int) -> bool:
+        """Whether any market trades."""
+        ...
+
+    def record(self, ticks: object, contract: Contract, date: str) -> tuple[int, bytes]:
+        """How many trades an answer has, and the payload of its R record.
+
+        Raises MalformedReplyError.
+        """
+        ...
 
 
 Put = Callable[[object], None]
@@ -143,3 +184,4 @@ class CallbackVenue(NamedTuple):
     limits: CallbackLimits
     client: Callable[[SdkConfig, Put], SdkClient]
     open_since: Callable[[str, int], int | None]
+    history: CallbackHistory | None = None  # None: what is lost is lost

@@ -16,7 +16,7 @@ from gateway.venue import History, OpenGap, Piece, RestRequest
 
 __all__ = ["Ask", "Closed", "GiveUp", "Outcome", "Schedule", "Wait"]
 
-Outcome = Literal["gone", "refused", "expired"]
+Outcome = Literal["gone", "refused", "misfit", "expired"]
 # Between two rounds without success waits double, up to this.
 ROUND_CAP_SECONDS: Final = 600.0
 EXPONENT_MAX: Final = 16

@@ -55,6 +55,7 @@ def find_callback(name: str, decoded: Collection[str] = VENUE_NAMES) -> Callback
         limits=import_module(f"{folder}.limits").LIMITS,
         client=import_module(f"{folder}.sdk").client,
         open_since=import_module(f"{folder}.hours").open_since,
+        history=import_module(f"{folder}.past").HISTORY,
     )
 
 

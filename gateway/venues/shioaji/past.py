@@ -7,6 +7,7 @@ carry (`native/core/src/decode/shioaji_ticks.rs`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -14,8 +15,10 @@ from typing import Final, Protocol
 
 import orjson
 
-from gateway.errors import MalformedReplyError
-from gateway.venue import OpenGap
+from gateway.callbacks.venue import CallbackHistory, Contract
+from gateway.errors import MalformedReplyError, vendor_text
+from gateway.venue import OpenGap, Rate
+from gateway.venues.shioaji.hours import PERIODS, period
 
 VERSION: Final = 1
 VENUE: Final = "shioaji"
@@ -24,6 +27,9 @@ NS_PER_SECOND: Final = 1_000_000_000
 # Counts of the decoder: two per day, the second one of each is the futures' night.
 COUNTS_PER_DAY: Final = 2
 DAY_SECONDS: Final = 86_400
+# When a session's ticks can be asked for as a whole: an hour behind its end.
+DAY_OVER_SECONDS: Final = 14 * 3600 + 45 * 60
+NIGHT_OVER_SECONDS: Final = 30 * 3600
 
 
 class Ticks(Protocol):
@@ -35,15 +41,40 @@ class Ticks(Protocol):
     tick_type: Sequence[int]
 
 
-def date_of(gap: OpenGap) -> str:
-    """The day in Taiwan on which the session of a gap began, as the query wants it."""
-    day = gap.count // COUNTS_PER_DAY
-    return f"{datetime.fromtimestamp(day * DAY_SECONDS, UTC):%Y-%m-%d}"
+@dataclass(frozen=True, slots=True)
+class ShioajiHistory:
+    """The `CallbackHistory` of Shioaji: `ticks` of a whole day."""
 
+    queries: Rate
+    early_queries_max: int
 
-def begun_ns(gap: OpenGap) -> int:
-    """The first moment of that day, wall ns."""
-    return (gap.count // COUNTS_PER_DAY * DAY_SECONDS - TAIWAN_SECONDS) * NS_PER_SECOND
+    def can_fill(self, gap: OpenGap) -> bool:
+        """Odd lots are no part of the answers, trial matches no trades."""
+        return gap.channel == "trade" and gap.count > 0 and "-" not in gap.symbol
+
+    def date_of(self, gap: OpenGap) -> str:
+        """The day in Taiwan on which the session of the gap began."""
+        day = gap.count // COUNTS_PER_DAY
+        return f"{datetime.fromtimestamp(day * DAY_SECONDS, UTC):%Y-%m-%d}"
+
+    def over_ns(self, gap: OpenGap) -> int:
+        day, night = divmod(gap.count, COUNTS_PER_DAY)
+        end = NIGHT_OVER_SECONDS if night else DAY_OVER_SECONDS
+        return (day * DAY_SECONDS + end - TAIWAN_SECONDS) * NS_PER_SECOND
+
+    def trades_now(self, wall_ns: int) -> bool:
+        return any(period(market, wall_ns)[0] != "closed" for market in PERIODS)
+
+    def record(self, ticks: object, contract: Contract, date: str) -> tuple[int, bytes]:
+        columns: Ticks = ticks  # type: ignore[assignment]  # else AttributeError: a changed SDK
+        try:
+            rows = len(columns.ts)
+            stock = contract.market == "stock"
+            return rows, ticks_record(columns, code=contract.code, date=date, stock=stock)
+        except (AttributeError, TypeError, ValueError, ArithmeticError) as error:
+            raise MalformedReplyError(
+                f"{VENUE}: ticks of {contract.code}: {vendor_text(str(error))}", venue=VENUE
+            ) from error
 
 
 def ticks_record(ticks: Ticks, *, code: str, date: str, stock: bool) -> bytes:
@@ -73,3 +104,11 @@ def ticks_record(ticks: Ticks, *, code: str, date: str, stock: bool) -> bytes:
         date.encode(),
         orjson.dumps(body),
     )
+
+
+HISTORY: Final[CallbackHistory] = ShioajiHistory(
+    # A quarter of 50 per 10 s, which all queries of market data share.
+    queries=Rate(12, 10.0),
+    # 10 calls in trading hours; two are left to people.
+    early_queries_max=8,
+)

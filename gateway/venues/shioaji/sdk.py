@@ -116,6 +116,12 @@ class ShioajiClient:
             f"unsubscribe {stream.name}", lambda: self._change("unsubscribe", stream, contract)
         )
 
+    async def ticks(self, contract: Contract, date: str) -> object:
+        return await self._query(
+            f"ticks {contract.code} {date}",
+            lambda: self._api.ticks(contract.handle, date=date, query_type="AllDay"),
+        )
+
     async def usage(self) -> Usage:
         said = await self._query("usage", self._api.usage)
         return Usage(
