@@ -20,7 +20,7 @@ from gateway.callbacks.contracts import Contracts
 from gateway.callbacks.guard import FlapGuard, LoginBudget
 from gateway.callbacks.source import CallbackSource
 from gateway.callbacks.subscriptions import Subscriptions
-from gateway.callbacks.venue import CallbackVenue, SdkClient, SessionEvent, Usage
+from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient, SessionEvent, Usage
 from gateway.config import VenueConfig
 from gateway.errors import ConnectFailedError, QueryFailedError, UnknownStreamError, vendor_text
 from gateway.limits import NS_PER_SECOND
@@ -87,7 +87,8 @@ class CallbackSession:
         self._subscriptions: Subscriptions | None = None
         self._opened_ns = 0
         self._down_since_ns: int | None = None  # the SDK reconnects, or says nothing
-        self._usage: Usage | None = None
+        self.client: SdkClient | None = None  # of this moment's login, once it can be asked
+        self.usage: Usage | None = None  # as of the last question
 
     async def run(self) -> None:
         """Run until cancelled. Raises TickdError(FATAL) only."""
@@ -158,9 +159,10 @@ class CallbackSession:
             self._up()
             await self._refresh(client)
             self._fault = None
-            self._state = "streaming"
+            self._state, self.client = "streaming", client
             reason = await self._hold(client, source)
         finally:
+            self.client = None
             source.end(reason)
             await client.close()
         return reason
@@ -222,7 +224,7 @@ class CallbackSession:
 
     async def _ask_usage(self, client: SdkClient) -> None:
         try:
-            self._usage = await client.usage()
+            self.usage = await client.usage()
         except QueryFailedError as error:
             log.warning("usage_failed", venue=self.venue.name, words=str(error))
 
@@ -304,13 +306,20 @@ class CallbackSession:
         """Subscribe everything again."""
         self.shed((), "")
 
+    def contract_of(self, code: str) -> Contract | None:
+        """The contract under whose `code` round lots arrive."""
+        for each in self._contracts.known:
+            if each.code == code and each.market != "odd":
+                return each
+        return None
+
     def refresh_instruments(self) -> None:
         """The decoder met an unknown instrument; at most one query a minute."""
         self._refresh_wanted = True
 
     def status(self) -> SessionStatus:
         """The picture of this moment."""
-        source, subscriptions, usage = self._source, self._subscriptions, self._usage
+        source, subscriptions, usage = self._source, self._subscriptions, self.usage
         now_ns, wall_ns = self._clock.mono_ns(), self._clock.wall_ns()
         carried = subscriptions.carried if subscriptions is not None else ()
         connection = source.connection if source is not None else 0

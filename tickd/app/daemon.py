@@ -87,6 +87,10 @@ class Daemon:
                     tasks.create_task(session.run(), name=f"session {session.venue.name}")
                     for session in self.parts.sessions
                 ]
+                recording += [
+                    tasks.create_task(filler.run(), name=f"gaps {venue}")
+                    for venue, filler in self.parts.filling.days.items()
+                ]
                 await stop.wait()
                 self.picture.stopping = True
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])

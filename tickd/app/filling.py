@@ -6,18 +6,24 @@ It keeps nothing but the answer of a moment, which all venues share.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from gateway.callbacks.session import CallbackSession
+from gateway.callbacks.venue import Usage
+from gateway.filling.day_filler import DayFiller, Login
 from gateway.filling.filler import Filler
 from gateway.session import Session
 from gateway.venue import OpenGap
 from tickd.app.control import Command
+from tickd.app.tap import Tap
 from tickd.errors import TickdError
 from tickd.events import GapCause
 from tickd.native import Decoder
+from tickd.ports import Clock
 
 GAPS_SHOWN_MAX: Final = 10_000
+AnySession = Session | CallbackSession
 
 
 def gaps_of(decoder: Decoder) -> tuple[OpenGap, ...]:
@@ -32,10 +38,14 @@ class Filling:
     """The gap fillers of a daemon: what they are asked and told by operators. Loop thread only."""
 
     def __init__(
-        self, gaps: Callable[[], Sequence[OpenGap]], fillers: Mapping[str, Filler]
+        self,
+        gaps: Callable[[], Sequence[OpenGap]],
+        own: Mapping[str, Filler],
+        days: Mapping[str, DayFiller],
     ) -> None:
         self._gaps = gaps
-        self.fillers = fillers  # by venue
+        self.days = days  # by venue; nobody else runs them
+        self.fillers: Mapping[str, Filler | DayFiller] = {**own, **days}
 
     def commands(self) -> dict[str, Command]:
         """The control commands, by name."""
@@ -65,13 +75,53 @@ class Filling:
         return {"hurried": hurried}
 
 
-def fillers_of(sessions: Sequence[Session | CallbackSession]) -> dict[str, Filler]:
+def fillers_of(sessions: Sequence[AnySession]) -> dict[str, Filler]:
     """The fillers of those sessions that have one."""
     return {
         session.venue.name: session.filler
         for session in sessions
         if isinstance(session, Session) and session.filler is not None
     }
+
+
+def day_fillers(
+    sessions: Sequence[AnySession],
+    *,
+    tap: Tap,
+    clock: Clock,
+    gaps: Callable[[], Sequence[OpenGap]],
+    jitter: Callable[[], float],
+    observe: Callable[[int], None],
+) -> dict[str, DayFiller]:
+    """New fillers for the venues behind an SDK."""
+    made: dict[str, DayFiller] = {}
+    for session in sessions:
+        if not isinstance(session, CallbackSession) or not session.config.fill.enabled:
+            continue
+        if session.venue.history is None:
+            continue
+        made[session.venue.name] = DayFiller(
+            session.venue.name,
+            session.venue.history,
+            session.config.fill,
+            tap=tap,
+            clock=clock,
+            login=partial(_login, session),
+            usage=partial(_usage, session),
+            gaps=gaps,
+            jitter=jitter,
+            observe=observe,
+        )
+    return made
+
+
+def _login(session: CallbackSession) -> Login | None:
+    client = session.client
+    return None if client is None else (client, session.contract_of)
+
+
+def _usage(session: CallbackSession) -> Usage | None:
+    return session.usage
 
 
 def _row(gap: OpenGap, *, filled: bool) -> dict[str, object]:

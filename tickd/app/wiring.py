@@ -18,7 +18,7 @@ from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
-from tickd.app.filling import Filling, fillers_of, gaps_of
+from tickd.app.filling import Filling, day_fillers, fillers_of, gaps_of
 from tickd.app.parts import AnySession, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
@@ -95,7 +95,7 @@ def wire(config: Config) -> Parts:
         sinks=tuple(sinks),
         sessions=sessions,
         planning=Planning(config, _planned(sessions), bus=bus, tap=tap, clock=clock),
-        filling=Filling(partial(gaps_of, decoder), fillers_of(sessions)),
+        filling=_filling(sessions, tap, decoder, clock, fill_time),
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
@@ -199,6 +199,21 @@ def _sessions(
                 )
             )
     return tuple(sessions)
+
+
+def _filling(
+    sessions: Sequence[AnySession], tap: Tap, decoder: Decoder, clock: Clock, fill_time: Histogram
+) -> Filling:
+    gaps = partial(gaps_of, decoder)
+    days = day_fillers(
+        sessions,
+        tap=tap,
+        clock=clock,
+        gaps=gaps,
+        jitter=random.random,
+        observe=fill_time.record,
+    )
+    return Filling(gaps, fillers_of(sessions), days)
 
 
 def _planned(sessions: Sequence[AnySession]) -> list[Session]:
