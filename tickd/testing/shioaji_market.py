@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import shioaji
@@ -25,7 +25,7 @@ from tickd.testing.shioaji_objects import (
     with_code,
 )
 
-__all__ = ["UNUSED", "Fault", "Listing", "Market", "Trading", "UsageFigures"]
+__all__ = ["UNUSED", "Fault", "Listing", "Market", "PastTicks", "Trading", "UsageFigures"]
 
 
 class Listing(NamedTuple):
@@ -65,6 +65,15 @@ class UsageFigures(NamedTuple):
 UNUSED: Final = UsageFigures(1, 0, 500 << 20, 500 << 20)
 
 
+class PastTicks(NamedTuple):
+    """What `ticks()` returns, as columns; the SDK's own class cannot be made."""
+
+    ts: tuple[int, ...] = ()  # ns of Taiwan's clock, as if it were UTC
+    close: tuple[float, ...] = ()
+    volume: tuple[int, ...] = ()
+    tick_type: tuple[int, ...] = ()
+
+
 class Fault(NamedTuple):
     """Something that goes wrong once `after` callbacks of data were delivered.
 
@@ -86,6 +95,15 @@ class Market:
 
     total_volume: int = 0
     price: int = 100
+    past: list[tuple[int, float, int, int]] | None = None  # None: nothing is remembered
+
+    def trade(self, when: datetime, lots: int) -> None:
+        """Lots change hands, whoever is told."""
+        self.total_volume += lots
+        if self.past is None:
+            return
+        ns = round(when.replace(tzinfo=UTC).timestamp() * 1_000_000) * 1000
+        self.past.append((ns, float(self.price), lots, 1))
 
 
 @dataclass
@@ -95,13 +113,16 @@ class Trading:
     listings: Sequence[Listing]
     start: datetime
     step: timedelta = timedelta(milliseconds=1)
+    remembers: bool = False  # what was traded, for `ticks()`
 
     def __post_init__(self) -> None:
         self.now = self.start
         self.by_code = {listing.code: listing for listing in self.listings}
         # Odd lots have a total of their own.
         self.markets = {
-            (listing.code, odd): Market() for listing in self.listings for odd in (False, True)
+            (listing.code, odd): Market(past=[] if self.remembers else None)
+            for listing in self.listings
+            for odd in (False, True)
         }
 
     def event(self, subscription: tuple[str, str, bool]) -> Any:
@@ -116,7 +137,7 @@ class Trading:
         if listing.kind == "IND":
             return with_code(index_quote(when, price=price), data_code)
         if quote_type == "tick":
-            market.total_volume += 1
+            market.trade(when, 1)
             make: Callable[..., Any] = futures_tick if futures else stock_tick
             item = make(data_code, when, price=price, volume=1, total_volume=market.total_volume)
         elif quote_type == "bid_ask":
@@ -130,6 +151,13 @@ class Trading:
                 data_code, when, price=price, total_volume=market.total_volume, bids=bids, asks=asks
             )
         return odd_lot(item) if odd else item
+
+    def past(self, code: str, date: str) -> PastTicks:
+        """Everything that was traded in round lots of `code`, if it was on `date`."""
+        market = self.markets.get((code, False))
+        if market is None or not market.past or date != f"{self.start:%Y-%m-%d}":
+            return PastTicks()
+        return PastTicks(*zip(*market.past, strict=True))
 
     def ladders(self, market: Market) -> tuple[Ladder, Ladder]:
         price = market.price

@@ -19,7 +19,14 @@ from typing import Any, Final, final
 import shioaji
 
 from tickd.clock import SystemClock
-from tickd.testing.shioaji_market import UNUSED, Fault, Listing, Trading, UsageFigures
+from tickd.testing.shioaji_market import (
+    UNUSED,
+    Fault,
+    Listing,
+    PastTicks,
+    Trading,
+    UsageFigures,
+)
 from tickd.testing.shioaji_objects import stock_tick
 
 __all__ = ["Fault", "Listing", "StandIn", "StandInAsyncClient", "StandInClient", "UsageFigures"]
@@ -60,6 +67,7 @@ class StandIn(Trading):
         self.lots_delivered: Counter[str] = Counter()
         self.slowest_callback_ns = 0
         self.empty_answers = 0  # of an exhausted allowance
+        self.tick_queries: list[tuple[str, str]] = []  # code and date
 
     def client(self, simulation: bool = False) -> StandInClient:  # noqa: FBT001, FBT002 - the SDK's
         made = StandInClient(self, simulation=simulation)
@@ -148,6 +156,16 @@ class StandInClient:
     def usage(self) -> UsageFigures:
         self.refuse_strangers()
         return self.broker.usage
+
+    def ticks(self, contract: Any, date: str, query_type: str = "AllDay") -> PastTicks:
+        """Past trades of a day; beyond the traffic limit nothing, and no error."""
+        self.refuse_strangers()
+        assert query_type == "AllDay"
+        self.broker.tick_queries.append((str(contract.code), date))
+        if self.broker.usage.remaining_bytes <= 0:
+            self.broker.empty_answers += 1
+            return PastTicks()
+        return self.broker.past(str(contract.code), date)
 
     @property
     def contracts(self) -> _Contracts:
@@ -310,7 +328,7 @@ class StandInClient:
 
     def _jump(self, lots: int) -> None:
         for market in self.broker.markets.values():
-            market.total_volume += lots
+            market.trade(self.broker.now, lots)
 
     def _silence(self, events: int) -> None:
         self._silent = events
@@ -349,6 +367,9 @@ class StandInAsyncClient(StandInClient):
 
     async def usage(self) -> UsageFigures:  # type: ignore[override]
         return super().usage()
+
+    async def ticks(self, *arguments: Any, **options: Any) -> PastTicks:  # type: ignore[override]
+        return super().ticks(*arguments, **options)
 
     async def subscribe(self, *arguments: Any, **options: Any) -> None:  # type: ignore[override]
         super().subscribe(*arguments, **options)
