@@ -97,7 +97,7 @@ class World:
         return [
             (GapCause(int(gap["aux"]) & 0xFF), int(gap["size"]))
             for gap in gaps
-            if int(gap["aux"]) >> 8 == channel
+            if int(gap["aux"]) >> 8 == channel and not gap["flags"] & Flag.BACKFILLED
         ]
 
     def replayed(self) -> np.ndarray:

@@ -251,7 +251,10 @@ def test_symbols_without_a_fault_lost_nothing(run: Run) -> None:
 
 
 def test_clickhouse_holds_the_same_gaps_and_verify_is_clean(run: Run) -> None:
-    rows = query(run.config, "SELECT from_id, to_id, missing FROM gaps ORDER BY seq")
+    rows = query(
+        run.config,
+        "SELECT from_id, to_id, missing FROM gaps WHERE NOT bitTest(flags, 10) ORDER BY seq",
+    )
     found = Counter((int(row["from_id"]), int(row["to_id"])) for row in rows)
     assert found == Counter((gap.first, gap.last) for gap in run.recording.gaps())
     verified = tickd("verify", str(run.config))

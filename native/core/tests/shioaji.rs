@@ -297,8 +297,10 @@ fn a_jump_of_the_volume_is_a_gap_of_exactly_what_is_missing() {
     assert_eq!(kinds(&events), [Kind::Trade as u8, Kind::Gap as u8]);
     assert_eq!(gap(&events[1]), (101, 120, 20, GapCause::Sequence as i64, TRADES));
     assert_eq!(kinds(&wire.tick(1, "09:00:03", 1, 126)), [Kind::Trade as u8]);
-    // What was late fills the hole; it is no repeat.
-    assert_eq!(kinds(&wire.tick(1, "09:00:01.5", 20, 120)), [Kind::Trade as u8]);
+    // What was late fills the hole, and is its end; it is no repeat.
+    let late = wire.tick(1, "09:00:01.5", 20, 120);
+    assert_eq!(kinds(&late), [Kind::Trade as u8, Kind::Gap as u8]);
+    assert_eq!(gap(&late[1]), (101, 120, 0, GapCause::Sequence as i64, TRADES));
 }
 
 #[test]

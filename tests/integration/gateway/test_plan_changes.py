@@ -25,7 +25,7 @@ from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.bus_queue import Limits, WhenFull
 from tickd.clock import SystemClock
-from tickd.events import GapCause, Kind, as_array
+from tickd.events import Flag, GapCause, Kind, as_array
 from tickd.native import Decoder, RawLog
 
 VENUE = "binance-usdm"
@@ -122,7 +122,7 @@ async def recording(
                     symbol = names.get(int(row["instrument"]), "")
                     if row["kind"] == Kind.TRADE:
                         recorder.trades.setdefault(symbol, []).append(int(row["id"]))
-                    elif row["kind"] == Kind.GAP:
+                    elif row["kind"] == Kind.GAP and not row["flags"] & Flag.BACKFILLED:
                         recorder.gaps.append((GapCause(int(row["aux"]) & 0xFF).name, symbol))
 
     try:

@@ -120,6 +120,12 @@ impl Chain {
         self.last.is_none()
     }
 
+    /// Whether the chain has come to `last` or further.
+    #[inline]
+    pub fn has_passed(&self, last: u64) -> bool {
+        self.last.is_some_and(|before| last <= before)
+    }
+
     /// Whether a live connection other than `connection` owns it.
     pub const fn belongs_to_another(&self, connection: u32) -> bool {
         self.owner != 0 && self.owner != connection

@@ -218,12 +218,14 @@ impl Decoder {
                 decoder.text(record.payload, &mut self.stage)?;
             }
         }
-        self.fits_its_numbers(record)?;
         if self.connections.hit_is_backfill() {
+            // A day of trades closes what was open, and concludes nothing else.
+            self.fits_its_numbers(record, fill::GAPS_MAX)?;
             self.commit::<true>(record);
-        } else {
-            self.commit::<false>(record);
+            return Ok(());
         }
+        self.fits_its_numbers(record, CONCLUSIONS_MAX * self.stage.messages.len())?;
+        self.commit::<false>(record);
         Ok(())
     }
 
@@ -245,8 +247,8 @@ impl Decoder {
 
     /// Refuses a frame that says more than its numbers can name: the next frame's would be taken.
     #[inline]
-    fn fits_its_numbers(&self, record: &Record<'_>) -> Result<()> {
-        let count = self.stage.events.len() - self.stage.base() + CONCLUSIONS_MAX * self.stage.messages.len();
+    fn fits_its_numbers(&self, record: &Record<'_>, conclusions: usize) -> Result<()> {
+        let count = self.stage.events.len() - self.stage.base() + conclusions;
         if count <= 1 << SEQ_INDEX_BITS || count as u64 <= numbers_taken(record.payload.len()) << SEQ_INDEX_BITS {
             return Ok(());
         }
@@ -301,7 +303,7 @@ impl Decoder {
             if numbering == Numbering::Counted {
                 count = message.last & !COUNT_MASK;
             }
-            is_late = matches!(channel, Channel::Trade | Channel::AggTrade) && !slot.ledger.is_empty();
+            let has_gaps = !slot.ledger.is_empty();
             let place = Place {
                 last: message.last,
                 link: slot.link(message),
@@ -311,13 +313,18 @@ impl Decoder {
             let Some(chain) = slot.chain_mut(channel) else {
                 return true;
             };
+            is_late = has_gaps && chain.has_passed(message.last);
             // A snapshot begins the chain anew, unless it is only the subscription of a second leg to a book that is further.
             if message.snapshot && !behind {
                 hole = chain.adopt(record.connection, message.last, record.recv_ns);
             } else {
                 match chain.judge(numbering, record.connection, place, record.recv_ns) {
                     Judgement::Emit => {}
-                    Judgement::EmitAfter(found) => hole = Some(found.told(numbering)),
+                    Judgement::EmitAfter(found) => {
+                        // Behind the last id and not late: a numbering that began anew.
+                        is_late = false;
+                        hole = Some(found.told(numbering));
+                    }
                     Judgement::Duplicate => return false,
                 }
             }
