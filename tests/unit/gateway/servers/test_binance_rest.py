@@ -65,3 +65,24 @@ async def test_too_much_weight_is_429_with_retry_after() -> None:
                 assert int(reply.headers["X-MBX-USED-WEIGHT-1M"]) % 20 == 0
         assert seen[0] == (200, False)
         assert (429, True) in seen
+
+
+async def test_past_trades_go_up_from_an_id_and_need_a_key_where_the_venue_wants_one() -> None:
+    config = SimServerConfig(
+        markets=("spot", "usdm"), symbols=1, rate=5_000, start_on_subscribe=False,
+        seconds=0.2, remembered_trades=10_000,
+    )  # fmt: skip
+    async with simulated(config) as venue:
+        query = "historicalTrades?symbol=BTCUSDT&limit=3"
+        status, refusal = await venue.get(f"/fapi/v1/{query}")
+        assert (status, refusal["code"]) == (401, -2014)
+        newest: list[dict[str, int]] = []
+        while len(newest) < 3:
+            _, newest = await venue.get(f"/api/v3/{query}", "binance-spot")
+        ids = [each["id"] for each in newest]
+        assert ids == list(range(ids[0], ids[0] + 3))
+        _, again = await venue.get(f"/api/v3/{query}&fromId={ids[1]}", "binance-spot")
+        assert again[0] == newest[1]
+        for bad in ("symbol=BTCUSDT&limit=0", "symbol=BTCUSDT&fromId=x", "limit=3"):
+            status, _ = await venue.get(f"/api/v3/historicalTrades?{bad}", "binance-spot")
+            assert status == 400
