@@ -41,6 +41,7 @@ LABELS: Final = frozenset(
         "line",
         "market",
         "node",
+        "outcome",
         "place",
         "policy",
         "queue",
