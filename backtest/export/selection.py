@@ -34,6 +34,7 @@ CHANNEL_TABLES: Final[Mapping[str, str]] = {
     "book_state": "states",
     "status": "states",
     "gap": "gaps",
+    "backfill": "trades",
 }
 # Tables of several channels: the value of the telling column, per channel.
 _MARK_KINDS: Final = {"mark": 1, "index": 2, "funding": 3, "open_interest": 4}
@@ -106,8 +107,12 @@ class Selected:
 def _of_channel(rows: TableRows, channel: str) -> Mask:
     match CHANNEL_TABLES[channel]:
         case "trades":
-            merged = (rows.integers("flags") & int(Flag.AGGREGATE)) != 0
-            return np.asarray(merged if channel == "aggtrade" else ~merged)
+            flags = rows.integers("flags")
+            fetched = (flags & int(Flag.BACKFILLED)) != 0  # later, and not in order
+            if channel == "backfill":
+                return np.asarray(fetched)
+            merged = (flags & int(Flag.AGGREGATE)) != 0
+            return np.asarray((merged if channel == "aggtrade" else ~merged) & ~fetched)
         case "marks":
             return np.asarray(rows.integers("kind") == _MARK_KINDS[channel])
         case "states":

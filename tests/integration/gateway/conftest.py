@@ -169,7 +169,7 @@ class KeepingTap:
         self._new: list[tuple[int, int, bytes]] = []
         self._last: dict[str, int | None] = {}
 
-    def open(self, *, venue, url, streams, leg):
+    def open(self, *, venue, url, streams, leg, backfill=False):
         if self.closed_log:
             raise TickdError("the raw log is closed")
         self._next += 1

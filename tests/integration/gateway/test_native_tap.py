@@ -39,7 +39,7 @@ class NativeTap:
         self._batches: list[np.ndarray] = []
         self._armed = False
 
-    def open(self, *, venue, url, streams, leg):
+    def open(self, *, venue, url, streams, leg, backfill=False):
         connection = self.raw.next_connection()
         self._legs[connection] = leg
         self._control(
