@@ -6,12 +6,12 @@ As `filler.py`, it records answers and looks at the ledger; it knows no truth of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from gateway.backoff import Backoff
-from gateway.callbacks.venue import CallbackHistory, Contract, SdkClient, Usage
+from gateway.callbacks.venue import CallbackHistory, Contract, Usage
 from gateway.config import FillConfig
 from gateway.errors import MalformedReplyError, QueryFailedError
 from gateway.filling.days import AskDay, Days
@@ -30,8 +30,17 @@ FAILED_CAP_SECONDS: Final = 600.0
 BYTES_KEPT_SHARE: Final = 0.2
 DAY_SECONDS: Final = 86_400.0
 
+
+class Queries(Protocol):
+    """The part of `SdkClient` that a filler needs."""
+
+    async def ticks(self, contract: Contract, date: str) -> object:
+        """All trades of a day. Raises QueryFailedError."""
+        ...
+
+
 # The login of this moment and what it knows of a symbol's contract.
-Login = tuple[SdkClient, Callable[[str], Contract | None]]
+Login = tuple[Queries, Callable[[str], Contract | None]]
 
 
 class DayFiller:
@@ -130,7 +139,7 @@ class DayFiller:
         return self._queries.wait_ns(now_ns) == 0
 
     async def _ask(
-        self, ask: AskDay, client: SdkClient, contract_of: Callable[[str], Contract | None]
+        self, ask: AskDay, client: Queries, contract_of: Callable[[str], Contract | None]
     ) -> float:
         contract = contract_of(ask.symbol)
         if contract is None:  # it is not carried any more, or not known yet

@@ -49,6 +49,7 @@ class NativeTap:
             venue=venue,
             url=url,
             streams=list(streams),
+            **({"backfill": True} if backfill else {}),
         )
         return connection
 
