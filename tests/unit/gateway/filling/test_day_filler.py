@@ -182,11 +182,16 @@ async def test_a_failed_query_costs_no_try() -> None:
 
 async def test_while_markets_trade_only_so_many_days_are_asked_for_on_order() -> None:
     world = World()
-    world.ledger.missing = {number: str(2000 + number) for number in range(20)}
+    world.ledger.missing = {number: str(2000 + number) for number in range(40)}
     async with world.running():
         await world.clock.advance(1)
-        assert world.filler.hurry([]) == 20
-        await world.clock.advance(600)
+        assert world.filler.hurry([]) == 40
+        for _ in range(30):  # in small steps: a clock gives a moment only so many turns of the loop
+            await world.clock.advance(1)
         assert len(world.login.queries) == HISTORY.early_queries_max
-        await world.clock.advance(TO_THE_END)
+        await world.clock.advance(3 * 3600 + 45 * 60)  # every market is closed
+        for _ in range(30):
+            await world.clock.advance(1)
     assert world.ledger.missing == {}
+    asked = [at for at, _, _ in world.login.queries]
+    assert all(late - early >= 10 for early, late in zip(asked[8:], asked[20:], strict=False))
