@@ -430,6 +430,8 @@ class Decoder:
         """Return (connection, frame_no, kind, text) since the last call."""
     def take_refusals(self) -> list[tuple[int, int, str, int]]:
         """Return (frame_no, connection, reason, position) since the last call, at most 1,024."""
+    @property
+    def ledger_changes(self) -> int: ...
     def gaps(
         self,
     ) -> list[

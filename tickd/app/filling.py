@@ -34,6 +34,21 @@ def gaps_of(decoder: Decoder) -> tuple[OpenGap, ...]:
     )
 
 
+class SharedGaps:
+    """One reading of the ledger for all who ask, until it changes: copying it takes its time."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._changes = -1
+        self._gaps: tuple[OpenGap, ...] = ()
+
+    def __call__(self) -> tuple[OpenGap, ...]:
+        changes = self._decoder.ledger_changes
+        if changes != self._changes:
+            self._changes, self._gaps = changes, gaps_of(self._decoder)
+        return self._gaps
+
+
 class Filling:
     """The gap fillers of a daemon: what they are asked and told by operators. Loop thread only."""
 

@@ -18,7 +18,7 @@ from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
-from tickd.app.filling import Filling, day_fillers, fillers_of, gaps_of
+from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
 from tickd.app.parts import AnySession, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
@@ -80,7 +80,8 @@ def wire(config: Config) -> Parts:
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
     fill_time = Histogram()
-    sessions = _sessions(config, tap, decoder, clock, fill_time)
+    gaps = SharedGaps(decoder)
+    sessions = _sessions(config, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
@@ -95,7 +96,7 @@ def wire(config: Config) -> Parts:
         sinks=tuple(sinks),
         sessions=sessions,
         planning=Planning(config, _planned(sessions), bus=bus, tap=tap, clock=clock),
-        filling=_filling(sessions, tap, decoder, clock, fill_time),
+        filling=_filling(sessions, tap, clock, gaps, fill_time),
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
@@ -166,10 +167,15 @@ def _disk_watch(
 
 
 def _sessions(
-    config: Config, tap: Tap, decoder: Decoder, clock: Clock, fill_time: Histogram
+    config: Config,
+    tap: Tap,
+    decoder: Decoder,
+    clock: Clock,
+    *,
+    gaps: SharedGaps,
+    fill_time: Histogram,
 ) -> tuple[AnySession, ...]:
     activity = _activity(decoder, clock)
-    gaps = partial(gaps_of, decoder)
     sessions: list[AnySession] = []
     for wanted in wanted_of(config):
         venue = wanted.config
@@ -202,9 +208,8 @@ def _sessions(
 
 
 def _filling(
-    sessions: Sequence[AnySession], tap: Tap, decoder: Decoder, clock: Clock, fill_time: Histogram
+    sessions: Sequence[AnySession], tap: Tap, clock: Clock, gaps: SharedGaps, fill_time: Histogram
 ) -> Filling:
-    gaps = partial(gaps_of, decoder)
     days = day_fillers(
         sessions,
         tap=tap,

@@ -127,6 +127,12 @@ impl Decoder {
             .collect()
     }
 
+    /// Grows with every change of what `gaps` returns.
+    #[getter]
+    fn ledger_changes(&self) -> u64 {
+        self.core.ledger_changes()
+    }
+
     /// Counters since the start, by name.
     fn counters(&self) -> HashMap<&'static str, u64> {
         self.core.counters().into_iter().collect()

@@ -124,6 +124,7 @@ pub(super) fn load(decoder: &mut Decoder, bytes: &[u8]) -> Result<()> {
     decoder.registry = loaded.registry;
     decoder.connections = loaded.connections;
     decoder.slots = loaded.slots;
+    decoder.ledger_changes += 1;
     decoder.stage.symbols = loaded.stage.symbols;
     decoder.stage.okx_texts = loaded.stage.okx_texts;
     Ok(())

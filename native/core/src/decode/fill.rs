@@ -227,6 +227,11 @@ impl Decoder {
         })
     }
 
+    /// Grows with every change of what `gaps` shows, so that nobody has to read it in vain.
+    pub const fn ledger_changes(&self) -> u64 {
+        self.ledger_changes
+    }
+
     /// Enters the gap that `event` has just told into the ledger; `count` are the bits above the ids of a counted channel.
     pub(super) fn note_gap(&mut self, slot: u32, channel: Channel, hole: &Hole, count: u64, event: &Event) {
         let (Some(aggregate), Some((first, last))) = (is_aggregate(channel), hole.range) else {
@@ -246,6 +251,7 @@ impl Decoder {
             last,
             left: vec![(first, last)],
         };
+        self.ledger_changes += 1;
         if slot.ledger.open(gap) {
             self.stage.report.count("gaps_forgotten", 1);
         }
@@ -260,7 +266,9 @@ impl Decoder {
         let Some(slot) = self.slots.get_mut(message.slot as usize) else {
             return;
         };
-        if let Taken::Closed(closing) = slot.ledger.take(aggregate, message.first, message.last) {
+        let taken = slot.ledger.take(aggregate, message.first, message.last);
+        self.ledger_changes += u64::from(taken != Taken::Nothing);
+        if let Taken::Closed(closing) = taken {
             self.conclusions.push(Conclusion::Closed {
                 slot: message.slot,
                 closing,
@@ -285,6 +293,7 @@ impl Decoder {
         if taken == Taken::Nothing {
             return false;
         }
+        self.ledger_changes += 1;
         for event in self.stage.events.iter_mut().take(message.stop).skip(message.start) {
             event.flags |= flags;
         }
@@ -307,7 +316,10 @@ impl Decoder {
             .enumerate()
             .find_map(|(slot, closing)| closing.map(|closing| (slot as u32, closing)));
         match closed {
-            Some((slot, closing)) => self.conclusions.push(Conclusion::Closed { slot, closing }),
+            Some((slot, closing)) => {
+                self.ledger_changes += 1;
+                self.conclusions.push(Conclusion::Closed { slot, closing });
+            }
             None => self.stage.report.count("fills_unknown", 1),
         }
     }

@@ -59,6 +59,8 @@ pub struct Decoder {
     conclusions: Vec<Conclusion>,
     frames: u64,
     events: u64,
+    /// Grows with every change of a ledger; no part of the state.
+    ledger_changes: u64,
 }
 
 /// What the decoder concludes from a message or a control record; becomes an event behind the frame's data.
