@@ -29,7 +29,6 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     client: Literal["sync", "async"] = "sync"  # which of the SDK's clients
     queue_records_max: int = 32_768  # callbacks that may wait for the loop
     gather_ms: float = 1.0  # after a wake-up, callbacks of so long are taken together
-    subscriptions_max: int | None = None  # None: the venue's limit
     call_timeout_seconds: float = 30.0  # of a login, a subscription or a query
     logins_per_day_max: int = 100
     down_seconds_max: float = 60.0  # for the SDK's own reconnecting, before a new login

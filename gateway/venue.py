@@ -78,8 +78,8 @@ class VenueLimits:
     streams_total_max: int | None = None  # over all connections; None: not known
 
 
-class Wire(Protocol):
-    """How a venue is spoken to: streams, messages, instrument lists. Pure."""
+class PlanWire(Protocol):
+    """What a plan needs to know of a venue's streams. Pure."""
 
     @property
     def ws_url(self) -> str:
@@ -87,18 +87,8 @@ class Wire(Protocol):
         ...
 
     @property
-    def rest_url(self) -> str:
-        """Scheme, host and port, no path: what `VenueConfig.rest_url` replaces."""
-        ...
-
-    @property
     def endpoints(self) -> Mapping[str, str]:
         """Endpoint name -> path of the WebSocket URL."""
-        ...
-
-    @property
-    def ping(self) -> bytes | None:
-        """The text message of a client ping; None: protocol pings by the server are enough."""
         ...
 
     def streams(
@@ -106,8 +96,22 @@ class Wire(Protocol):
     ) -> tuple[Stream, ...]:
         """Every stream once, symbols together; a depth of None is the venue's recommended one.
 
-        Raises UnknownStreamError.
+        What a symbol cannot have by its very name is left out. Raises UnknownStreamError.
         """
+        ...
+
+
+class Wire(PlanWire, Protocol):
+    """How a venue is spoken to: streams, messages, instrument lists. Pure."""
+
+    @property
+    def rest_url(self) -> str:
+        """Scheme, host and port, no path: what `VenueConfig.rest_url` replaces."""
+        ...
+
+    @property
+    def ping(self) -> bytes | None:
+        """The text message of a client ping; None: protocol pings by the server are enough."""
         ...
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
@@ -167,6 +171,19 @@ class _NoBooks:
 
 
 NO_BOOKS: Final[Sync] = _NoBooks()
+
+
+class PlanVenue(Protocol):
+    """What `gateway/subscriptions` plans for: a `Venue`, or one behind a broker's SDK."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def wire(self) -> PlanWire: ...
+
+    @property
+    def limits(self) -> VenueLimits: ...
 
 
 class Venue(NamedTuple):

@@ -13,7 +13,7 @@ from gateway.config import SubscriptionConfig, VenueConfig
 from gateway.errors import PatternError
 from gateway.subscriptions.patterns import ANY, Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import WHOLE, Shard
-from gateway.venue import Stream, Venue
+from gateway.venue import PlanVenue, Stream
 
 
 class Order(NamedTuple):
@@ -123,9 +123,10 @@ class Wishes:
 class Wisher:
     """Makes wishes for one venue; remembers the streams it has asked the venue's wire for."""
 
-    def __init__(self, venue: Venue) -> None:
+    def __init__(self, venue: PlanVenue) -> None:
         self._venue = venue
-        self._streams: dict[tuple[str, str, int | None], Stream] = {}
+        # None: the symbol cannot have the channel.
+        self._streams: dict[tuple[str, str, int | None], Stream | None] = {}
         # Several symbols may share one stream (the index of a pair): asked for once.
         self._by_name: dict[str, Stream] = {}
 
@@ -153,8 +154,7 @@ class Wisher:
         for name, members in turning.items():
             symbols = wishes.turning.setdefault(name, {})
             for topic, priority in self._ours(members, wanted, listing):
-                stream = self._stream(topic, config)
-                if stream not in wishes.always:
+                if self._stream(topic, config) not in wishes.always:
                     self._wish(symbols.setdefault(topic[0], {}), topic, priority, config)
         return wishes
 
@@ -217,14 +217,17 @@ class Wisher:
         config: VenueConfig,
     ) -> None:
         stream = self._stream(topic, config)
-        streams[stream] = max(priority, streams.get(stream, priority))
+        if stream is not None:
+            streams[stream] = max(priority, streams.get(stream, priority))
 
-    def _stream(self, topic: tuple[str, str], config: VenueConfig) -> Stream:
+    def _stream(self, topic: tuple[str, str], config: VenueConfig) -> Stream | None:
         symbol, channel = topic
         key = (symbol, channel, config.depth_interval_ms)
         if key not in self._streams:
             found = self._venue.wire.streams((channel,), (symbol,), config.depth_interval_ms)
-            self._streams[key] = self._by_name.setdefault(found[0].name, found[0])
+            self._streams[key] = (
+                self._by_name.setdefault(found[0].name, found[0]) if found else None
+            )
         return self._streams[key]
 
 

@@ -52,6 +52,7 @@ def find_callback(name: str, decoded: Collection[str] = VENUE_NAMES) -> Callback
         package=import_module(f"{folder}.sdk").PACKAGE,
         wire=import_module(f"{folder}.wire").WIRE,
         limits=import_module(f"{folder}.limits").LIMITS,
+        rests=import_module(f"{folder}.limits").RESTS,
         client=import_module(f"{folder}.sdk").client,
         open_since=import_module(f"{folder}.hours").open_since,
     )

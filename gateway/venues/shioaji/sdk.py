@@ -17,12 +17,12 @@ from typing import Any, Final
 import structlog
 
 from gateway.callbacks.calls import in_thread
-from gateway.callbacks.venue import CallbackLimits, Contract, Put, SdkClient, SessionEvent, Usage
+from gateway.callbacks.venue import Contract, LoginRests, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
 from gateway.errors import ConnectFailedError, QueryFailedError, vendor_text
 from gateway.venue import Stream
 from gateway.venues.shioaji.contracts import contract_of
-from gateway.venues.shioaji.limits import LIMITS
+from gateway.venues.shioaji.limits import RESTS
 from gateway.venues.shioaji.wire import FEEDS, ODD_SUFFIX, VENUE
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,8 @@ DATA_CALLBACKS: Final = (
     "quote_fop_v1",
     "quote_idx_v1",
 )
+# What patterns select from, as `contracts.list` names it; warrants are listed by what is under them.
+KINDS: Final = ("STK", "FUT", "OPT", "IND")
 # How long a logout may take before the session goes on without it.
 LOGOUT_SECONDS: Final = 5.0
 # By the names of the SDK's own exceptions: they exist only once it is imported.
@@ -63,12 +65,12 @@ class ShioajiClient:
         config: SdkConfig,
         put: Put,
         factory: Factory | None = None,
-        limits: CallbackLimits = LIMITS,
+        rests: LoginRests = RESTS,
     ) -> None:
         self._config = config
         self._put = put
         self._factory = factory
-        self._limits = limits
+        self._rests = rests
         self._api: Any = None  # an object of the SDK, or of its stand-in
         self._secrets = tuple(
             secret.reveal() for secret in (config.api_key, config.secret_key) if secret is not None
@@ -105,6 +107,13 @@ class ShioajiClient:
             if contract is not None:
                 found[symbol] = contract
         return tuple(found.values())
+
+    async def listing(self) -> tuple[str, ...]:
+        codes: dict[str, None] = {}
+        for kind in KINDS:
+            listed = await self._query(f"list {kind}", partial(self._listed, kind))
+            codes.update((str(each.code), None) for each in listed)
+        return tuple(codes)
 
     async def subscribe(self, stream: Stream, contract: Contract) -> None:
         await self._query(
@@ -168,6 +177,9 @@ class ShioajiClient:
     def _contract(self, code: str) -> Any:
         return self._api.contracts.get(code)
 
+    def _listed(self, kind: str) -> Any:
+        return self._api.contracts.list(kind)
+
     def _change(self, method: str, stream: Stream, contract: Contract) -> Any:
         call = getattr(self._api, method)
         return call(
@@ -224,9 +236,9 @@ class ShioajiClient:
         names = {kind.__name__ for kind in type(error).__mro__}
         at_least = 0.0
         if names & SUSPENDED:
-            at_least = self._limits.suspended_seconds
+            at_least = self._rests.suspended_seconds
         elif names & REFUSED:
-            at_least = self._limits.refused_seconds
+            at_least = self._rests.refused_seconds
             log.error(
                 "login_refused",
                 venue=VENUE,
