@@ -47,7 +47,7 @@ class PlannedSession:
         self.shedding = Shedding()
         self.started = False  # the first plan has been made
         self.version = 1  # of what is to be carried
-        self._name = venue.name
+        self.name = venue.name
         self._pause_cause = ""
         self._causes: dict[str, str] = {}  # stream -> why it was planned or dropped last
         self._changed = asyncio.Event()  # the plan did
@@ -65,6 +65,10 @@ class PlannedSession:
     def _asked_for(self, wanted: Wanted) -> None:
         """The venue's list has to cover `wanted` from now on."""
         raise NotImplementedError
+
+    def _brings(self, stream: Stream) -> frozenset[str]:
+        """The channels that are wanted of a stream; a broker's book feed has two."""
+        return frozenset({stream.channel})
 
     # The plan -----------------------------------------------------------------------------------
 
@@ -91,7 +95,7 @@ class PlannedSession:
     def _apply(self, change: Change) -> None:
         """Make the connections follow the plan; the change itself goes on record first."""
         for words in self.carried.take_warnings():
-            log.warning("subscriptions_short", venue=self._name, words=words)
+            log.warning("subscriptions_short", venue=self.name, words=words)
         if change and self.started:
             self._follow(change)
 
@@ -103,7 +107,7 @@ class PlannedSession:
         if change.cause != "rotation":
             log.info(
                 "plan_changed",
-                venue=self._name,
+                venue=self.name,
                 cause=change.cause,
                 added=len(change.added),
                 removed=len(change.removed),
@@ -113,7 +117,7 @@ class PlannedSession:
         self.counters.plan_changes += 1
 
     def _record(self, kind: str, **fields: object) -> None:
-        record = {"kind": kind, "venue": self._name, **fields}
+        record = {"kind": kind, "venue": self.name, **fields}
         self.tap.record(0, "C", orjson.dumps(record))
 
     def _reconsider(self) -> None:
@@ -125,12 +129,15 @@ class PlannedSession:
 
     def wanted(self, streams: Iterable[Stream]) -> tuple[Stream, ...]:
         """Those of `streams` that are neither given up nor paused."""
-        kept = self.shedding.wanted(tuple(streams))
-        return tuple(stream for stream in kept if not self.carried.paused(stream))
+        return tuple(
+            stream
+            for stream in streams
+            if not self.shedding.covers(self._brings(stream)) and not self.carried.paused(stream)
+        )
 
     def cause_of(self, stream: Stream) -> str:
         """Why a stream is subscribed or dropped."""
-        if stream.channel in self.shedding.channels:
+        if self.shedding.covers(self._brings(stream)):
             return self.shedding.cause
         if self.carried.number_of(stream) is not None and self.carried.paused(stream):
             return self._pause_cause
@@ -180,7 +187,7 @@ class PlannedSession:
             self.counters.sheds += bool(self.shedding.channels)
             log.warning(
                 "channels_shed" if self.shedding.channels else "channels_restored",
-                venue=self._name,
+                venue=self.name,
                 channels=sorted(self.shedding.channels),
                 cause=cause,
             )

@@ -15,6 +15,7 @@ import structlog
 
 from gateway.config import VenueConfig
 from gateway.definitions import Definitions
+from gateway.errors import only_tickd_error
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.line import Line
 from gateway.planned import PlannedSession
@@ -25,7 +26,6 @@ from gateway.subscriptions.carried import Change
 from gateway.subscriptions.wishes import Wanted
 from gateway.venue import ClientMessage, RestRequest, Stream, Venue
 from gateway.vitals import Activity
-from tickd.errors import TickdError
 from tickd.ports import Clock, RawTap
 
 log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ class Session(PlannedSession):
                 self._apply(self.carried.listed(listing, "start", strict=listing is not None))
                 tasks.create_task(self._take_turns(), name=f"turns {self.venue.name}")
         except BaseExceptionGroup as group:
-            fatal = _only_tickd_error(group)
+            fatal = only_tickd_error(group)
             if fatal is None:
                 raise
             raise fatal from group
@@ -252,15 +252,3 @@ class Session(PlannedSession):
             refusal=carried.refusal,
             lines=tuple(line.status() for line in (*self._lines.values(), *self._leaving)),
         )
-
-
-def _only_tickd_error(group: BaseExceptionGroup[BaseException]) -> TickdError | None:
-    """The TickdError in a group that holds nothing else."""
-    matching, rest = group.split(TickdError)
-    if matching is None or rest is not None:
-        return None
-    error: BaseException = matching
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, TickdError)
-    return error

@@ -58,6 +58,11 @@ def find_callback(name: str, decoded: Collection[str] = VENUE_NAMES) -> Callback
     )
 
 
+def find_any(name: str, decoded: Collection[str] = VENUE_NAMES) -> Venue | CallbackVenue:
+    """The venue called `name`, of whatever kind. Raises UnknownVenueError."""
+    return find_callback(name, decoded) if is_callback(name) else find(name, decoded)
+
+
 def _folder(name: str, among: Collection[str], decoded: Collection[str]) -> str:
     if name not in among:
         raise UnknownVenueError(

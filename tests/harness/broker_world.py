@@ -61,8 +61,8 @@ class World:
         await self.until(lambda: self.sdk.streams_confirmed >= count, f"{count} confirmed")
 
     def confirmed_names(self) -> set[str]:
-        subscriptions = self.session._subscriptions
-        return set(subscriptions.confirmed) if subscriptions is not None else set()
+        held = [each.subscriptions for each in self.session._every()]
+        return {name for each in held if each is not None for name in each.confirmed}
 
     @property
     def sdk(self) -> Any:
@@ -134,17 +134,18 @@ async def world(
     stand_in = StandIn(**{"listings": LISTINGS, "start": START, **(broker or {})})
     factory = stand_in.async_client if asynchronous else stand_in.client
     found = find_callback("shioaji")
+    limits = replace(found.limits, client_messages=Rate(100_000, 1.0))
     fast = {
-        "subscribes": Rate(100_000, 1.0),
-        "login_seconds_min": 0.01,
+        "seconds_min": 0.01,
         "suspended_seconds": 0.05,
         "refused_seconds": 0.05,
     }
-    limits = replace(found.limits, **fast)
+    rests = replace(found.rests, **fast)
     session = CallbackSession(
         found._replace(
-            client=lambda config, put: ShioajiClient(config, put, factory, limits),
+            client=lambda config, put: ShioajiClient(config, put, factory, rests),
             limits=limits,
+            rests=rests,
             **(venue or {}),
         ),
         VenueConfig(

@@ -15,7 +15,6 @@ from gateway.config import PlanConfig, SubscriptionConfig, VenueConfig
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import check_patterns
-from gateway.venues import registry
 from recorder.config import (
     ClickHouseConfig,
     DiskGuardConfig,
@@ -83,8 +82,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if len({group.name for group in self.subscriptions}) != len(self.subscriptions):
             raise ValueError("two [[subscriptions]] have the same name")
         selected = {parse(text).venue for group in self.subscriptions for text in group.patterns}
-        for name in sorted(filter(registry.is_callback, selected)):
-            raise ValueError(f"venue {name} takes symbols, no patterns: its SDK has its own plan")
         for venue in self.venues:
             if not venue.symbols and venue.name not in selected:
                 raise ValueError(

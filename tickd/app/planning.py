@@ -14,7 +14,7 @@ import structlog
 
 from gateway.config import VenueConfig
 from gateway.errors import PatternError
-from gateway.session import Session
+from gateway.planned import PlannedSession
 from gateway.subscriptions.carried import Change
 from gateway.subscriptions.patterns import Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import Shard
@@ -56,10 +56,16 @@ class Planning:
     """The plan of a running daemon; one per daemon. Loop thread only."""
 
     def __init__(
-        self, config: Config, sessions: Sequence[Session], *, bus: Bus, tap: Tap, clock: Clock
+        self,
+        config: Config,
+        sessions: Sequence[PlannedSession],
+        *,
+        bus: Bus,
+        tap: Tap,
+        clock: Clock,
     ) -> None:
         self._config = config
-        self._sessions = {session.venue.name: session for session in sessions}
+        self._sessions = {session.name: session for session in sessions}
         self._bus = bus
         self._tap = tap
         self._clock = clock
@@ -223,7 +229,9 @@ class Planning:
         return {"venues": _counted(changes)}
 
     @staticmethod
-    def _refuse_nothing(session: Session, wanted: Wanted, patterns: Sequence[Pattern]) -> None:
+    def _refuse_nothing(
+        session: PlannedSession, wanted: Wanted, patterns: Sequence[Pattern]
+    ) -> None:
         """Refuse what breaks a limit, and patterns that select nothing the venue lists."""
         session.check(wanted)
         listing = session.carried.listing

@@ -92,7 +92,7 @@ def wire(config: Config) -> Parts:
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
         sessions=sessions,
-        planning=Planning(config, _planned(sessions), bus=bus, tap=tap, clock=clock),
+        planning=Planning(config, sessions, bus=bus, tap=tap, clock=clock),
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
@@ -171,7 +171,7 @@ def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple
             sessions.append(
                 CallbackSession(
                     registry.find_callback(venue.name, VENUES),
-                    venue,
+                    wanted,
                     tap=tap,
                     clock=clock,
                     activity=activity,
@@ -190,11 +190,6 @@ def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple
                 )
             )
     return tuple(sessions)
-
-
-def _planned(sessions: Sequence[AnySession]) -> list[Session]:
-    """Those that follow a plan; behind an SDK the symbols of the file are what is subscribed."""
-    return [session for session in sessions if isinstance(session, Session)]
 
 
 def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]:

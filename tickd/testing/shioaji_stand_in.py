@@ -96,6 +96,14 @@ class _Contracts:
         listing = broker.by_code.get(code)
         return listing.info() if listing is not None else None
 
+    def list(self, kind: str) -> list[Any]:
+        self._client.refuse_strangers()
+        broker = self._client.broker
+        if broker.usage.remaining_bytes <= 0:
+            broker.empty_answers += 1
+            return []
+        return [each.info() for each in broker.listings if each.kind == kind]
+
 
 class StandInClient:
     """What `shioaji.Shioaji` makes. One thread calls back, one callback after the other."""

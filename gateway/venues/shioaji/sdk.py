@@ -39,7 +39,7 @@ DATA_CALLBACKS: Final = (
     "quote_fop_v1",
     "quote_idx_v1",
 )
-# What patterns select from, as `contracts.list` names it; warrants are listed by what is under them.
+# What patterns select from, as `contracts.list` names it. Warrants hang on what is under them.
 KINDS: Final = ("STK", "FUT", "OPT", "IND")
 # How long a logout may take before the session goes on without it.
 LOGOUT_SECONDS: Final = 5.0

@@ -149,7 +149,11 @@ class ShioajiWire:
         return _stream(planned.channel, contract)
 
     def brings(self, planned: Stream) -> frozenset[str]:
-        return frozenset({"quote", "depth"}) if planned.channel == "quote" else frozenset({planned.channel})
+        return (
+            frozenset({"quote", "depth"})
+            if planned.channel == "quote"
+            else frozenset({planned.channel})
+        )
 
     def frame(self, item: object) -> bytes:
         if isinstance(item, SessionEvent):

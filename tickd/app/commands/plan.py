@@ -51,12 +51,15 @@ def plan(
     """
     plans: list[dict[str, Any]] = []
     for wanted in wanted_of(load_shard(config, shard)):
-        if registry.is_callback(wanted.config.name):
-            continue  # one login, within the bounds that `tickd check` looks at
-        venue = registry.find(wanted.config.name, VENUES)
+        venue = registry.find_any(wanted.config.name, VENUES)
         carried = Carried(venue, wanted)
         listing = None
-        if symbols or wanted.needs_listing:
+        if not isinstance(venue, Venue):  # its list needs a login: patterns wait for the daemon's
+            if wanted.needs_listing or symbols:
+                sys.stderr.write(f"{venue.name}: what patterns select, only a login can ask\n")
+            if symbols:
+                continue
+        elif symbols or wanted.needs_listing:
             listing = asyncio.run(listing_of(venue, wanted.config))
         if symbols and listing is not None:
             sys.stdout.writelines(f"{venue.name}:{each}\n" for each in sorted(listing.trading))
