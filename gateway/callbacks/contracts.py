@@ -56,7 +56,7 @@ class Contracts:
             return None
         listed = self._listed or frozenset()
         names = (listed | self._known.keys()) - self._unknown
-        return Listing(names, listed - self._unknown)
+        return Listing(names, listed - self._unknown, frozenset(self._unknown))
 
     @property
     def lacks_listing(self) -> bool:

@@ -145,6 +145,9 @@ class CallbackSession(PlannedSession):
 
     def _asked_for(self, wanted: Wanted) -> None:
         self._contracts.ask_for(wanted)
+        if self._contracts.lacks_listing:
+            self._refreshed_ns = None
+            self._look_again()
 
     def _every(self) -> tuple[Login, ...]:
         return (*self._logins.values(), *self._leaving)
@@ -201,7 +204,9 @@ class CallbackSession(PlannedSession):
             await self._contracts.refresh(client, planned, login.record)
         elif now_ns >= self._more_not_before_ns and (more := self._contracts.lacking(planned)):
             if not await self._contracts.add(client, more, login.record):
-                self._more_not_before_ns = now_ns + round(RETRY_SECONDS * NS_PER_SECOND)
+                self._more_not_before_ns = self.clock.mono_ns() + round(
+                    RETRY_SECONDS * NS_PER_SECOND
+                )
                 return
         else:
             return

@@ -25,10 +25,19 @@ class Order(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The symbols of a venue: all that it names, and those that patterns may select."""
+    """The symbols of a venue: all that it names, and those that patterns may select.
+
+    unknown: where single symbols are asked for, those that do not exist; any other may. None: the
+    names are all there is.
+    """
 
     names: frozenset[str]
     trading: frozenset[str]
+    unknown: frozenset[str] | None = None
+
+    def may_exist(self, symbol: str) -> bool:
+        """Whether `symbol` can be planned when it is named in full."""
+        return symbol in self.names or (self.unknown is not None and symbol not in self.unknown)
 
 
 class Wanted(NamedTuple):
@@ -203,7 +212,7 @@ class Wisher:
         venue = wanted.config.name
         places: dict[str, int] = {}
         for symbol in dict.fromkeys(symbol for symbol, _ in topics):
-            is_listed = listing is None or symbol in listing.names
+            is_listed = listing is None or listing.may_exist(symbol)
             if is_listed and wanted.shard.holds(venue, symbol):
                 places[symbol] = len(places)
         found = [item for item in topics.items() if item[0][0] in places]
