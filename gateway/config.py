@@ -37,6 +37,11 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     flap_pause_seconds: float = 120.0  # ... of so long before the next login
     verify_seconds: float = 15.0  # of silence after a reconnect, then a stream is subscribed again
     usage_interval_seconds: float = 60.0
+    usage_cap_share: float = 0.95  # of the venue's limit; everything stops before
+    # What gives way when the allowance runs short. Pushed data does not count at Shioaji.
+    usage_pauses: Literal["queries", "streams"] = "queries"
+    usage_step_seconds: float = 60.0  # between two priorities that are paused for it
+    usage_hold_seconds: float = 600.0  # of calm before each comes back
 
     def __post_init__(self) -> None:
         for field in (
@@ -47,9 +52,13 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "flap_window_seconds",
             "verify_seconds",
             "usage_interval_seconds",
+            "usage_step_seconds",
+            "usage_hold_seconds",
         ):
             if getattr(self, field) <= 0:
                 raise ValueError(f"sdk.{field} must be positive")
+        if not 0 < self.usage_cap_share <= 1:
+            raise ValueError("sdk.usage_cap_share must be in (0, 1]")
         if not 0 <= self.gather_ms <= GATHER_MS_MAX:
             raise ValueError(f"sdk.gather_ms must be between 0 and {GATHER_MS_MAX}")
 

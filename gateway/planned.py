@@ -17,6 +17,7 @@ from gateway.limits import NS_PER_SECOND
 from gateway.shedding import Shedding
 from gateway.status import Counters
 from gateway.subscriptions.carried import Carried, Change
+from gateway.subscriptions.usage import Allowance
 from gateway.subscriptions.wishes import Wanted, Wishes
 from gateway.venue import PlanVenue, Stream
 from tickd.ports import Clock, RawTap
@@ -46,6 +47,7 @@ class PlannedSession:
         self.counters = Counters()
         self.shedding = Shedding()
         self.started = False  # the first plan has been made
+        self.allowance: Allowance | None = None  # where the venue meters bytes
         self.version = 1  # of what is to be carried
         self.name = venue.name
         self._pause_cause = ""

@@ -26,6 +26,7 @@ from gateway.planned import PlannedSession
 from gateway.status import SdkStatus, SessionStatus
 from gateway.subscriptions.carried import Change
 from gateway.subscriptions.plan import ConnectionPlan
+from gateway.subscriptions.usage import Allowance, Outlook, UsageGuard, UsageReading
 from gateway.subscriptions.wishes import Wanted
 from gateway.venue import Stream
 from gateway.vitals import Activity
@@ -78,6 +79,11 @@ class CallbackSession(PlannedSession):
         self._more_not_before_ns = 0  # contracts of single symbols
         self._usage_asked_ns: int | None = None
         self.usage: Usage | None = None
+        self.allowance: Allowance = Allowance(
+            UsageGuard(cap_share=sdk.usage_cap_share),
+            reset=venue.usage_reset,
+            pauses_streams=sdk.usage_pauses == "streams",
+        )
 
     async def run(self) -> None:
         """Run until cancelled. Raises TickdError(FATAL) only."""
@@ -190,8 +196,10 @@ class CallbackSession(PlannedSession):
             return
         self._asking = True
         try:
-            await self._ask_contracts(client, login)
             await self._ask_usage(client)
+            # Contracts come from a download of a few MB; what is known is good until the reset.
+            if not (self._contracts.loaded and self._outlook().must_stop):
+                await self._ask_contracts(client, login)
         finally:
             self._asking = False
 
@@ -230,9 +238,18 @@ class CallbackSession(PlannedSession):
             return
         self._usage_asked_ns = now_ns
         try:
-            self.usage = await client.usage()
+            usage = self.usage = await client.usage()
         except QueryFailedError as error:
             log.warning("usage_failed", venue=self.venue.name, words=str(error))
+            return
+        self.allowance.observe(
+            UsageReading(usage.bytes_used, usage.bytes_max, usage.connections),
+            wall_ns=self.clock.wall_ns(),
+            mono_ns=self.clock.mono_ns(),
+        )
+
+    def _outlook(self) -> Outlook:
+        return self.allowance.outlook(wall_ns=self.clock.wall_ns(), mono_ns=self.clock.mono_ns())
 
     # For the composition root -------------------------------------------------------------------
 
@@ -274,6 +291,7 @@ class CallbackSession(PlannedSession):
         oldest = [ns for queue in queues if (ns := queue.oldest_mono_ns) is not None]
         markets = {stream.endpoint for each in held for stream in each.carried}
         wall_ns, usage = self.clock.wall_ns(), self.usage
+        outlook = self._outlook() if self.allowance.is_known else None
         return SdkStatus(
             queue_depth=sum(queue.depth for queue in queues),
             queue_age_ns=max(0, now_ns - min(oldest)) if oldest else 0,
@@ -281,6 +299,11 @@ class CallbackSession(PlannedSession):
             streams_confirmed=sum(len(each.confirmed) for each in held),
             usage_bytes=usage.bytes_used if usage is not None else None,
             usage_bytes_left=usage.bytes_left if usage is not None else None,
+            usage_cap_bytes=outlook.cap_bytes if outlook is not None else None,
+            usage_remaining_bytes=outlook.remaining_bytes if outlook is not None else None,
+            usage_forecast_bytes=outlook.forecast_bytes if outlook is not None else None,
+            usage_batch_bytes=outlook.batch_bytes if outlook is not None else None,
+            usage_stopped=outlook is not None and outlook.must_stop,
             usage_connections=usage.connections if usage is not None else None,
             closed_markets=tuple(
                 market

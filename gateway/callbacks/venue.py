@@ -140,6 +140,7 @@ class CallbackVenue(NamedTuple):
 
     package: the SDK's module, which the extra `tickd[<package>]` installs.
     client: makes a client whose callbacks call `put` on the SDK's threads.
+    usage_reset: wall ns -> wall ns at which the allowance begins anew.
     open_since: market, wall ns -> since when its continuous trading runs (wall ns), or None.
     """
 
@@ -150,3 +151,4 @@ class CallbackVenue(NamedTuple):
     rests: LoginRests
     client: Callable[[SdkConfig, Put], SdkClient]
     open_since: Callable[[str, int], int | None]
+    usage_reset: Callable[[int], int]

@@ -55,6 +55,7 @@ def find_callback(name: str, decoded: Collection[str] = VENUE_NAMES) -> Callback
         rests=import_module(f"{folder}.limits").RESTS,
         client=import_module(f"{folder}.sdk").client,
         open_since=import_module(f"{folder}.hours").open_since,
+        usage_reset=import_module(f"{folder}.hours").usage_reset,
     )
 
 

@@ -22,6 +22,7 @@ from gateway.subscriptions.throttle import Throttle
 from gateway.subscriptions.wishes import Order, Wanted
 from tickd.app.config import Config
 from tickd.app.control import Command
+from tickd.app.rationing import Rationing
 from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.errors import ConfigError, TickdError
@@ -71,6 +72,8 @@ class Planning:
         self._clock = clock
         self._reread: Callable[[], Config] | None = None
         self._throttle = self._new_throttle(config)
+        self._rationing = Rationing(sessions, clock=clock)
+        self._cause = ""  # of the load that moved the throttle last
         self.lag_s = 0.0  # at the last look
         self.reloads = 0
         self.reloads_refused = 0
@@ -110,6 +113,8 @@ class Planning:
         if self._tap.paused:  # the disk does not keep up
             load = max(load, 1.0)
         self.bear(load, "lag")
+        if self._rationing.look():
+            self._pause()
 
     def bear(self, load: float, cause: str) -> None:
         """Take a load: 1 and more pauses the lowest priority of all venues first."""
@@ -122,8 +127,19 @@ class Planning:
             return
         paused = sorted(self._throttle.paused(priorities))
         log.warning("priorities_paused", cause=cause, load=round(load, 3), paused=paused)
-        for session in self._sessions.values():
-            session.pause_below(self._throttle.floor, cause)
+        self._cause = cause
+        self._pause()
+
+    def _pause(self) -> None:
+        """Do what load and allowance ask for together: the stricter counts."""
+        for name, session in self._sessions.items():
+            floor, cause = self._throttle.floor, self._cause or "usage"
+            ration = self._rationing.of(name)
+            if ration.floor is not None and (floor is None or ration.floor > floor):
+                floor, cause = ration.floor, "usage"
+            if ration.stopped:
+                cause = "usage"
+            session.pause_below(floor, cause, stopped=ration.stopped)
 
     # The file ----------------------------------------------------------------------------------
 

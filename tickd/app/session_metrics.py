@@ -212,6 +212,18 @@ def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
         ("streams_confirmed_count", "Confirmed subscriptions.", read("streams_confirmed")),
         ("usage_bytes", "Traffic used, as the venue counts it.", read("usage_bytes")),
         ("usage_left_bytes", "Traffic left until the reset.", read("usage_bytes_left")),
+        ("usage_cap_bytes", "Traffic that may be used at most.", read("usage_cap_bytes")),
+        (
+            "usage_remaining_bytes",
+            "Traffic left below the cap, with what was not seen since the last answer.",
+            read("usage_remaining_bytes"),
+        ),
+        (
+            "usage_forecast_bytes",
+            "Traffic used at the reset if it goes on like this.",
+            read("usage_forecast_bytes"),
+        ),
+        ("usage_batch_bytes", "What a minute of queries may cost.", read("usage_batch_bytes")),
         ("usage_connections_count", "Connections of the person.", read("usage_connections")),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

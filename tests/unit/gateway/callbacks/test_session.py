@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
 import pytest
 
 from gateway.callbacks.session import CallbackSession
@@ -24,8 +23,8 @@ from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import Order, Wanted
 from gateway.venue import Rate, Stream
 from gateway.venues.registry import find_callback
+from tests.harness.noted_tap import NotedTap
 from tickd.clock import SystemClock
-from tickd.ports import Leg
 from tickd.secrets import Secret
 
 KEY = Secret("0123456789ab")
@@ -105,33 +104,6 @@ class BrokerLogin:
     def _answer(self) -> None:
         if self._broker.fails:
             raise QueryFailedError("no answer", venue="shioaji")
-
-
-class NotedTap:
-    """A `StampedTap` that keeps control records."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.records: list[dict[str, Any]] = []
-
-    def open(self, *, venue: str, url: str, streams: Sequence[str], leg: Leg) -> int:
-        del venue, url, streams, leg
-        self.connections += 1
-        return self.connections
-
-    def frame(self, connection: int, payload: object) -> None: ...
-
-    def record(self, connection: int, record_type: str, payload: Any) -> int:
-        del connection, record_type
-        self.records.append(orjson.loads(payload))
-        return len(self.records)
-
-    def close(self, connection: int, reason: str) -> None: ...
-
-    def stamped(self, connection: int, frames: list[tuple[bytes, int, int]]) -> None: ...
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [each for each in self.records if each["kind"] == kind]
 
 
 @dataclass
