@@ -5,6 +5,7 @@ Checks relations between fields; reads nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -18,6 +19,11 @@ from tickd.secrets import Secret
 ROTATION_SECONDS_MIN = 1.0
 # What waits longer is late for nothing that it saves.
 GATHER_MS_MAX = 100.0
+UNIVERSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)  # also of its cache file
+UNIVERSE_COUNT_MAX = 10_000
+LOOKBACK_HOURS_MAX = 31 * 24
+# Scanners are dear (weight 40 at Binance), and every change of members costs subscriptions.
+REFRESH_SECONDS_MIN = 60.0
 
 
 class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +153,38 @@ class SubscriptionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             )
         if self.rotation_symbols < 1:
             raise ValueError(f"subscriptions {self.name}: rotation_symbols must be at least 1")
+
+
+class UniverseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The best names of a venue by some figure; patterns write it as `venue:{name}@channel`."""
+
+    name: str
+    venue: str
+    count: int  # names that are in
+    source: Literal["venue", "clickhouse"] = "venue"  # its scanner, or our own tables
+    rank: Literal["volume", "turnover", "volatility", "trades"] = "turnover"
+    symbols: tuple[str, ...] = ("*",)  # globs: who may be in
+    keep: int = 0  # a member stays while it is among the first count + keep
+    lookback_hours: int = 24  # of our own tables
+    refresh_seconds: float = 3_600.0  # how long a snapshot is good
+    stale_seconds: float = 86_400.0  # how long an old one stands in at the start
+
+    def __post_init__(self) -> None:
+        if not UNIVERSE_NAME.fullmatch(self.name):
+            raise ValueError(f"universe {self.name!r}: a name has letters, digits, - and _ only")
+        if not 1 <= self.count <= UNIVERSE_COUNT_MAX:
+            raise ValueError(f"universe {self.name}: count must be 1 to {UNIVERSE_COUNT_MAX}")
+        if self.keep < 0 or not self.symbols:
+            raise ValueError(f"universe {self.name}: keep must not be negative, symbols not empty")
+        if not 1 <= self.lookback_hours <= LOOKBACK_HOURS_MAX:
+            raise ValueError(
+                f"universe {self.name}: lookback_hours must be 1 to {LOOKBACK_HOURS_MAX}"
+            )
+        if not REFRESH_SECONDS_MIN <= self.refresh_seconds <= self.stale_seconds:
+            raise ValueError(
+                f"universe {self.name}: refresh_seconds must be at least {REFRESH_SECONDS_MIN} and"
+                " at most stale_seconds"
+            )
 
 
 class PlanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

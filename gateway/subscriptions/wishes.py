@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
-from gateway.config import SubscriptionConfig, VenueConfig
+from gateway.config import SubscriptionConfig, UniverseConfig, VenueConfig
 from gateway.errors import PatternError
 from gateway.subscriptions.patterns import ANY, Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import WHOLE, Shard
@@ -43,6 +44,7 @@ class Listing(NamedTuple):
 class Wanted(NamedTuple):
     """Everything that one configuration asks of one venue.
 
+    universes: name -> its members of this moment; one that is not there has none yet.
     orders: applied one after the other to what the groups select; of two that concern the same
     topic the later counts.
     """
@@ -51,6 +53,7 @@ class Wanted(NamedTuple):
     groups: tuple[SubscriptionConfig, ...] = ()
     orders: tuple[Order, ...] = ()
     shard: Shard = WHOLE
+    universes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
@@ -72,17 +75,31 @@ class Wanted(NamedTuple):
     @property
     def needs_listing(self) -> bool:
         """Whether a pattern has to be matched against all symbols of the venue."""
-        return any(not pattern.exact for pattern in self.patterns)
+        return any(pattern.is_glob for pattern in self.patterns)
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Symbols that are named in full, for this shard."""
-        exact = (pattern.symbol for pattern in self.patterns if pattern.exact)
+        """Symbols that are named in full or in a universe, for this shard."""
+        exact = (symbol for pattern in self.patterns for symbol in self.members(pattern))
         return tuple(
             symbol
             for symbol in dict.fromkeys((*self.config.symbols, *exact))
             if self.shard.holds(self.config.name, symbol)
         )
+
+    def members(self, pattern: Pattern) -> tuple[str, ...]:
+        """What `pattern` selects whatever the venue lists: its symbol, or a universe's."""
+        if pattern.universe is not None:
+            return self.universes.get(pattern.universe, ())
+        return (pattern.symbol,) if pattern.exact else ()
+
+    def hits(self, pattern: Pattern, topic: tuple[str, str]) -> bool:
+        """Whether `pattern` selects a topic (symbol, channel)."""
+        if pattern.channel not in (ANY, topic[1]):
+            return False
+        if pattern.is_glob:
+            return pattern.matches(topic[0])
+        return topic[0] in self.members(pattern)
 
 
 @dataclass(slots=True)
@@ -182,11 +199,13 @@ class Wisher:
         for pattern in patterns:
             if pattern.excludes:
                 continue
-            symbols = _matching(pattern, listing)
-            if not symbols and listing is not None:
+            symbols = _matching(pattern, wanted, listing)
+            if not symbols and listing is not None and pattern.is_glob:
                 empty.append(explain_nothing(pattern, listing.trading))
             selected.update(dict.fromkeys(_topics(symbols, _channels(pattern, wanted.config))))
-        return [topic for topic in selected if not any(_hits(each, topic) for each in excluding)]
+        return [
+            topic for topic in selected if not any(wanted.hits(each, topic) for each in excluding)
+        ]
 
     def _obey(
         self,
@@ -197,12 +216,12 @@ class Wisher:
         listing: Listing | None,
     ) -> None:
         if order.adds:
-            symbols = _matching(order.pattern, listing)
+            symbols = _matching(order.pattern, wanted, listing)
             for topic in _topics(symbols, _channels(order.pattern, wanted.config)):
                 topics[topic] = order.priority
             return
         for members in (topics, *turning.values()):
-            for topic in [each for each in members if _hits(order.pattern, each)]:
+            for topic in [each for each in members if wanted.hits(order.pattern, each)]:
                 del members[topic]
 
     def _ours(
@@ -240,10 +259,15 @@ class Wisher:
         return self._streams[key]
 
 
-def check_patterns(groups: Sequence[SubscriptionConfig], venues: Collection[str]) -> None:
-    """Every pattern names a venue that is configured. Raises PatternError."""
+def check_patterns(
+    groups: Sequence[SubscriptionConfig],
+    venues: Collection[str],
+    universes: Sequence[UniverseConfig] = (),
+) -> None:
+    """Every pattern names a venue and a universe that are configured. Raises PatternError."""
     for group in groups:
         for text in group.patterns:
+            check_universe(parse(text), universes)
             venue = parse(text).venue
             if venue not in venues:
                 raise PatternError(
@@ -251,6 +275,19 @@ def check_patterns(groups: Sequence[SubscriptionConfig], venues: Collection[str]
                     " [[venues]] table",
                     hint=f"add one with name = {venue[:40]!r}; its symbols may stay empty",
                 )
+
+
+def check_universe(pattern: Pattern, universes: Sequence[UniverseConfig]) -> None:
+    """A universe that `pattern` names is configured, for its venue. Raises PatternError."""
+    name = pattern.universe
+    if name is None:
+        return
+    own = [each.name for each in universes if each.venue == pattern.venue]
+    if name not in own:
+        raise PatternError(
+            f"pattern {pattern}: {pattern.venue} has no universe {name[:40]!r}",
+            hint=f"[[universes]] of {pattern.venue}: {', '.join(own) or 'none'}",
+        )
 
 
 def _topics(symbols: Iterable[str], channels: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -261,13 +298,9 @@ def _channels(pattern: Pattern, config: VenueConfig) -> tuple[str, ...]:
     return config.channels if pattern.channel == ANY else (pattern.channel,)
 
 
-def _matching(pattern: Pattern, listing: Listing | None) -> Sequence[str]:
-    if pattern.exact:
-        return (pattern.symbol,)
+def _matching(pattern: Pattern, wanted: Wanted, listing: Listing | None) -> Sequence[str]:
+    if not pattern.is_glob:
+        return wanted.members(pattern)
     if listing is None:
         return ()
     return sorted(symbol for symbol in listing.trading if pattern.matches(symbol))
-
-
-def _hits(pattern: Pattern, topic: tuple[str, str]) -> bool:
-    return pattern.channel in (ANY, topic[1]) and pattern.matches(topic[0])
