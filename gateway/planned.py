@@ -19,7 +19,7 @@ from gateway.status import Counters
 from gateway.subscriptions.carried import Carried, Change
 from gateway.subscriptions.usage import Allowance
 from gateway.subscriptions.wishes import Wanted, Wishes
-from gateway.venue import PlanVenue, Stream
+from gateway.venue import Figures, PlanVenue, Stream
 from tickd.ports import Clock, RawTap
 
 log = structlog.get_logger(__name__)
@@ -146,6 +146,13 @@ class PlannedSession:
         return self._causes.get(stream.name, "plan")
 
     # For the composition root -------------------------------------------------------------------
+
+    async def figures(self, rank: str) -> tuple[Figures, ...]:
+        """What the venue's scanner says of its symbols, as far as `rank` needs it.
+
+        Raises RestFailedError, RestRefusedError, MalformedReplyError, QueryFailedError.
+        """
+        raise NotImplementedError
 
     def check(self, wanted: Wanted) -> Wishes:
         """What `wanted` would come to. Raises UnknownStreamError, PlanRefusedError."""

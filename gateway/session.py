@@ -24,7 +24,7 @@ from gateway.snapshots import Snapshots
 from gateway.status import SessionStatus
 from gateway.subscriptions.carried import Change
 from gateway.subscriptions.wishes import Wanted
-from gateway.venue import ClientMessage, RestRequest, Stream, Venue
+from gateway.venue import ClientMessage, Figures, RestRequest, Stream, Venue
 from gateway.vitals import Activity
 from tickd.ports import Clock, RawTap
 
@@ -221,6 +221,16 @@ class Session(PlannedSession):
         self._snapshots.want(self._tasks, symbol, resync, line, connection)
 
     # For the composition root ---------------------------------------------------------------
+
+    async def figures(self, rank: str) -> tuple[Figures, ...]:
+        """Of the last day, for every symbol: one reply has what any rank needs."""
+        del rank
+        found: list[Figures] = []
+        for request in self.venue.wire.ranking_requests():
+            body = await self._rest.get(request)
+            # Some megabytes: longer than a turn of the loop may take.
+            found += await asyncio.to_thread(self.venue.wire.rankings, body)
+        return tuple(found)
 
     def refresh_instruments(self) -> None:
         """The decoder met an unknown instrument of this venue; at most one request a minute."""

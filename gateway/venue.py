@@ -78,6 +78,25 @@ class VenueLimits:
     streams_total_max: int | None = None  # over all connections; None: not known
 
 
+class Figures(NamedTuple):
+    """What is known of one symbol over the lookback, for comparison only; None: not said."""
+
+    symbol: str
+    volume_f: float | None = None  # in units of the instrument
+    turnover_f: float | None = None  # in money
+    volatility_f: float | None = None  # of any kind that a source compares its symbols by
+    trades: float | None = None
+
+    def value(self, rank: str) -> float | None:
+        """What `rank` orders by."""
+        return {
+            "volume": self.volume_f,
+            "turnover": self.turnover_f,
+            "volatility": self.volatility_f,
+            "trades": self.trades,
+        }[rank]
+
+
 class PlanWire(Protocol):
     """What a plan needs to know of a venue's streams. Pure."""
 
@@ -132,6 +151,14 @@ class Wire(PlanWire, Protocol):
 
     def listing_requests(self) -> tuple[RestRequest, ...]:
         """What to ask for the definitions of every symbol; replies go to `instruments`."""
+        ...
+
+    def ranking_requests(self) -> tuple[RestRequest, ...]:
+        """What to ask for the last day's figures of every symbol; replies go to `rankings`."""
+        ...
+
+    def rankings(self, body: bytes) -> tuple[Figures, ...]:
+        """All figures in a reply. Raises MalformedReplyError."""
         ...
 
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:

@@ -108,6 +108,7 @@ class Login:
         self._opened_ns = 0
         self._down_since_ns: int | None = None  # the SDK reconnects, or says nothing
         self.is_open = False  # the broker counts it
+        self.client: SdkClient | None = None  # while it is up
         self.source: CallbackSource | None = None
         self.subscriptions: Subscriptions | None = None
 
@@ -213,10 +214,12 @@ class Login:
             await client.open()
             log.info("login_succeeded", venue=self._venue.name, login=self.plan.number)
             self._up()
+            self.client = client
             self._fault = None
             self._state = "streaming"
             reason = await self._hold(client, source, self.subscriptions)
         finally:
+            self.client = None
             source.end(reason)
             await client.close()
             self.subscriptions.forget()

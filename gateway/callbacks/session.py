@@ -28,7 +28,7 @@ from gateway.subscriptions.carried import Change
 from gateway.subscriptions.plan import ConnectionPlan
 from gateway.subscriptions.usage import Allowance, Outlook, UsageGuard, UsageReading
 from gateway.subscriptions.wishes import Wanted
-from gateway.venue import Stream
+from gateway.venue import Figures, Stream
 from gateway.vitals import Activity
 from tickd.ports import Clock, StampedTap
 
@@ -252,6 +252,13 @@ class CallbackSession(PlannedSession):
         return self.allowance.outlook(wall_ns=self.clock.wall_ns(), mono_ns=self.clock.mono_ns())
 
     # For the composition root -------------------------------------------------------------------
+
+    async def figures(self, rank: str) -> tuple[Figures, ...]:
+        """The broker's scanner, asked on any login that is up."""
+        for login in self._logins.values():
+            if login.client is not None and not self._outlook().must_stop:
+                return await login.client.scan(rank)
+        raise QueryFailedError("no login is up, or the allowance is used up", venue=self.name)
 
     def refresh_instruments(self) -> None:
         """The decoder met an unknown instrument; at most one query a minute."""

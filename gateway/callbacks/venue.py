@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.config import SdkConfig
 from gateway.instruments import InstrumentDefinition
-from gateway.venue import PlanWire, Stream, VenueLimits
+from gateway.venue import Figures, PlanWire, Stream, VenueLimits
 
 
 class Contract(NamedTuple):
@@ -122,6 +122,10 @@ class SdkClient(Protocol):
 
     async def unsubscribe(self, stream: Stream, contract: Contract) -> None:
         """End a stream. Raises QueryFailedError."""
+        ...
+
+    async def scan(self, rank: str) -> tuple[Figures, ...]:
+        """Today's best symbols by a `UniverseConfig.rank`. Raises QueryFailedError."""
         ...
 
     async def usage(self) -> Usage:

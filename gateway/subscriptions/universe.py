@@ -7,31 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import msgspec
 
 from gateway.config import UniverseConfig
 from gateway.limits import NS_PER_SECOND
-
-
-class Figures(NamedTuple):
-    """What is known of one symbol over the lookback, for comparison only; None: not said."""
-
-    symbol: str
-    volume_f: float | None = None  # in units of the instrument
-    turnover_f: float | None = None  # in money
-    volatility_f: float | None = None  # of any kind that a source compares its symbols by
-    trades: float | None = None
-
-    def value(self, rank: str) -> float | None:
-        """What `rank` orders by."""
-        return {
-            "volume": self.volume_f,
-            "turnover": self.turnover_f,
-            "volatility": self.volatility_f,
-            "trades": self.trades,
-        }[rank]
+from gateway.venue import Figures
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config import PlanConfig, SubscriptionConfig, VenueConfig
+from gateway.config import PlanConfig, SubscriptionConfig, UniverseConfig, VenueConfig
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import check_patterns
@@ -70,6 +70,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     plan: PlanConfig = PlanConfig()
     venues: tuple[VenueConfig, ...] = ()
     subscriptions: tuple[SubscriptionConfig, ...] = ()
+    universes: tuple[UniverseConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,7 +79,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
-        check_patterns(self.subscriptions, names)
+        check_patterns(self.subscriptions, names, self.universes)
+        if len({universe.name for universe in self.universes}) != len(self.universes):
+            raise ValueError("two [[universes]] have the same name")
+        for universe in self.universes:
+            if universe.venue not in names:
+                raise ValueError(
+                    f"universe {universe.name}: venue {universe.venue} has no [[venues]] table"
+                )
         if len({group.name for group in self.subscriptions}) != len(self.subscriptions):
             raise ValueError("two [[subscriptions]] have the same name")
         selected = {parse(text).venue for group in self.subscriptions for text in group.patterns}

@@ -19,11 +19,12 @@ from gateway.subscriptions.carried import Change
 from gateway.subscriptions.patterns import Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.throttle import Throttle
-from gateway.subscriptions.wishes import Order, Wanted
+from gateway.subscriptions.wishes import Order, Wanted, check_universe
 from tickd.app.config import Config
 from tickd.app.control import Command
 from tickd.app.rationing import Rationing
 from tickd.app.tap import Tap
+from tickd.app.universes import Universes
 from tickd.bus import Bus
 from tickd.errors import ConfigError, TickdError
 from tickd.ports import Clock
@@ -34,7 +35,7 @@ NS_PER_S: Final = 1_000_000_000
 LOOK_S: Final = 1.0
 ORDERS_MAX: Final = 1_000
 # What a reload may change; everything else of a file waits for a restart.
-LIVE_SECTIONS: Final = ("plan", "subscriptions", "venues")
+LIVE_SECTIONS: Final = ("plan", "subscriptions", "universes", "venues")
 LIVE_KEYS: Final = (
     "symbols",
     "channels",
@@ -47,10 +48,14 @@ LIVE_KEYS: Final = (
 UNHURRIED: Final = frozenset({"clickhouse"})
 
 
-def wanted_of(config: Config) -> tuple[Wanted, ...]:
-    """What the file asks of each venue."""
+def wanted_of(
+    config: Config, universes: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[Wanted, ...]:
+    """What the file asks of each venue; `universes`: who is in, as far as that is known."""
     shard = Shard.parse(config.plan.shard)
-    return tuple(Wanted(venue, config.subscriptions, (), shard) for venue in config.venues)
+    return tuple(
+        Wanted(venue, config.subscriptions, (), shard, universes or {}) for venue in config.venues
+    )
 
 
 class Planning:
@@ -61,11 +66,14 @@ class Planning:
         config: Config,
         sessions: Sequence[PlannedSession],
         *,
+        universes: Universes,
         bus: Bus,
         tap: Tap,
         clock: Clock,
     ) -> None:
         self._config = config
+        self._universes = universes
+        universes.on_change(self.swap)
         self._sessions = {session.name: session for session in sessions}
         self._bus = bus
         self._tap = tap
@@ -166,7 +174,10 @@ class Planning:
         try:
             fresh = self._reread()
             waiting = tuple(_waiting(self._config, fresh))
-            wanted = [each for each in wanted_of(fresh) if each.config.name in self._sessions]
+            members = self._universes.members
+            wanted = [
+                each for each in wanted_of(fresh, members) if each.config.name in self._sessions
+            ]
             wanted = [each._replace(config=self._joined(each.config)) for each in wanted]
             for each in wanted:
                 self._sessions[each.config.name].check(each)
@@ -174,8 +185,12 @@ class Planning:
             self.reloads_refused += 1
             raise
         self._config = msgspec.structs.replace(
-            self._config, plan=fresh.plan, subscriptions=fresh.subscriptions
+            self._config,
+            plan=fresh.plan,
+            subscriptions=fresh.subscriptions,
+            universes=fresh.universes,
         )
+        self._universes.follow(fresh.universes)
         floor = self._throttle.floor
         self._throttle = self._new_throttle(self._config)
         self._throttle.floor = floor
@@ -185,6 +200,23 @@ class Planning:
             for each in wanted
         }
         return {"venues": _counted(changes), "wait_for_restart": list(waiting)}
+
+    def swap(self, universe: str, symbols: tuple[str, ...]) -> bool:
+        """Carry these members of `universe` instead; False: that breaks a limit."""
+        venue = next((u.venue for u in self._config.universes if u.name == universe), "")
+        session = self._sessions.get(venue)
+        if session is None:
+            return True
+        wanted = session.carried.wanted
+        members = {**wanted.universes, universe: symbols}
+        try:
+            session.want(wanted._replace(universes=members), f"universe {universe}")
+        except ConfigError as error:
+            log.error(  # noqa: TRY400 - the words say it
+                "universe_refused", universe=universe, words=str(error), hint=error.hint
+            )
+            return False
+        return True
 
     def _joined(self, fresh: VenueConfig) -> VenueConfig:
         """The running venue's configuration with what a reload may change."""
@@ -221,6 +253,7 @@ class Planning:
             raise ConfigError("priority must be a whole number")
         wanted: dict[str, Wanted] = {}
         for pattern in patterns:
+            check_universe(pattern, self._config.universes)
             session = self._sessions.get(pattern.venue)
             if session is None:
                 raise PatternError(
@@ -252,7 +285,7 @@ class Planning:
         session.check(wanted)
         listing = session.carried.listing
         for pattern in patterns:
-            if pattern.venue != wanted.config.name or pattern.exact or listing is None:
+            if pattern.venue != wanted.config.name or not pattern.is_glob or listing is None:
                 continue
             if not any(pattern.matches(symbol) for symbol in listing.names):
                 # The list may cover only what was asked for so far.

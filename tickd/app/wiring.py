@@ -27,6 +27,8 @@ from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
+from tickd.app.universe_sources import own_tables, scanners
+from tickd.app.universes import Ask, Universes
 from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import BurstSubscription, Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
@@ -78,7 +80,17 @@ def wire(config: Config) -> Parts:
     sinks = _other_sinks(config, bus, decoder, clock)
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
-    sessions = _sessions(config, tap, decoder, clock)
+    # Before the sessions: what a file remembers is planned at once.
+    sources: dict[str, Ask] = {"clickhouse": own_tables(storage.clickhouse, clock)}
+    universes = Universes(
+        config.universes,
+        sources,
+        directory=config.state_dir / "universes",
+        record=tap.note,
+        clock=clock,
+    )
+    sessions = _sessions(config, universes, tap, decoder, clock)
+    sources["venue"] = scanners(sessions)
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
@@ -92,7 +104,8 @@ def wire(config: Config) -> Parts:
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
         sessions=sessions,
-        planning=Planning(config, sessions, bus=bus, tap=tap, clock=clock),
+        universes=universes,
+        planning=Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock),
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
@@ -161,10 +174,12 @@ def _disk_watch(
     )
 
 
-def _sessions(config: Config, tap: Tap, decoder: Decoder, clock: Clock) -> tuple[AnySession, ...]:
+def _sessions(
+    config: Config, universes: Universes, tap: Tap, decoder: Decoder, clock: Clock
+) -> tuple[AnySession, ...]:
     activity = _activity(decoder, clock)
     sessions: list[AnySession] = []
-    for wanted in wanted_of(config):
+    for wanted in wanted_of(config, universes.members):
         venue = wanted.config
         if registry.is_callback(venue.name):
             keep_sdk_files(config.state_dir)

@@ -47,4 +47,5 @@ WIRE: Final[Wire] = BinanceWire(
     streams_per_message_max=LIMITS.streams_per_message_max,
     instrument_requests_of=instrument_requests,
     listing=RestRequest("/api/v3/exchangeInfo", EXCHANGE_INFO_WEIGHT),
+    tickers=RestRequest("/api/v3/ticker/24hr", 80),
 )

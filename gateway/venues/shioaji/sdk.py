@@ -20,7 +20,7 @@ from gateway.callbacks.calls import in_thread
 from gateway.callbacks.venue import Contract, LoginRests, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
 from gateway.errors import ConnectFailedError, QueryFailedError, vendor_text
-from gateway.venue import Stream
+from gateway.venue import Figures, Stream
 from gateway.venues.shioaji.contracts import contract_of
 from gateway.venues.shioaji.limits import RESTS
 from gateway.venues.shioaji.wire import FEEDS, ODD_SUFFIX, VENUE
@@ -41,6 +41,14 @@ DATA_CALLBACKS: Final = (
 )
 # What patterns select from, as `contracts.list` names it. Warrants hang on what is under them.
 KINDS: Final = ("STK", "FUT", "OPT", "IND")
+# Of stocks. The most that a scanner gives is 200.
+SCANNERS: Final = {
+    "volume": "VolumeRank",
+    "turnover": "AmountRank",
+    "volatility": "DayRangeRank",
+    "trades": "TickCountRank",
+}
+SCANNER_COUNT: Final = 200
 # How long a logout may take before the session goes on without it.
 LOGOUT_SECONDS: Final = 5.0
 # By the names of the SDK's own exceptions: they exist only once it is imported.
@@ -123,6 +131,25 @@ class ShioajiClient:
     async def unsubscribe(self, stream: Stream, contract: Contract) -> None:
         await self._query(
             f"unsubscribe {stream.name}", lambda: self._change("unsubscribe", stream, contract)
+        )
+
+    async def scan(self, rank: str) -> tuple[Figures, ...]:
+        # In the SDK's words "ascending" puts the largest first.
+        items = await self._query(
+            f"scanner {rank}",
+            lambda: self._api.scanners(
+                scanner_type=SCANNERS[rank], ascending=True, count=SCANNER_COUNT
+            ),
+        )
+        return tuple(
+            Figures(
+                str(item.code),
+                volume_f=float(item.total_volume),
+                turnover_f=float(item.total_amount),
+                volatility_f=(item.high - item.low) / item.close if item.close > 0 else None,
+                trades=float(item.rank_value) if rank == "trades" else None,
+            )
+            for item in items
         )
 
     async def usage(self) -> Usage:
