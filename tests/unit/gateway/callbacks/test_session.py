@@ -21,7 +21,7 @@ from gateway.errors import ConnectFailedError, PlanRefusedError, QueryFailedErro
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import Order, Wanted
-from gateway.venue import Rate, Stream
+from gateway.venue import Figures, Rate, Stream
 from gateway.venues.registry import find_callback
 from tests.harness.noted_tap import NotedTap
 from tickd.clock import SystemClock
@@ -93,6 +93,10 @@ class BrokerLogin:
         assert contract.symbol == stream.symbol
         self._broker.calls.append(("unsubscribe", self._number, stream.name))
         self.carried.remove(stream.name)
+
+    async def scan(self, rank: str) -> tuple[Figures, ...]:
+        self._answer()
+        return tuple(Figures(symbol, turnover_f=1.0) for symbol in self._broker.listed if rank)
 
     async def usage(self) -> Usage:
         self._answer()
@@ -331,3 +335,21 @@ async def test_a_suspension_keeps_all_logins_away() -> None:
         await made.carries(*ticks(*symbols))
     assert SystemClock().mono_ns() - began >= 200_000_000
     assert len(made.broker.logins) == 4
+
+
+async def test_members_of_a_universe_are_carried_and_swapped_without_touching_those_who_stay() -> (
+    None
+):
+    groups = (group("best", "shioaji:{best}@trade"),)
+    wanted = Wanted(config(), groups, universes={"best": ("2330", "2317")})
+    async with world(wanted, listed=("2330", "2603")) as made:
+        await made.carries(*ticks("2330", "2317"))
+        assert [each.symbol for each in await made.session.figures("turnover")] == ["2330", "2603"]
+        made.broker.calls.clear()
+        made.session.want(wanted._replace(universes={"best": ("2330", "2603")}), "universe best")
+        await made.carries(*ticks("2330", "2603"))
+        assert sorted(made.broker.calls) == [
+            ("subscribe", 0, *ticks("2603")),
+            ("unsubscribe", 0, *ticks("2317")),
+        ]
+        assert made.tap.of("plan")[-1]["cause"] == "universe best"
