@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from gateway.callbacks.session import CallbackSession
-from gateway.config import SdkConfig, VenueConfig
+from gateway.config import SdkConfig, SubscriptionConfig, VenueConfig
+from gateway.subscriptions.wishes import Wanted
 from gateway.venue import Rate
 from gateway.venues.registry import find_callback
 from gateway.venues.shioaji.sdk import ShioajiClient
@@ -123,6 +124,7 @@ async def world(
     config: Mapping[str, Any] | None = None,
     venue: Mapping[str, Any] | None = None,
     activity: Callable[[], Mapping[str, int]] | None = None,
+    groups: tuple[SubscriptionConfig, ...] = (),
 ) -> AsyncIterator[World]:
     """Run a session; afterwards the log is closed, so that it can be read from its files."""
     clock = SystemClock()
@@ -148,22 +150,25 @@ async def world(
             rests=rests,
             **(venue or {}),
         ),
-        VenueConfig(
-            name="shioaji",
-            symbols=symbols,
-            channels=channels,
-            watchdog_interval_seconds=0.02,
-            backoff_first_seconds=0.02,
-            backoff_cap_seconds=0.1,
-            **(config or {}),
-            sdk=SdkConfig(
-                **{
-                    "api_key": Secret(API_KEY),
-                    "secret_key": Secret(SECRET_KEY),
-                    "client": "async" if asynchronous else "sync",
-                    **(sdk or {}),
-                }
+        Wanted(
+            VenueConfig(
+                name="shioaji",
+                symbols=symbols,
+                channels=channels,
+                watchdog_interval_seconds=0.02,
+                backoff_first_seconds=0.02,
+                backoff_cap_seconds=0.1,
+                **(config or {}),
+                sdk=SdkConfig(
+                    **{
+                        "api_key": Secret(API_KEY),
+                        "secret_key": Secret(SECRET_KEY),
+                        "client": "async" if asynchronous else "sync",
+                        **(sdk or {}),
+                    }
+                ),
             ),
+            groups,
         ),
         tap=tap,
         clock=clock,

@@ -25,6 +25,7 @@ def declare_sessions(metrics: Metrics, parts: Parts) -> None:
     _declare_lines(metrics, parts)
     _declare_plan(metrics, parts)
     _declare_sdks(metrics, parts)
+    _declare_universes(metrics, parts)
 
 
 def _declare_totals(metrics: Metrics, parts: Parts) -> None:
@@ -181,6 +182,32 @@ def _declare_plan(metrics: Metrics, parts: Parts) -> None:
         },
         ("state",),
     )
+
+
+def _declare_universes(metrics: Metrics, parts: Parts) -> None:
+    def read(field: str) -> Callable[[], Values]:
+        return lambda: {
+            (each["name"],): each[field]
+            for each in parts.universes.draw()
+            if each[field] is not None
+        }
+
+    by = ("universe",)
+    metrics.read_gauge(
+        "tickd_gateway_universe_members_count",
+        "Symbols that are in a universe.",
+        lambda: {(each["name"],): len(each["members"]) for each in parts.universes.draw()},
+        by,
+    )
+    metrics.read_gauge(
+        "tickd_gateway_universe_age_seconds", "Since its last snapshot.", read("age_s"), by
+    )
+    for field, text in (
+        ("changes", "Snapshots with other members."),
+        ("failures", "Sources that failed or had nothing."),
+        ("refusals", "Snapshots whose members broke a limit."),
+    ):
+        metrics.read_counter(f"tickd_gateway_universe_{field}_total", text, read(field), by)
 
 
 def _declare_sdks(metrics: Metrics, parts: Parts) -> None:

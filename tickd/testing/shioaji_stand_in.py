@@ -81,6 +81,22 @@ class StandIn(Trading):
             client.thread.shutdown(wait=True, cancel_futures=True)
 
 
+@dataclass
+class ScannedStock:
+    """What a scanner says of a stock; the SDK's own class cannot be made."""
+
+    code: str
+    total_volume: int
+    total_amount: int = 0
+    high: float = 11.0
+    low: float = 9.0
+    close: float = 10.0
+
+    @property
+    def rank_value(self) -> float:
+        return float(self.total_volume)
+
+
 class _Contracts:
     """What `api.contracts` is."""
 
@@ -156,6 +172,21 @@ class StandInClient:
     def usage(self) -> UsageFigures:
         self.refuse_strangers()
         return self.broker.usage
+
+    def scanners(self, scanner_type: str, ascending: bool, count: int) -> list[Any]:  # noqa: FBT001 - the SDK's
+        """Stocks by their running volume, whatever is asked for."""
+        shioaji.ScannerType(scanner_type)
+        assert ascending, "the largest first, in the SDK's words"
+        self.refuse_strangers()
+        if self.broker.usage.remaining_bytes <= 0:
+            self.broker.empty_answers += 1
+            return []
+        items = [
+            ScannedStock(each.code, self.broker.markets[each.code, False].total_volume)
+            for each in self.broker.listings
+            if each.kind == "STK"
+        ]
+        return sorted(items, key=lambda item: -item.total_volume)[:count]
 
     @property
     def contracts(self) -> _Contracts:
