@@ -8,7 +8,7 @@ part in gateway/subscriptions/universe.py says.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,20 +37,19 @@ Swap = Callable[[str, tuple[str, ...]], bool]
 class Universes:
     """All universes of a daemon. Loop only.
 
-    Args: `sources`: `UniverseConfig.source` -> what answers it; `directory`: of the files.
+    Args: `directory`: of the files. Sources are joined by `ask_with` before anything runs.
     """
 
     def __init__(
         self,
         configs: Iterable[UniverseConfig],
-        sources: Mapping[str, Ask],
         *,
         directory: Path,
         record: Callable[[dict[str, object]], object],
         clock: Clock,
     ) -> None:
         self._configs: dict[str, UniverseConfig] = {}
-        self._sources = sources
+        self._sources: dict[str, Ask] = {}  # by `UniverseConfig.source`
         self._directory = directory
         self._record = record
         self._clock = clock
@@ -70,6 +69,10 @@ class Universes:
             for name, snapshot in self.snapshots.items()
             if name in self._configs
         }
+
+    def ask_with(self, source: str, ask: Ask) -> None:
+        """What answers universes with this `source`."""
+        self._sources[source] = ask
 
     def on_change(self, swap: Swap) -> None:
         """Who takes new members."""

@@ -28,7 +28,7 @@ from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
 from tickd.app.universe_sources import own_tables, scanners
-from tickd.app.universes import Ask, Universes
+from tickd.app.universes import Universes
 from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import BurstSubscription, Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
@@ -81,16 +81,9 @@ def wire(config: Config) -> Parts:
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
     # Before the sessions: what a file remembers is planned at once.
-    sources: dict[str, Ask] = {"clickhouse": own_tables(storage.clickhouse, clock)}
-    universes = Universes(
-        config.universes,
-        sources,
-        directory=config.state_dir / "universes",
-        record=tap.note,
-        clock=clock,
-    )
+    universes = _universes(config, storage, tap, clock)
     sessions = _sessions(config, universes, tap, decoder, clock)
-    sources["venue"] = scanners(sessions)
+    universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
@@ -120,6 +113,17 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
         clock=clock,
         random=random.random,
     )
+
+
+def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Universes:
+    universes = Universes(
+        config.universes,
+        directory=config.state_dir / "universes",
+        record=tap.note,
+        clock=clock,
+    )
+    universes.ask_with("clickhouse", own_tables(storage.clickhouse, clock))
+    return universes
 
 
 def _for_clickhouse(bus: Bus) -> BurstSubscription:

@@ -25,7 +25,7 @@ from tickd.testing.shioaji_objects import (
     with_code,
 )
 
-__all__ = ["UNUSED", "Fault", "Listing", "Market", "Trading", "UsageFigures"]
+__all__ = ["UNUSED", "Fault", "Listing", "Market", "ScannedStock", "Trading", "UsageFigures"]
 
 
 class Listing(NamedTuple):
@@ -86,6 +86,22 @@ class Market:
 
     total_volume: int = 0
     price: int = 100
+
+
+@dataclass
+class ScannedStock:
+    """What a scanner says of a stock; the SDK's own class cannot be made."""
+
+    code: str
+    total_volume: int
+    total_amount: int = 0
+    high: float = 11.0
+    low: float = 9.0
+    close: float = 10.0
+
+    @property
+    def rank_value(self) -> float:
+        return float(self.total_volume)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import Any, Final, final
 import shioaji
 
 from tickd.clock import SystemClock
-from tickd.testing.shioaji_market import UNUSED, Fault, Listing, Trading, UsageFigures
+from tickd.testing.shioaji_market import UNUSED, Fault, Listing, ScannedStock, Trading, UsageFigures
 from tickd.testing.shioaji_objects import stock_tick
 
 __all__ = ["Fault", "Listing", "StandIn", "StandInAsyncClient", "StandInClient", "UsageFigures"]
@@ -79,22 +79,6 @@ class StandIn(Trading):
         """End the threads of all clients."""
         for client in self.clients:
             client.thread.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass
-class ScannedStock:
-    """What a scanner says of a stock; the SDK's own class cannot be made."""
-
-    code: str
-    total_volume: int
-    total_amount: int = 0
-    high: float = 11.0
-    low: float = 9.0
-    close: float = 10.0
-
-    @property
-    def rank_value(self) -> float:
-        return float(self.total_volume)
 
 
 class _Contracts:

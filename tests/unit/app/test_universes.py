@@ -36,11 +36,11 @@ class World:
         self.takes = True
         self.universes = Universes(
             configs,
-            {"venue": self.ask},
             directory=directory,
             record=self.records.append,
             clock=clock,
         )
+        self.universes.ask_with("venue", self.ask)
         self.universes.on_change(self.swap)
 
     async def ask(self, _: UniverseConfig) -> Sequence[Figures]:

@@ -80,7 +80,6 @@ def members_kept(config: Config) -> dict[str, tuple[str, ...]]:
     """The members of universes as a daemon with this state directory took them last."""
     kept = Universes(
         config.universes,
-        {},
         directory=config.state_dir / "universes",
         record=lambda _: None,
         clock=SystemClock(),

@@ -1,15 +1,16 @@
 """A callback session and its plan: logins follow wishes, limits, pauses and the broker's list.
 
-Method: a broker in memory behind the `SdkClient` port, which counts what each login has. Time is
-real and every interval tiny.
+Method: a broker in memory behind the `SdkClient` port, which counts what each login has, in virtual
+time: whoever waits for nothing is a deadlock, and said so at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -24,11 +25,34 @@ from gateway.subscriptions.wishes import Order, Wanted
 from gateway.venue import Figures, Rate, Stream
 from gateway.venues.registry import find_callback
 from tests.harness.noted_tap import NotedTap
-from tickd.clock import SystemClock
 from tickd.secrets import Secret
+from tickd.testing.loop import run_virtual
 
 KEY = Secret("0123456789ab")
 PATIENCE_S = 10
+
+
+def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run a test on a loop whose time jumps."""
+
+    @wraps(test)
+    def run() -> None:
+        run_virtual(test())
+
+    return run
+
+
+class LoopClock:
+    """The virtual loop's time as a `Clock`; the wall begins on a Tuesday at 09:00 in Taiwan."""
+
+    def mono_ns(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def wall_ns(self) -> int:
+        return 1_783_990_800_000_000_000 + self.mono_ns()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -163,7 +187,7 @@ async def world(wanted: Wanted, **broker: Any) -> AsyncIterator[World]:
     )
     tap = NotedTap()
     session = CallbackSession(
-        venue, wanted, tap=tap, clock=SystemClock(), activity=dict, jitter=lambda: 0.5
+        venue, wanted, tap=tap, clock=LoopClock(), activity=dict, jitter=lambda: 0.5
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(session.run(), name="session")
@@ -175,6 +199,7 @@ def group(name: str, *patterns: str, **fields: Any) -> SubscriptionConfig:
     return SubscriptionConfig(name=name, patterns=patterns, **fields)
 
 
+@virtual
 async def test_streams_are_shared_over_logins_within_their_limits() -> None:
     symbols = [str(number) for number in range(1000, 1010)]
     async with world(Wanted(config(*symbols, streams_per_connection=3))) as made:
@@ -185,6 +210,7 @@ async def test_streams_are_shared_over_logins_within_their_limits() -> None:
     assert made.broker.open_max == 4, "the fifth connection of a person stays free"
 
 
+@virtual
 async def test_a_change_touches_only_what_changes_and_is_on_record() -> None:
     before = Wanted(config("1101", "2330", "2317", streams_per_connection=2))
     async with world(before) as made:
@@ -208,6 +234,7 @@ async def test_a_change_touches_only_what_changes_and_is_on_record() -> None:
         assert made.tap.of("shed")[-1]["cause"] == "reload"
 
 
+@virtual
 async def test_orders_with_patterns_select_from_the_brokers_list() -> None:
     wanted = Wanted(config(), (group("x", "shioaji:23*@trade"),))
     async with world(wanted, listed=("2330", "2317", "1101")) as made:
@@ -220,6 +247,7 @@ async def test_orders_with_patterns_select_from_the_brokers_list() -> None:
         await made.carries(*ticks("1101"))
 
 
+@virtual
 async def test_patterns_wait_for_a_list_that_is_late_and_names_do_not() -> None:
     wanted = Wanted(config("1101", instruments_refresh_seconds=0.01), (group("x", "shioaji:2*@*"),))
     async with world(wanted, listed=("2330",), fails=True) as made:
@@ -229,6 +257,7 @@ async def test_patterns_wait_for_a_list_that_is_late_and_names_do_not() -> None:
         await made.carries(*ticks("1101", "2330"))
 
 
+@virtual
 async def test_a_symbol_that_the_broker_does_not_know_is_named_and_takes_no_place() -> None:
     async with world(Wanted(config("2330", "NOPE")), unknown=frozenset({"NOPE"})) as made:
         await made.until(lambda: made.session.status().symbols_missing, "the missing one")
@@ -237,6 +266,7 @@ async def test_a_symbol_that_the_broker_does_not_know_is_named_and_takes_no_plac
         assert made.session.status().streams_count == 1
 
 
+@virtual
 async def test_low_priorities_pause_and_come_back_with_their_cause() -> None:
     wanted = Wanted(config("2330"), (group("low", "shioaji:1101@trade", priority=10),))
     async with world(wanted) as made:
@@ -250,6 +280,7 @@ async def test_low_priorities_pause_and_come_back_with_their_cause() -> None:
         assert [each["cause"] for each in made.tap.of("restore")] == ["lag"]
 
 
+@virtual
 async def test_a_hard_stop_ends_everything_and_the_logins_stay() -> None:
     async with world(Wanted(config("2330"))) as made:
         await made.carries(*ticks("2330"))
@@ -260,6 +291,7 @@ async def test_a_hard_stop_ends_everything_and_the_logins_stay() -> None:
         await made.carries(*ticks("2330"))
 
 
+@virtual
 async def test_books_go_only_when_quotes_go_too() -> None:
     book = "QUO/v1/STK/*/TSE/2330"
     async with world(Wanted(config("2330", channels=("trade", "quote", "depth")))) as made:
@@ -272,6 +304,7 @@ async def test_books_go_only_when_quotes_go_too() -> None:
         await made.carries(*ticks("2330"), book)
 
 
+@virtual
 async def test_the_long_tail_takes_turns() -> None:
     tail = [str(number) for number in range(1000, 1006)]
     turns = group(
@@ -288,6 +321,7 @@ async def test_the_long_tail_takes_turns() -> None:
         assert max(each.most for each in made.broker.logins) <= 5
 
 
+@virtual
 async def test_a_shard_carries_its_symbols() -> None:
     symbols = tuple(str(number) for number in range(1000, 1012))
     carried: list[str] = []
@@ -300,6 +334,7 @@ async def test_a_shard_carries_its_symbols() -> None:
     assert sorted(carried) == sorted(ticks(*symbols))
 
 
+@virtual
 async def test_a_stream_that_moves_is_on_the_new_login_before_the_old_one_lets_go() -> None:
     wide = config("1", "2", "3", "4", streams_per_connection=2)
     async with world(Wanted(wide)) as made:
@@ -317,6 +352,7 @@ async def test_a_stream_that_moves_is_on_the_new_login_before_the_old_one_lets_g
         assert made.broker.carried == ticks("1", "3")
 
 
+@virtual
 async def test_more_than_the_limits_allow_is_refused_and_changes_nothing() -> None:
     async with world(Wanted(config("1", streams_per_connection=1))) as made:
         await made.carries(*ticks("1"))
@@ -326,17 +362,19 @@ async def test_more_than_the_limits_allow_is_refused_and_changes_nothing() -> No
         await made.carries(*ticks("1"))
 
 
+@virtual
 async def test_a_suspension_keeps_all_logins_away() -> None:
     refusal = ConnectFailedError("suspended", venue="shioaji", retry_after_seconds=0.2)
     symbols = ("1", "2", "3")
     wanted = Wanted(config(*symbols, streams_per_connection=1))
-    began = SystemClock().mono_ns()
+    began = LoopClock().mono_ns()
     async with world(wanted, refusals=[refusal]) as made:
         await made.carries(*ticks(*symbols))
-    assert SystemClock().mono_ns() - began >= 200_000_000
+    assert LoopClock().mono_ns() - began >= 200_000_000
     assert len(made.broker.logins) == 4
 
 
+@virtual
 async def test_members_of_a_universe_are_carried_and_swapped_without_touching_those_who_stay() -> (
     None
 ):
