@@ -23,7 +23,7 @@ from gateway.config import VenueConfig
 from gateway.errors import ConnectFailedError, vendor_text
 from gateway.limits import NS_PER_SECOND
 from gateway.status import Counters, LineState, LineStatus
-from gateway.subscriptions.plan import ConnectionPlan
+from gateway.subscriptions.plan import ConnectionPlan, room_of
 from gateway.venue import Stream
 from tickd.ports import Clock, Notice, StampedTap
 
@@ -240,7 +240,10 @@ class Login:
             await self._host.look_after(client, self)
             if self._down_since_ns is None and not source.paused:
                 await subscriptions.carry(
-                    self._host.targets(self), self._host.cause_of, self.record
+                    self._host.targets(self),
+                    self._host.cause_of,
+                    self.record,
+                    room=room_of(self._venue, self._host.config).per_connection,
                 )
                 self._counters.streams_renewed += await subscriptions.renew_silent(
                     self._host.activity(), self._clock.mono_ns()

@@ -93,8 +93,10 @@ class Subscriptions:
         wanted: Mapping[Stream, Target],
         cause_of: Callable[[Stream], str],
         record: Record,
+        *,
+        room: int,
     ) -> None:
-        """Ask for what is lacking, end what is not wanted any more."""
+        """Ask for what is lacking, as far as there is `room`; end what is not wanted any more."""
         self.fault = None
         surplus = [stream for stream in self._carried if stream not in wanted]
         now_ns = self._clock.mono_ns()
@@ -111,7 +113,7 @@ class Subscriptions:
         for cause, some in _by_cause(back, wanted, cause_of).items():
             record(shed_fields("restore", some, cause))
         for stream in lacking:
-            if len(self._carried) >= self._venue.limits.streams_max:
+            if len(self._carried) >= room:
                 return  # what is still held for another login makes room soon
             await self._begin(stream, wanted[stream])
             if self._failures >= FAILURES_MAX:

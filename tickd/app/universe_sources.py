@@ -22,20 +22,20 @@ log = structlog.get_logger(__name__)
 
 HOUR_S: Final = 3_600
 NS_PER_S: Final = 1_000_000_000
-# Two daemons that record the same symbol count it twice; the fuller one of them is believed.
-# Volatility: the deviation of hourly returns.
+# Two daemons with the same symbol, or trades recorded singly and aggregated, say everything twice:
+# the fullest account is believed. Volatility: the deviation of hourly returns.
 FIGURES: Final = """
-SELECT symbol, max(volume), max(turnover), max(volatility), max(trades)
+SELECT symbol, max(lots), max(money), max(deviation), max(deals)
 FROM (
     SELECT
         symbol,
-        sum(volume) AS volume,
-        sum(turnover) AS turnover,
-        if(count() > 1, stddevPopIf(log(close / open), open > 0 AND close > 0), NULL) AS volatility,
-        sum(trades) AS trades
-    FROM bars_1h
+        sum(volume) AS lots,
+        sum(turnover) AS money,
+        if(count() > 1, stddevPopIf(log(close / open), open > 0 AND close > 0), NULL) AS deviation,
+        sum(trades) AS deals
+    FROM {{database}}.bars_1h
     WHERE venue = {venue:String} AND hour >= toDateTime({since:Int64}, 'UTC')
-    GROUP BY symbol, node
+    GROUP BY symbol, node, source
 )
 GROUP BY symbol
 """
@@ -47,7 +47,7 @@ def own_tables(clickhouse: ClickHouse, clock: Clock) -> Ask:
     async def ask(config: UniverseConfig) -> Sequence[Figures]:
         hour_now = clock.wall_ns() // NS_PER_S // HOUR_S
         rows = await clickhouse.query(
-            FIGURES.replace("FROM bars_1h", f"FROM {clickhouse.database}.bars_1h"),
+            FIGURES.replace("{{database}}", clickhouse.database),
             {"venue": config.venue, "since": (hour_now - config.lookback_hours) * HOUR_S},
         )
         return [

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.callbacks.session import CallbackSession
 from gateway.callbacks.venue import Contract, Put, SdkClient, Usage
@@ -391,3 +393,53 @@ async def test_members_of_a_universe_are_carried_and_swapped_without_touching_th
             ("unsubscribe", 0, *ticks("2317")),
         ]
         assert made.tap.of("plan")[-1]["cause"] == "universe best"
+
+
+POOL = [str(1101 + number) for number in range(14)]
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("want"), st.sets(st.sampled_from(POOL), max_size=12)),
+        st.tuples(st.just("pause"), st.sampled_from([None, 50, 200])),
+        st.tuples(st.just("connections"), st.sampled_from([None, 3, 5])),
+        st.tuples(st.just("fail"), st.just(0)),
+        st.tuples(st.just("wait"), st.sampled_from([0.0, 0.05, 3.0])),
+    ),
+    max_size=12,
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=60, deadline=None)
+def test_whatever_happens_no_login_has_more_than_its_limit_and_all_that_is_wanted_arrives(
+    steps: list[tuple[str, Any]],
+) -> None:
+    """Changes, pauses, fewer connections and refused logins, in any order and in any moment."""
+
+    async def live() -> None:
+        fields: dict[str, Any] = {"streams_per_connection": 3}
+        symbols: set[str] = {"2330"}
+        async with world(Wanted(config("2330", **fields))) as made:
+            for what, value in steps:
+                if what == "want":
+                    symbols = value
+                elif what == "connections":
+                    fields["connections_max"] = value
+                elif what == "pause":
+                    made.session.pause_below(value, "lag")
+                elif what == "fail":
+                    refusal = ConnectFailedError("x", venue="shioaji", retry_after_seconds=1.0)
+                    made.broker.refusals.append(refusal)
+                else:
+                    await asyncio.sleep(value)
+                if what in ("want", "connections"):
+                    wanted = Wanted(config(*sorted(symbols), **fields))
+                    with suppress(PlanRefusedError):
+                        made.session.want(wanted, "reload")
+            asked = made.session.carried.wanted.config.symbols
+            floor = made.session.carried.floor
+            paused = floor is not None and floor > 100
+            await made.carries(*ticks(*([] if paused else asked)))
+            assert all(each.most <= 3 for each in made.broker.logins), "also while they move"
+            assert made.broker.open_max <= 5
+
+    run_virtual(live())
