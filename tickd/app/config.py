@@ -28,6 +28,8 @@ from tickd.app.logs import LogConfig
 from tickd.config import load
 
 NODE_MAX = 65_535
+# Each has metrics of its own.
+UNIVERSES_MAX = 32
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,6 +82,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
         check_patterns(self.subscriptions, names, self.universes)
+        if len(self.universes) > UNIVERSES_MAX:
+            raise ValueError(f"{len(self.universes)} [[universes]], at most {UNIVERSES_MAX}")
         if len({universe.name for universe in self.universes}) != len(self.universes):
             raise ValueError("two [[universes]] have the same name")
         for universe in self.universes:

@@ -50,6 +50,7 @@ LABELS: Final = frozenset(
         "subscription",
         "table",
         "topic",
+        "universe",
         "venue",
         "version",
     }
