@@ -6,6 +6,7 @@ from tickd.errors import Action, ConfigError, TickdError
 
 __all__ = [
     "ConnectFailedError",
+    "LoginFullError",
     "MalformedReplyError",
     "PatternError",
     "PlanRefusedError",
@@ -80,6 +81,10 @@ class QueryFailedError(TickdError):
     """A call of a broker's SDK did not succeed: refused, timed out, connection lost."""
 
     action = Action.RETRY
+
+
+class LoginFullError(QueryFailedError):
+    """The broker takes no more subscriptions on this login."""
 
 
 class RestFailedError(TickdError):

@@ -59,6 +59,10 @@ class Host(Protocol):
         """Ask what the session wants to know, if it is time and no other login does."""
         ...
 
+    def full(self, count: int) -> None:
+        """A login took so many subscriptions and no more."""
+        ...
+
     def left(self, login: Login) -> None:
         """A login without streams is over."""
         ...
@@ -249,6 +253,9 @@ class Login:
                     self._host.activity(), self._clock.mono_ns()
                 )
                 self._fault = subscriptions.fault
+                if subscriptions.full_at is not None:
+                    self._host.full(subscriptions.full_at)
+                    subscriptions.full_at = None
             if self._leaving and not subscriptions.carried:
                 return "no streams are left"
             await self._wait(self._host.config.watchdog_interval_seconds)

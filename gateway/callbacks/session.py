@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Final
 
+import msgspec
 import structlog
 
 from gateway.callbacks.contracts import Contracts
@@ -20,7 +21,7 @@ from gateway.callbacks.login import Login
 from gateway.callbacks.subscriptions import Target
 from gateway.callbacks.venue import CallbackVenue, SdkClient, Usage
 from gateway.config import VenueConfig
-from gateway.errors import QueryFailedError, UnknownStreamError, only_tickd_error
+from gateway.errors import PlanRefusedError, QueryFailedError, UnknownStreamError, only_tickd_error
 from gateway.limits import NS_PER_SECOND
 from gateway.planned import PlannedSession
 from gateway.status import SdkStatus, SessionStatus
@@ -185,6 +186,18 @@ class CallbackSession(PlannedSession):
                 continue
             if stream not in self._logins[number].planned:
                 yield stream
+
+    def full(self, count: int) -> None:
+        """The broker allows less than its documentation: plan for that, until a reload."""
+        wanted = self.carried.wanted
+        if not 0 < count < wanted.config.streams_per_connection:
+            return
+        config = msgspec.structs.replace(wanted.config, streams_per_connection=count)
+        log.error("login_full", venue=self.name, streams=count, hint="streams_per_connection")
+        try:
+            self.want(wanted._replace(config=config), "full")
+        except PlanRefusedError as error:
+            log.error("plan_refused", venue=self.name, words=str(error), hint=error.hint)  # noqa: TRY400
 
     def left(self, login: Login) -> None:
         """A login without streams is over."""

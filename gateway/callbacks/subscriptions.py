@@ -13,7 +13,7 @@ import structlog
 
 from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient
 from gateway.config import VenueConfig
-from gateway.errors import QueryFailedError
+from gateway.errors import LoginFullError, QueryFailedError
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.shedding import shed_fields
 from gateway.venue import Stream
@@ -72,6 +72,7 @@ class Subscriptions:
         self.confirmed: set[str] = set()
         self.refusals: list[str] = []
         self.fault: str | None = None
+        self.full_at: int | None = None  # the broker took so many and no more
 
     @property
     def carried(self) -> tuple[Stream, ...]:
@@ -147,6 +148,8 @@ class Subscriptions:
             await self._client.subscribe(stream, target.contract)
         except QueryFailedError as error:
             self._carried.pop(stream, None)
+            if isinstance(error, LoginFullError):
+                self.full_at = len(self._carried)
             self._failures += 1
             self._wait_for(stream.name, FAILED_SECONDS)
             self.fault = str(error)
@@ -157,12 +160,14 @@ class Subscriptions:
             self._failures = 0
 
     async def _end(self, stream: Stream) -> None:
-        contract = self._carried.pop(stream).contract
+        target = self._carried.pop(stream, None)
+        if target is None:
+            return  # refused meanwhile
         self._since_ns.pop(stream, None)
         self.confirmed.discard(stream.name)
         await self._slot()
         try:
-            await self._client.unsubscribe(stream, contract)
+            await self._client.unsubscribe(stream, target.contract)
         except QueryFailedError as error:
             log.warning(
                 "unsubscribe_failed", venue=self._venue.name, stream=stream.name, words=str(error)

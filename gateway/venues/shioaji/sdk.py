@@ -19,7 +19,7 @@ import structlog
 from gateway.callbacks.calls import in_thread
 from gateway.callbacks.venue import Contract, LoginRests, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
-from gateway.errors import ConnectFailedError, QueryFailedError, vendor_text
+from gateway.errors import ConnectFailedError, LoginFullError, QueryFailedError, vendor_text
 from gateway.venue import Figures, Stream
 from gateway.venues.shioaji.contracts import contract_of
 from gateway.venues.shioaji.limits import RESTS
@@ -51,6 +51,8 @@ SCANNERS: Final = {
 SCANNER_COUNT: Final = 200
 # How long a logout may take before the session goes on without it.
 LOGOUT_SECONDS: Final = 5.0
+# In the words of the refusal, as a third party has seen it.
+FULL: Final = "max num subscriptions"
 # By the names of the SDK's own exceptions: they exist only once it is imported.
 SUSPENDED: Final = frozenset({"SystemMaintenance", "ServerError"})
 REFUSED: Final = frozenset({"AuthError", "TokenError", "AccountNotSignError", "ShioajiValueError"})
@@ -225,7 +227,9 @@ class ShioajiClient:
                 venue=VENUE,
             ) from error
         except self._errors() as error:
-            raise QueryFailedError(f"{VENUE}: {what}: {self._words(error)}", venue=VENUE) from error
+            words = self._words(error)
+            kind = LoginFullError if FULL in words.lower() else QueryFailedError
+            raise kind(f"{VENUE}: {what}: {words}", venue=VENUE) from error
 
     async def _call(self, method: str, *arguments: object, **options: object) -> Any:
         bound = getattr(self._api, method)

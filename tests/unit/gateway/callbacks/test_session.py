@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from gateway.callbacks.session import CallbackSession
 from gateway.callbacks.venue import Contract, Put, SdkClient, Usage
 from gateway.config import SdkConfig, SubscriptionConfig, VenueConfig
-from gateway.errors import ConnectFailedError, PlanRefusedError, QueryFailedError
+from gateway.errors import ConnectFailedError, LoginFullError, PlanRefusedError, QueryFailedError
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import Order, Wanted
@@ -69,6 +69,7 @@ class Broker:
     open_max: int = 0
     usage: Usage = field(default_factory=lambda: Usage(1, 0, 500 << 20, 500 << 20))
     fails: bool = False  # queries get no answer
+    room: int = 250  # subscriptions of a login
 
     @property
     def open(self) -> list[BrokerLogin]:
@@ -111,6 +112,8 @@ class BrokerLogin:
     async def subscribe(self, stream: Stream, contract: Contract) -> None:
         assert contract.symbol == stream.symbol
         assert stream.name not in self.carried
+        if len(self.carried) >= self._broker.room:
+            raise LoginFullError("full", venue="shioaji")
         self._broker.calls.append(("subscribe", self._number, stream.name))
         self.carried.add(stream.name)
         self.most = max(self.most, len(self.carried))
@@ -362,6 +365,15 @@ async def test_more_than_the_limits_allow_is_refused_and_changes_nothing() -> No
         with pytest.raises(PlanRefusedError, match="4 are possible"):
             made.session.want(Wanted(many), "reload")
         await made.carries(*ticks("1"))
+
+
+@virtual
+async def test_a_broker_that_allows_less_than_it_says_gets_more_logins() -> None:
+    symbols = [str(number) for number in range(1000, 1010)]
+    async with world(Wanted(config(*symbols)), room=4) as made:
+        await made.carries(*ticks(*symbols))
+        assert sorted(len(each.carried) for each in made.broker.open) == [3, 3, 4]
+        assert made.tap.of("plan")[-1]["cause"] == "full"
 
 
 @virtual
