@@ -200,7 +200,8 @@ class StandInClient:
             full = len(self.subscriptions) >= self.broker.subscriptions_max
             if full or key[0] in self.broker.rejected:
                 self.say(4, topic)
-                raise shioaji.SubscribeError(f"{topic}: Max Num Subscriptions Exceeded")
+                words = "Max Num Subscriptions Exceeded" if full else "Subscription ACL Denied"
+                raise shioaji.SubscribeError(f"{topic}: {words}")
             self.subscriptions[key] = None
         self.say(16, topic)
 
