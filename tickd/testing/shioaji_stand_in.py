@@ -160,7 +160,6 @@ class StandInClient:
     def scanners(self, scanner_type: str, ascending: bool, count: int) -> list[Any]:  # noqa: FBT001 - the SDK's
         """Stocks by their running volume, whatever is asked for."""
         shioaji.ScannerType(scanner_type)
-        assert ascending, "the largest first, in the SDK's words"
         self.refuse_strangers()
         if self.broker.usage.remaining_bytes <= 0:
             self.broker.empty_answers += 1
@@ -170,7 +169,7 @@ class StandInClient:
             for each in self.broker.listings
             if each.kind == "STK"
         ]
-        return sorted(items, key=lambda item: -item.total_volume)[:count]
+        return sorted(items, key=lambda item: item.total_volume, reverse=not ascending)[:count]
 
     @property
     def contracts(self) -> _Contracts:

@@ -136,22 +136,22 @@ class ShioajiClient:
         )
 
     async def scan(self, rank: str) -> tuple[Figures, ...]:
-        # In the SDK's words "ascending" puts the largest first.
-        items = await self._query(
-            f"scanner {rank}",
-            lambda: self._api.scanners(
-                scanner_type=SCANNERS[rank], ascending=True, count=SCANNER_COUNT
-            ),
-        )
+        # Third parties do not agree on which way "ascending" is: both ends hold the best.
+        found: dict[str, Any] = {}
+        for ascending in (True, False):
+            items = await self._query(
+                f"scanner {rank}", partial(self._scanned, SCANNERS[rank], ascending)
+            )
+            found.update((str(item.code), item) for item in items)
         return tuple(
             Figures(
-                str(item.code),
+                code,
                 volume_f=float(item.total_volume),
                 turnover_f=float(item.total_amount),
                 volatility_f=(item.high - item.low) / item.close if item.close > 0 else None,
                 trades=float(item.rank_value) if rank == "trades" else None,
             )
-            for item in items
+            for code, item in found.items()
         )
 
     async def usage(self) -> Usage:
@@ -205,6 +205,9 @@ class ShioajiClient:
 
     def _contract(self, code: str) -> Any:
         return self._api.contracts.get(code)
+
+    def _scanned(self, scanner: str, ascending: bool) -> Any:  # noqa: FBT001 - the SDK's
+        return self._api.scanners(scanner_type=scanner, ascending=ascending, count=SCANNER_COUNT)
 
     def _listed(self, kind: str) -> Any:
         return self._api.contracts.list(kind)

@@ -199,7 +199,7 @@ def test_recorded_lists_of_the_futures_markets():
     ],
 )
 def test_24hr_tickers_are_figures(venue, target, extra, turnover):
-    """By hand after Binance's documentation of the three requests, read 2026-11-20."""
+    """Made by hand with the field names of third-party clients; no replies of Binance's."""
     ticker = {"symbol": "X", "volume": "10", "highPrice": "110", "lowPrice": "90"}
     ticker |= {"lastPrice": "100", "count": 7, "openTime": 1, **extra}
     wire = find(venue).wire
