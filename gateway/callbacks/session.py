@@ -19,7 +19,7 @@ from gateway.callbacks.contracts import Contracts
 from gateway.callbacks.guard import LoginBudget
 from gateway.callbacks.login import Login
 from gateway.callbacks.subscriptions import Target
-from gateway.callbacks.venue import CallbackVenue, SdkClient, Usage
+from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient, Usage
 from gateway.config import VenueConfig
 from gateway.errors import PlanRefusedError, QueryFailedError, UnknownStreamError, only_tickd_error
 from gateway.limits import NS_PER_SECOND
@@ -71,6 +71,7 @@ class CallbackSession(PlannedSession):
             venue.name, self.carried.wanted, tap=tap, counters=self.counters
         )
         self._shed: set[str] = set()  # names of planned streams that were given up
+        self._impossible: set[str] = set()  # the same, of those that cannot be
         self._tasks: asyncio.TaskGroup | None = None
         self._logins: dict[int, Login] = {}  # by number of the plan
         self._leaving: list[Login] = []
@@ -176,7 +177,21 @@ class CallbackSession(PlannedSession):
                 stream = self.venue.wire.resolve(planned, contract)
                 if stream is not None:
                     found[stream] = Target(planned, contract)
+                else:
+                    self._cannot(planned, contract)
         return found
+
+    def _cannot(self, planned: Stream, contract: Contract) -> None:
+        """The plan has taken a symbol for something else than its contract says: told once."""
+        if planned.name not in self._impossible:
+            self._impossible.add(planned.name)
+            log.error(
+                "stream_impossible",
+                venue=self.name,
+                stream=planned.name,
+                market=contract.market,
+                hint="nothing is recorded for it; take its symbol or channel out",
+            )
 
     def _held_by(self, login: Login) -> Iterator[Stream]:
         """What has not arrived elsewhere yet: the old login lets go when the new one has it."""

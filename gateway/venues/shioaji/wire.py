@@ -76,7 +76,7 @@ FEEDS: Final[Mapping[str, Feed]] = {
 _CHANNEL: Final = {TICK: "trade", BOOK: "quote", SUMMARY: "summary"}
 # All subscriptions go the same way.
 ENDPOINT: Final = "sdk"
-# Codes of the exchanges: TAIEX is IX0001, its total return IR0001.
+# Codes of the exchanges: TAIEX is IX0001; IR for return indices nobody has seen here.
 _INDEX: Final = re.compile(r"I[XR]\d{4}", re.ASCII)
 # Exchanges as topics spell them.
 _SPELLED: Final = {"TAIFEX": "TFE"}

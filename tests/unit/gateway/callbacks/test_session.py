@@ -34,12 +34,12 @@ KEY = Secret("0123456789ab")
 PATIENCE_S = 10
 
 
-def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run a test on a loop whose time jumps."""
 
     @wraps(test)
-    def run() -> None:
-        run_virtual(test())
+    def run(**fixtures: object) -> None:
+        run_virtual(test(**fixtures))
 
     return run
 
@@ -100,7 +100,14 @@ class BrokerLogin:
     async def contracts(self, symbols: Sequence[str]) -> tuple[Contract, ...]:
         self._answer()
         return tuple(
-            Contract(symbol, symbol.removesuffix("-ODD"), "stock", "TSE", (), None)
+            Contract(
+                symbol,
+                symbol.removesuffix("-ODD"),
+                "index" if symbol == "TAIEX" else "stock",
+                "TSE",
+                (),
+                None,
+            )
             for symbol in symbols
             if symbol not in self._broker.unknown
         )
@@ -269,6 +276,16 @@ async def test_a_symbol_that_the_broker_does_not_know_is_named_and_takes_no_plac
         assert made.session.status().symbols_missing == ("NOPE",)
         await made.carries(*ticks("2330"))
         assert made.session.status().streams_count == 1
+
+
+@virtual
+async def test_a_symbol_that_is_something_else_is_told_once_and_holds_nobody_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with world(Wanted(config("TAIEX", "2330"))) as made:
+        await made.carries(*ticks("2330"))
+        await asyncio.sleep(5.0)
+    assert capsys.readouterr().out.count("stream_impossible") == 1
 
 
 @virtual
