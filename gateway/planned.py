@@ -7,6 +7,7 @@ other half, in the hooks; it opens none.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import orjson
@@ -25,7 +26,7 @@ from tickd.ports import Clock, RawTap
 log = structlog.get_logger(__name__)
 
 
-class PlannedSession:
+class PlannedSession(ABC):
     """The plan of one venue and what is left out of it for now.
 
     Raises UnknownStreamError, PlanRefusedError (ConfigErrors) when the venue has no such channel
@@ -56,17 +57,17 @@ class PlannedSession:
 
     # Hooks --------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _follow(self, change: Change) -> None:
         """The plan is another one: open, close and change connections. Not before `run`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look_again(self) -> None:
         """What is to be carried is something else: connections compare."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _asked_for(self, wanted: Wanted) -> None:
         """The venue's list has to cover `wanted` from now on."""
-        raise NotImplementedError
 
     def _brings(self, stream: Stream) -> frozenset[str]:
         """The channels that are wanted of a stream; a broker's book feed has two."""
@@ -147,12 +148,12 @@ class PlannedSession:
 
     # For the composition root -------------------------------------------------------------------
 
+    @abstractmethod
     async def figures(self, rank: str) -> tuple[Figures, ...]:
         """What the venue's scanner says of its symbols, as far as `rank` needs it.
 
         Raises RestFailedError, RestRefusedError, MalformedReplyError, QueryFailedError.
         """
-        raise NotImplementedError
 
     def check(self, wanted: Wanted) -> Wishes:
         """What `wanted` would come to. Raises UnknownStreamError, PlanRefusedError."""
