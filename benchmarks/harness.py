@@ -17,8 +17,13 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple
 
+import structlog
+
 import tickd.native
 from tickd.app import event_loop
+
+# Standard output is for figures: whoever runs several benchmarks reads them there.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 # Fewer turns than this leave too much of the machine's noise in the least cost.
 ROUNDS_MIN = 10

@@ -12,7 +12,7 @@ from typing import Final
 
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.repair.deletes import Deletes
-from recorder.schema.bars import BARS, Bars, bars_select
+from recorder.schema.bars import BARS, Bars, bars_select, hour_sql
 
 __all__ = ["BARS", "HOUR_S", "BarRepair", "Bars", "spans_of"]
 
@@ -134,9 +134,8 @@ class BarRepair:
 
 def _sums_sql(bars: Bars, rows: str) -> str:
     values = ", ".join(f"v_{name}" for name in _VALUES)
-    hour = f"toInt64(intDiv(toUnixTimestamp({bars.column}), {HOUR_S}) * {HOUR_S})"
     return (
-        f"SELECT {hour} AS at_hour, count(), "
+        f"SELECT {hour_sql(bars.column)} AS at_hour, count(), "
         f"sum(cityHash64(instrument, {bars.column}, source, {values})) "
         f"FROM ({rows}) GROUP BY at_hour"
     )

@@ -24,9 +24,9 @@ from recorder.errors import RepairError
 from recorder.raw.frame_times import frames_between
 from recorder.raw.stretches import Hole
 from recorder.repair.fingerprint import EMPTY, Fingerprint, figures_sql, joined
-from recorder.repair.mend import hour_sql
 from recorder.repair.parts import Part
 from recorder.repair.repair import Repair
+from recorder.schema.bars import BAR_TIME, hour_sql
 from tickd.events import SEQ_INDEX_BITS
 from tickd.ports import Clock
 
@@ -184,7 +184,7 @@ class DaySwap:
     async def _hours(self, day: int) -> list[int]:
         """Hours whose bars the trades are in that are to go."""
         rows = await self._clickhouse.query(
-            f"SELECT DISTINCT {hour_sql()} FROM {self._clickhouse.database}.trades "
+            f"SELECT DISTINCT {hour_sql(BAR_TIME)} FROM {self._clickhouse.database}.trades "
             f"WHERE node = {self._node} AND _partition_id = '{_partition(day)}'"
         )
         return [int(hour) for (hour,) in rows]

@@ -24,11 +24,11 @@ from recorder.repair.fingerprint import (
     figures_sql,
     fingerprint,
 )
-from recorder.schema.bars import BAR_TIME
+from recorder.schema.bars import BAR_TIME, hour_sql
 from recorder.sink.plan import PlannedBlock
 from tickd.native import Block
 
-__all__ = ["Difference", "Mend", "Wanted", "hour_sql", "prepare"]
+__all__ = ["Difference", "Mend", "Wanted", "prepare"]
 
 _HOUR_NS: Final = 3_600 * 10**9
 # Beyond this a venue's time counts as broken, and its bar goes by the receive time.
@@ -87,11 +87,6 @@ def prepare(stretch: Stretch, tables: Collection[str]) -> Wanted:
     return Wanted(stretch, days, bounds, frozenset(hours))
 
 
-def hour_sql() -> str:
-    """Return the SQL expression of the hour (Unix time) in whose bars a trade is."""
-    return f"toInt64(toUnixTimestamp(toStartOfHour(toDateTime({BAR_TIME}, 'UTC'))))"
-
-
 class Mend:
     """The event rows of one node. Every call may raise ClickHouseError."""
 
@@ -133,7 +128,7 @@ class Mend:
     async def hours(self, wanted: Wanted) -> frozenset[int]:
         """Hours whose bars the trades are in that ClickHouse holds of a stretch, right or wrong."""
         rows = await self._clickhouse.query(
-            f"SELECT DISTINCT {hour_sql()} "  # noqa: S608 - own names and numbers
+            f"SELECT DISTINCT {hour_sql(BAR_TIME)} "  # noqa: S608 - own names and numbers
             f"FROM {self._clickhouse.database}.trades "
             f"WHERE {self._where(wanted.stretch.seq_from, wanted.stretch.seq_to)}"
         )

@@ -16,11 +16,10 @@ import structlog
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.errors import ServerBusyError
 
-__all__ = ["BARS", "BAR_TIME", "Bars", "backfill", "bars_select", "hours_lacking"]
+__all__ = ["BARS", "BAR_TIME", "Bars", "backfill", "bars_select", "hour_sql", "hours_lacking"]
 
 _log = structlog.get_logger(__name__)
 
-_HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 # Beyond this a venue's time counts as broken and the receive time stands for it; see the views.
 _SKEW_S: Final = _DAY_S
@@ -135,12 +134,12 @@ async def hours_lacking(
     for bars in tables:
         rows = await clickhouse.query(
             "SELECT hour FROM ("  # noqa: S608 - own names only
-            f"SELECT {_hour(BAR_TIME)} AS hour, toInt64(1) AS trades"
+            f"SELECT {hour_sql(BAR_TIME)} AS hour, toInt64(1) AS trades"
             f" FROM {clickhouse.database}.trades WHERE node = {{node:UInt16}}"
             " AND NOT bitTest(flags, 9)"
             " AND ts_recv >= toDateTime64({recv_first:Int64}, 9, 'UTC')"
             " AND ts_recv < toDateTime64({recv_last:Int64}, 9, 'UTC')"
-            f" UNION ALL SELECT {_hour(bars.column)} AS hour, -toInt64(trades)"
+            f" UNION ALL SELECT {hour_sql(bars.column)} AS hour, -toInt64(trades)"
             f" FROM {clickhouse.database}.{bars.table} WHERE node = {{node:UInt16}}"
             ") WHERE hour BETWEEN {first:Int64} AND {last:Int64} GROUP BY hour"
             " HAVING sum(trades) > 0",
@@ -150,9 +149,9 @@ async def hours_lacking(
     return frozenset(lacking)
 
 
-def _hour(time: str) -> str:
-    """Unix time of the start of a bar's hour."""
-    return f"toInt64(intDiv(toUnixTimestamp(toDateTime({time}, 'UTC')), {_HOUR_S}) * {_HOUR_S})"
+def hour_sql(time: str) -> str:
+    """Return the SQL expression of the hour (Unix time of its start) in which a time lies."""
+    return f"toInt64(toUnixTimestamp(toStartOfHour(toDateTime({time}, 'UTC'))))"
 
 
 async def _trades_of_days(clickhouse: ClickHouse, bars: Bars) -> dict[tuple[int, int], int]:

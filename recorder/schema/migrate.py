@@ -166,7 +166,6 @@ async def _migrate(
     applied = await _history(server, database)
     _check(wanted, applied, database)
     done: list[str] = []
-    lacking: frozenset[int] = frozenset()
     for migration in wanted:
         known = applied.get(migration.number)
         if known is None or again:
@@ -177,13 +176,22 @@ async def _migrate(
                 await backfill(server, migration.bars)
             await _write_down(server, migration)
             done.append(migration.name)
-            known = (await _history(server, database))[migration.number]
-        if node is not None and migration.bars and known.age_s < _REMEMBER_S:
-            lacking |= await hours_lacking(
-                server, migration.bars, node=node, applied_s=known.applied_s
-            )
+    lacking = frozenset[int]() if node is None else await _lacking(server, wanted, node)
     await align(server)
     return MigrationReport(database, tuple(done), len(applied), lacking)
+
+
+async def _lacking(server: ClickHouse, wanted: Sequence[Migration], node: int) -> frozenset[int]:
+    """The hours whose bars a node's repair must look at, around every migration that is young."""
+    applied = await _history(server, server.database)
+    hours: set[int] = set()
+    for migration in wanted:
+        known = applied[migration.number]
+        if migration.bars and known.age_s < _REMEMBER_S:
+            hours |= await hours_lacking(
+                server, migration.bars, node=node, applied_s=known.applied_s
+            )
+    return frozenset(hours)
 
 
 async def _write_down(server: ClickHouse, migration: Migration) -> None:

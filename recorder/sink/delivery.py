@@ -278,6 +278,7 @@ class Delivery:
         ClickHouse remembers a token before it has the rows, and has the rows before their bars: an
         end in between leaves one without the other, and the token refuses what is missing.
         """
+        _log.debug("sink_block_in_doubt", token=job.planned.token, rows=job.planned.rows)
         await self.waiting.spill(job, "in_doubt")
         self.waiting.gone()
 

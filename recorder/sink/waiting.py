@@ -157,6 +157,7 @@ class WaitingRoom:
             self._counters.blocks_spooled += 1
         elif self._circuits.table_refused(lane.table) and not (job.ask or job.unknown):
             # Only this table is refused: its rows must not take the others' place in memory.
+            _log.warning("sink_block_spilled", token=job.planned.token, rows=job.planned.rows)
             await self.spill(job, "spool_full")
         else:
             lane.wait_again(job)
@@ -167,7 +168,6 @@ class WaitingRoom:
     async def spill(self, job: Job, cause: str) -> None:
         """Leave a block's rows to repair: it is not going to be sent any more."""
         planned = job.planned
-        _log.debug("sink_block_spilled", token=planned.token, rows=planned.rows, cause=cause)
         await self._plan.spill(
             planned.table, planned.seq_from, planned.seq_to, cause, closing=[planned]
         )

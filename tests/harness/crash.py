@@ -6,7 +6,6 @@ they left with what each life had promised before it died. It does not know why 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -111,7 +110,7 @@ class Nursery:
     def signal(self, number: int) -> None:
         if self.pid is not None:
             # A life that was asked to end may be gone before it is killed.
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def _line(self) -> dict[str, Any]:
@@ -128,8 +127,7 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(ProcessLookupError):
-            self.signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()

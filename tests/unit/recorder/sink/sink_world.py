@@ -20,7 +20,7 @@ from recorder.spool.spool import Spool
 from tickd.clock import SystemClock
 from tickd.native import EVENT_TABLES, BlockBuilder
 from tickd.testing.events import EventStream
-from tickd.testing.faulty_proxy import FaultyProxy
+from tickd.testing.faulty_proxy import Fault, FaultyProxy
 from tickd.testing.memory_log import MemoryBursts, MemoryLog
 
 CONFIG = SinkConfig(
@@ -118,6 +118,19 @@ async def until(condition):
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the sink offers no event for each
             await asyncio.sleep(0.001)
+
+
+async def fed_through_faults(world):
+    """Feed a sink through a network that breaks four inserts; return the sink, which has ended."""
+    sink = world.sink()
+    world.proxy.arm(*map(Fault, ("cut_after", "cut_before", "cut_inside", "cut_after")))
+    async with running(sink, world) as task:
+        for _ in range(5):
+            world.feed(60)
+            await asyncio.sleep(0)
+    assert task.result() is True
+    assert world.proxy.faults_left == 0
+    return sink
 
 
 SMALL = msgspec.structs.replace(CONFIG, block_bytes_max=1 << 16, pending_bytes_max=1 << 17)

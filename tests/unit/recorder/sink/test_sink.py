@@ -9,7 +9,14 @@ import pytest
 
 from recorder.sink.sink import SinkState
 from tests.reference.native_block import read_block
-from tests.unit.recorder.sink.sink_world import SMALL, outage, running, until, world
+from tests.unit.recorder.sink.sink_world import (
+    SMALL,
+    fed_through_faults,
+    outage,
+    running,
+    until,
+    world,
+)
 from tickd.errors import TickdError
 from tickd.native import EVENT_TABLES
 from tickd.testing.faulty_proxy import Fault
@@ -46,14 +53,7 @@ async def test_nothing_is_planned_or_sent_before_the_raw_log_has_it(world):
 
 
 async def test_lost_answers_are_asked_again_with_the_same_token(world):
-    sink = world.sink()
-    world.proxy.arm(*map(Fault, ("cut_after", "cut_before", "cut_inside", "cut_after")))
-    async with running(sink, world) as task:
-        for _ in range(5):
-            world.feed(60)
-            await asyncio.sleep(0)
-    assert task.result() is True
-    assert world.proxy.faults_left == 0
+    sink = await fed_through_faults(world)
     assert sink.delivery.circuits.attempts_failed == {"ServerUnreachableError": 4}
     assert await world.stored() == world.expected
 

@@ -8,7 +8,7 @@ import pytest
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import ClickHouseConfig
 from recorder.sink.sink import SinkState
-from tests.unit.recorder.sink.sink_world import running, until, world
+from tests.unit.recorder.sink.sink_world import fed_through_faults, running, until, world
 from tickd.testing.faulty_proxy import Fault, FaultyProxy
 
 __all__ = ["world"]  # a fixture
@@ -47,14 +47,7 @@ async def crash(sink, world):
 )
 async def test_every_format_goes_through_a_broken_network_once(world, form, compression):
     await use(world, format=form, compression=compression)
-    sink = world.sink()
-    world.proxy.arm(*map(Fault, ("cut_after", "cut_before", "cut_inside", "cut_after")))
-    async with running(sink, world) as task:
-        for _ in range(5):
-            world.feed(60)
-            await asyncio.sleep(0)
-    assert task.result() is True
-    assert world.proxy.faults_left == 0
+    await fed_through_faults(world)
     assert await world.stored() == world.expected
 
 
