@@ -31,9 +31,8 @@ os.environ.setdefault("SJ_LOG_PATH", os.devnull)  # else the SDK logs into this 
 from gateway.callbacks.queue import CallbackQueue
 from gateway.callbacks.session import CallbackSession
 from gateway.callbacks.source import DRAIN_MAX, CallbackSource
-from gateway.callbacks.venue import CallbackLimits
 from gateway.config import SdkConfig, VenueConfig
-from gateway.venue import Rate
+from gateway.venue import Rate, VenueLimits
 from gateway.venues.registry import find_callback
 from gateway.venues.shioaji.sdk import ShioajiClient
 from tickd.app.logs import LogConfig, configure_logging
@@ -168,7 +167,8 @@ async def daemon(seconds: float, by: str) -> dict[str, Any]:
                 symbols=tuple(CODES),
                 channels=("trade", "depth"),
                 watchdog_interval_seconds=0.05,
-                sdk=SdkConfig(api_key=key, secret_key=key, subscriptions_max=1000),
+                streams_per_connection=1000,
+                sdk=SdkConfig(api_key=key, secret_key=key),
             ),
             tap=tap,
             clock=clock,
@@ -215,9 +215,9 @@ async def daemon(seconds: float, by: str) -> dict[str, Any]:
     }
 
 
-def _fast(limits: CallbackLimits) -> CallbackLimits:
-    """Without the pace of subscribing, which is no part of the measurement."""
-    return replace(limits, subscribes=Rate(100_000, 1.0))
+def _fast(limits: VenueLimits) -> VenueLimits:
+    """Without the pace of subscribing, all on one login: the measurement is of one thread."""
+    return replace(limits, client_messages=Rate(100_000, 1.0), streams_max=1000)
 
 
 def _arrived(session: CallbackSession) -> int:

@@ -5,6 +5,7 @@ Checks relations between fields; reads nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -18,6 +19,11 @@ from tickd.secrets import Secret
 ROTATION_SECONDS_MIN = 1.0
 # What waits longer is late for nothing that it saves.
 GATHER_MS_MAX = 100.0
+UNIVERSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)  # also of its cache file
+UNIVERSE_COUNT_MAX = 10_000
+LOOKBACK_HOURS_MAX = 31 * 24
+# Scanners are dear (weight 40 at Binance), and every change of members costs subscriptions.
+REFRESH_SECONDS_MIN = 60.0
 
 
 class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +35,6 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     client: Literal["sync", "async"] = "sync"  # which of the SDK's clients
     queue_records_max: int = 32_768  # callbacks that may wait for the loop
     gather_ms: float = 1.0  # after a wake-up, callbacks of so long are taken together
-    subscriptions_max: int | None = None  # None: the venue's limit
     call_timeout_seconds: float = 30.0  # of a login, a subscription or a query
     logins_per_day_max: int = 100
     down_seconds_max: float = 60.0  # for the SDK's own reconnecting, before a new login
@@ -38,6 +43,11 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     flap_pause_seconds: float = 120.0  # ... of so long before the next login
     verify_seconds: float = 15.0  # of silence after a reconnect, then a stream is subscribed again
     usage_interval_seconds: float = 60.0
+    usage_cap_share: float = 0.95  # of the venue's limit; everything stops before
+    # What gives way when the allowance runs short. Pushed data does not count at Shioaji.
+    usage_pauses: Literal["queries", "streams"] = "queries"
+    usage_step_seconds: float = 60.0  # between two priorities that are paused for it
+    usage_hold_seconds: float = 600.0  # of calm before each comes back
 
     def __post_init__(self) -> None:
         for field in (
@@ -48,9 +58,13 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "flap_window_seconds",
             "verify_seconds",
             "usage_interval_seconds",
+            "usage_step_seconds",
+            "usage_hold_seconds",
         ):
             if getattr(self, field) <= 0:
                 raise ValueError(f"sdk.{field} must be positive")
+        if not 0 < self.usage_cap_share <= 1:
+            raise ValueError("sdk.usage_cap_share must be in (0, 1]")
         if not 0 <= self.gather_ms <= GATHER_MS_MAX:
             raise ValueError(f"sdk.gather_ms must be between 0 and {GATHER_MS_MAX}")
 
@@ -161,6 +175,38 @@ class SubscriptionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             )
         if self.rotation_symbols < 1:
             raise ValueError(f"subscriptions {self.name}: rotation_symbols must be at least 1")
+
+
+class UniverseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The best names of a venue by some figure; patterns write it as `venue:{name}@channel`."""
+
+    name: str
+    venue: str
+    count: int  # names that are in
+    source: Literal["venue", "clickhouse"] = "venue"  # its scanner, or our own tables
+    rank: Literal["volume", "turnover", "volatility", "trades"] = "turnover"
+    symbols: tuple[str, ...] = ("*",)  # globs: who may be in
+    keep: int = 0  # a member stays while it is among the first count + keep
+    lookback_hours: int = 24  # of our own tables
+    refresh_seconds: float = 3_600.0  # how long a snapshot is good
+    stale_seconds: float = 86_400.0  # how long an old one stands in at the start
+
+    def __post_init__(self) -> None:
+        if not UNIVERSE_NAME.fullmatch(self.name):
+            raise ValueError(f"universe {self.name!r}: a name has letters, digits, - and _ only")
+        if not 1 <= self.count <= UNIVERSE_COUNT_MAX:
+            raise ValueError(f"universe {self.name}: count must be 1 to {UNIVERSE_COUNT_MAX}")
+        if self.keep < 0 or not self.symbols:
+            raise ValueError(f"universe {self.name}: keep must not be negative, symbols not empty")
+        if not 1 <= self.lookback_hours <= LOOKBACK_HOURS_MAX:
+            raise ValueError(
+                f"universe {self.name}: lookback_hours must be 1 to {LOOKBACK_HOURS_MAX}"
+            )
+        if not REFRESH_SECONDS_MIN <= self.refresh_seconds <= self.stale_seconds:
+            raise ValueError(
+                f"universe {self.name}: refresh_seconds must be at least {REFRESH_SECONDS_MIN} and"
+                " at most stale_seconds"
+            )
 
 
 class PlanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

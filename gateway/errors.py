@@ -6,6 +6,7 @@ from tickd.errors import Action, ConfigError, TickdError
 
 __all__ = [
     "ConnectFailedError",
+    "LoginFullError",
     "MalformedReplyError",
     "PatternError",
     "PlanRefusedError",
@@ -17,6 +18,7 @@ __all__ = [
     "SubscribeTimeoutError",
     "UnknownStreamError",
     "UnknownVenueError",
+    "only_tickd_error",
 ]
 
 # Vendor text is data: what a venue says is shortened and escaped before it enters a message.
@@ -81,6 +83,10 @@ class QueryFailedError(TickdError):
     action = Action.RETRY
 
 
+class LoginFullError(QueryFailedError):
+    """The broker takes no more subscriptions on this login."""
+
+
 class RestFailedError(TickdError):
     """No usable reply: timed out, connection lost, server error."""
 
@@ -112,3 +118,15 @@ class MalformedReplyError(TickdError):
     """A REST reply that is not what the venue's documentation says."""
 
     action = Action.SKIP
+
+
+def only_tickd_error(group: BaseExceptionGroup[BaseException]) -> TickdError | None:
+    """The TickdError in a group that holds nothing else."""
+    matching, rest = group.split(TickdError)
+    if matching is None or rest is not None:
+        return None
+    error: BaseException = matching
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, TickdError)
+    return error

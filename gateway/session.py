@@ -8,26 +8,25 @@ the background. It decides nothing itself and never looks into a frame.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from ssl import SSLContext
 
-import orjson
 import structlog
 
 from gateway.config import VenueConfig
 from gateway.definitions import Definitions
+from gateway.errors import only_tickd_error
 from gateway.filling.filler import Filler
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.line import Line
+from gateway.planned import PlannedSession
 from gateway.rest import RestClient
-from gateway.shedding import Shedding
 from gateway.snapshots import Snapshots
-from gateway.status import Counters, SessionStatus
-from gateway.subscriptions.carried import Carried, Change
-from gateway.subscriptions.wishes import Wanted, Wishes
-from gateway.venue import ClientMessage, OpenGap, RestRequest, Stream, Venue
+from gateway.status import SessionStatus
+from gateway.subscriptions.carried import Change
+from gateway.subscriptions.wishes import Wanted
+from gateway.venue import ClientMessage, Figures, OpenGap, RestRequest, Stream, Venue
 from gateway.vitals import Activity
-from tickd.errors import TickdError
 from tickd.ports import Clock, RawTap
 
 log = structlog.get_logger(__name__)
@@ -36,7 +35,7 @@ log = structlog.get_logger(__name__)
 SLOT_SECONDS = 0.1
 
 
-class Session:
+class Session(PlannedSession):
     """One venue, live. Implements `tickd.ports.Source`.
 
     Args: `wanted`: what to carry, or the venue's configuration alone; `activity`: topic ->
@@ -60,26 +59,16 @@ class Session:
         gaps: Callable[[], Iterable[OpenGap]] = tuple,
         observe_fill: Callable[[int], None] = lambda _: None,
     ) -> None:
+        super().__init__(venue, wanted, tap=tap, clock=clock)
         self.venue = venue
-        # A bad configuration is refused before anything runs.
-        self.carried = Carried(venue, Wanted(wanted) if isinstance(wanted, VenueConfig) else wanted)
-        self.tap = tap
-        self.clock = clock
         self.activity = activity
         self.jitter = jitter
         self.ssl_context = ssl_context
-        self.counters = Counters()
-        self.shedding = Shedding()
-        self._pause_cause = ""
-        self._causes: dict[str, str] = {}  # stream -> why it was planned or dropped last
-        self.version = 1  # of what is to be carried
-        self._changed = asyncio.Event()  # the plan did
         self._connects = RollingLimit(venue.limits.connects)
         self._next_id = 1  # of client messages
         self._tasks: asyncio.TaskGroup | None = None
         self._lines: dict[int, Line] = {}  # by number of the plan
         self._leaving: list[Line] = []  # lines without streams, until their connection is closed
-        self.started = False  # the first definitions are there, or were waited for
         config = self.config
         self._rest = self._new_rest(config)
         self._snapshots = Snapshots(
@@ -131,11 +120,6 @@ class Session:
             observe=observe,
         )
 
-    @property
-    def config(self) -> VenueConfig:
-        """The venue's part of the configuration, as of now."""
-        return self.carried.wanted.config
-
     async def run(self) -> None:
         """Run until cancelled. Raises TickdError(FATAL) only."""
         try:
@@ -154,7 +138,7 @@ class Session:
                 if self.filler is not None:
                     tasks.create_task(self.filler.run(), name=f"gaps {self.venue.name}")
         except BaseExceptionGroup as group:
-            fatal = _only_tickd_error(group)
+            fatal = only_tickd_error(group)
             if fatal is None:
                 raise
             raise fatal from group
@@ -178,46 +162,16 @@ class Session:
         if self.started:
             self._apply(self.carried.listed(self._definitions.listing, "listing"))
 
-    async def _take_turns(self) -> None:
-        """For ever: at the end of every slice the next in the rotations."""
-        while True:
-            self._changed.clear()
-            self._apply(self.carried.advance(self.clock.mono_ns()))
-            due_ns = self.carried.next_ns
-            seconds = None
-            if due_ns is not None:
-                seconds = max(0.0, (due_ns - self.clock.mono_ns()) / NS_PER_SECOND)
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-
     # The plan -------------------------------------------------------------------------------
 
-    def _apply(self, change: Change) -> None:
-        """Make the lines follow the plan; definitions and the change itself go on record first."""
-        for words in self.carried.take_warnings():
-            log.warning("subscriptions_short", venue=self.venue.name, words=words)
-        if not change or self._tasks is None:
+    def _follow(self, change: Change) -> None:
+        """Lines as planned; definitions go on record before any frame that needs them."""
+        if self._tasks is None:
             return
         self._definitions.record_for(
             stream for each in self.carried.places for stream in each.streams
         )
-        self._causes.update(dict.fromkeys((*change.added, *change.removed), change.cause))
-        self._causes.update(dict.fromkeys(change.moved, "moved"))
-        self._record("plan", **change._asdict())
-        if change.cause != "rotation":
-            log.info(
-                "plan_changed",
-                venue=self.venue.name,
-                cause=change.cause,
-                added=len(change.added),
-                removed=len(change.removed),
-                moved=len(change.moved),
-                connections=len(self.carried.places),
-            )
-        self.counters.plan_changes += 1
+        self._note(change)
         planned = {each.number: each for each in self.carried.places}
         for number in [number for number in self._lines if number not in planned]:
             self._leaving.append(self._lines.pop(number))
@@ -231,15 +185,12 @@ class Session:
                 )
         self._reconsider()
 
-    def _record(self, kind: str, **fields: object) -> None:
-        record = {"kind": kind, "venue": self.venue.name, **fields}
-        self.tap.record(0, "C", orjson.dumps(record))
-
-    def _reconsider(self) -> None:
-        self.version += 1
-        self._changed.set()
+    def _look_again(self) -> None:
         for line in (*self._lines.values(), *self._leaving):
             line.reconsider()
+
+    def _asked_for(self, wanted: Wanted) -> None:
+        self._definitions.ask_for(wanted)
 
     # For the lines --------------------------------------------------------------------------
 
@@ -271,19 +222,6 @@ class Session:
         self._next_id += len(built)
         return built
 
-    def wanted(self, streams: Iterable[Stream]) -> tuple[Stream, ...]:
-        """Those of `streams` that are neither given up nor paused."""
-        kept = self.shedding.wanted(tuple(streams))
-        return tuple(stream for stream in kept if not self.carried.paused(stream))
-
-    def cause_of(self, stream: Stream) -> str:
-        """Why a stream is subscribed or dropped."""
-        if stream.channel in self.shedding.channels:
-            return self.shedding.cause
-        if self.carried.number_of(stream) is not None and self.carried.paused(stream):
-            return self._pause_cause
-        return self._causes.get(stream.name, "plan")
-
     def arrived(self, streams: Iterable[Stream]) -> None:
         """A connection carries `streams` now: those they are moving away from let go."""
         every = frozenset(streams)
@@ -313,54 +251,15 @@ class Session:
 
     # For the composition root ---------------------------------------------------------------
 
-    def check(self, wanted: Wanted) -> Wishes:
-        """What `wanted` would come to. Raises UnknownStreamError, PlanRefusedError."""
-        return self.carried.check(wanted)
-
-    def want(self, wanted: Wanted, cause: str) -> Change:
-        """Carry something else from now on; what stays is not touched.
-
-        Raises UnknownStreamError, PlanRefusedError, and then nothing has changed.
-        """
-        if self.started:
-            change = self.carried.want(wanted, cause)
-        else:  # the first plan waits for the definitions
-            self.carried.adopt(wanted)
-            change = Change(cause)
-        self._definitions.ask_for(wanted)
-        self._apply(change)
-        return change
-
-    def pause_below(self, floor: int | None, cause: str) -> None:
-        """Do without lower priorities than `floor`, on record; None: with everything again."""
-        if floor == self.carried.floor:
-            return
-        if floor is not None:
-            self._pause_cause = cause
-        planned = [stream for each in self.carried.places for stream in each.streams]
-        paused = [stream for stream in planned if self.carried.paused(stream)]
-        self.carried.floor = floor
-        # What comes back comes back for the same reason.
-        self._causes.update(dict.fromkeys((stream.name for stream in paused), self._pause_cause))
-        self.counters.throttles += 1
-        self._record("throttle", cause=cause, paused_below=floor)
-        self._reconsider()
-
-    def shed(self, channels: Sequence[str], cause: str) -> None:
-        """Do without `channels`: unsubscribe them at the venue, on record, until `restore`."""
-        if self.shedding.give_up(set(channels) & self.carried.wanted.channels, cause):
-            self.counters.sheds += bool(self.shedding.channels)
-            log.warning(
-                "channels_shed" if self.shedding.channels else "channels_restored",
-                venue=self.venue.name,
-                channels=sorted(self.shedding.channels),
-                cause=cause,
-            )
-            self._reconsider()
-
-    def restore(self) -> None:
-        """Subscribe everything again; books begin with a new snapshot."""
-        self.shed((), "")
+    async def figures(self, rank: str) -> tuple[Figures, ...]:
+        """Of the last day, for every symbol: one reply has what any rank needs."""
+        del rank
+        found: list[Figures] = []
+        for request in self.venue.wire.ranking_requests():
+            body = await self._rest.get(request)
+            # Some megabytes: longer than a turn of the loop may take.
+            found += await asyncio.to_thread(self.venue.wire.rankings, body)
+        return tuple(found)
 
     def refresh_instruments(self) -> None:
         """The decoder met an unknown instrument of this venue; at most one request a minute."""
@@ -392,15 +291,3 @@ class Session:
             refusal=carried.refusal,
             lines=tuple(line.status() for line in (*self._lines.values(), *self._leaving)),
         )
-
-
-def _only_tickd_error(group: BaseExceptionGroup[BaseException]) -> TickdError | None:
-    """The TickdError in a group that holds nothing else."""
-    matching, rest = group.split(TickdError)
-    if matching is None or rest is not None:
-        return None
-    error: BaseException = matching
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, TickdError)
-    return error

@@ -32,9 +32,9 @@ class Shedding:
         self.channels, self.cause = wanted, cause
         return True
 
-    def wanted(self, streams: Sequence[Stream]) -> tuple[Stream, ...]:
-        """Those of `streams` that are not given up."""
-        return tuple(stream for stream in streams if stream.channel not in self.channels)
+    def covers(self, channels: frozenset[str]) -> bool:
+        """Whether a stream that brings `channels` is given up: all of them are."""
+        return bool(channels) and channels <= self.channels
 
 
 def difference(wanted: Sequence[Stream], carried: Sequence[Stream]) -> Difference:

@@ -101,6 +101,11 @@ class SdkStatus(msgspec.Struct, frozen=True, kw_only=True):
     streams_confirmed: int
     usage_bytes: int | None  # None: not asked yet
     usage_bytes_left: int | None
+    usage_cap_bytes: int | None = None  # what may be used at most
+    usage_remaining_bytes: int | None = None  # below the cap, what came unseen since included
+    usage_forecast_bytes: int | None = None  # at the reset, if it goes on like this
+    usage_batch_bytes: int | None = None  # what a minute of queries may cost
+    usage_stopped: bool = False  # nothing that costs bytes until the reset
     usage_connections: int | None  # of the person, other programs included
     closed_markets: tuple[str, ...]  # of those with streams, at this moment
 

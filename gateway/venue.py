@@ -111,8 +111,27 @@ class VenueLimits:
     key_header: str | None = None  # request header that says who asks, where a request needs it
 
 
-class Wire(Protocol):
-    """How a venue is spoken to: streams, messages, instrument lists. Pure."""
+class Figures(NamedTuple):
+    """What is known of one symbol over the lookback, for comparison only; None: not said."""
+
+    symbol: str
+    volume_f: float | None = None  # in units of the instrument
+    turnover_f: float | None = None  # in money
+    volatility_f: float | None = None  # of any kind that a source compares its symbols by
+    trades: float | None = None
+
+    def value(self, rank: str) -> float | None:
+        """What `rank` orders by."""
+        return {
+            "volume": self.volume_f,
+            "turnover": self.turnover_f,
+            "volatility": self.volatility_f,
+            "trades": self.trades,
+        }[rank]
+
+
+class PlanWire(Protocol):
+    """What a plan needs to know of a venue's streams. Pure."""
 
     @property
     def ws_url(self) -> str:
@@ -120,18 +139,8 @@ class Wire(Protocol):
         ...
 
     @property
-    def rest_url(self) -> str:
-        """Scheme, host and port, no path: what `VenueConfig.rest_url` replaces."""
-        ...
-
-    @property
     def endpoints(self) -> Mapping[str, str]:
         """Endpoint name -> path of the WebSocket URL."""
-        ...
-
-    @property
-    def ping(self) -> bytes | None:
-        """The text message of a client ping; None: protocol pings by the server are enough."""
         ...
 
     def streams(
@@ -139,8 +148,22 @@ class Wire(Protocol):
     ) -> tuple[Stream, ...]:
         """Every stream once, symbols together; a depth of None is the venue's recommended one.
 
-        Raises UnknownStreamError.
+        What a symbol cannot have by its very name is left out. Raises UnknownStreamError.
         """
+        ...
+
+
+class Wire(PlanWire, Protocol):
+    """How a venue is spoken to: streams, messages, instrument lists. Pure."""
+
+    @property
+    def rest_url(self) -> str:
+        """Scheme, host and port, no path: what `VenueConfig.rest_url` replaces."""
+        ...
+
+    @property
+    def ping(self) -> bytes | None:
+        """The text message of a client ping; None: protocol pings by the server are enough."""
         ...
 
     def subscribe(self, streams: Sequence[Stream], first_id: int) -> tuple[ClientMessage, ...]:
@@ -161,6 +184,14 @@ class Wire(Protocol):
 
     def listing_requests(self) -> tuple[RestRequest, ...]:
         """What to ask for the definitions of every symbol; replies go to `instruments`."""
+        ...
+
+    def ranking_requests(self) -> tuple[RestRequest, ...]:
+        """What to ask for the last day's figures of every symbol; replies go to `rankings`."""
+        ...
+
+    def rankings(self, body: bytes) -> tuple[Figures, ...]:
+        """All figures in a reply. Raises MalformedReplyError."""
         ...
 
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
@@ -222,6 +253,19 @@ class _NoBooks:
 
 
 NO_BOOKS: Final[Sync] = _NoBooks()
+
+
+class PlanVenue(Protocol):
+    """What `gateway/subscriptions` plans for: a `Venue`, or one behind a broker's SDK."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def wire(self) -> PlanWire: ...
+
+    @property
+    def limits(self) -> VenueLimits: ...
 
 
 class Venue(NamedTuple):

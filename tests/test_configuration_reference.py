@@ -15,7 +15,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from gateway.config import FillConfig, SdkConfig, SubscriptionConfig, VenueConfig
+from gateway.config import (
+    FillConfig,
+    SdkConfig,
+    SubscriptionConfig,
+    UniverseConfig,
+    VenueConfig,
+)
 from recorder.sinks.jsonl.config import JsonlConfig
 from tickd.app.config import Config
 from tickd.secrets import Secret
@@ -26,6 +32,7 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     "[venues.fill]": FillConfig,
     "[venues.sdk]": SdkConfig,
     "[[subscriptions]]": SubscriptionConfig,
+    "[[universes]]": UniverseConfig,
     '[[sinks]] "jsonl"': JsonlConfig,
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}

@@ -1,4 +1,4 @@
-"""What the SDK knows of the configured symbols, kept current in the raw log.
+"""What the SDK knows of the symbols that are wanted, kept current in the raw log.
 
 Asks when told to, records definitions that are new or changed, and which name stands for which code
 today. It subscribes to nothing.
@@ -6,7 +6,7 @@ today. It subscribes to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -14,24 +14,27 @@ from gateway.callbacks.venue import Contract, SdkClient
 from gateway.errors import QueryFailedError
 from gateway.instruments import InstrumentDefinition, control_record
 from gateway.status import Counters
+from gateway.subscriptions.wishes import Listing, Wanted
 from tickd.ports import RawTap
 
 log = structlog.get_logger(__name__)
+
+Record = Callable[[dict[str, object]], None]
 
 
 class Contracts:
     """The contracts of one venue, over all its logins."""
 
-    def __init__(
-        self, venue: str, symbols: Sequence[str], *, tap: RawTap, counters: Counters
-    ) -> None:
+    def __init__(self, venue: str, wanted: Wanted, *, tap: RawTap, counters: Counters) -> None:
         self._venue = venue
-        self._symbols = tuple(symbols)
+        self._wanted = wanted
         self._tap = tap
         self._counters = counters
         self._recorded: dict[str, InstrumentDefinition] = {}
         self._aliases: dict[str, str] = {}
-        self.known: tuple[Contract, ...] = ()
+        self._known: dict[str, Contract] = {}
+        self._unknown: set[str] = set()  # asked for, and the SDK has none
+        self._listed: frozenset[str] | None = None  # what patterns select from; None: not read
         self.loaded = False  # the SDK has answered once
 
     @property
@@ -41,31 +44,90 @@ class Contracts:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Configured symbols that the SDK does not know; empty until it has answered."""
+        """Symbols named in full that the SDK does not know; empty until it has answered."""
         if not self.loaded:
             return ()
-        found = {contract.symbol for contract in self.known}
-        return tuple(symbol for symbol in self._symbols if symbol not in found)
+        return tuple(symbol for symbol in self._wanted.named if symbol not in self._known)
 
-    async def refresh(self, client: SdkClient, record: Callable[[dict[str, object]], None]) -> None:
-        """Ask for all symbols; what is new goes on record before any frame that needs it."""
+    @property
+    def listing(self) -> Listing | None:
+        """The symbols that exist, as far as they were asked for; None until the SDK answered."""
+        if not self.loaded:
+            return None
+        listed = self._listed or frozenset()
+        names = (listed | self._known.keys()) - self._unknown
+        return Listing(names, listed - self._unknown, frozenset(self._unknown))
+
+    @property
+    def lacks_listing(self) -> bool:
+        """Whether patterns wait for the list of all symbols."""
+        return self._wanted.needs_listing and self._listed is None
+
+    def ask_for(self, wanted: Wanted) -> None:
+        """The next refresh has to cover `wanted`."""
+        self._wanted = wanted
+
+    def of(self, symbol: str) -> Contract | None:
+        """What is known of `symbol`."""
+        return self._known.get(symbol)
+
+    def of_code(self, code: str) -> Contract | None:
+        """The contract under whose `code` round lots arrive."""
+        for each in self._known.values():
+            if each.code == code and each.market != "odd":
+                return each
+        return None
+
+    def lacking(self, symbols: Iterable[str]) -> tuple[str, ...]:
+        """Those of `symbols` that nobody has asked for yet."""
+        return tuple(
+            symbol
+            for symbol in dict.fromkeys(symbols)
+            if symbol not in self._known and symbol not in self._unknown
+        )
+
+    async def refresh(self, client: SdkClient, planned: Iterable[str], record: Record) -> None:
+        """Ask for the list, where patterns need it, and for everything named or planned."""
         try:
-            contracts = await client.contracts(self._symbols)
+            if self._wanted.needs_listing:
+                # Beyond the traffic limit an answer is empty: the last list stays.
+                listed = frozenset(await client.listing())
+                self._listed = listed or self._listed
+            symbols = tuple(dict.fromkeys((*self._wanted.named, *planned)))
+            found = await client.contracts(symbols)
         except QueryFailedError as error:
-            self._counters.instrument_failures += 1
-            log.warning("instruments_failed", venue=self._venue, words=str(error))
+            self._failed(error)
             return
+        self._take(symbols, found, record)
         self.loaded = True
-        for contract in contracts:
-            self._define(contract, record)
-        # An empty answer beyond the traffic limit must not end what is subscribed.
-        found = {contract.symbol for contract in contracts}
-        kept = tuple(each for each in self.known if each.symbol not in found)
-        self.known = contracts + kept
         if missing := self.missing:
             log.error("symbols_not_listed", venue=self._venue, symbols=list(missing[:20]))
 
-    def _define(self, contract: Contract, record: Callable[[dict[str, object]], None]) -> None:
+    async def add(self, client: SdkClient, symbols: Sequence[str], record: Record) -> bool:
+        """Ask for more symbols; False: there was no answer."""
+        try:
+            found = await client.contracts(symbols)
+        except QueryFailedError as error:
+            self._failed(error)
+            return False
+        self._take(symbols, found, record)
+        return True
+
+    def _failed(self, error: QueryFailedError) -> None:
+        self._counters.instrument_failures += 1
+        log.warning("instruments_failed", venue=self._venue, words=str(error))
+
+    def _take(self, asked: Iterable[str], found: Iterable[Contract], record: Record) -> None:
+        """What is new goes on record before any frame that needs it."""
+        # An empty answer beyond the traffic limit must not end what is subscribed: what was known
+        # once stays known.
+        for contract in found:
+            self._define(contract, record)
+            self._known[contract.symbol] = contract
+        self._unknown.update(symbol for symbol in asked if symbol not in self._known)
+        self._unknown.difference_update(self._known)
+
+    def _define(self, contract: Contract, record: Record) -> None:
         for definition in contract.definitions:
             if self._recorded.get(definition.symbol) != definition:
                 self._tap.record(0, "C", control_record(definition))

@@ -37,6 +37,10 @@ class LoginBudget:
         for limit in self._limits:
             limit.take(now_ns)
 
+    def rest(self, now_ns: int, seconds: float) -> None:
+        """No login of any connection for so long: the venue has asked for it."""
+        self._limits[0].block(now_ns, seconds)
+
     def left(self, now_ns: int) -> int:
         """Logins left in the day that ends now."""
         return max(0, self._allowed - self._limits[0].used(now_ns))

@@ -1,317 +1,302 @@
-"""One state machine for every venue behind a broker's SDK.
+"""One venue behind a broker's SDK, whatever its plan becomes.
 
-Log in → contracts → subscribe → hold → log in again, for ever and within the login budget. The SDK
-reconnects by itself; this session watches it do so, and takes over when that comes to nothing. It
-never looks into a frame.
+Makes its logins (`login.py`: one planned connection each) follow the plan that
+`gateway/subscriptions` draws, asks for contracts and the allowance, and knows what the symbols of
+the plan are called today. It decides nothing itself and never looks into a frame.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Final
 
-import orjson
+import msgspec
 import structlog
 
-from gateway.backoff import Backoff
 from gateway.callbacks.contracts import Contracts
-from gateway.callbacks.guard import FlapGuard, LoginBudget
-from gateway.callbacks.source import CallbackSource
-from gateway.callbacks.subscriptions import Subscriptions
-from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient, SessionEvent, Usage
+from gateway.callbacks.guard import LoginBudget
+from gateway.callbacks.login import Login
+from gateway.callbacks.subscriptions import Target
+from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient, Usage
 from gateway.config import VenueConfig
-from gateway.errors import ConnectFailedError, QueryFailedError, UnknownStreamError, vendor_text
+from gateway.errors import PlanRefusedError, QueryFailedError, UnknownStreamError, only_tickd_error
 from gateway.limits import NS_PER_SECOND
-from gateway.shedding import Shedding
-from gateway.status import Counters, LineState, LineStatus, SdkStatus, SessionStatus
-from gateway.venue import Stream
-from tickd.ports import Clock, Notice, StampedTap
+from gateway.planned import PlannedSession
+from gateway.status import SdkStatus, SessionStatus
+from gateway.subscriptions.carried import Change
+from gateway.subscriptions.plan import ConnectionPlan
+from gateway.subscriptions.usage import Allowance, Outlook, UsageGuard, UsageReading
+from gateway.subscriptions.wishes import Wanted
+from gateway.venue import Figures, Stream
+from gateway.vitals import Activity
+from tickd.ports import Clock, StampedTap
 
 log = structlog.get_logger(__name__)
 
-Activity = Callable[[], Mapping[str, int]]  # topic -> monotonic ns of its last event
 # Refusals of unknown instruments come per message; contracts are asked for at most this often.
 REQUESTED_SECONDS_MIN: Final = 60.0
 # Before a failed query of contracts is repeated.
 RETRY_SECONDS: Final = 10.0
 
 
-class CallbackSession:
+class CallbackSession(PlannedSession):
     """One venue, live, through its SDK. Implements `tickd.ports.Source`.
 
-    Args: `activity`: topic -> monotonic ns of its last event; `jitter`: a random fraction in
-    [0, 1).
-    Raises UnknownStreamError (a ConfigError): unknown channel or symbol, more subscriptions than
-    a login may have, no credentials.
+    Args: as `gateway.session.Session`.
+    Raises UnknownStreamError, PlanRefusedError (ConfigErrors): unknown channel or symbol, too
+    little room, no credentials, no SDK.
     """
 
     def __init__(
         self,
         venue: CallbackVenue,
-        config: VenueConfig,
+        wanted: Wanted | VenueConfig,
         *,
         tap: StampedTap,
         clock: Clock,
         activity: Activity,
         jitter: Callable[[], float],
     ) -> None:
-        check(venue, config)
+        super().__init__(venue, wanted, tap=tap, clock=clock)
+        check(venue, self.config)
         self.venue = venue
-        self.config = config
-        self.counters = Counters()
-        self.shedding = Shedding()
-        self._tap = tap
-        self._clock = clock
-        self._activity = activity
+        self.activity = activity
+        self._stamped = tap
         self._jitter = jitter
-        sdk, limits = config.sdk, venue.limits
-        self._budget = LoginBudget(sdk.logins_per_day_max, limits.logins, limits.login_seconds_min)
-        self._flaps = FlapGuard(
-            flaps_max=sdk.flaps_max,
-            window_seconds=sdk.flap_window_seconds,
-            pause_seconds=sdk.flap_pause_seconds,
+        sdk, limits = self.config.sdk, venue.limits
+        self._budget = LoginBudget(sdk.logins_per_day_max, limits.connects, venue.rests.seconds_min)
+        self._contracts = Contracts(
+            venue.name, self.carried.wanted, tap=tap, counters=self.counters
         )
-        self._backoff = Backoff(
-            first_seconds=config.backoff_first_seconds,
-            cap_seconds=config.backoff_cap_seconds,
-            stable_seconds=config.stable_seconds,
-        )
-        self._contracts = Contracts(venue.name, config.symbols, tap=tap, counters=self.counters)
+        self._shed: set[str] = set()  # names of planned streams that were given up
+        self._impossible: set[str] = set()  # the same, of those that cannot be
+        self._tasks: asyncio.TaskGroup | None = None
+        self._logins: dict[int, Login] = {}  # by number of the plan
+        self._leaving: list[Login] = []
+        self._asking = False  # a login asks something for all of them
         self._refresh_wanted = False
-        self._state: LineState = "waiting"
-        self._fault: str | None = None
-        self._news = asyncio.Event()
-        self._source: CallbackSource | None = None
-        self._subscriptions: Subscriptions | None = None
-        self._opened_ns = 0
-        self._down_since_ns: int | None = None  # the SDK reconnects, or says nothing
-        self.client: SdkClient | None = None  # of this moment's login, once it can be asked
-        self.usage: Usage | None = None  # as of the last question
+        self._refreshed_ns: int | None = None
+        self._more_not_before_ns = 0  # contracts of single symbols
+        self._usage_asked_ns: int | None = None
+        self.usage: Usage | None = None
+        self.allowance: Allowance = Allowance(
+            UsageGuard(cap_share=sdk.usage_cap_share),
+            reset=venue.usage_reset,
+            pauses_streams=sdk.usage_pauses == "streams",
+        )
 
     async def run(self) -> None:
         """Run until cancelled. Raises TickdError(FATAL) only."""
-        while True:
-            await self._login_slot()
-            try:
-                cause = await self._one_login()
-            except ConnectFailedError as error:
-                self.counters.login_failures += 1
-                self.counters.connect_failures += 1
-                delay = self._backoff.failed(
-                    self._jitter(), at_least_seconds=error.retry_after_seconds
-                )
-                self._rests(str(error), delay)
-                await self._clock.sleep(delay)
-                continue
-            lived_s = (self._clock.mono_ns() - self._opened_ns) / NS_PER_SECOND
-            self._backoff.ended(lived_s)
-            delay = self._backoff.failed(
-                self._jitter(), at_least_seconds=self._flaps.pause_seconds()
-            )
-            self._rests(cause, delay)
-            await self._clock.sleep(delay)
-
-    def _rests(self, words: str, seconds: float) -> None:
-        self._state, self._fault = "waiting", words
-        log.warning(
-            "login_ended",
-            venue=self.venue.name,
-            words=words,
-            attempts=self._backoff.attempts,
-            retry_s=round(seconds, 3),
-        )
-
-    async def _login_slot(self) -> None:
-        """Wait until the budget allows a login."""
-        while wait_ns := self._budget.wait_ns(self._clock.mono_ns()):
-            if self._budget.left(self._clock.mono_ns()) == 0:
-                self._fault = "no login left today"
-                log.error("logins_used_up", venue=self.venue.name, wait_s=wait_ns / NS_PER_SECOND)
-            await self._clock.sleep(wait_ns / NS_PER_SECOND)
-        self._budget.take(self._clock.mono_ns())
-
-    async def _one_login(self) -> str:
-        """From login to logout; why it ended. Raises ConnectFailedError, TickdError(FATAL)."""
-        self._state = "connecting"
-        source = self._source = CallbackSource(
-            self.venue.wire,
-            venue=self.venue.name,
-            tap=self._tap,
-            clock=self._clock,
-            counters=self.counters,
-            records_max=self.config.sdk.queue_records_max,
-            gather_ms=self.config.sdk.gather_ms,
-            on_event=self._on_event,
-            on_notice=self._on_notice,
-            on_data_without_connection=self._up,
-            on_fault=self._news.set,
-        )
-        client = self.venue.client(self.config.sdk, source.put)
-        self._subscriptions = Subscriptions(self.venue, self.config, client, self._clock)
-        self._opened_ns, self._down_since_ns = self._clock.mono_ns(), None
-        reason = "session stopped"
         try:
-            self.counters.logins += 1
-            await client.open()
-            log.info("login_succeeded", venue=self.venue.name)
-            self._up()
-            await self._refresh(client)
-            self._fault = None
-            self._state, self.client = "streaming", client
-            reason = await self._hold(client, source)
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self.started = True
+                # What is named in full; patterns wait for the first login's list.
+                self._apply(self.carried.listed(self._contracts.listing, "start"))
+                self._open_logins()
+                tasks.create_task(self._take_turns(), name=f"turns {self.venue.name}")
+        except BaseExceptionGroup as group:
+            fatal = only_tickd_error(group)
+            if fatal is None:
+                raise
+            raise fatal from group
         finally:
-            self.client = None
-            source.end(reason)
-            await client.close()
-        return reason
+            self._tasks = None
 
-    # Hold ---------------------------------------------------------------------------------------
+    # The plan -----------------------------------------------------------------------------------
 
-    async def _hold(self, client: SdkClient, source: CallbackSource) -> str:
-        """Stay while the session is of use; why it is not any more."""
-        assert self._subscriptions is not None
-        config = self.config
-        refreshed_ns = asked_ns = self._clock.mono_ns()
-        while True:
-            if source.fault is not None:
-                raise source.fault
-            now_ns = self._clock.mono_ns()
-            if (cause := self._lost_cause(now_ns)) is not None:
-                return cause
-            age_s = (now_ns - refreshed_ns) / NS_PER_SECOND
-            due_s = config.instruments_refresh_seconds
-            if self._refresh_wanted:
-                due_s = min(due_s, REQUESTED_SECONDS_MIN)
-            if not self._contracts.loaded:
-                due_s = min(due_s, RETRY_SECONDS)
-            if age_s >= due_s:
-                refreshed_ns = now_ns
-                await self._refresh(client)
-            if now_ns - asked_ns >= config.sdk.usage_interval_seconds * NS_PER_SECOND:
-                asked_ns = now_ns
-                await self._ask_usage(client)
-            if self._down_since_ns is None and not source.paused:
-                wanted = self.shedding.wanted(self._streams())
-                await self._subscriptions.carry(
-                    wanted, self._contracts.known, self.shedding.cause, self._record
-                )
-                self.counters.streams_renewed += await self._subscriptions.renew_silent(
-                    self._activity(), self._clock.mono_ns()
-                )
-                self._fault = self._subscriptions.fault
-            await self._wait(config.watchdog_interval_seconds)
+    def _brings(self, stream: Stream) -> frozenset[str]:
+        return self.venue.wire.brings(stream) & self.carried.wanted.channels
 
-    def _lost_cause(self, now_ns: int) -> str | None:
-        if self._flaps.flapping:
-            self.counters.flaps += 1
-            return f"the session went down {self.config.sdk.flaps_max} times"
-        if self._down_since_ns is None:
-            return None
-        seconds = self.config.sdk.down_seconds_max
-        if now_ns - self._down_since_ns >= seconds * NS_PER_SECOND:
-            return f"the SDK has not reconnected within {seconds} s"
-        return None
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
+    def _follow(self, change: Change) -> None:
+        if self._tasks is None:
             return
-        self._news.clear()
+        self._note(change)
+        self._open_logins()
+        self._reconsider()
+
+    def _open_logins(self) -> None:
+        """Logins as planned; one at least, for somebody has to ask for the list."""
+        planned = {each.number: each for each in self.carried.places}
+        if not planned:
+            planned = {1: ConnectionPlan("sdk", self.venue.wire.ws_url, (), 1)}
+        for number in [number for number in self._logins if number not in planned]:
+            leaving = self._logins.pop(number)
+            self._leaving.append(leaving)
+            leaving.follow(None)
+        for number, place in planned.items():
+            if number in self._logins:
+                self._logins[number].follow(place)
+            else:
+                self._open_login(place)
+
+    def _open_login(self, place: ConnectionPlan) -> None:
+        assert self._tasks is not None
+        login = self._logins[place.number] = Login(
+            self,
+            place,
+            venue=self.venue,
+            budget=self._budget,
+            shed=self._shed,
+            tap=self._stamped,
+            clock=self.clock,
+            counters=self.counters,
+            jitter=self._jitter,
+        )
+        self._tasks.create_task(login.run(), name=f"login {self.venue.name} {place.number}")
+
+    def _look_again(self) -> None:
+        for login in self._every():
+            login.reconsider()
+
+    def _asked_for(self, wanted: Wanted) -> None:
+        self._contracts.ask_for(wanted)
+        if self._contracts.lacks_listing:
+            self._refreshed_ns = None
+            self._look_again()
+
+    def _every(self) -> tuple[Login, ...]:
+        return (*self._logins.values(), *self._leaving)
+
+    # For the logins -----------------------------------------------------------------------------
+
+    def has_slot(self) -> bool:
+        """Whether one more login may be open."""
+        both = (self.config.connections_max, self.venue.limits.connections_max)
+        most = min((each for each in both if each is not None), default=None)
+        return most is None or sum(login.is_open for login in self._every()) < most
+
+    def targets(self, login: Login) -> Mapping[Stream, Target]:
+        """What `login` is to carry, by the venue's names of today."""
+        found: dict[Stream, Target] = {}
+        for planned in self.wanted((*login.plan.streams, *self._held_by(login))):
+            contract = self._contracts.of(planned.symbol)
+            if contract is not None:
+                stream = self.venue.wire.resolve(planned, contract)
+                if stream is not None:
+                    found[stream] = Target(planned, contract)
+                else:
+                    self._cannot(planned, contract)
+        return found
+
+    def _cannot(self, planned: Stream, contract: Contract) -> None:
+        """The plan has taken a symbol for something else than its contract says: told once."""
+        if planned.name not in self._impossible:
+            self._impossible.add(planned.name)
+            log.error(
+                "stream_impossible",
+                venue=self.name,
+                stream=planned.name,
+                market=contract.market,
+                hint="nothing is recorded for it; take its symbol or channel out",
+            )
+
+    def _held_by(self, login: Login) -> Iterator[Stream]:
+        """What has not arrived elsewhere yet: the old login lets go when the new one has it."""
+        for stream in login.planned:
+            number = self.carried.number_of(stream)
+            if number is None or self._logins.get(number) in (None, login):
+                continue
+            if stream not in self._logins[number].planned:
+                yield stream
+
+    def full(self, count: int) -> None:
+        """The broker allows less than its documentation: plan for that, until a reload."""
+        wanted = self.carried.wanted
+        if not 0 < count < wanted.config.streams_per_connection:
+            return
+        config = msgspec.structs.replace(wanted.config, streams_per_connection=count)
+        log.error("login_full", venue=self.name, streams=count, hint="streams_per_connection")
+        try:
+            self.want(wanted._replace(config=config), "full")
+        except PlanRefusedError as error:
+            log.error("plan_refused", venue=self.name, words=str(error), hint=error.hint)  # noqa: TRY400
+
+    def left(self, login: Login) -> None:
+        """A login without streams is over."""
+        self._leaving.remove(login)
+
+    async def look_after(self, client: SdkClient, login: Login) -> None:
+        """Ask for contracts and the allowance, if it is time and no other login does."""
+        if self._asking:
+            return
+        self._asking = True
+        try:
+            await self._ask_usage(client)
+            # Contracts come from a download of a few MB; what is known is good until the reset.
+            if not (self._contracts.loaded and self._outlook().must_stop):
+                await self._ask_contracts(client, login)
+        finally:
+            self._asking = False
+
+    async def _ask_contracts(self, client: SdkClient, login: Login) -> None:
+        now_ns = self.clock.mono_ns()
+        planned = [stream.symbol for place in self.carried.places for stream in place.streams]
+        if self._refresh_is_due(now_ns):
+            self._refreshed_ns = now_ns
+            self._refresh_wanted = False
+            await self._contracts.refresh(client, planned, login.record)
+        elif now_ns >= self._more_not_before_ns and (more := self._contracts.lacking(planned)):
+            if not await self._contracts.add(client, more, login.record):
+                self._more_not_before_ns = self.clock.mono_ns() + round(
+                    RETRY_SECONDS * NS_PER_SECOND
+                )
+                return
+        else:
+            return
+        self._apply(self.carried.listed(self._contracts.listing, "listing"))
+        self._look_again()
+
+    def _refresh_is_due(self, now_ns: int) -> bool:
+        if self._refreshed_ns is None:
+            return True
+        due_s = self.config.instruments_refresh_seconds
+        if self._refresh_wanted:
+            due_s = min(due_s, REQUESTED_SECONDS_MIN)
+        if not self._contracts.loaded or self._contracts.lacks_listing:
+            due_s = min(due_s, RETRY_SECONDS)
+        return now_ns - self._refreshed_ns >= due_s * NS_PER_SECOND
 
     async def _ask_usage(self, client: SdkClient) -> None:
+        now_ns = self.clock.mono_ns()
+        interval_ns = round(self.config.sdk.usage_interval_seconds * NS_PER_SECOND)
+        if self._usage_asked_ns is not None and now_ns - self._usage_asked_ns < interval_ns:
+            return
+        self._usage_asked_ns = now_ns
         try:
-            self.usage = await client.usage()
+            usage = self.usage = await client.usage()
         except QueryFailedError as error:
             log.warning("usage_failed", venue=self.venue.name, words=str(error))
-
-    async def _refresh(self, client: SdkClient) -> None:
-        self._refresh_wanted = False
-        await self._contracts.refresh(client, self._record)
-
-    def _record(self, fields: dict[str, object]) -> None:
-        connection = self._source.connection if self._source is not None else 0
-        told = {"venue": self.venue.name, "connection": connection} | fields
-        self._tap.record(connection, "C", orjson.dumps(told))
-
-    def _streams(self) -> tuple[Stream, ...]:
-        return self.venue.wire.streams(self.config.channels, self._contracts.known)
-
-    # The source ---------------------------------------------------------------------------------
-
-    def _up(self) -> None:
-        """Data can flow: a connection of the raw log begins."""
-        assert self._source is not None
-        assert self._subscriptions is not None
-        self._source.open(self._url(), [stream.name for stream in self._subscriptions.carried])
-        if self._down_since_ns is not None:
-            self._down_since_ns = None
-            self._subscriptions.verify(self._clock.mono_ns())
-        self._news.set()
-
-    def _on_event(self, event: SessionEvent) -> None:
-        assert self._source is not None
-        assert self._subscriptions is not None
-        signal = self.venue.wire.signal(event)
-        level = log.debug  # a confirmation, say
-        if any(signal):
-            level = log.info if signal.up else log.warning
-        level(
-            "sdk_event",
-            venue=self.venue.name,
-            code=event.event_code,
-            info=vendor_text(event.info),
-            words=vendor_text(event.event),
+            return
+        self.allowance.observe(
+            UsageReading(usage.bytes_used, usage.bytes_max, usage.connections),
+            wall_ns=self.clock.wall_ns(),
+            mono_ns=self.clock.mono_ns(),
         )
-        now_ns = self._clock.mono_ns()
-        if signal.down:
-            if self._down_since_ns is None:
-                self._down_since_ns = now_ns
-                self._subscriptions.note_activity(self._activity())
-                self._flaps.ended(now_ns)
-            self._source.close(f"session event {event.event_code}")
-        if signal.up:
-            self._up()
-        if signal.discarded:
-            self._source.lose("overflow", self._clock.wall_ns(), 1)
-        if signal.resubscribe:
-            self._subscriptions.forget()
-        self._news.set()
 
-    def _on_notice(self, notice: Notice) -> None:
-        assert self._subscriptions is not None
-        if notice.kind == "subscribed":
-            self._subscriptions.confirmed.add(notice.text)
-        elif notice.kind == "refused":
-            self.counters.subscribe_refusals += 1
-            self._subscriptions.refused(notice.text)
-            log.error("subscription_refused", venue=self.venue.name, words=notice.text)
-        self._news.set()
-
-    def _url(self) -> str:
-        return f"{self.venue.name}:{'simulation' if self.config.sdk.simulation else 'production'}"
+    def _outlook(self) -> Outlook:
+        return self.allowance.outlook(wall_ns=self.clock.wall_ns(), mono_ns=self.clock.mono_ns())
 
     # For the composition root -------------------------------------------------------------------
 
-    def shed(self, channels: Sequence[str], cause: str) -> None:
-        """Do without `channels` until `restore`, as `gateway.session.Session.shed`."""
-        if self.shedding.give_up(set(channels) & set(self.config.channels), cause):
-            self.counters.sheds += bool(self.shedding.channels)
-            self._news.set()
+    @property
+    def client(self) -> SdkClient | None:
+        """That of a login that is up; None: nobody is, or the allowance is used up."""
+        if self._outlook().must_stop:
+            return None
+        return next((each.client for each in self._every() if each.client is not None), None)
 
-    def restore(self) -> None:
-        """Subscribe everything again."""
-        self.shed((), "")
+    async def figures(self, rank: str) -> tuple[Figures, ...]:
+        """The broker's scanner, asked on any login that is up."""
+        if (client := self.client) is not None:
+            return await client.scan(rank)
+        raise QueryFailedError("no login is up, or the allowance is used up", venue=self.name)
 
     def contract_of(self, code: str) -> Contract | None:
         """The contract under whose `code` round lots arrive."""
-        for each in self._contracts.known:
-            if each.code == code and each.market != "odd":
-                return each
-        return None
+        return self._contracts.of_code(code)
 
     def refresh_instruments(self) -> None:
         """The decoder met an unknown instrument; at most one query a minute."""
@@ -319,45 +304,56 @@ class CallbackSession:
 
     def status(self) -> SessionStatus:
         """The picture of this moment."""
-        source, subscriptions, usage = self._source, self._subscriptions, self.usage
-        now_ns, wall_ns = self._clock.mono_ns(), self._clock.wall_ns()
-        carried = subscriptions.carried if subscriptions is not None else ()
-        connection = source.connection if source is not None else 0
-        oldest_ns = source.queue.oldest_mono_ns if source is not None else None
-        markets = sorted({stream.endpoint for stream in carried})
-        line = LineStatus(
-            endpoint="sdk",
-            url=self._url(),
-            streams_count=len(carried),
-            state=self._state if self._down_since_ns is None else "connecting",
-            connections=(connection,) if connection else (),
-            opened_mono_ns=self._opened_ns if connection else None,
-            paused=source is not None and source.paused,
-            attempts=self._backoff.attempts,
-            fault=self._fault,
-            refused=tuple(subscriptions.refusals) if subscriptions is not None else (),
-        )
+        carried, now_ns = self.carried, self.clock.mono_ns()
+        planned = [stream for each in carried.places for stream in each.streams]
         return SessionStatus(
             venue=self.venue.name,
             rule="whole",
-            symbols_count=len(self.config.symbols),
+            started=self.started,
+            symbols_count=len({stream.symbol for stream in planned}),
             symbols_missing=self._contracts.missing,
             instruments_count=self._contracts.count,
             snapshots_pending=(),
             rest_weight_used=0,
+            connects_used=self.config.sdk.logins_per_day_max - self._budget.left(now_ns),
+            connects_max=self.config.sdk.logins_per_day_max,
             shed=tuple(sorted(self.shedding.channels)),
-            lines=(line,),
-            sdk=SdkStatus(
-                queue_depth=source.queue.depth if source is not None else 0,
-                queue_age_ns=max(0, now_ns - oldest_ns) if oldest_ns is not None else 0,
-                logins_left=self._budget.left(now_ns),
-                streams_confirmed=len(subscriptions.confirmed) if subscriptions is not None else 0,
-                usage_bytes=usage.bytes_used if usage is not None else None,
-                usage_bytes_left=usage.bytes_left if usage is not None else None,
-                usage_connections=usage.connections if usage is not None else None,
-                closed_markets=tuple(
-                    market for market in markets if self.venue.open_since(market, wall_ns) is None
-                ),
+            shard=str(carried.wanted.shard),
+            streams_count=len(planned),
+            streams_paused=sum(map(carried.paused, planned)),
+            streams_left_out=len(carried.left_out),
+            paused_below=carried.floor,
+            turning=carried.turning,
+            refusal=carried.refusal,
+            lines=tuple(login.status() for login in self._every()),
+            sdk=self._sdk_status(now_ns),
+        )
+
+    def _sdk_status(self, now_ns: int) -> SdkStatus:
+        """Over all logins."""
+        queues = [each.source.queue for each in self._every() if each.source is not None]
+        held = [each.subscriptions for each in self._every() if each.subscriptions is not None]
+        oldest = [ns for queue in queues if (ns := queue.oldest_mono_ns) is not None]
+        markets = {stream.endpoint for each in held for stream in each.carried}
+        wall_ns, usage = self.clock.wall_ns(), self.usage
+        outlook = self._outlook() if self.allowance.is_known else None
+        return SdkStatus(
+            queue_depth=sum(queue.depth for queue in queues),
+            queue_age_ns=max(0, now_ns - min(oldest)) if oldest else 0,
+            logins_left=self._budget.left(now_ns),
+            streams_confirmed=sum(len(each.confirmed) for each in held),
+            usage_bytes=usage.bytes_used if usage is not None else None,
+            usage_bytes_left=usage.bytes_left if usage is not None else None,
+            usage_cap_bytes=outlook.cap_bytes if outlook is not None else None,
+            usage_remaining_bytes=outlook.remaining_bytes if outlook is not None else None,
+            usage_forecast_bytes=outlook.forecast_bytes if outlook is not None else None,
+            usage_batch_bytes=outlook.batch_bytes if outlook is not None else None,
+            usage_stopped=outlook is not None and outlook.must_stop,
+            usage_connections=usage.connections if usage is not None else None,
+            closed_markets=tuple(
+                market
+                for market in sorted(markets)
+                if self.venue.open_since(market, wall_ns) is None
             ),
         )
 
@@ -375,12 +371,4 @@ def check(venue: CallbackVenue, config: VenueConfig) -> None:
             f"venue {venue.name} needs its SDK, which is not installed",
             venue=venue.name,
             hint=f"pip install 'tickd[{venue.package}]'",
-        )
-    count = venue.wire.check(config.channels, config.symbols)
-    allowed = config.sdk.subscriptions_max or venue.limits.subscriptions_max
-    if count > allowed:
-        raise UnknownStreamError(
-            f"venue {venue.name}: {count} subscriptions, a login has {allowed}",
-            venue=venue.name,
-            hint=f"{allowed * len(config.symbols) // count} symbols with these channels fit",
         )

@@ -5,13 +5,15 @@ Knows which streams were asked for and which were confirmed; decides nothing abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import structlog
 
 from gateway.callbacks.venue import CallbackVenue, Contract, SdkClient
 from gateway.config import VenueConfig
-from gateway.errors import QueryFailedError
+from gateway.errors import LoginFullError, QueryFailedError
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.shedding import shed_fields
 from gateway.venue import Stream
@@ -33,22 +35,36 @@ RECENT_SECONDS = 60.0
 REFUSALS_MAX = 16
 
 
+class Target(NamedTuple):
+    """What a subscription is for: the stream of the plan, and the contract behind it today."""
+
+    planned: Stream
+    contract: Contract
+
+
 class Subscriptions:
     """See the module. Loop only."""
 
     def __init__(
-        self, venue: CallbackVenue, config: VenueConfig, client: SdkClient, clock: Clock
+        self,
+        venue: CallbackVenue,
+        config: VenueConfig,
+        client: SdkClient,
+        clock: Clock,
+        *,
+        shed: set[str],
     ) -> None:
         self._venue = venue
         self._config = config
         self._client = client
         self._clock = clock
-        self._pace = RollingLimit(venue.limits.subscribes)
-        self._carried: dict[Stream, Contract] = {}
+        self._pace = RollingLimit(venue.limits.client_messages)
+        self._carried: dict[Stream, Target] = {}
         self._since_ns: dict[Stream, int] = {}  # when silence can have begun
         self._not_before_ns: dict[str, int] = {}  # stream name -> when it may be asked for again
         self._failures = 0  # of calls, in a row
-        self._shed: set[str] = set()  # names of streams given up for now
+        # Names of planned streams that were given up, here or on another login.
+        self._shed = shed
         self._watch: SilenceWatch | None = None
         self._watched: frozenset[Stream] = frozenset()
         self._active: Mapping[str, int] = {}  # topic -> last event, when the session went down
@@ -56,54 +72,84 @@ class Subscriptions:
         self.confirmed: set[str] = set()
         self.refusals: list[str] = []
         self.fault: str | None = None
+        self.full_at: int | None = None  # the broker took so many and no more
 
     @property
     def carried(self) -> tuple[Stream, ...]:
         """Streams that were asked for and not refused."""
         return tuple(self._carried)
 
+    @property
+    def planned(self) -> tuple[Stream, ...]:
+        """The same, as the plan knows them."""
+        return tuple(target.planned for target in self._carried.values())
+
+    @property
+    def calls_used(self) -> int:
+        """Of the venue's window that ends now."""
+        return self._pace.used(self._clock.mono_ns())
+
     async def carry(
         self,
-        wanted: Sequence[Stream],
-        contracts: Sequence[Contract],
-        shed_cause: str,
+        wanted: Mapping[Stream, Target],
+        cause_of: Callable[[Stream], str],
         record: Record,
+        *,
+        room: int,
     ) -> None:
-        """Ask for what is lacking, end what is not wanted any more."""
+        """Ask for what is lacking, as far as there is `room`; end what is not wanted any more."""
         self.fault = None
-        by_symbol = {contract.symbol: contract for contract in contracts}
-        keep = frozenset(wanted)
-        surplus = [stream for stream in self._carried if stream not in keep]
+        surplus = [stream for stream in self._carried if stream not in wanted]
         now_ns = self._clock.mono_ns()
         lacking = [
             stream
             for stream in wanted
             if stream not in self._carried and self._not_before_ns.get(stream.name, 0) <= now_ns
         ]
-        for stream in surplus:
-            await self._end(stream)
-        if surplus and shed_cause:
-            self._shed.update(stream.name for stream in surplus)
-            record(shed_fields("shed", surplus, shed_cause))
-        if back := [stream for stream in lacking if stream.name in self._shed]:
-            # What late messages may have opened again is closed before the streams come back.
-            self._shed.difference_update(stream.name for stream in back)
-            record(shed_fields("restore", back, "room again"))
+        if surplus:
+            await self._drop(surplus, wanted, cause_of, record)
+        # What late messages may have opened again is closed before the streams come back.
+        back = [stream for stream in lacking if wanted[stream].planned.name in self._shed]
+        self._shed.difference_update(wanted[stream].planned.name for stream in back)
+        for cause, some in _by_cause(back, wanted, cause_of).items():
+            record(shed_fields("restore", some, cause))
         for stream in lacking:
-            await self._begin(stream, by_symbol[stream.symbol])
+            if len(self._carried) >= room:
+                return  # what is still held for another login makes room soon
+            await self._begin(stream, wanted[stream])
             if self._failures >= FAILURES_MAX:
                 self._failures = 0
                 return  # the next turn goes on, if the session does
 
-    async def _begin(self, stream: Stream, contract: Contract) -> None:
+    async def _drop(
+        self,
+        surplus: Iterable[Stream],
+        wanted: Mapping[Stream, Target],
+        cause_of: Callable[[Stream], str],
+        record: Record,
+    ) -> None:
+        """End streams; on record what nobody carries any more, and why."""
+        # A month that has rolled is wanted as before, under another name: nothing was given up.
+        staying = {target.planned for target in wanted.values()}
+        ended = {stream: self._carried[stream] for stream in surplus}
+        for stream in ended:
+            await self._end(stream)
+        given_up = [stream for stream, target in ended.items() if target.planned not in staying]
+        for cause, some in _by_cause(given_up, ended, cause_of).items():
+            record(shed_fields("shed", some, cause))
+        self._shed.update(ended[stream].planned.name for stream in given_up)
+
+    async def _begin(self, stream: Stream, target: Target) -> None:
         await self._slot()
         # Before the call: the confirmation may come before it returns.
-        self._carried[stream] = contract
+        self._carried[stream] = target
         self._since_ns[stream] = self._clock.mono_ns()
         try:
-            await self._client.subscribe(stream, contract)
+            await self._client.subscribe(stream, target.contract)
         except QueryFailedError as error:
             self._carried.pop(stream, None)
+            if isinstance(error, LoginFullError):
+                self.full_at = len(self._carried)
             self._failures += 1
             self._wait_for(stream.name, FAILED_SECONDS)
             self.fault = str(error)
@@ -114,12 +160,14 @@ class Subscriptions:
             self._failures = 0
 
     async def _end(self, stream: Stream) -> None:
-        contract = self._carried.pop(stream)
+        target = self._carried.pop(stream, None)
+        if target is None:
+            return  # refused meanwhile
         self._since_ns.pop(stream, None)
         self.confirmed.discard(stream.name)
         await self._slot()
         try:
-            await self._client.unsubscribe(stream, contract)
+            await self._client.unsubscribe(stream, target.contract)
         except QueryFailedError as error:
             log.warning(
                 "unsubscribe_failed", venue=self._venue.name, stream=stream.name, words=str(error)
@@ -166,12 +214,12 @@ class Subscriptions:
         """Subscribe again what fell silent; how many streams that were."""
         silent = self._unverified(activity, now_ns) or self._silent(activity, now_ns)
         for stream in silent:
-            contract = self._carried.get(stream)
-            if contract is None:
+            target = self._carried.get(stream)
+            if target is None:
                 continue
             log.warning("stream_silent", venue=self._venue.name, stream=stream.name)
             await self._end(stream)
-            await self._begin(stream, contract)
+            await self._begin(stream, target)
         return len(silent)
 
     def _unverified(self, activity: Mapping[str, int], now_ns: int) -> list[Stream]:
@@ -227,3 +275,13 @@ class Subscriptions:
         wall_ns = self._clock.wall_ns()
         opened_ns = self._venue.open_since(market, wall_ns)
         return None if opened_ns is None else now_ns - (wall_ns - opened_ns)
+
+
+def _by_cause(
+    streams: Iterable[Stream], targets: Mapping[Stream, Target], cause_of: Callable[[Stream], str]
+) -> Mapping[str, list[Stream]]:
+    """Streams by the reason of their change."""
+    found: dict[str, list[Stream]] = defaultdict(list)
+    for stream in streams:
+        found[cause_of(targets[stream].planned)].append(stream)
+    return found

@@ -7,13 +7,13 @@ the SDK.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from gateway.config import SdkConfig
 from gateway.instruments import InstrumentDefinition
-from gateway.venue import OpenGap, Rate, Stream
+from gateway.venue import Figures, OpenGap, PlanWire, Rate, Stream, VenueLimits
 
 
 class Contract(NamedTuple):
@@ -59,28 +59,30 @@ class Usage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackLimits:
-    """A venue's limits as data; each venue's `limits.py` gives the sources."""
+class LoginRests:
+    """How long not to log in, beside `VenueLimits.connects`."""
 
-    subscriptions_max: int  # of one login
-    subscribes: Rate  # subscribe and unsubscribe calls
-    logins: Rate  # per person
-    login_seconds_min: float  # between two logins
+    seconds_min: float  # between two logins
     suspended_seconds: float  # after "try again later"
     refused_seconds: float  # after wrong credentials: a person has to mend it
-    # channel -> a stream without a message for so long, while its market is open, is suspect
-    silence_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-class CallbackWire(Protocol):
-    """Objects to frames, contracts to streams. Pure."""
+class CallbackWire(PlanWire, Protocol):
+    """Objects to frames, contracts to streams. Pure.
 
-    def check(self, channels: Sequence[str], symbols: Sequence[str]) -> int:
-        """How many subscriptions that is at most. Raises UnknownStreamError."""
+    A plan is made before anybody has logged in, so that its streams know a symbol and what is
+    asked of it, and nothing that only a contract says.
+    """
+
+    def resolve(self, planned: Stream, contract: Contract) -> Stream | None:
+        """What the venue calls a planned stream today; `endpoint`: the market whose hours it keeps.
+
+        None where the instrument has no such thing.
+        """
         ...
 
-    def streams(self, channels: Sequence[str], contracts: Sequence[Contract]) -> tuple[Stream, ...]:
-        """Every stream once; its `endpoint` is the market whose hours it keeps."""
+    def brings(self, planned: Stream) -> frozenset[str]:
+        """The channels that one subscription brings together."""
         ...
 
     def frame(self, item: object) -> bytes:
@@ -110,6 +112,10 @@ class SdkClient(Protocol):
         """What is known of `symbols`; unknown ones are left out. Raises QueryFailedError."""
         ...
 
+    async def listing(self) -> tuple[str, ...]:
+        """Every symbol that a pattern may select. Raises QueryFailedError."""
+        ...
+
     async def subscribe(self, stream: Stream, contract: Contract) -> None:
         """Ask for a stream; its confirmation is a session event. Raises QueryFailedError."""
         ...
@@ -120,6 +126,10 @@ class SdkClient(Protocol):
 
     async def ticks(self, contract: Contract, date: str) -> object:
         """All trades of a day, as the SDK has them. Raises QueryFailedError."""
+        ...
+
+    async def scan(self, rank: str) -> tuple[Figures, ...]:
+        """Today's best symbols by a `UniverseConfig.rank`. Raises QueryFailedError."""
         ...
 
     async def usage(self) -> Usage:
@@ -175,13 +185,16 @@ class CallbackVenue(NamedTuple):
 
     package: the SDK's module, which the extra `tickd[<package>]` installs.
     client: makes a client whose callbacks call `put` on the SDK's threads.
+    usage_reset: wall ns -> wall ns at which the allowance begins anew.
     open_since: market, wall ns -> since when its continuous trading runs (wall ns), or None.
     """
 
     name: str
     package: str
     wire: CallbackWire
-    limits: CallbackLimits
+    limits: VenueLimits
+    rests: LoginRests
     client: Callable[[SdkConfig, Put], SdkClient]
     open_since: Callable[[str, int], int | None]
+    usage_reset: Callable[[int], int]
     history: CallbackHistory | None = None  # None: what is lost is lost

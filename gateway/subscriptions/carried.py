@@ -15,7 +15,7 @@ from gateway.limits import NS_PER_SECOND
 from gateway.subscriptions.plan import ConnectionPlan, check, plan, room_of, split
 from gateway.subscriptions.turns import Turns
 from gateway.subscriptions.wishes import Listing, Wanted, Wisher, Wishes
-from gateway.venue import Stream, Venue
+from gateway.venue import PlanVenue, Stream
 
 # A rotation may use this share of the messages that a connection may send; resyncs, pongs and
 # changes of the plan need the rest.
@@ -41,7 +41,7 @@ class Carried:
     symbols in full.
     """
 
-    def __init__(self, venue: Venue, wanted: Wanted) -> None:
+    def __init__(self, venue: PlanVenue, wanted: Wanted) -> None:
         self._venue = venue
         self._wisher = Wisher(venue)
         self.listing: Listing | None = None  # None: not known yet
@@ -209,7 +209,7 @@ class Carried:
         return tuple(stream for stream in every if stream in chosen)
 
 
-def check_turns(venue: Venue, wanted: Wanted, turning: dict[str, int]) -> None:
+def check_turns(venue: PlanVenue, wanted: Wanted, turning: dict[str, int]) -> None:
     """Refuse rotations that need more messages than a connection may send.
 
     Raises PlanRefusedError with the shortest legal slice.

@@ -17,11 +17,14 @@ from tickd.topics import CHANNELS
 
 ANY: Final = "*"
 _GLOB: Final = re.compile(r"[*?\[]")
+_UNIVERSE: Final = re.compile(r"\{(.+)\}")
 _SHAPE: Final = "write venue:symbol@channel, as in okx:BTC-*@trade; a ! in front excludes"
 
 
 class Pattern(NamedTuple):
-    """One pattern: the venue exact, the symbol exact or a glob, the channel exact or `*`.
+    """One pattern: the venue exact; the symbol exact, a glob or a `{universe}`; the channel.
+
+    A channel of `*` means all that the venue's table has.
 
     excludes: takes symbols out of what the patterns of its group select.
     """
@@ -55,10 +58,21 @@ class Pattern(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether it names one symbol: that may be wanted before the venue lists it."""
-        return _GLOB.search(self.symbol) is None
+        return not self.is_glob and self.universe is None
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether it has to be matched against all symbols of the venue."""
+        return _GLOB.search(self.symbol) is not None
+
+    @property
+    def universe(self) -> str | None:
+        """The universe whose members it selects."""
+        found = _UNIVERSE.fullmatch(self.symbol)
+        return found[1] if found else None
 
     def matches(self, symbol: str) -> bool:
-        """Whether it selects `symbol`; upper and lower case are different."""
+        """Whether it selects `symbol` by its name; upper and lower case are different."""
         return symbol == self.symbol if self.exact else fnmatchcase(symbol, self.symbol)
 
     def __str__(self) -> str:

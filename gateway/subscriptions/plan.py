@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.config import VenueConfig
 from gateway.errors import PlanRefusedError, UnknownStreamError
-from gateway.venue import Stream, Venue
+from gateway.venue import PlanVenue, Stream
 
 
 class ConnectionPlan(NamedTuple):
@@ -41,7 +41,7 @@ class Room(NamedTuple):
         return sum(-(-count // self.per_connection) for count in counts.values())
 
 
-def room_of(venue: Venue, config: VenueConfig) -> Room:
+def room_of(venue: PlanVenue, config: VenueConfig) -> Room:
     """The room for `config` at `venue`. One connection allowed is kept free for a replacement."""
     limits = venue.limits
     allowed = [n for n in (config.connections_max, limits.connections_max) if n is not None]
@@ -52,13 +52,13 @@ def room_of(venue: Venue, config: VenueConfig) -> Room:
     )
 
 
-def streams_of(venue: Venue, config: VenueConfig, symbols: Sequence[str]) -> tuple[Stream, ...]:
+def streams_of(venue: PlanVenue, config: VenueConfig, symbols: Sequence[str]) -> tuple[Stream, ...]:
     """The streams the configuration asks for, for `symbols`. Raises UnknownStreamError."""
     return venue.wire.streams(config.channels, symbols, config.depth_interval_ms)
 
 
 def check(
-    venue: Venue,
+    venue: PlanVenue,
     config: VenueConfig,
     ranked: Sequence[Stream],
     turning: Mapping[str, int] | None = None,
@@ -127,7 +127,7 @@ def split(
 
 
 def plan(
-    venue: Venue,
+    venue: PlanVenue,
     config: VenueConfig,
     streams: Sequence[Stream],
     previous: Sequence[ConnectionPlan] = (),
@@ -159,7 +159,7 @@ def plan(
     return tuple(_drained(placed, room))
 
 
-def _check_endpoints(venue: Venue, streams: Iterable[Stream]) -> None:
+def _check_endpoints(venue: PlanVenue, streams: Iterable[Stream]) -> None:
     for stream in streams:
         if stream.endpoint not in venue.wire.endpoints:
             raise UnknownStreamError(

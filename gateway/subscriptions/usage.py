@@ -6,6 +6,7 @@ Pure: readings of the venue's own counter and the time come in. Polls nothing, s
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.limits import NS_PER_SECOND
@@ -104,3 +105,58 @@ class UsageGuard:
             return 0
         batches = max(1.0, (reset_ns - now_ns) / NS_PER_SECOND / seconds)
         return int(self.remaining_bytes(now_ns) / batches)
+
+
+class Outlook(NamedTuple):
+    """What the allowance looks like at one moment."""
+
+    load: float  # the forecast over the cap
+    must_stop: bool
+    cap_bytes: int
+    remaining_bytes: int  # below the cap
+    forecast_bytes: int  # used at the reset if it goes on like this
+    reset_seconds: float  # until then
+    batch_bytes: int  # what a minute of queries may cost
+
+
+class Allowance:
+    """One account's allowance: readings come in, an outlook comes out.
+
+    Args: `reset`: wall ns -> wall ns of the next reset; `pauses_streams`: whether streams give way
+    when it runs short, or queries only.
+    """
+
+    def __init__(
+        self, guard: UsageGuard, *, reset: Callable[[int], int], pauses_streams: bool
+    ) -> None:
+        self._guard = guard
+        self._reset = reset
+        self._reset_ns: int | None = None  # wall, of the readings that are known
+        self.pauses_streams = pauses_streams
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the venue has ever said anything."""
+        return self._guard.last is not None
+
+    def observe(self, reading: UsageReading, *, wall_ns: int, mono_ns: int) -> None:
+        """Take a reading."""
+        self._reset_ns = self._reset(wall_ns)
+        self._guard.observe(reading, mono_ns)
+
+    def outlook(self, *, wall_ns: int, mono_ns: int) -> Outlook:
+        """The picture of this moment; after the reset and before its first reading all is open."""
+        guard = self._guard
+        if self._reset_ns is None or wall_ns >= self._reset_ns:
+            left_s = max(0, self._reset(wall_ns) - wall_ns) / NS_PER_SECOND
+            return Outlook(0.0, False, guard.cap_bytes, guard.cap_bytes, 0, left_s, 0)
+        reset_ns = mono_ns + self._reset_ns - wall_ns
+        return Outlook(
+            load=guard.load(mono_ns, reset_ns),
+            must_stop=guard.must_stop(mono_ns),
+            cap_bytes=guard.cap_bytes,
+            remaining_bytes=guard.remaining_bytes(mono_ns),
+            forecast_bytes=guard.forecast_bytes(mono_ns, reset_ns),
+            reset_seconds=(reset_ns - mono_ns) / NS_PER_SECOND,
+            batch_bytes=guard.batch_bytes(mono_ns, reset_ns, 60.0),
+        )

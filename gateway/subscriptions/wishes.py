@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
-from gateway.config import SubscriptionConfig, VenueConfig
+from gateway.config import SubscriptionConfig, UniverseConfig, VenueConfig
 from gateway.errors import PatternError
 from gateway.subscriptions.patterns import ANY, Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import WHOLE, Shard
-from gateway.venue import Stream, Venue
+from gateway.venue import PlanVenue, Stream
 
 
 class Order(NamedTuple):
@@ -25,15 +26,25 @@ class Order(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The symbols of a venue: all that it names, and those that patterns may select."""
+    """The symbols of a venue: all that it names, and those that patterns may select.
+
+    unknown: where single symbols are asked for, those that do not exist; any other may. None: the
+    names are all there is.
+    """
 
     names: frozenset[str]
     trading: frozenset[str]
+    unknown: frozenset[str] | None = None
+
+    def may_exist(self, symbol: str) -> bool:
+        """Whether `symbol` can be planned when it is named in full."""
+        return symbol in self.names or (self.unknown is not None and symbol not in self.unknown)
 
 
 class Wanted(NamedTuple):
     """Everything that one configuration asks of one venue.
 
+    universes: name -> its members of this moment; one that is not there has none yet.
     orders: applied one after the other to what the groups select; of two that concern the same
     topic the later counts.
     """
@@ -42,6 +53,7 @@ class Wanted(NamedTuple):
     groups: tuple[SubscriptionConfig, ...] = ()
     orders: tuple[Order, ...] = ()
     shard: Shard = WHOLE
+    universes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
@@ -63,17 +75,31 @@ class Wanted(NamedTuple):
     @property
     def needs_listing(self) -> bool:
         """Whether a pattern has to be matched against all symbols of the venue."""
-        return any(not pattern.exact for pattern in self.patterns)
+        return any(pattern.is_glob for pattern in self.patterns)
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Symbols that are named in full, for this shard."""
-        exact = (pattern.symbol for pattern in self.patterns if pattern.exact)
+        """Symbols that are named in full or in a universe, for this shard."""
+        exact = (symbol for pattern in self.patterns for symbol in self.members(pattern))
         return tuple(
             symbol
             for symbol in dict.fromkeys((*self.config.symbols, *exact))
             if self.shard.holds(self.config.name, symbol)
         )
+
+    def members(self, pattern: Pattern) -> tuple[str, ...]:
+        """What `pattern` selects whatever the venue lists: its symbol, or a universe's."""
+        if pattern.universe is not None:
+            return self.universes.get(pattern.universe, ())
+        return (pattern.symbol,) if pattern.exact else ()
+
+    def hits(self, pattern: Pattern, topic: tuple[str, str]) -> bool:
+        """Whether `pattern` selects a topic (symbol, channel)."""
+        if pattern.channel not in (ANY, topic[1]):
+            return False
+        if pattern.is_glob:
+            return pattern.matches(topic[0])
+        return topic[0] in self.members(pattern)
 
 
 @dataclass(slots=True)
@@ -123,9 +149,10 @@ class Wishes:
 class Wisher:
     """Makes wishes for one venue; remembers the streams it has asked the venue's wire for."""
 
-    def __init__(self, venue: Venue) -> None:
+    def __init__(self, venue: PlanVenue) -> None:
         self._venue = venue
-        self._streams: dict[tuple[str, str, int | None], Stream] = {}
+        # None: the symbol cannot have the channel.
+        self._streams: dict[tuple[str, str, int | None], Stream | None] = {}
         # Several symbols may share one stream (the index of a pair): asked for once.
         self._by_name: dict[str, Stream] = {}
 
@@ -153,8 +180,7 @@ class Wisher:
         for name, members in turning.items():
             symbols = wishes.turning.setdefault(name, {})
             for topic, priority in self._ours(members, wanted, listing):
-                stream = self._stream(topic, config)
-                if stream not in wishes.always:
+                if self._stream(topic, config) not in wishes.always:
                     self._wish(symbols.setdefault(topic[0], {}), topic, priority, config)
         return wishes
 
@@ -173,11 +199,13 @@ class Wisher:
         for pattern in patterns:
             if pattern.excludes:
                 continue
-            symbols = _matching(pattern, listing)
-            if not symbols and listing is not None:
+            symbols = _matching(pattern, wanted, listing)
+            if not symbols and listing is not None and pattern.is_glob:
                 empty.append(explain_nothing(pattern, listing.trading))
             selected.update(dict.fromkeys(_topics(symbols, _channels(pattern, wanted.config))))
-        return [topic for topic in selected if not any(_hits(each, topic) for each in excluding)]
+        return [
+            topic for topic in selected if not any(wanted.hits(each, topic) for each in excluding)
+        ]
 
     def _obey(
         self,
@@ -188,12 +216,12 @@ class Wisher:
         listing: Listing | None,
     ) -> None:
         if order.adds:
-            symbols = _matching(order.pattern, listing)
+            symbols = _matching(order.pattern, wanted, listing)
             for topic in _topics(symbols, _channels(order.pattern, wanted.config)):
                 topics[topic] = order.priority
             return
         for members in (topics, *turning.values()):
-            for topic in [each for each in members if _hits(order.pattern, each)]:
+            for topic in [each for each in members if wanted.hits(order.pattern, each)]:
                 del members[topic]
 
     def _ours(
@@ -203,7 +231,7 @@ class Wisher:
         venue = wanted.config.name
         places: dict[str, int] = {}
         for symbol in dict.fromkeys(symbol for symbol, _ in topics):
-            is_listed = listing is None or symbol in listing.names
+            is_listed = listing is None or listing.may_exist(symbol)
             if is_listed and wanted.shard.holds(venue, symbol):
                 places[symbol] = len(places)
         found = [item for item in topics.items() if item[0][0] in places]
@@ -217,21 +245,29 @@ class Wisher:
         config: VenueConfig,
     ) -> None:
         stream = self._stream(topic, config)
-        streams[stream] = max(priority, streams.get(stream, priority))
+        if stream is not None:
+            streams[stream] = max(priority, streams.get(stream, priority))
 
-    def _stream(self, topic: tuple[str, str], config: VenueConfig) -> Stream:
+    def _stream(self, topic: tuple[str, str], config: VenueConfig) -> Stream | None:
         symbol, channel = topic
         key = (symbol, channel, config.depth_interval_ms)
         if key not in self._streams:
             found = self._venue.wire.streams((channel,), (symbol,), config.depth_interval_ms)
-            self._streams[key] = self._by_name.setdefault(found[0].name, found[0])
+            self._streams[key] = (
+                self._by_name.setdefault(found[0].name, found[0]) if found else None
+            )
         return self._streams[key]
 
 
-def check_patterns(groups: Sequence[SubscriptionConfig], venues: Collection[str]) -> None:
-    """Every pattern names a venue that is configured. Raises PatternError."""
+def check_patterns(
+    groups: Sequence[SubscriptionConfig],
+    venues: Collection[str],
+    universes: Sequence[UniverseConfig] = (),
+) -> None:
+    """Every pattern names a venue and a universe that are configured. Raises PatternError."""
     for group in groups:
         for text in group.patterns:
+            check_universe(parse(text), universes)
             venue = parse(text).venue
             if venue not in venues:
                 raise PatternError(
@@ -239,6 +275,19 @@ def check_patterns(groups: Sequence[SubscriptionConfig], venues: Collection[str]
                     " [[venues]] table",
                     hint=f"add one with name = {venue[:40]!r}; its symbols may stay empty",
                 )
+
+
+def check_universe(pattern: Pattern, universes: Sequence[UniverseConfig]) -> None:
+    """A universe that `pattern` names is configured, for its venue. Raises PatternError."""
+    name = pattern.universe
+    if name is None:
+        return
+    own = [each.name for each in universes if each.venue == pattern.venue]
+    if name not in own:
+        raise PatternError(
+            f"pattern {pattern}: {pattern.venue} has no universe {name[:40]!r}",
+            hint=f"[[universes]] of {pattern.venue}: {', '.join(own) or 'none'}",
+        )
 
 
 def _topics(symbols: Iterable[str], channels: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -249,13 +298,9 @@ def _channels(pattern: Pattern, config: VenueConfig) -> tuple[str, ...]:
     return config.channels if pattern.channel == ANY else (pattern.channel,)
 
 
-def _matching(pattern: Pattern, listing: Listing | None) -> Sequence[str]:
-    if pattern.exact:
-        return (pattern.symbol,)
+def _matching(pattern: Pattern, wanted: Wanted, listing: Listing | None) -> Sequence[str]:
+    if not pattern.is_glob:
+        return wanted.members(pattern)
     if listing is None:
         return ()
     return sorted(symbol for symbol in listing.trading if pattern.matches(symbol))
-
-
-def _hits(pattern: Pattern, topic: tuple[str, str]) -> bool:
-    return pattern.channel in (ANY, topic[1]) and pattern.matches(topic[0])

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from decimal import Decimal
+from typing import Final, NamedTuple
 
 import msgspec
 from typing_extensions import Buffer
 
 from gateway.errors import MalformedReplyError, UnknownStreamError, vendor_text
 from gateway.instruments import AssetClass, InstrumentDefinition, scale_and_step
-from gateway.venue import ClientMessage, OpenGap, Piece, RestRequest, Stream
+from gateway.venue import ClientMessage, Figures, OpenGap, Piece, RestRequest, Stream
 
 TRADING = "TRADING"
 _STREAM_PREFIX = b'{"stream":"'
@@ -62,6 +63,33 @@ class _ExchangeInfo(msgspec.Struct, frozen=True):
     symbols: tuple[_Symbol, ...]
 
 
+class _Ticker(msgspec.Struct, rename="camel"):
+    """As far as a ranking needs it; COIN-M has no quote volume, its volume counts contracts."""
+
+    symbol: str
+    volume: Decimal
+    high_price: Decimal
+    low_price: Decimal
+    last_price: Decimal
+    count: int
+    quote_volume: Decimal | None = None
+    base_volume: Decimal | None = None
+
+    def figures(self) -> Figures:
+        last = self.last_price
+        turnover = self.quote_volume
+        if turnover is None and self.base_volume is not None:
+            turnover = self.base_volume * last
+        return Figures(
+            self.symbol,
+            volume_f=float(self.volume),
+            turnover_f=None if turnover is None else float(turnover),
+            volatility_f=float((self.high_price - self.low_price) / last) if last > 0 else None,
+            trades=self.count,
+        )
+
+
+_TICKERS: Final = msgspec.json.Decoder(list[_Ticker])
 _EXCHANGE_INFO = msgspec.json.Decoder(_ExchangeInfo)
 
 
@@ -81,6 +109,7 @@ class BinanceWire:
     streams_per_message_max: int
     instrument_requests_of: Callable[[Sequence[str]], tuple[RestRequest, ...]]
     listing: RestRequest  # the whole list
+    tickers: RestRequest  # the last day of every symbol
     ping: bytes | None = None
     # channels that exist by REST only
     rest_channels: tuple[str, ...] = field(default=())
@@ -177,6 +206,18 @@ class BinanceWire:
 
     def listing_requests(self) -> tuple[RestRequest, ...]:
         return (self.listing,)
+
+    def ranking_requests(self) -> tuple[RestRequest, ...]:
+        return (self.tickers,)
+
+    def rankings(self, body: bytes) -> tuple[Figures, ...]:
+        try:
+            tickers = _TICKERS.decode(body)
+        except msgspec.MsgspecError as error:
+            raise MalformedReplyError(
+                f"24hr tickers of {self.venue}: {vendor_text(str(error))}", venue=self.venue
+            ) from error
+        return tuple(each.figures() for each in tickers)
 
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
         try:

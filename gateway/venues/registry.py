@@ -53,10 +53,17 @@ def find_callback(name: str, decoded: Collection[str] = VENUE_NAMES) -> Callback
         package=import_module(f"{folder}.sdk").PACKAGE,
         wire=import_module(f"{folder}.wire").WIRE,
         limits=import_module(f"{folder}.limits").LIMITS,
+        rests=import_module(f"{folder}.limits").RESTS,
         client=import_module(f"{folder}.sdk").client,
         open_since=import_module(f"{folder}.hours").open_since,
         history=import_module(f"{folder}.past").HISTORY,
+        usage_reset=import_module(f"{folder}.hours").usage_reset,
     )
+
+
+def find_any(name: str, decoded: Collection[str] = VENUE_NAMES) -> Venue | CallbackVenue:
+    """The venue called `name`, of whatever kind. Raises UnknownVenueError."""
+    return find_callback(name, decoded) if is_callback(name) else find(name, decoded)
 
 
 def _folder(name: str, among: Collection[str], decoded: Collection[str]) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from gateway.callbacks.session import CallbackSession
-from gateway.config import SdkConfig, VenueConfig
+from gateway.config import SdkConfig, SubscriptionConfig, VenueConfig
+from gateway.subscriptions.wishes import Wanted
 from gateway.venue import Rate
 from gateway.venues.registry import find_callback
 from gateway.venues.shioaji.sdk import ShioajiClient
@@ -61,8 +62,8 @@ class World:
         await self.until(lambda: self.sdk.streams_confirmed >= count, f"{count} confirmed")
 
     def confirmed_names(self) -> set[str]:
-        subscriptions = self.session._subscriptions
-        return set(subscriptions.confirmed) if subscriptions is not None else set()
+        held = [each.subscriptions for each in self.session._every()]
+        return {name for each in held if each is not None for name in each.confirmed}
 
     @property
     def sdk(self) -> Any:
@@ -123,6 +124,7 @@ async def world(
     config: Mapping[str, Any] | None = None,
     venue: Mapping[str, Any] | None = None,
     activity: Callable[[], Mapping[str, int]] | None = None,
+    groups: tuple[SubscriptionConfig, ...] = (),
 ) -> AsyncIterator[World]:
     """Run a session; afterwards the log is closed, so that it can be read from its files."""
     clock = SystemClock()
@@ -134,35 +136,39 @@ async def world(
     stand_in = StandIn(**{"listings": LISTINGS, "start": START, **(broker or {})})
     factory = stand_in.async_client if asynchronous else stand_in.client
     found = find_callback("shioaji")
+    limits = replace(found.limits, client_messages=Rate(100_000, 1.0))
     fast = {
-        "subscribes": Rate(100_000, 1.0),
-        "login_seconds_min": 0.01,
+        "seconds_min": 0.01,
         "suspended_seconds": 0.05,
         "refused_seconds": 0.05,
     }
-    limits = replace(found.limits, **fast)
+    rests = replace(found.rests, **fast)
     session = CallbackSession(
         found._replace(
-            client=lambda config, put: ShioajiClient(config, put, factory, limits),
+            client=lambda config, put: ShioajiClient(config, put, factory, rests),
             limits=limits,
+            rests=rests,
             **(venue or {}),
         ),
-        VenueConfig(
-            name="shioaji",
-            symbols=symbols,
-            channels=channels,
-            watchdog_interval_seconds=0.02,
-            backoff_first_seconds=0.02,
-            backoff_cap_seconds=0.1,
-            **(config or {}),
-            sdk=SdkConfig(
-                **{
-                    "api_key": Secret(API_KEY),
-                    "secret_key": Secret(SECRET_KEY),
-                    "client": "async" if asynchronous else "sync",
-                    **(sdk or {}),
-                }
+        Wanted(
+            VenueConfig(
+                name="shioaji",
+                symbols=symbols,
+                channels=channels,
+                watchdog_interval_seconds=0.02,
+                backoff_first_seconds=0.02,
+                backoff_cap_seconds=0.1,
+                **(config or {}),
+                sdk=SdkConfig(
+                    **{
+                        "api_key": Secret(API_KEY),
+                        "secret_key": Secret(SECRET_KEY),
+                        "client": "async" if asynchronous else "sync",
+                        **(sdk or {}),
+                    }
+                ),
             ),
+            groups,
         ),
         tap=tap,
         clock=clock,

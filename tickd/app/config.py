@@ -11,11 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config import PlanConfig, SubscriptionConfig, VenueConfig
+from gateway.config import PlanConfig, SubscriptionConfig, UniverseConfig, VenueConfig
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import check_patterns
-from gateway.venues import registry
 from recorder.config import (
     ClickHouseConfig,
     DiskGuardConfig,
@@ -29,6 +28,8 @@ from tickd.app.logs import LogConfig
 from tickd.config import load
 
 NODE_MAX = 65_535
+# Each has metrics of its own.
+UNIVERSES_MAX = 32
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,6 +72,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     plan: PlanConfig = PlanConfig()
     venues: tuple[VenueConfig, ...] = ()
     subscriptions: tuple[SubscriptionConfig, ...] = ()
+    universes: tuple[UniverseConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
 
     def __post_init__(self) -> None:
@@ -79,12 +81,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
-        check_patterns(self.subscriptions, names)
+        check_patterns(self.subscriptions, names, self.universes)
+        if len(self.universes) > UNIVERSES_MAX:
+            raise ValueError(f"{len(self.universes)} [[universes]], at most {UNIVERSES_MAX}")
+        if len({universe.name for universe in self.universes}) != len(self.universes):
+            raise ValueError("two [[universes]] have the same name")
+        for universe in self.universes:
+            if universe.venue not in names:
+                raise ValueError(
+                    f"universe {universe.name}: venue {universe.venue} has no [[venues]] table"
+                )
         if len({group.name for group in self.subscriptions}) != len(self.subscriptions):
             raise ValueError("two [[subscriptions]] have the same name")
         selected = {parse(text).venue for group in self.subscriptions for text in group.patterns}
-        for name in sorted(filter(registry.is_callback, selected)):
-            raise ValueError(f"venue {name} takes symbols, no patterns: its SDK has its own plan")
         for venue in self.venues:
             if not venue.symbols and venue.name not in selected:
                 raise ValueError(

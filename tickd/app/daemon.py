@@ -80,6 +80,7 @@ class Daemon:
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
                 planning = tasks.create_task(self.parts.planning.run(), name="plan")
+                ranking = tasks.create_task(self.parts.universes.run(), name="universes")
                 probing = tasks.create_task(
                     probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
                 )
@@ -98,6 +99,7 @@ class Daemon:
                 drained = await self._drain(recording, storing, sinking)
                 keeping.cancel()
                 planning.cancel()
+                ranking.cancel()
                 probing.cancel()
                 watching.cancel()
                 shipping.cancel()

@@ -15,6 +15,7 @@ from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
+from tickd.app.universes import Universes
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
 from tickd.ports import Clock
@@ -37,6 +38,7 @@ class Parts:
     queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
     sessions: tuple[AnySession, ...]
+    universes: Universes
     planning: Planning
     filling: Filling
     fill_time: Histogram

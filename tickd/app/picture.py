@@ -67,6 +67,7 @@ class Picture:
             "disks": parts.disk.status(),
             "ship": parts.shipping.draw(),
             "repair": parts.storage.rebuilding.picture(),
+            "universes": parts.universes.draw(),
             "decoder": parts.decoder.counters(),
             "bus": self.bus(),
             "sink": self.sink(),

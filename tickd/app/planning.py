@@ -14,15 +14,17 @@ import structlog
 
 from gateway.config import VenueConfig
 from gateway.errors import PatternError
-from gateway.session import Session
+from gateway.planned import PlannedSession
 from gateway.subscriptions.carried import Change
 from gateway.subscriptions.patterns import Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.throttle import Throttle
-from gateway.subscriptions.wishes import Order, Wanted
+from gateway.subscriptions.wishes import Order, Wanted, check_universe
 from tickd.app.config import Config
 from tickd.app.control import Command
+from tickd.app.rationing import Rationing
 from tickd.app.tap import Tap
+from tickd.app.universes import Universes
 from tickd.bus import Bus
 from tickd.errors import ConfigError, TickdError
 from tickd.ports import Clock
@@ -33,7 +35,7 @@ NS_PER_S: Final = 1_000_000_000
 LOOK_S: Final = 1.0
 ORDERS_MAX: Final = 1_000
 # What a reload may change; everything else of a file waits for a restart.
-LIVE_SECTIONS: Final = ("plan", "subscriptions", "venues")
+LIVE_SECTIONS: Final = ("plan", "subscriptions", "universes", "venues")
 LIVE_KEYS: Final = (
     "symbols",
     "channels",
@@ -46,25 +48,40 @@ LIVE_KEYS: Final = (
 UNHURRIED: Final = frozenset({"clickhouse"})
 
 
-def wanted_of(config: Config) -> tuple[Wanted, ...]:
-    """What the file asks of each venue."""
+def wanted_of(
+    config: Config, universes: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[Wanted, ...]:
+    """What the file asks of each venue; `universes`: who is in, as far as that is known."""
     shard = Shard.parse(config.plan.shard)
-    return tuple(Wanted(venue, config.subscriptions, (), shard) for venue in config.venues)
+    return tuple(
+        Wanted(venue, config.subscriptions, (), shard, universes or {}) for venue in config.venues
+    )
 
 
 class Planning:
     """The plan of a running daemon; one per daemon. Loop thread only."""
 
     def __init__(
-        self, config: Config, sessions: Sequence[Session], *, bus: Bus, tap: Tap, clock: Clock
+        self,
+        config: Config,
+        sessions: Sequence[PlannedSession],
+        *,
+        universes: Universes,
+        bus: Bus,
+        tap: Tap,
+        clock: Clock,
     ) -> None:
         self._config = config
-        self._sessions = {session.venue.name: session for session in sessions}
+        self._universes = universes
+        universes.on_change(self.swap)
+        self._sessions = {session.name: session for session in sessions}
         self._bus = bus
         self._tap = tap
         self._clock = clock
         self._reread: Callable[[], Config] | None = None
         self._throttle = self._new_throttle(config)
+        self._rationing = Rationing(sessions, clock=clock)
+        self._cause = ""  # of the load that moved the throttle last
         self.lag_s = 0.0  # at the last look
         self.reloads = 0
         self.reloads_refused = 0
@@ -104,6 +121,8 @@ class Planning:
         if self._tap.paused:  # the disk does not keep up
             load = max(load, 1.0)
         self.bear(load, "lag")
+        if self._rationing.look():
+            self._pause()
 
     def bear(self, load: float, cause: str) -> None:
         """Take a load: 1 and more pauses the lowest priority of all venues first."""
@@ -116,8 +135,19 @@ class Planning:
             return
         paused = sorted(self._throttle.paused(priorities))
         log.warning("priorities_paused", cause=cause, load=round(load, 3), paused=paused)
-        for session in self._sessions.values():
-            session.pause_below(self._throttle.floor, cause)
+        self._cause = cause
+        self._pause()
+
+    def _pause(self) -> None:
+        """Do what load and allowance ask for together: the stricter counts."""
+        for name, session in self._sessions.items():
+            floor, cause = self._throttle.floor, self._cause or "usage"
+            ration = self._rationing.of(name)
+            if ration.floor is not None and (floor is None or ration.floor > floor):
+                floor, cause = ration.floor, "usage"
+            if ration.stopped:
+                cause = "usage"
+            session.pause_below(floor, cause, stopped=ration.stopped)
 
     # The file ----------------------------------------------------------------------------------
 
@@ -144,7 +174,10 @@ class Planning:
         try:
             fresh = self._reread()
             waiting = tuple(_waiting(self._config, fresh))
-            wanted = [each for each in wanted_of(fresh) if each.config.name in self._sessions]
+            members = self._universes.members
+            wanted = [
+                each for each in wanted_of(fresh, members) if each.config.name in self._sessions
+            ]
             wanted = [each._replace(config=self._joined(each.config)) for each in wanted]
             for each in wanted:
                 self._sessions[each.config.name].check(each)
@@ -152,8 +185,12 @@ class Planning:
             self.reloads_refused += 1
             raise
         self._config = msgspec.structs.replace(
-            self._config, plan=fresh.plan, subscriptions=fresh.subscriptions
+            self._config,
+            plan=fresh.plan,
+            subscriptions=fresh.subscriptions,
+            universes=fresh.universes,
         )
+        self._universes.follow(fresh.universes)
         floor = self._throttle.floor
         self._throttle = self._new_throttle(self._config)
         self._throttle.floor = floor
@@ -163,6 +200,23 @@ class Planning:
             for each in wanted
         }
         return {"venues": _counted(changes), "wait_for_restart": list(waiting)}
+
+    def swap(self, universe: str, symbols: tuple[str, ...]) -> bool:
+        """Carry these members of `universe` instead; False: that breaks a limit."""
+        venue = next((u.venue for u in self._config.universes if u.name == universe), "")
+        session = self._sessions.get(venue)
+        if session is None:
+            return True
+        wanted = session.carried.wanted
+        members = {**wanted.universes, universe: symbols}
+        try:
+            session.want(wanted._replace(universes=members), f"universe {universe}")
+        except ConfigError as error:
+            log.error(  # noqa: TRY400 - the words say it
+                "universe_refused", universe=universe, words=str(error), hint=error.hint
+            )
+            return False
+        return True
 
     def _joined(self, fresh: VenueConfig) -> VenueConfig:
         """The running venue's configuration with what a reload may change."""
@@ -199,6 +253,7 @@ class Planning:
             raise ConfigError("priority must be a whole number")
         wanted: dict[str, Wanted] = {}
         for pattern in patterns:
+            check_universe(pattern, self._config.universes)
             session = self._sessions.get(pattern.venue)
             if session is None:
                 raise PatternError(
@@ -223,12 +278,14 @@ class Planning:
         return {"venues": _counted(changes)}
 
     @staticmethod
-    def _refuse_nothing(session: Session, wanted: Wanted, patterns: Sequence[Pattern]) -> None:
+    def _refuse_nothing(
+        session: PlannedSession, wanted: Wanted, patterns: Sequence[Pattern]
+    ) -> None:
         """Refuse what breaks a limit, and patterns that select nothing the venue lists."""
         session.check(wanted)
         listing = session.carried.listing
         for pattern in patterns:
-            if pattern.venue != wanted.config.name or pattern.exact or listing is None:
+            if pattern.venue != wanted.config.name or not pattern.is_glob or listing is None:
                 continue
             if not any(pattern.matches(symbol) for symbol in listing.names):
                 # The list may cover only what was asked for so far.

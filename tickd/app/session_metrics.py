@@ -25,6 +25,7 @@ def declare_sessions(metrics: Metrics, parts: Parts) -> None:
     _declare_lines(metrics, parts)
     _declare_plan(metrics, parts)
     _declare_sdks(metrics, parts)
+    _declare_universes(metrics, parts)
 
 
 def _declare_totals(metrics: Metrics, parts: Parts) -> None:
@@ -183,6 +184,32 @@ def _declare_plan(metrics: Metrics, parts: Parts) -> None:
     )
 
 
+def _declare_universes(metrics: Metrics, parts: Parts) -> None:
+    def read(field: str) -> Callable[[], Values]:
+        return lambda: {
+            (each["name"],): each[field]
+            for each in parts.universes.draw()
+            if each[field] is not None
+        }
+
+    by = ("universe",)
+    metrics.read_gauge(
+        "tickd_gateway_universe_members_count",
+        "Symbols that are in a universe.",
+        lambda: {(each["name"],): len(each["members"]) for each in parts.universes.draw()},
+        by,
+    )
+    metrics.read_gauge(
+        "tickd_gateway_universe_age_seconds", "Since its last snapshot.", read("age_s"), by
+    )
+    for field, text in (
+        ("changes", "Snapshots with other members."),
+        ("failures", "Sources that failed or had nothing."),
+        ("refusals", "Snapshots whose members broke a limit."),
+    ):
+        metrics.read_counter(f"tickd_gateway_universe_{field}_total", text, read(field), by)
+
+
 def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
     """Of venues behind a broker's SDK only."""
 
@@ -212,6 +239,18 @@ def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
         ("streams_confirmed_count", "Confirmed subscriptions.", read("streams_confirmed")),
         ("usage_bytes", "Traffic used, as the venue counts it.", read("usage_bytes")),
         ("usage_left_bytes", "Traffic left until the reset.", read("usage_bytes_left")),
+        ("usage_cap_bytes", "Traffic that may be used at most.", read("usage_cap_bytes")),
+        (
+            "usage_remaining_bytes",
+            "Traffic left below the cap, with what was not seen since the last answer.",
+            read("usage_remaining_bytes"),
+        ),
+        (
+            "usage_forecast_bytes",
+            "Traffic used at the reset if it goes on like this.",
+            read("usage_forecast_bytes"),
+        ),
+        ("usage_batch_bytes", "What a minute of queries may cost.", read("usage_batch_bytes")),
         ("usage_connections_count", "Connections of the person.", read("usage_connections")),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

@@ -28,6 +28,8 @@ from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
+from tickd.app.universe_sources import own_tables, scanners
+from tickd.app.universes import Universes
 from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import BurstSubscription, Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
@@ -81,7 +83,10 @@ def wire(config: Config) -> Parts:
         tap.on_definition(define)
     fill_time = Histogram()
     gaps = SharedGaps(decoder)
-    sessions = _sessions(config, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
+    # Before the sessions: what a file remembers is planned at once.
+    universes = _universes(config, storage, tap, clock)
+    sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
+    universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
@@ -95,7 +100,8 @@ def wire(config: Config) -> Parts:
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
         sessions=sessions,
-        planning=Planning(config, _planned(sessions), bus=bus, tap=tap, clock=clock),
+        universes=universes,
+        planning=Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock),
         filling=_filling(sessions, tap, clock, gaps, fill_time),
         fill_time=fill_time,
         disk=disk,
@@ -112,6 +118,17 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
         clock=clock,
         random=random.random,
     )
+
+
+def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Universes:
+    universes = Universes(
+        config.universes,
+        directory=config.state_dir / "universes",
+        record=tap.note,
+        clock=clock,
+    )
+    universes.ask_with("clickhouse", own_tables(storage.clickhouse, clock))
+    return universes
 
 
 def _for_clickhouse(bus: Bus) -> BurstSubscription:
@@ -168,6 +185,7 @@ def _disk_watch(
 
 def _sessions(
     config: Config,
+    universes: Universes,
     tap: Tap,
     decoder: Decoder,
     clock: Clock,
@@ -177,14 +195,14 @@ def _sessions(
 ) -> tuple[AnySession, ...]:
     activity = _activity(decoder, clock)
     sessions: list[AnySession] = []
-    for wanted in wanted_of(config):
+    for wanted in wanted_of(config, universes.members):
         venue = wanted.config
         if registry.is_callback(venue.name):
             keep_sdk_files(config.state_dir)
             sessions.append(
                 CallbackSession(
                     registry.find_callback(venue.name, VENUES),
-                    venue,
+                    wanted,
                     tap=tap,
                     clock=clock,
                     activity=activity,
@@ -219,11 +237,6 @@ def _filling(
         observe=fill_time.record,
     )
     return Filling(gaps, fillers_of(sessions), days)
-
-
-def _planned(sessions: Sequence[AnySession]) -> list[Session]:
-    """Those that follow a plan; behind an SDK the symbols of the file are what is subscribed."""
-    return [session for session in sessions if isinstance(session, Session)]
 
 
 def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]:

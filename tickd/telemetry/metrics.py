@@ -51,6 +51,7 @@ LABELS: Final = frozenset(
         "subscription",
         "table",
         "topic",
+        "universe",
         "venue",
         "version",
     }

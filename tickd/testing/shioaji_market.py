@@ -25,7 +25,16 @@ from tickd.testing.shioaji_objects import (
     with_code,
 )
 
-__all__ = ["UNUSED", "Fault", "Listing", "Market", "PastTicks", "Trading", "UsageFigures"]
+__all__ = [
+    "UNUSED",
+    "Fault",
+    "Listing",
+    "Market",
+    "PastTicks",
+    "ScannedStock",
+    "Trading",
+    "UsageFigures",
+]
 
 
 class Listing(NamedTuple):
@@ -104,6 +113,22 @@ class Market:
             return
         ns = round(when.replace(tzinfo=UTC).timestamp() * 1_000_000) * 1000
         self.past.append((ns, float(self.price), lots, 1))
+
+
+@dataclass
+class ScannedStock:
+    """What a scanner says of a stock; the SDK's own class cannot be made."""
+
+    code: str
+    total_volume: int
+    total_amount: int = 0
+    high: float = 11.0
+    low: float = 9.0
+    close: float = 10.0
+
+    @property
+    def rank_value(self) -> float:
+        return float(self.total_volume)
 
 
 @dataclass

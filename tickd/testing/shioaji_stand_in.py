@@ -24,6 +24,7 @@ from tickd.testing.shioaji_market import (
     Fault,
     Listing,
     PastTicks,
+    ScannedStock,
     Trading,
     UsageFigures,
 )
@@ -104,6 +105,14 @@ class _Contracts:
         listing = broker.by_code.get(code)
         return listing.info() if listing is not None else None
 
+    def list(self, kind: str) -> list[Any]:
+        self._client.refuse_strangers()
+        broker = self._client.broker
+        if broker.usage.remaining_bytes <= 0:
+            broker.empty_answers += 1
+            return []
+        return [each.info() for each in broker.listings if each.kind == kind]
+
 
 class StandInClient:
     """What `shioaji.Shioaji` makes. One thread calls back, one callback after the other."""
@@ -167,6 +176,20 @@ class StandInClient:
             return PastTicks()
         return self.broker.past(str(contract.code), date)
 
+    def scanners(self, scanner_type: str, ascending: bool, count: int) -> list[Any]:  # noqa: FBT001 - the SDK's
+        """Stocks by their running volume, whatever is asked for."""
+        shioaji.ScannerType(scanner_type)
+        self.refuse_strangers()
+        if self.broker.usage.remaining_bytes <= 0:
+            self.broker.empty_answers += 1
+            return []
+        items = [
+            ScannedStock(each.code, self.broker.markets[each.code, False].total_volume)
+            for each in self.broker.listings
+            if each.kind == "STK"
+        ]
+        return sorted(items, key=lambda item: item.total_volume, reverse=not ascending)[:count]
+
     @property
     def contracts(self) -> _Contracts:
         return _Contracts(self)
@@ -195,7 +218,8 @@ class StandInClient:
             full = len(self.subscriptions) >= self.broker.subscriptions_max
             if full or key[0] in self.broker.rejected:
                 self.say(4, topic)
-                raise shioaji.SubscribeError(f"{topic}: Max Num Subscriptions Exceeded")
+                words = "Max Num Subscriptions Exceeded" if full else "Subscription ACL Denied"
+                raise shioaji.SubscribeError(f"{topic}: {words}")
             self.subscriptions[key] = None
         self.say(16, topic)
 

@@ -47,4 +47,6 @@ WIRE: Final[Wire] = BinanceWire(
     streams_per_message_max=LIMITS.streams_per_message_max,
     instrument_requests_of=instrument_requests,
     listing=RestRequest("/api/v3/exchangeInfo", EXCHANGE_INFO_WEIGHT),
+    # Clients document 40; the higher number is safe, and the reply says what it was.
+    tickers=RestRequest("/api/v3/ticker/24hr", 80),
 )

@@ -34,5 +34,6 @@ WIRE: Final[Wire] = BinanceWire(
     streams_per_message_max=LIMITS.streams_per_message_max,
     instrument_requests_of=instrument_requests,
     listing=RestRequest("/fapi/v1/exchangeInfo", EXCHANGE_INFO_WEIGHT),
+    tickers=RestRequest("/fapi/v1/ticker/24hr", 40),
     rest_channels=("open_interest",),
 )

@@ -15,7 +15,7 @@ from typing_extensions import Buffer
 
 from gateway.errors import MalformedReplyError, UnknownStreamError, vendor_text
 from gateway.instruments import AssetClass, InstrumentDefinition, scale_and_step
-from gateway.venue import ClientMessage, RestRequest, Stream, Wire
+from gateway.venue import ClientMessage, Figures, RestRequest, Stream, Wire
 from gateway.venues.okx.limits import INSTRUMENTS_WEIGHT, LIMITS
 
 VENUE: Final = "okx"
@@ -75,6 +75,44 @@ class _Arg(msgspec.Struct, frozen=True, rename="camel"):
     inst_id: str
 
 
+class _Ticker(msgspec.Struct, rename={"inst_id": "instId", "volume_coin": "volCcy24h"}):
+    """As far as a ranking needs it. A price that there is not is an empty text."""
+
+    inst_id: str
+    last: str
+    high24h: str
+    low24h: str
+    vol24h: str
+    volume_coin: str  # in the quote currency for spot, in coins else
+
+    def figures(self) -> Figures:
+        last, high, low = _number(self.last), _number(self.high24h), _number(self.low24h)
+        coins = _number(self.volume_coin)
+        is_spot = instrument_type(self.inst_id) == "SPOT"
+        turnover = coins if is_spot or coins is None or last is None else coins * last
+        known = last is not None and high is not None and low is not None and last > 0
+        return Figures(
+            self.inst_id,
+            volume_f=_number(self.vol24h),
+            turnover_f=turnover,
+            volatility_f=(high - low) / last if known else None,  # type: ignore[operator]
+        )
+
+
+class _Tickers(msgspec.Struct):
+    code: str
+    data: list[_Ticker] = []
+
+
+def _number(text: str) -> float | None:
+    """For a comparison; None where the venue says nothing."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+_TICKERS: Final = msgspec.json.Decoder(_Tickers)
 _REPLY = msgspec.json.Decoder(_Reply)
 _ASSET_CLASSES: Final[Mapping[str, AssetClass]] = {
     "SPOT": "spot",
@@ -164,6 +202,23 @@ class OkxWire:
             RestRequest(f"/api/v5/public/instruments?instType={kind}", INSTRUMENTS_WEIGHT)
             for kind in LISTED_TYPES
         )
+
+    def ranking_requests(self) -> tuple[RestRequest, ...]:
+        return tuple(
+            RestRequest(f"/api/v5/market/tickers?instType={kind}", INSTRUMENTS_WEIGHT)
+            for kind in LISTED_TYPES
+        )
+
+    def rankings(self, body: bytes) -> tuple[Figures, ...]:
+        try:
+            reply = _TICKERS.decode(body)
+        except msgspec.MsgspecError as error:
+            raise MalformedReplyError(
+                f"tickers of {VENUE}: {vendor_text(str(error))}", venue=VENUE
+            ) from error
+        if reply.code != "0":
+            raise MalformedReplyError(f"tickers of {VENUE}: code {reply.code[:20]}", venue=VENUE)
+        return tuple(each.figures() for each in reply.data)
 
     def instruments(self, body: bytes) -> tuple[InstrumentDefinition, ...]:
         try:

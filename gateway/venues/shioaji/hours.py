@@ -14,6 +14,7 @@ from gateway.limits import NS_PER_SECOND
 # UTC+8 all year since 1979; the SDK says times without a zone.
 TAIWAN_SECONDS: Final = 8 * 3600
 DAY_SECONDS: Final = 86_400
+RESET_SECOND: Final = 8 * 3600
 _THURSDAY: Final = 3  # 1970-01-01, when Monday is 0
 
 Phase = Literal["closed", "auction", "day", "night"]
@@ -66,6 +67,20 @@ def period(market: str, wall_ns: int) -> tuple[Phase, int]:
                 began = day * DAY_SECONDS + each.begin - TAIWAN_SECONDS
                 return each.phase, began * NS_PER_SECOND
     return "closed", 0
+
+
+def usage_reset(wall_ns: int) -> int:
+    """When the allowance of queries begins anew, wall ns: 08:00 on weekdays.
+
+    After a holiday it comes later than this says; the first reading then shows that it has not.
+    """
+    local = wall_ns // NS_PER_SECOND + TAIWAN_SECONDS
+    day, second = divmod(local, DAY_SECONDS)
+    if second >= RESET_SECOND:
+        day += 1
+    while (day + _THURSDAY) % 7 >= 5:
+        day += 1
+    return (day * DAY_SECONDS + RESET_SECOND - TAIWAN_SECONDS) * NS_PER_SECOND
 
 
 def open_since(market: str, wall_ns: int) -> int | None:

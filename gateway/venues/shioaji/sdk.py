@@ -17,12 +17,12 @@ from typing import Any, Final
 import structlog
 
 from gateway.callbacks.calls import in_thread
-from gateway.callbacks.venue import CallbackLimits, Contract, Put, SdkClient, SessionEvent, Usage
+from gateway.callbacks.venue import Contract, LoginRests, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
-from gateway.errors import ConnectFailedError, QueryFailedError, vendor_text
-from gateway.venue import Stream
+from gateway.errors import ConnectFailedError, LoginFullError, QueryFailedError, vendor_text
+from gateway.venue import Figures, Stream
 from gateway.venues.shioaji.contracts import contract_of
-from gateway.venues.shioaji.limits import LIMITS
+from gateway.venues.shioaji.limits import RESTS
 from gateway.venues.shioaji.wire import FEEDS, ODD_SUFFIX, VENUE
 
 log = structlog.get_logger(__name__)
@@ -39,8 +39,20 @@ DATA_CALLBACKS: Final = (
     "quote_fop_v1",
     "quote_idx_v1",
 )
+# What patterns select from, as `contracts.list` names it. Warrants hang on what is under them.
+KINDS: Final = ("STK", "FUT", "OPT", "IND")
+# Of stocks. The most that a scanner gives is 200.
+SCANNERS: Final = {
+    "volume": "VolumeRank",
+    "turnover": "AmountRank",
+    "volatility": "DayRangeRank",
+    "trades": "TickCountRank",
+}
+SCANNER_COUNT: Final = 200
 # How long a logout may take before the session goes on without it.
 LOGOUT_SECONDS: Final = 5.0
+# In the words of the refusal, as a third party has seen it.
+FULL: Final = "max num subscriptions"
 # By the names of the SDK's own exceptions: they exist only once it is imported.
 SUSPENDED: Final = frozenset({"SystemMaintenance", "ServerError"})
 REFUSED: Final = frozenset({"AuthError", "TokenError", "AccountNotSignError", "ShioajiValueError"})
@@ -63,12 +75,12 @@ class ShioajiClient:
         config: SdkConfig,
         put: Put,
         factory: Factory | None = None,
-        limits: CallbackLimits = LIMITS,
+        rests: LoginRests = RESTS,
     ) -> None:
         self._config = config
         self._put = put
         self._factory = factory
-        self._limits = limits
+        self._rests = rests
         self._api: Any = None  # an object of the SDK, or of its stand-in
         self._secrets = tuple(
             secret.reveal() for secret in (config.api_key, config.secret_key) if secret is not None
@@ -106,6 +118,13 @@ class ShioajiClient:
                 found[symbol] = contract
         return tuple(found.values())
 
+    async def listing(self) -> tuple[str, ...]:
+        codes: dict[str, None] = {}
+        for kind in KINDS:
+            listed = await self._query(f"list {kind}", partial(self._listed, kind))
+            codes.update((str(each.code), None) for each in listed)
+        return tuple(codes)
+
     async def subscribe(self, stream: Stream, contract: Contract) -> None:
         await self._query(
             f"subscribe {stream.name}", lambda: self._change("subscribe", stream, contract)
@@ -120,6 +139,25 @@ class ShioajiClient:
         return await self._query(
             f"ticks {contract.code} {date}",
             lambda: self._api.ticks(contract.handle, date=date, query_type="AllDay"),
+        )
+
+    async def scan(self, rank: str) -> tuple[Figures, ...]:
+        # Third parties do not agree on which way "ascending" is: both ends hold the best.
+        found: dict[str, Any] = {}
+        for ascending in (True, False):
+            items = await self._query(
+                f"scanner {rank}", partial(self._scanned, SCANNERS[rank], ascending)
+            )
+            found.update((str(item.code), item) for item in items)
+        return tuple(
+            Figures(
+                code,
+                volume_f=float(item.total_volume),
+                turnover_f=float(item.total_amount),
+                volatility_f=(item.high - item.low) / item.close if item.close > 0 else None,
+                trades=float(item.rank_value) if rank == "trades" else None,
+            )
+            for code, item in found.items()
         )
 
     async def usage(self) -> Usage:
@@ -174,6 +212,12 @@ class ShioajiClient:
     def _contract(self, code: str) -> Any:
         return self._api.contracts.get(code)
 
+    def _scanned(self, scanner: str, ascending: bool) -> Any:  # noqa: FBT001 - the SDK's
+        return self._api.scanners(scanner_type=scanner, ascending=ascending, count=SCANNER_COUNT)
+
+    def _listed(self, kind: str) -> Any:
+        return self._api.contracts.list(kind)
+
     def _change(self, method: str, stream: Stream, contract: Contract) -> Any:
         call = getattr(self._api, method)
         return call(
@@ -192,7 +236,9 @@ class ShioajiClient:
                 venue=VENUE,
             ) from error
         except self._errors() as error:
-            raise QueryFailedError(f"{VENUE}: {what}: {self._words(error)}", venue=VENUE) from error
+            words = self._words(error)
+            kind = LoginFullError if FULL in words.lower() else QueryFailedError
+            raise kind(f"{VENUE}: {what}: {words}", venue=VENUE) from error
 
     async def _call(self, method: str, *arguments: object, **options: object) -> Any:
         bound = getattr(self._api, method)
@@ -230,9 +276,9 @@ class ShioajiClient:
         names = {kind.__name__ for kind in type(error).__mro__}
         at_least = 0.0
         if names & SUSPENDED:
-            at_least = self._limits.suspended_seconds
+            at_least = self._rests.suspended_seconds
         elif names & REFUSED:
-            at_least = self._limits.refused_seconds
+            at_least = self._rests.refused_seconds
             log.error(
                 "login_refused",
                 venue=VENUE,

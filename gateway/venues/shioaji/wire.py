@@ -5,6 +5,7 @@ Pure, and it does not import the SDK: objects are read through what they can do 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
@@ -71,6 +72,12 @@ FEEDS: Final[Mapping[str, Feed]] = {
     "summary": SUMMARY,
     "index": SUMMARY,
 }
+# A subscription is known by the first of its channels.
+_CHANNEL: Final = {TICK: "trade", BOOK: "quote", SUMMARY: "summary"}
+# All subscriptions go the same way.
+ENDPOINT: Final = "sdk"
+# Codes of the exchanges: TAIEX is IX0001; IR for return indices nobody has seen here.
+_INDEX: Final = re.compile(r"I[XR]\d{4}", re.ASCII)
 # Exchanges as topics spell them.
 _SPELLED: Final = {"TAIFEX": "TFE"}
 _KINDS: Final = {"stock": "STK", "odd": "ODD", "futures": "FOP", "option": "FOP", "index": "IND"}
@@ -99,7 +106,24 @@ class ShioajiWire:
         self._heads: dict[tuple[type, object], bytes] = {}
         self._plain: dict[type, Plain] = {}
 
-    def check(self, channels: Sequence[str], symbols: Sequence[str]) -> int:
+    ws_url = f"sdk://{VENUE}"
+    endpoints: Mapping[str, str] = {ENDPOINT: ""}
+
+    def streams(
+        self, channels: Sequence[str], symbols: Sequence[str], depth_interval_ms: int | None
+    ) -> tuple[Stream, ...]:
+        """Named by feed and symbol; the topic is known with the contract (`resolve`)."""
+        del depth_interval_ms  # the venue has one
+        self._check(channels, symbols)
+        found: dict[str, Stream] = {}
+        for symbol in symbols:
+            for channel in channels:
+                if (channel == "index") == _is_index(symbol):
+                    stream = _planned(FEEDS[channel], symbol)
+                    found.setdefault(stream.name, stream)
+        return tuple(found.values())
+
+    def _check(self, channels: Sequence[str], symbols: Sequence[str]) -> None:
         for channel in channels:
             if channel not in FEEDS:
                 raise UnknownStreamError(
@@ -120,18 +144,16 @@ class ShioajiWire:
                     venue=VENUE,
                     hint="channels trade, quote and depth",
                 )
-        per_symbol = len({FEEDS[channel] for channel in channels if channel != "index"})
-        return max(1, per_symbol) * len(symbols)
 
-    def streams(self, channels: Sequence[str], contracts: Sequence[Contract]) -> tuple[Stream, ...]:
-        """Quotes are named before books: giving up depth must not take quotes away."""
-        found: dict[str, Stream] = {}
-        for contract in contracts:
-            for channel in sorted(channels, key=list(FEEDS).index):
-                stream = _stream(channel, contract)
-                if stream is not None:
-                    found.setdefault(stream.name, stream)
-        return tuple(found.values())
+    def resolve(self, planned: Stream, contract: Contract) -> Stream | None:
+        return _stream(planned.channel, contract)
+
+    def brings(self, planned: Stream) -> frozenset[str]:
+        return (
+            frozenset({"quote", "depth"})
+            if planned.channel == "quote"
+            else frozenset({planned.channel})
+        )
 
     def frame(self, item: object) -> bytes:
         if isinstance(item, SessionEvent):
@@ -220,6 +242,17 @@ def topic(feed: Feed, market: str, exchange: str, code: str) -> str:
     prefix = "QUO" if market == "index" else feed.prefix
     place = _SPELLED.get(exchange, exchange)
     return f"{prefix}/{version}/{_KINDS[market]}/*/{place}/{code}"
+
+
+def _is_index(symbol: str) -> bool:
+    """Indices of the exchanges have such codes, and nothing else does."""
+    return _INDEX.fullmatch(symbol) is not None
+
+
+def _planned(feed: Feed, symbol: str) -> Stream:
+    """What a plan calls a subscription: its topic is not known before the contract is."""
+    channel = "index" if _is_index(symbol) else _CHANNEL[feed]
+    return Stream(f"{feed.quote_type}:{symbol}", channel, symbol, ENDPOINT, ())
 
 
 def _stream(channel: str, contract: Contract) -> Stream | None:

@@ -56,9 +56,12 @@ def test_resolved_configuration_is_printed_and_is_a_configuration_again(command,
         (GOOD.replace('["BTCUSDT"]', "[]"), "no symbols"),
         (GOOD + 'channels = ["gossip"]\n', "gossip"),
         (
-            GOOD.replace("binance-usdm", "shioaji")
-            + '[[subscriptions]]\nname = "x"\npatterns = ["shioaji:23*@trade"]\n',
-            "shioaji takes symbols, no patterns",
+            GOOD + '[[subscriptions]]\nname = "x"\npatterns = ["binance-usdm:{top}@trade"]\n',
+            "binance-usdm has no universe 'top'",
+        ),
+        (
+            GOOD + '[[universes]]\nname = "top"\nvenue = "okx"\ncount = 5\n',
+            "universe top: venue okx has no [[venues]] table",
         ),
         ("node = [", "not TOML"),
     ],
@@ -96,7 +99,10 @@ def test_a_brokers_credentials_are_read_and_never_shown(command, write, monkeypa
     ("text", "says"),
     [
         (BROKER[: BROKER.index("[venues.sdk]")], "credentials"),
-        (BROKER + "subscriptions_max = 5\n", "6 subscriptions, a login has 5"),
+        (
+            BROKER.replace("symbols =", "streams_per_connection = 1\nsymbols ="),
+            "6 streams need 6 connections of at most 1 streams, 4 are possible",
+        ),
         (BROKER + "gather_ms = 500.0\n", "gather_ms"),
         (BROKER + "logins = 1\n", "venues[0].sdk.logins: unknown key"),
     ],

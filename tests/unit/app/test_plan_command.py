@@ -92,3 +92,46 @@ def test_wrong_bounds_are_refused_in_words(command, write, text: str, words: str
     ended = command("check", write(f"[plan]\n{text}\n{HEAD}"))
     assert ended.code == 2
     assert words in ended.err
+
+
+def test_a_broker_is_planned_without_a_login_and_its_patterns_wait(command, write) -> None:
+    text = """
+[[venues]]
+name = "shioaji"
+symbols = ["2330", "2330-ODD", "IX0001"]
+channels = ["trade", "quote", "depth", "index"]
+streams_per_connection = 3
+
+[[subscriptions]]
+name = "x"
+patterns = ["shioaji:23*@trade"]
+"""
+    ended = command("plan", write(text))
+    assert ended.code == 0
+    assert "shioaji, shard 0/1: 5 streams on 2 connections" in ended.out
+    assert "bid_ask:2330-ODD" in ended.out
+    assert "only a login can ask" in ended.err
+
+
+def test_a_universe_is_planned_as_the_daemon_took_it_last(command, write, tmp_path: Path) -> None:
+    text = f"""
+[node]
+state_dir = "{tmp_path}"
+{HEAD}
+[[universes]]
+name = "best"
+venue = "binance-usdm"
+count = 2
+stale_seconds = 1e12
+
+[[subscriptions]]
+name = "x"
+patterns = ["binance-usdm:{{best}}@depth"]
+"""
+    before = command("plan", write(text))
+    assert "6 streams" in before.out
+    snapshot = {"name": "best", "venue": "binance-usdm", "source": "venue", "rank": "turnover"}
+    snapshot |= {"taken_ns": 1, "symbols": ["SOLUSDT"], "values": [1.0]}
+    (tmp_path / "universes").mkdir()
+    (tmp_path / "universes/best.json").write_text(json.dumps(snapshot))
+    assert "7 streams" in command("plan", write(text)).out

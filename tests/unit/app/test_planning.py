@@ -9,10 +9,11 @@ import msgspec
 import orjson
 import pytest
 
-from gateway.config import PlanConfig, SubscriptionConfig, VenueConfig
+from gateway.config import PlanConfig, SubscriptionConfig, UniverseConfig, VenueConfig
 from gateway.errors import PatternError, PlanRefusedError
 from gateway.instruments import InstrumentDefinition, control_record
 from gateway.subscriptions.wishes import Listing
+from gateway.venue import Figures
 from recorder.config import ClickHouseConfig
 from tickd.app.config import Config, NodeConfig
 from tickd.app.parts import Parts
@@ -287,3 +288,72 @@ async def test_sockets_that_the_disk_holds_up_are_load(planning: Planning) -> No
     planning._tap.hold("test")
     planning.look(late_ns=0)
     assert planning.floor == 100
+
+
+# Universes --------------------------------------------------------------------------------------
+
+BEST = UniverseConfig(name="best", venue=USDM, count=2)
+OF_BEST = SubscriptionConfig(name="best", patterns=(f"{USDM}:{{best}}@depth",), priority=20)
+
+
+@pytest.fixture
+async def ranked(tmp_path: Path) -> AsyncIterator[Parts]:
+    parts = wire(config(tmp_path, universes=(BEST,), subscriptions=(OF_BEST,)))
+    yield parts
+    parts.tap.finish()
+    parts.tap.detach()
+    parts.raw_log.close()
+
+
+async def test_members_are_swapped_in_their_venue_and_stay_over_a_reload(
+    ranked: Parts, tmp_path: Path
+) -> None:
+    planning = ranked.planning
+    assert planning.swap("best", ("ETHUSDT", "XRPUSDT"))
+    assert wished(planning) == {
+        "btcusdt@trade": 100,
+        "ethusdt@depth@100ms": 20,
+        "xrpusdt@depth@100ms": 20,
+    }
+    await planning.subscribe({"patterns": [f"{USDM}:{{best}}@trade"], "priority": 7})
+    assert wished(planning)["xrpusdt@trade"] == 7
+    assert planning.swap("best", ("ETHUSDT",))
+    assert "xrpusdt@trade" not in wished(planning), "orders follow the members, too"
+    assert wished(planning, OKX) == {"trades-all:BTC-USDT": 50}
+
+
+async def test_members_beyond_the_limits_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    small = VenueConfig(
+        name=USDM, symbols=("A",), channels=("trade",), streams_per_connection=1, connections_max=3
+    )
+    parts = wire(config(tmp_path, venues=(small,), universes=(BEST,), subscriptions=(OF_BEST,)))
+    try:
+        assert parts.planning.swap("best", ("B",))
+        before = wished(parts.planning)
+        assert not parts.planning.swap("best", ("B", "C"))
+        assert wished(parts.planning) == before
+    finally:
+        parts.tap.finish()
+        parts.tap.detach()
+        parts.raw_log.close()
+
+
+async def test_orders_of_a_universe_that_is_not_there_are_refused(ranked: Parts) -> None:
+    with pytest.raises(PatternError, match="has no universe 'worst'"):
+        await ranked.planning.subscribe({"patterns": [f"{USDM}:{{worst}}@trade"]})
+
+
+async def test_a_reload_knows_the_members_taken_so_far(ranked: Parts, tmp_path: Path) -> None:
+    async def ask(_: UniverseConfig) -> list[Figures]:
+        return [Figures("ETHUSDT", turnover_f=2.0), Figures("XRPUSDT", turnover_f=1.0)]
+
+    ranked.universes.ask_with("venue", ask)
+    await ranked.universes.take(BEST)
+    group = msgspec.structs.replace(OF_BEST, priority=30)
+    ranked.planning.reread_with(lambda: config(tmp_path, universes=(BEST,), subscriptions=(group,)))
+    assert ranked.planning.reload()["wait_for_restart"] == []
+    assert wished(ranked.planning)["ethusdt@depth@100ms"] == 30
+    ranked.planning.reread_with(lambda: config(tmp_path, universes=(), subscriptions=()))
+    ranked.planning.reload()
+    assert wished(ranked.planning) == {"btcusdt@trade": 100}
+    assert ranked.universes.members == {}

@@ -21,7 +21,7 @@ def test_a_connection_ends_what_is_not_wanted_and_begins_what_it_lacks() -> None
 
 def test_nothing_is_given_up_at_first() -> None:
     assert Shedding().channels == frozenset()
-    assert Shedding().wanted(PLANNED) == PLANNED
+    assert not Shedding().covers(frozenset({"trade"}))
 
 
 def test_only_a_change_is_something_new() -> None:
@@ -30,7 +30,9 @@ def test_only_a_change_is_something_new() -> None:
     assert shedding.give_up(["depth"], "disk")
     assert not shedding.give_up(["depth"], "disk")
     assert shedding.channels == {"depth"}
-    assert shedding.wanted(PLANNED) == (TRADE, MARK)
+    assert shedding.covers(frozenset({"depth"}))
+    assert not shedding.covers(frozenset({"quote", "depth"})), "quotes would go with the books"
+    assert not shedding.covers(frozenset())
     assert shedding.give_up([], "")
     assert shedding.channels == frozenset()
 

@@ -34,8 +34,8 @@ def check(config: Path) -> int:
         name = wanted.config.name
         if registry.is_callback(name):
             check_callback(registry.find_callback(name, VENUES), wanted.config)
-        else:  # as far as symbols are named; what patterns select, `tickd plan` asks the venue
-            Carried(registry.find(name, VENUES), wanted)
+        # As far as symbols are named; what patterns select, `tickd plan` asks the venue.
+        Carried(registry.find_any(name, VENUES), wanted)
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
     return 0
 

@@ -18,9 +18,10 @@ from gateway.subscriptions.carried import Carried
 from gateway.subscriptions.wishes import Listing
 from gateway.venue import Venue
 from gateway.venues import registry
-from tickd.app.config import load_shard
+from tickd.app.config import Config, load_shard
 from tickd.app.plan_screen import drawn, table
 from tickd.app.planning import wanted_of
+from tickd.app.universes import Universes
 from tickd.clock import SystemClock
 from tickd.native import VENUES
 
@@ -50,13 +51,17 @@ def plan(
 
     """
     plans: list[dict[str, Any]] = []
-    for wanted in wanted_of(load_shard(config, shard)):
-        if registry.is_callback(wanted.config.name):
-            continue  # one login, within the bounds that `tickd check` looks at
-        venue = registry.find(wanted.config.name, VENUES)
+    loaded = load_shard(config, shard)
+    for wanted in wanted_of(loaded, members_kept(loaded)):
+        venue = registry.find_any(wanted.config.name, VENUES)
         carried = Carried(venue, wanted)
         listing = None
-        if symbols or wanted.needs_listing:
+        if not isinstance(venue, Venue):  # its list needs a login: patterns wait for the daemon's
+            if wanted.needs_listing or symbols:
+                sys.stderr.write(f"{venue.name}: what patterns select, only a login can ask\n")
+            if symbols:
+                continue
+        elif symbols or wanted.needs_listing:
             listing = asyncio.run(listing_of(venue, wanted.config))
         if symbols and listing is not None:
             sys.stdout.writelines(f"{venue.name}:{each}\n" for each in sorted(listing.trading))
@@ -69,6 +74,17 @@ def plan(
     elif not symbols:
         Console().print(*map(table, plans))
     return 0
+
+
+def members_kept(config: Config) -> dict[str, tuple[str, ...]]:
+    """The members of universes as a daemon with this state directory took them last."""
+    kept = Universes(
+        config.universes,
+        directory=config.state_dir / "universes",
+        record=lambda _: None,
+        clock=SystemClock(),
+    )
+    return kept.members
 
 
 async def listing_of(venue: Venue, config: VenueConfig) -> Listing:

@@ -80,6 +80,7 @@ impl Decoder {
             "stop" => self.stage.count("stops"),
             "disk" => self.stage.count("disk_levels"),
             "plan" | "throttle" => self.stage.count("plan_changes"),
+            "universe" => self.stage.count("universe_changes"),
             "pause" | "resume" => self.stage.count("pauses_and_resumes"),
             _ => self.stage.count("unknown_control"),
         }

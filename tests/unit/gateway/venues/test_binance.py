@@ -188,3 +188,26 @@ def test_recorded_lists_of_the_futures_markets():
     assert coinm["BTCUSD_PERP"].asset_class == "perpetual"
     assert {d.asset_class for d in contracts} == {"perpetual", "future"}
     assert coinm["BTCUSD"].asset_class == "index"
+
+
+@pytest.mark.parametrize(
+    ("venue", "target", "extra", "turnover"),
+    [
+        ("binance-spot", "/api/v3/ticker/24hr", {"quoteVolume": "1000.5"}, 1000.5),
+        ("binance-usdm", "/fapi/v1/ticker/24hr", {"quoteVolume": "1000.5"}, 1000.5),
+        ("binance-coinm", "/dapi/v1/ticker/24hr", {"baseVolume": "2"}, 200.0),
+    ],
+)
+def test_24hr_tickers_are_figures(venue, target, extra, turnover):
+    """Made by hand with the field names of third-party clients; no replies of Binance's."""
+    ticker = {"symbol": "X", "volume": "10", "highPrice": "110", "lowPrice": "90"}
+    ticker |= {"lastPrice": "100", "count": 7, "openTime": 1, **extra}
+    wire = find(venue).wire
+    (figures,) = wire.rankings(json.dumps([ticker]).encode())
+    assert (figures.symbol, figures.volume_f, figures.trades) == ("X", 10.0, 7)
+    assert (figures.turnover_f, figures.volatility_f) == (turnover, 0.2)
+    never = ticker | {"lastPrice": "0", "highPrice": "0", "lowPrice": "0"}
+    assert wire.rankings(json.dumps([never]).encode())[0].volatility_f is None
+    assert [each.target for each in wire.ranking_requests()] == [target]
+    with pytest.raises(MalformedReplyError):
+        wire.rankings(b'{"code":-1003,"msg":"Too many requests"}')

@@ -213,3 +213,29 @@ def test_topics_of_the_streams_are_those_of_the_decoder():
     promised = {topic for stream in (*spot, *swap) for topic in stream.topics}
     assert promised <= said
     assert said - promised == {"book_state.okx.BTC-USDT", "gap.okx.BTC-USDT"}
+
+
+# Made by hand with the field names that third-party clients read; no reply of OKX's.
+TICKERS = {
+    "code": "0",
+    "data": [
+        {"instId": "BTC-USDT", "last": "100", "high24h": "110", "low24h": "90"}
+        | {"vol24h": "5", "volCcy24h": "500"},
+        {"instId": "BTC-USDT-SWAP", "last": "100", "high24h": "120", "low24h": "100"}
+        | {"vol24h": "7", "volCcy24h": "3"},
+        {"instId": "NEW-USDT", "last": "", "high24h": "", "low24h": "", "vol24h": "0"}
+        | {"volCcy24h": ""},
+    ],
+}
+
+
+def test_tickers_are_figures_in_money_and_what_is_not_said_is_none():
+    spot, swap, new = OKX.wire.rankings(json.dumps(TICKERS).encode())
+    assert (spot.volume_f, spot.turnover_f, spot.volatility_f) == (5.0, 500.0, 0.2)
+    assert (swap.volume_f, swap.turnover_f, swap.volatility_f) == (7.0, 300.0, 0.2)
+    assert (new.symbol, new.turnover_f, new.volatility_f) == ("NEW-USDT", None, None)
+    targets = [each.target for each in OKX.wire.ranking_requests()]
+    assert "/api/v5/market/tickers?instType=SWAP" in targets
+    for body in (b"{", b'{"code":"50011","data":[]}', b'{"code":"0","data":[{}]}'):
+        with pytest.raises(MalformedReplyError):
+            OKX.wire.rankings(body)

@@ -9,13 +9,16 @@ import pytest
 
 from gateway.callbacks.session import check
 from gateway.callbacks.venue import Contract, SessionEvent
-from gateway.config import SdkConfig, VenueConfig
+from gateway.config import SdkConfig, SubscriptionConfig, VenueConfig
 from gateway.errors import UnknownStreamError
 from gateway.limits import NS_PER_SECOND
+from gateway.subscriptions.carried import Carried
+from gateway.subscriptions.wishes import Listing, Wanted
 from gateway.venues.registry import find_callback
 from gateway.venues.shioaji.contracts import contract_of
 from gateway.venues.shioaji.hours import open_since, period
 from gateway.venues.shioaji.wire import ShioajiWire
+from tickd.errors import ConfigError
 from tickd.secrets import Secret
 
 objects = pytest.importorskip("tickd.testing.shioaji_objects")
@@ -128,8 +131,39 @@ CONTRACTS = (
 )
 
 
-def test_streams_are_the_documented_topics_and_one_book_feeds_two_channels():
-    streams = ShioajiWire().streams(("depth", "trade", "quote", "index"), CONTRACTS)
+def planned(channels, symbols):
+    return ShioajiWire().streams(channels, symbols, None)
+
+
+def test_a_plan_knows_feeds_of_symbols_before_anybody_has_logged_in():
+    symbols = ("2330", "2330-ODD", "TXFR1", "IX0001", "IX1H6")
+    streams = planned(("depth", "trade", "quote", "index"), symbols)
+    assert [(stream.name, stream.channel) for stream in streams] == [
+        ("bid_ask:2330", "quote"),
+        ("tick:2330", "trade"),
+        ("bid_ask:2330-ODD", "quote"),
+        ("tick:2330-ODD", "trade"),
+        ("bid_ask:TXFR1", "quote"),
+        ("tick:TXFR1", "trade"),
+        ("quote:IX0001", "index"),
+        ("bid_ask:IX1H6", "quote"),  # a future on a share, no index
+        ("tick:IX1H6", "trade"),
+    ]
+    assert ShioajiWire().brings(streams[0]) == {"quote", "depth"}
+    assert ShioajiWire().brings(streams[1]) == {"trade"}
+
+
+def resolved(channels):
+    wire = ShioajiWire()
+    return [
+        wire.resolve(stream, contract)
+        for contract in CONTRACTS
+        for stream in planned(channels, (contract.symbol,))
+    ]
+
+
+def test_a_contract_makes_them_the_documented_topics_and_one_book_feeds_two_channels():
+    streams = resolved(("trade", "depth", "quote", "index"))
     assert [stream.name for stream in streams] == [
         "TIC/v1/STK/*/TSE/2330",
         "QUO/v1/STK/*/TSE/2330",
@@ -148,15 +182,25 @@ def test_streams_are_the_documented_topics_and_one_book_feeds_two_channels():
         "depth.shioaji.2330-ODD-TRIAL",
     )
     assert streams[4].topics == ("trade.shioaji.TXFF6", "trade.shioaji.TXFF6-TRIAL")
-    summary = ShioajiWire().streams(("summary",), CONTRACTS[:1])
-    assert [stream.name for stream in summary] == ["QUO/v2/STK/*/TSE/2330"]
+    (summary,) = planned(("summary",), ("2330",))
+    assert ShioajiWire().resolve(summary, CONTRACTS[0]).name == "QUO/v2/STK/*/TSE/2330"
+    (tick,) = planned(("trade",), ("2330",))
+    assert ShioajiWire().resolve(tick, contract("2330", "index")) is None
 
 
-def config(symbols=("2330",), channels=("trade", "quote", "depth"), **sdk):
+def config(symbols=("2330",), channels=("trade", "quote", "depth"), sdk=None, **fields):
     secrets = {"api_key": KEY, "secret_key": KEY}
     return VenueConfig(
-        name="shioaji", symbols=symbols, channels=channels, sdk=SdkConfig(**{**secrets, **sdk})
+        name="shioaji",
+        symbols=symbols,
+        channels=channels,
+        sdk=SdkConfig(**{**secrets, **(sdk or {})}),
+        **fields,
     )
+
+
+def codes(count):
+    return tuple(str(1000 + number) for number in range(count))
 
 
 @pytest.mark.parametrize(
@@ -165,26 +209,49 @@ def config(symbols=("2330",), channels=("trade", "quote", "depth"), **sdk):
         (config(channels=("trade", "mark")), "mark"),
         (config(symbols=("2330-TRIAL",)), "2330-TRIAL"),
         (config(symbols=("2330-ODD",), channels=("summary",)), "summary"),
-        (config(api_key=None), "credentials"),
-        (config(symbols=tuple(str(code) for code in range(101))), "202 subscriptions"),
-        (config(subscriptions_max=1), "2 subscriptions"),
+        (config(sdk={"api_key": None}), "credentials"),
+        (config(symbols=codes(401)), "802 streams need 5 connections of at most 200"),
+        (config(symbols=codes(2), streams_per_connection=1, connections_max=2), "1 are possible"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anybody_logs_in(refused, words):
-    with pytest.raises(UnknownStreamError, match=words) as error:
+    def judge():
         check(find_callback("shioaji"), refused)
+        Carried(find_callback("shioaji"), Wanted(refused))
+
+    with pytest.raises(ConfigError, match=words) as error:
+        judge()
     assert error.value.hint
     assert KEY.reveal() not in repr(refused)
+
+
+def test_a_plan_at_the_limit_is_shared_over_four_logins_and_one_stays_free():
+    carried = Carried(find_callback("shioaji"), Wanted(config(symbols=codes(400))))
+    carried.listed(None, "start", strict=True)
+    assert [len(place.streams) for place in carried.places] == [200] * 4
+    assert [place.number for place in carried.places] == [1, 2, 3, 4]
+
+
+def test_patterns_select_from_the_brokers_list_and_the_most_important_stays():
+    venue = find_callback("shioaji")
+    groups = (
+        SubscriptionConfig(name="all", patterns=("shioaji:*@trade",), priority=10),
+        SubscriptionConfig(name="first", patterns=("shioaji:10*@trade",), priority=50),
+    )
+    carried = Carried(venue, Wanted(config(symbols=()), groups))
+    names = frozenset(codes(1_000))
+    carried.listed(Listing(names, names), "listing")
+    planned_ = [stream for place in carried.places for stream in place.streams]
+    assert len(planned_) == 800
+    assert {f"tick:10{number:02}" for number in range(100)} <= {each.name for each in planned_}
+    assert len(carried.left_out) == 200
+    assert "800" in carried.take_warnings()[0]
 
 
 def test_a_venue_without_its_sdk_is_refused_with_the_way_to_get_it():
     with pytest.raises(UnknownStreamError, match="not installed") as error:
         check(find_callback("shioaji")._replace(package="no_such_sdk"), config())
     assert error.value.hint == "pip install 'tickd[no_such_sdk]'"
-
-
-def test_a_plan_at_the_limit_is_taken():
-    check(find_callback("shioaji"), config(symbols=tuple(str(code) for code in range(100))))
 
 
 class Info:
