@@ -30,6 +30,8 @@ _SILENT: Final = (
     "rest_errors",
     "shutdowns",
     "venue_refusals",
+    # A reply about the past without a trade.
+    "past_empty",
     # Of a broker's SDK: words about its session, and ticks in which nothing was traded.
     "sessions_up",
     "sessions_down",
@@ -40,7 +42,7 @@ _SILENT: Final = (
     "ticks_without_volume",
 )
 # Counted per message: a frame whose messages are all of these has no events either.
-_DROPPED: Final = ("duplicates", "values_empty")
+_DROPPED: Final = ("duplicates", "values_empty", "backfill_repeats")
 _HOLES_MAX: Final = 100_000
 
 _CONTROL: Final = ord("C")

@@ -16,7 +16,7 @@ import xxhash
 import zstandard
 
 CHUNK_BYTES = 200_000
-CHECKPOINT = b'{"version":1,"instruments":[],"connections":[],"slots":[]}'
+CHECKPOINT = b'{"version":1,"ledger":true,"instruments":[],"connections":[],"slots":[]}'
 
 
 class Line(NamedTuple):

@@ -62,9 +62,7 @@ class Daemon:
 
         Raises TickdError(FATAL): the raw log failed for good, or a stage cannot run at all.
         """
-        self.parts.tap.control(
-            {"kind": "start", "version": VERSION, "node": self.parts.config.node.id}
-        )
+        self._say_start()
         if self.parts.config.http.enabled:
             await self.http.start()
             self.picture.http_port = self.http.port
@@ -113,6 +111,11 @@ class Daemon:
         if not whole:
             return ExitCode.DATA_LOSS
         return ExitCode.OK if drained else ExitCode.FAILED
+
+    def _say_start(self) -> None:
+        fields = {"version": VERSION, "node": self.parts.config.node.id}
+        # This build's decoder keeps the ledger of gaps; the log may be one from before (ADR 24).
+        self.parts.tap.control({"kind": "start", **fields, "ledger": True})
 
     async def _drain(
         self,

@@ -216,6 +216,69 @@ fn a_restart_at_any_record_in_mid_fill_goes_on_with_the_same_events() {
 }
 
 #[test]
+fn a_reply_without_a_trade_is_counted_as_that() {
+    let (mut stream, _) = with_a_gap();
+    connect_fill(&mut stream, "binance-usdm");
+    fill(&mut stream, []);
+    fill(&mut stream, [9]);
+    let (decoder, _) = run(&stream);
+    assert_eq!(
+        (count(&decoder, "past_empty"), count(&decoder, "backfill_repeats")),
+        (1, 1)
+    );
+}
+
+#[test]
+fn a_live_trade_behind_its_fill_is_emitted_and_counted() {
+    let (mut stream, _) = with_a_gap();
+    connect_fill(&mut stream, "binance-usdm");
+    fill(&mut stream, 11..=13);
+    stream.trade(LIVE, 12);
+    stream.trade(LIVE, 15);
+    let (decoder, events) = run(&stream);
+    let live: Vec<_> = of(&events, Kind::Trade)
+        .iter()
+        .filter(|event| event.flags & flag::BACKFILLED == 0)
+        .map(|event| event.id)
+        .collect();
+    assert_eq!(live, [10, 14, 12, 15]);
+    assert_eq!(count(&decoder, "filled_then_live"), 1);
+}
+
+#[test]
+fn a_log_that_is_older_than_the_ledger_is_read_as_it_was_written() {
+    let mut stream = usdm();
+    stream.trade(LIVE, 10);
+    let (decoder, _) = run(&stream);
+    let state = String::from_utf8(decoder.state()).unwrap();
+    let old = state.replace("\"ledger\":true,", "");
+    assert_ne!(old, state);
+
+    let mut log = Stream::default();
+    log.push(0, RecordType::Checkpoint, old);
+    log.trade(LIVE, 14);
+    log.trade(LIVE, 12); // late: its build said nothing of it
+    let (mut decoder, events) = run(&log);
+    assert_eq!(of(&events, Kind::Gap).len(), 1);
+    assert!(left(&decoder).is_empty());
+    // What it would have written itself at this place.
+    let written = decoder.state();
+    assert!(!String::from_utf8(written.clone()).unwrap().contains("ledger"));
+    let mut next = Stream::default();
+    next.push(0, RecordType::Checkpoint, String::from_utf8(written).unwrap());
+    decode(&mut decoder, &next.records);
+    assert_eq!(count(&decoder, "checkpoint_mismatch"), 0);
+
+    // A daemon of this build goes on with the log.
+    log.control(r#"{"kind":"start","ledger":true}"#);
+    log.connect(LIVE, "binance-usdm");
+    log.trade(LIVE, 20);
+    let (decoder, _) = run(&log);
+    assert_eq!(left(&decoder), [(15, 19)]);
+    assert!(String::from_utf8(decoder.state()).unwrap().contains("\"ledger\":true"));
+}
+
+#[test]
 fn merged_trades_of_okx_are_filled_by_their_fills() {
     let mut stream = Stream::new();
     stream.instrument("okx", "BTC-USDT", 1, 8);

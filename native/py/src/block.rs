@@ -96,6 +96,12 @@ impl Block {
         self.core().ts_mono
     }
 
+    /// Hours (Unix time of their starts) whose bars its fetched trades are in.
+    #[getter]
+    fn filled_hours(&self) -> Vec<i64> {
+        self.core().filled_hours.clone()
+    }
+
     /// The body as it travels, without a copy.
     #[getter]
     fn body<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {

@@ -1,6 +1,6 @@
 //! The assembler: keeps one open builder per (table, UTC day) and cuts all of them at one position of the stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,11 +10,14 @@ use super::schema::{columns, Table};
 use super::spare::Spare;
 use super::DAY_NS;
 use crate::error::{Error, Reason, Result};
-use crate::event::{Event, SEQ_INDEX_BITS};
+use crate::event::{flag, Event, SEQ_INDEX_BITS};
 use crate::instrument::{Instrument, Registry};
 
 /// Scale of a row whose instrument nobody defined (255: no instrument may have it).
 pub const UNKNOWN_SCALE: u8 = u8::MAX;
+
+const HOUR_S: i64 = 3600;
+const HOUR_NS: i64 = HOUR_S * 1_000_000_000;
 
 /// More than the names and types of any table take.
 const HEAD_BYTES_MAX: usize = 1024;
@@ -52,6 +55,8 @@ pub struct Block {
     pub frame_last: u64,
     /// Monotonic stamp of the oldest burst in it, ns.
     pub ts_mono: i64,
+    /// Hours (Unix time of their starts, s) whose bars its fetched trades are in, in order.
+    pub filled_hours: Vec<i64>,
     /// The block in Native format, uncompressed.
     pub body: Vec<u8>,
 }
@@ -77,6 +82,7 @@ struct Builder {
     seq_last: u64,
     ordered: bool,
     ts_mono: i64,
+    filled_hours: BTreeSet<i64>,
 }
 
 /// Events in, blocks out. Give it every batch of the stream, in order.
@@ -206,7 +212,8 @@ impl Assembler {
         let (seq_from, seq_to, frame_last) = (self.seq_from, self.seq_to, self.frame_last);
         let blocks = std::mem::take(&mut self.open)
             .into_iter()
-            .map(|((table, day), builder)| {
+            .map(|((table, day), mut builder)| {
+                let filled_hours = std::mem::take(&mut builder.filled_hours);
                 let (seq_first, seq_last, rows, ts_mono) =
                     (builder.seq_first, builder.seq_last, builder.rows, builder.ts_mono);
                 let body = builder.finish(table, &mut self.spare);
@@ -223,6 +230,7 @@ impl Assembler {
                     hash,
                     frame_last,
                     ts_mono,
+                    filled_hours: filled_hours.into_iter().collect(),
                     body,
                 }
             })
@@ -246,6 +254,7 @@ impl Builder {
             seq_last: 0,
             ordered: true,
             ts_mono,
+            filled_hours: BTreeSet::new(),
         }
     }
 
@@ -258,6 +267,10 @@ impl Builder {
         self.seq_first = self.seq_first.min(first.seq);
         self.seq_last = self.seq_last.max(last.seq);
         self.rows += rows.len() as u32;
+        if first.table == Table::Trades {
+            let filled = rows.iter().filter(|row| row.flags & flag::BACKFILLED != 0);
+            self.filled_hours.extend(filled.map(hour));
+        }
         let [c_node, c_seq, c_recv, c_event, c_instrument, c_price_scale, c_size_scale, c_flags, own @ ..] =
             self.columns.as_mut_slice()
         else {
@@ -294,6 +307,11 @@ impl Builder {
         spare.keep_columns(table, self.columns);
         out
     }
+}
+
+/// The hour of the bar that a fetched trade is in, however late it came; `recorder/schema/bars.py` says the same in SQL.
+fn hour(row: &Row) -> i64 {
+    row.ts_event.div_euclid(HOUR_NS) * HOUR_S
 }
 
 /// Instrument 0 is "none" and has no decimals.

@@ -20,6 +20,9 @@ const VERSION: u32 = 1;
 #[derive(Serialize, Deserialize)]
 struct State {
     version: u32,
+    /// Its writer keeps the ledger of open gaps; absent in logs that are older than it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    ledger: bool,
     instruments: Vec<Definition>,
     connections: Vec<Connection>,
     slots: Vec<SlotState>,
@@ -72,6 +75,7 @@ pub(super) fn save(decoder: &Decoder) -> Vec<u8> {
     let connections = decoder.connections.open.clone();
     let state = State {
         version: VERSION,
+        ledger: !decoder.without_ledger,
         instruments: instruments.collect(),
         connections,
         slots: slots.collect(),
@@ -125,6 +129,7 @@ pub(super) fn load(decoder: &mut Decoder, bytes: &[u8]) -> Result<()> {
     decoder.connections = loaded.connections;
     decoder.slots = loaded.slots;
     decoder.ledger_changes += 1;
+    decoder.without_ledger = !state.ledger;
     decoder.stage.symbols = loaded.stage.symbols;
     decoder.stage.okx_texts = loaded.stage.okx_texts;
     Ok(())

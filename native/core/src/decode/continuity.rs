@@ -78,6 +78,8 @@ impl Hole {
 pub enum Judgement {
     /// New, nothing missing before it.
     Emit,
+    /// New, although the chain has passed its place: what was missing may have arrived.
+    Late,
     /// New, and something is missing before it.
     EmitAfter(Hole),
     /// Another leg has brought it already.
@@ -118,12 +120,6 @@ impl Chain {
     /// Whether it has never seen a message.
     pub const fn is_new(&self) -> bool {
         self.last.is_none()
-    }
-
-    /// Whether the chain has come to `last` or further.
-    #[inline]
-    pub fn has_passed(&self, last: u64) -> bool {
-        self.last.is_some_and(|before| last <= before)
     }
 
     /// Whether a live connection other than `connection` owns it.
@@ -301,7 +297,7 @@ impl Chain {
     /// Nothing is dropped on suspicion: a wrong total or time in one message would silence all good ones after it.
     fn recount(&mut self, connection: u32, place: Place, recv_ns: i64) -> Judgement {
         if self.fill(place.last) {
-            return Judgement::Emit;
+            return Judgement::Late;
         }
         if self.recent.contains(&(place.last, place.ts_event)) {
             return Judgement::Duplicate;
@@ -352,7 +348,7 @@ impl Chain {
             if numbering == Numbering::Linked && (place.link == Some(before) || self.standby == 0) {
                 self.last = Some(last);
             }
-            return Judgement::Emit;
+            return Judgement::Late;
         }
         if self.owner != 0 {
             self.standby_last = if self.standby == connection {
@@ -363,7 +359,7 @@ impl Chain {
             self.standby = connection;
         }
         if late || last == ID_UNDEF {
-            return Judgement::Emit;
+            return Judgement::Late;
         }
         Judgement::Duplicate
     }

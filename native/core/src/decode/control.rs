@@ -40,6 +40,13 @@ struct Loss {
     from_ns: Option<i64>,
 }
 
+#[derive(Deserialize)]
+struct Start {
+    /// The daemon keeps the ledger of open gaps.
+    #[serde(default)]
+    ledger: bool,
+}
+
 /// The filler gives a gap up; why is for people.
 #[derive(Deserialize)]
 struct Fill {
@@ -76,7 +83,7 @@ impl Decoder {
             "sdk_event" => self.stage.count("sdk_events"),
             "gap" => self.gap(&fields(&value)?, record),
             "fill" => self.give_up(fields::<Fill>(&value)?.gap),
-            "start" => self.start(record),
+            "start" => self.start(&fields(&value)?),
             "stop" => self.stage.count("stops"),
             "disk" => self.stage.count("disk_levels"),
             "plan" | "throttle" => self.stage.count("plan_changes"),
@@ -213,7 +220,8 @@ impl Decoder {
     }
 
     /// The daemon has started: whatever was connected before is not any more, whether or not it could say so.
-    fn start(&mut self, _record: &Record<'_>) {
+    fn start(&mut self, start: &Start) {
+        self.without_ledger &= !start.ledger;
         let since_ns = self
             .connections
             .open

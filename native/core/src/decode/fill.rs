@@ -74,7 +74,23 @@ impl OpenGap {
         }
         true
     }
+
+    /// Takes whatever of `first..=last` is still missing out of it; false when nothing is.
+    fn take_any(&mut self, first: u64, last: u64) -> bool {
+        let overlaps = |(from, to): &(u64, u64)| *from <= last && first <= *to;
+        let mut any = false;
+        while let Some((from, to)) = self.left.iter().copied().find(overlaps) {
+            if !self.take(first.max(from), last.min(to)) {
+                break;
+            }
+            any = true;
+        }
+        any
+    }
 }
+
+/// Stretches of fetched ids remembered per symbol, to know a live trade that comes behind its fill.
+const FILLED_MAX: usize = 64;
 
 /// What became of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +120,9 @@ pub struct Closing {
 #[serde(transparent)]
 pub struct Ledger {
     gaps: Vec<OpenGap>,
+    /// What was fetched last, merged trades or not; for a counter only, and no part of the state.
+    #[serde(skip)]
+    filled: Vec<(bool, u64, u64)>,
 }
 
 impl Ledger {
@@ -128,21 +147,52 @@ impl Ledger {
         full
     }
 
-    /// `first..=last` of a channel has arrived, by whatever way.
-    pub fn take(&mut self, aggregate: bool, first: u64, last: u64) -> Taken {
-        for at in 0..self.gaps.len() {
-            let Some(gap) = self.gaps.get_mut(at).filter(|gap| gap.aggregate == aggregate) else {
-                continue;
-            };
-            if !gap.take(first, last) {
-                continue;
-            }
-            if !gap.left.is_empty() {
-                return Taken::Part;
-            }
-            return Taken::Closed(closing(&self.gaps.remove(at)));
+    /// `first..=last` of a channel was fetched. `Nothing`, and nothing changed, when not all of it was missing.
+    pub fn fill(&mut self, aggregate: bool, first: u64, last: u64) -> Taken {
+        let taken = self.take(aggregate, |gap| gap.take(first, last));
+        if taken != Taken::Nothing {
+            self.note_filled(aggregate, first, last);
         }
-        Taken::Nothing
+        taken
+    }
+
+    /// `first..=last` of a channel has arrived by itself: whatever of it was missing is not any more.
+    pub fn arrive(&mut self, aggregate: bool, first: u64, last: u64) -> Taken {
+        self.take(aggregate, |gap| gap.take_any(first, last))
+    }
+
+    fn take(&mut self, aggregate: bool, mut from: impl FnMut(&mut OpenGap) -> bool) -> Taken {
+        let found = self
+            .gaps
+            .iter_mut()
+            .position(|gap| gap.aggregate == aggregate && from(gap));
+        let Some(at) = found else {
+            return Taken::Nothing;
+        };
+        if self.gaps.get(at).is_some_and(|gap| !gap.left.is_empty()) {
+            return Taken::Part;
+        }
+        Taken::Closed(closing(&self.gaps.remove(at)))
+    }
+
+    fn note_filled(&mut self, aggregate: bool, first: u64, last: u64) {
+        match self.filled.last_mut() {
+            // Upwards as Binance answers, downwards as OKX does.
+            Some((merged, _, to)) if *merged == aggregate && *to + 1 == first => *to = last,
+            Some((merged, from, _)) if *merged == aggregate && last + 1 == *from => *from = first,
+            _ => {
+                if self.filled.len() == FILLED_MAX {
+                    self.filled.remove(0);
+                }
+                self.filled.push((aggregate, first, last));
+            }
+        }
+    }
+
+    /// Whether any of `first..=last` was fetched, as far as is remembered.
+    fn was_filled(&self, aggregate: bool, first: u64, last: u64) -> bool {
+        let overlaps = |(merged, from, to): &(bool, u64, u64)| *merged == aggregate && *from <= last && first <= *to;
+        self.filled.iter().any(overlaps)
     }
 
     /// Gives the gap named `seq` up.
@@ -234,7 +284,8 @@ impl Decoder {
 
     /// Enters the gap that `event` has just told into the ledger; `count` are the bits above the ids of a counted channel.
     pub(super) fn note_gap(&mut self, slot: u32, channel: Channel, hole: &Hole, count: u64, event: &Event) {
-        let (Some(aggregate), Some((first, last))) = (is_aggregate(channel), hole.range) else {
+        let (Some(aggregate), Some((first, last)), false) = (is_aggregate(channel), hole.range, self.without_ledger)
+        else {
             return;
         };
         let Some(slot) = self.slots.get_mut(slot as usize) else {
@@ -266,7 +317,10 @@ impl Decoder {
         let Some(slot) = self.slots.get_mut(message.slot as usize) else {
             return;
         };
-        let taken = slot.ledger.take(aggregate, message.first, message.last);
+        if slot.ledger.was_filled(aggregate, message.first, message.last) {
+            self.stage.report.count("filled_then_live", 1);
+        }
+        let taken = slot.ledger.arrive(aggregate, message.first, message.last);
         self.ledger_changes += u64::from(taken != Taken::Nothing);
         if let Taken::Closed(closing) = taken {
             self.conclusions.push(Conclusion::Closed {
@@ -284,11 +338,11 @@ impl Decoder {
             return false;
         };
         let mut flags = flag::BACKFILLED;
-        let mut taken = slot.ledger.take(aggregate, message.first, message.last);
+        let mut taken = slot.ledger.fill(aggregate, message.first, message.last);
         if taken == Taken::Nothing && !aggregate && slot.merged_by_trade_id() {
             // The venue numbers merged trades by the fills in them, and only the fills can be had.
             flags |= flag::AGGREGATE;
-            taken = slot.ledger.take(true, message.first, message.last);
+            taken = slot.ledger.fill(true, message.first, message.last);
         }
         if taken == Taken::Nothing {
             return false;
@@ -346,23 +400,40 @@ mod tests {
     fn a_gap_closes_with_the_last_id_that_was_missing_and_each_id_counts_once() {
         let mut ledger = Ledger::default();
         ledger.open(gap(7, 11, 13));
-        assert_eq!(ledger.take(false, 12, 12), Taken::Part);
-        assert_eq!(ledger.take(false, 12, 12), Taken::Nothing);
-        assert_eq!(ledger.take(true, 11, 11), Taken::Nothing);
-        assert_eq!(ledger.take(false, 10, 11), Taken::Nothing);
-        assert_eq!(ledger.take(false, 11, 11), Taken::Part);
+        assert_eq!(ledger.fill(false, 12, 12), Taken::Part);
+        assert_eq!(ledger.fill(false, 12, 12), Taken::Nothing);
+        assert_eq!(ledger.fill(true, 11, 11), Taken::Nothing);
+        assert_eq!(ledger.fill(false, 10, 11), Taken::Nothing);
+        assert_eq!(ledger.fill(false, 11, 11), Taken::Part);
         assert!(matches!(
-            ledger.take(false, 13, 13),
+            ledger.fill(false, 13, 13),
             Taken::Closed(Closing { missing: 0, .. })
         ));
         assert!(ledger.is_empty());
     }
 
     #[test]
+    fn what_arrives_by_itself_is_taken_out_wherever_it_was_missing() {
+        let mut ledger = Ledger::default();
+        ledger.open(gap(7, 11, 20));
+        assert_eq!(ledger.fill(false, 13, 13), Taken::Part);
+        assert_eq!(ledger.fill(false, 12, 14), Taken::Nothing);
+        assert_eq!(ledger.arrive(false, 12, 14), Taken::Part);
+        assert_eq!(
+            ledger.gaps().first().map(|gap| gap.left.clone()),
+            Some(vec![(11, 11), (15, 20)])
+        );
+        assert_eq!(ledger.arrive(false, 12, 14), Taken::Nothing);
+        assert_eq!(ledger.arrive(false, 1, 11), Taken::Part);
+        assert!(matches!(ledger.arrive(false, 15, 30), Taken::Closed(_)));
+        assert!(ledger.was_filled(false, 10, 13) && !ledger.was_filled(false, 14, 20));
+    }
+
+    #[test]
     fn what_is_given_up_says_how_much_stays_missing() {
         let mut ledger = Ledger::default();
         ledger.open(gap(7, 11, 13));
-        assert_eq!(ledger.take(false, 11, 11), Taken::Part);
+        assert_eq!(ledger.fill(false, 11, 11), Taken::Part);
         assert_eq!(ledger.close(8), None);
         assert_eq!(ledger.close(7).map(|closing| closing.missing), Some(2));
         assert_eq!(ledger.close(7), None);
@@ -380,7 +451,7 @@ mod tests {
             (GAPS_MAX, Some(1))
         );
         for id in (0..2 * PIECES_MAX as u64).map(|number| 1001 + 2 * number) {
-            ledger.take(false, id, id);
+            ledger.fill(false, id, id);
         }
         assert_eq!(ledger.gaps().first().map(|gap| gap.left.len()), Some(PIECES_MAX));
     }

@@ -61,6 +61,8 @@ pub struct Decoder {
     events: u64,
     /// Grows with every change of a ledger; no part of the state.
     ledger_changes: u64,
+    /// The records were written by a build that kept no ledger, and are read as it read them.
+    without_ledger: bool,
 }
 
 /// What the decoder concludes from a message or a control record; becomes an event behind the frame's data.
@@ -222,7 +224,7 @@ impl Decoder {
         }
         if self.connections.hit_is_backfill() {
             // A day of trades closes what was open, and concludes nothing else.
-            self.fits_its_numbers(record, fill::GAPS_MAX)?;
+            self.fits_its_numbers(record, self.gaps().count())?;
             self.commit::<true>(record);
             return Ok(());
         }
@@ -305,7 +307,6 @@ impl Decoder {
             if numbering == Numbering::Counted {
                 count = message.last & !COUNT_MASK;
             }
-            let has_gaps = !slot.ledger.is_empty();
             let place = Place {
                 last: message.last,
                 link: slot.link(message),
@@ -315,18 +316,14 @@ impl Decoder {
             let Some(chain) = slot.chain_mut(channel) else {
                 return true;
             };
-            is_late = has_gaps && chain.has_passed(message.last);
             // A snapshot begins the chain anew, unless it is only the subscription of a second leg to a book that is further.
             if message.snapshot && !behind {
                 hole = chain.adopt(record.connection, message.last, record.recv_ns);
             } else {
                 match chain.judge(numbering, record.connection, place, record.recv_ns) {
                     Judgement::Emit => {}
-                    Judgement::EmitAfter(found) => {
-                        // Behind the last id and not late: a numbering that began anew.
-                        is_late = false;
-                        hole = Some(found.told(numbering));
-                    }
+                    Judgement::Late => is_late = true,
+                    Judgement::EmitAfter(found) => hole = Some(found.told(numbering)),
                     Judgement::Duplicate => return false,
                 }
             }

@@ -232,6 +232,7 @@ fn past_trades(request: &Request<'_>, body: &[u8], stage: &mut Stage) -> Result<
     while data.element(&mut first)? {
         trade(&mut data, market, stage)?;
     }
+    stage.past_ends();
     Ok(())
 }
 

@@ -363,6 +363,13 @@ impl Stage {
         }
     }
 
+    /// The reply about the past is read to its end; one that brought no trade is counted as that.
+    pub(crate) fn past_ends(&mut self) {
+        if self.messages.is_empty() {
+            self.count("past_empty");
+        }
+    }
+
     /// Tells the session that owns the connection.
     pub fn notice(&mut self, kind: NoticeKind, text: &str) {
         self.report.notice(self.connection, self.frame_no, kind, text);

@@ -123,7 +123,9 @@ pub(super) fn trades(request: &Request<'_>, body: &[u8], flags: u16, stage: &mut
         }
         past_trade(&past, market, flags, cursor.position(), stage)?;
     }
-    cursor.end()
+    cursor.end()?;
+    stage.past_ends();
+    Ok(())
 }
 
 fn past_trade(past: &Past<'_>, market: Market, flags: u16, at: usize, stage: &mut Stage) -> Result<()> {
