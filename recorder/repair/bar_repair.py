@@ -12,7 +12,7 @@ from typing import Final
 
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.repair.deletes import Deletes
-from recorder.schema.bars import BARS, Bars, bars_select, hour_sql
+from recorder.schema.bars import BARS, Bars, bars_select, columns_of, hour_sql
 
 __all__ = ["BARS", "HOUR_S", "BarRepair", "Bars", "spans_of"]
 
@@ -73,7 +73,7 @@ class BarRepair:
 
     async def insert(self, bars: Bars, span: tuple[int, int], rows: int, word: str) -> None:
         """Insert a span's bars, about so many. `word`: with it once only, whoever repeats it."""
-        columns = ", ".join(("instrument", bars.column, "node", "source", *_VALUES))
+        columns = ", ".join(columns_of(bars))
         first, stop = span
         # One insert must stay small whatever the interval and the number of instruments.
         step = max((stop - first) // max(-(-rows // ROWS_MAX), 1), bars.seconds)
@@ -102,15 +102,19 @@ class BarRepair:
     def _select(self, bars: Bars, first: int, stop: int) -> str:
         """The bars of these seconds as the trades want them.
 
-        A venue's time counts when it is within a day of the receive time, which bounds the read.
+        A venue's time counts when it is within a day of the receive time, which bounds the read;
+        what was fetched later may come whenever it wants.
         """
         margin = _DAY_S + 1
-        trades = (
-            f"node = {self._node} "
-            f"AND ts_recv >= toDateTime64({first - margin}, 9, 'UTC') "
-            f"AND ts_recv < toDateTime64({stop + margin}, 9, 'UTC')"
+        recv_from = f"ts_recv >= toDateTime64({first - margin}, 9, 'UTC')"
+        recv_to = f"ts_recv < toDateTime64({stop + margin}, 9, 'UTC')"
+        select = bars_select(
+            bars,
+            self._clickhouse.database,
+            own=f"node = {self._node}",
+            live=f"{recv_from} AND {recv_to}",
+            fetched=recv_from,
         )
-        select = bars_select(bars, self._clickhouse.database, trades)
         return f"SELECT * FROM ({select}) WHERE {self._where(bars, first, stop)}"
 
     def _stored_sql(self, bars: Bars, first: int, stop: int) -> str:

@@ -2,8 +2,8 @@
 
 One small JSON file, replaced as a whole. It names the stretch in work at its exact bounds, with the
 word that makes its tokens unlike any others, the moment (server time) after which none of its
-deletes can still take effect, and the hours whose bars must be looked at again. It changes nothing
-in ClickHouse. Methods block.
+deletes can still take effect, the hours whose bars must be looked at again, and those of them that
+wait for fetched trades. It changes nothing in ClickHouse. Methods block.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from recorder.errors import RepairError
+from recorder.repair.filled_hours import FilledHour
 from tickd.durable import replace_file, sync_directory
 
 __all__ = ["RepairEntry", "RepairJournal"]
@@ -27,6 +28,7 @@ class RepairEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     word: str = ""
     deletes_until_s: int = 0
     hours: tuple[int, ...] = ()
+    filled: tuple[FilledHour, ...] = ()
 
     @property
     def in_work(self) -> bool:

@@ -26,6 +26,7 @@ from recorder.repair.fingerprint import (
 )
 from recorder.schema.bars import BAR_TIME, hour_sql
 from recorder.sink.plan import PlannedBlock
+from tickd.events import Flag
 from tickd.native import Block
 
 __all__ = ["Difference", "Mend", "Wanted", "prepare"]
@@ -80,7 +81,8 @@ def prepare(stretch: Stretch, tables: Collection[str]) -> Wanted:
         recv.append((int(ts_recv.min()), int(ts_recv.max())))
         if block.table == "trades":
             ts_event = np.asarray(columns["ts_event"])
-            near = np.abs(ts_event - ts_recv) <= _SKEW_NS
+            fetched = np.asarray(columns["flags"]) & int(Flag.BACKFILLED) != 0
+            near = fetched | (np.abs(ts_event - ts_recv) <= _SKEW_NS)
             at = np.unique(np.where(near, ts_event, ts_recv) // _HOUR_NS)
             hours.update(int(hour) * 3_600 for hour in at)
     bounds = (min(first for first, _ in recv), max(last for _, last in recv)) if recv else None

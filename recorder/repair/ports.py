@@ -27,6 +27,14 @@ class Ledger(Protocol):
         """Whether a planned block overlaps the range: its rows may still arrive by themselves."""
         ...
 
+    def progress(self, table: str) -> int:
+        """Up to here every row of `table` is in some planned block, or in a range."""
+        ...
+
+    def settled(self, table: str) -> int:
+        """Up to here every row of `table` is stored."""
+        ...
+
     async def restored(self, table: str, seq_from: int, seq_to: int) -> None:
         """Take a range off, durably."""
 
@@ -51,6 +59,12 @@ class NoLedger:
 
     def is_open(self, table: str, seq_from: int, seq_to: int) -> bool:  # noqa: ARG002
         return False
+
+    def progress(self, table: str) -> int:  # noqa: ARG002
+        return 0
+
+    def settled(self, table: str) -> int:  # noqa: ARG002
+        return 0
 
     async def restored(self, table: str, seq_from: int, seq_to: int) -> None:  # noqa: ARG002
         raise AssertionError("nothing was to be restored")

@@ -24,6 +24,7 @@ from recorder.raw.stretches import Hole, LogStretches
 from recorder.repair.bar_repair import BARS, BarRepair
 from recorder.repair.bar_stage import BarStage
 from recorder.repair.deletes import Deletes
+from recorder.repair.filled_hours import Due, FilledHour, due
 from recorder.repair.journal import RepairJournal
 from recorder.repair.mend import Difference, Mend, Wanted
 from recorder.repair.parts import Part, parts_of
@@ -47,6 +48,9 @@ _ATTEMPTS_MAX: Final = 4
 # A verdict "these bytes are wrong" must be heard twice: a body cut by a proxy sounds the same.
 _REFUSALS_MAX: Final = 2
 _HOURS_MAX: Final = 6
+_NS: Final = 1_000_000_000
+# Bars of the running hour are not made anew for every gap of a bad line.
+_FILLED_REST_NS: Final = 30 * _NS
 _OPEN_POLL_S: Final = 0.2
 
 
@@ -104,6 +108,7 @@ class Repair:
             clock=clock,
         )
         self.counters = RepairCounters()
+        self._filled_at_ns = -_FILLED_REST_NS  # when bars of fetched trades were looked at last
         self.working = False
         self.frame_no = 0  # how far the present part is
 
@@ -131,7 +136,12 @@ class Repair:
     def idle(self) -> bool:
         """Whether there is nothing to do, not even for a predecessor."""
         entry = self._steps.entry
-        return not self._ledger.spilled() and not entry.in_work and not entry.hours
+        if self._ledger.spilled() or entry.in_work or entry.hours:
+            return False
+        known = entry.filled
+        if not known or self._clock.mono_ns() < self._filled_at_ns + _FILLED_REST_NS:
+            return True
+        return self._filled()(known).left == known
 
     async def run(self) -> None:
         """Work off the ledger until only holes are left in it.
@@ -146,6 +156,9 @@ class Repair:
             await self._after_predecessor()
             while parts := self.left:
                 await self._restore(parts[0])
+            if self._steps.entry.filled:
+                self._filled_at_ns = self._clock.mono_ns()
+                await self._steps.take_filled(self._filled())
             await self.bars.run()
         finally:
             self.working = False
@@ -154,6 +167,19 @@ class Repair:
     async def note_hours(self, hours: Collection[int]) -> None:
         """Note hours whose bars must be looked at, before their trades change."""
         await self._steps.note_hours(hours)
+
+    async def note_filled(self, hours: Collection[int], seq: int) -> None:
+        """Note hours of fetched trades, numbered up to `seq`, before they are stored."""
+        await self._steps.note_filled(hours, seq)
+
+    def _filled(self) -> Callable[[Sequence[FilledHour]], Due]:
+        """Say which hours of fetched trades are due at this moment."""
+        return partial(
+            due,
+            settled=self._ledger.settled("trades"),
+            progress=self._ledger.progress("trades"),
+            now_s=self._clock.wall_ns() / _NS,
+        )
 
     def pieces(self, part: Part) -> AsyncGenerator[Wanted | Hole, None]:
         """Read a part of the raw log, for who builds something else of it."""

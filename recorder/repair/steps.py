@@ -9,6 +9,7 @@ import msgspec
 
 from recorder.errors import ClickHouseError
 from recorder.repair.deletes import Deletes
+from recorder.repair.filled_hours import Due, FilledHour, noted
 from recorder.repair.journal import RepairEntry, RepairJournal
 from recorder.sink.patience import Patience
 
@@ -33,13 +34,36 @@ class RepairSteps:
 
     async def note(self, **changes: object) -> None:
         """Change the journal, durably."""
-        entry: RepairEntry = msgspec.structs.replace(self._journal.entry, **changes)
-        if entry != self._journal.entry:
-            await self._patience.stored(partial(self._journal.write, entry))
+        await self._change(lambda entry: msgspec.structs.replace(entry, **changes))
 
     async def note_hours(self, hours: Collection[int]) -> None:
         """Note hours whose bars must be looked at, before their trades change."""
-        await self.note(hours=tuple(sorted({*self._journal.entry.hours, *hours})))
+        await self._change(
+            lambda entry: msgspec.structs.replace(
+                entry, hours=tuple(sorted({*entry.hours, *hours}))
+            )
+        )
+
+    async def note_filled(self, hours: Collection[int], seq: int) -> None:
+        """Note hours whose bars must be looked at once the trades up to `seq` are stored."""
+        await self._change(
+            lambda entry: msgspec.structs.replace(entry, filled=noted(entry.filled, hours, seq))
+        )
+
+    async def take_filled(self, find: Callable[[Sequence[FilledHour]], Due]) -> None:
+        """Move the hours that are due to those that are looked at next."""
+
+        def taken(entry: RepairEntry) -> RepairEntry:
+            found = find(entry.filled)
+            hours = tuple(sorted({*entry.hours, *found.hours}))
+            return msgspec.structs.replace(entry, hours=hours, filled=found.left)
+
+        await self._change(taken)
+
+    async def _change(self, change: Callable[[RepairEntry], RepairEntry]) -> None:
+        # Both in the one thread of these files: the sink and repair may ask at the same time.
+        journal = self._journal
+        await self._patience.stored(lambda: journal.write(change(journal.entry)))
 
     async def emptied(
         self, delete: Callable[[int], Awaitable[None]], tables: Sequence[str]

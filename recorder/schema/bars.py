@@ -2,8 +2,8 @@
 
 Materialised views keep the bars while trades arrive. Bars of trades that are older than their table
 (a migration) are made here, from what `trades` holds, on days when nobody inserts any more; those
-of the other days, and of repaired trades, in recorder/repair/bar_repair.py, from the same SELECT.
-It touches no trade.
+of the other days, of repaired and of fetched trades, in recorder/repair/bar_repair.py, from the
+same SELECT. It touches no trade.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ import structlog
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.errors import ServerBusyError
 
-__all__ = ["BARS", "BAR_TIME", "Bars", "backfill", "bars_select", "hour_sql", "hours_lacking"]
+__all__ = [
+    "BARS",
+    "BAR_TIME",
+    "Bars",
+    "backfill",
+    "bars_select",
+    "columns_of",
+    "hour_sql",
+    "hours_lacking",
+    "view_select",
+]
 
 _log = structlog.get_logger(__name__)
 
@@ -52,26 +62,111 @@ BARS: Final = (
     Bars("ohlcv_1h", "hour", 3_600, "toStartOfHour(toDateTime(at, 'UTC'))"),
 )
 
-# SQL of the time whose bar a trade is in: the venue's, or the receive time where that is broken.
-BAR_TIME: Final = (
+# The time whose bar a live trade is in: the venue's, or the receive time where that is broken.
+_LIVE_TIME: Final = (
     "if(abs(toUnixTimestamp64Nano(ts_event) - toUnixTimestamp64Nano(ts_recv)) > 86400000000000,"
     " ts_recv, ts_event)"
 )
+# The same for any trade: a fetched one (flag 0x0400) may come long after its time.
+BAR_TIME: Final = f"if(bitTest(flags, 10), ts_event, {_LIVE_TIME})"
+_SOURCE: Final = "CAST(bitTest(flags, 11), 'Enum8(\\'trade\\' = 0, \\'aggregate\\' = 1)')"
+_SUMS: Final = (
+    "sum(toInt128(size)) AS volume, sumIf(toInt128(size), side = 'B') AS buy_volume,"
+    " sum(toInt128(price) * toInt128(size)) AS turnover, count() AS trades"
+)
+_COLUMNS: Final = (
+    "price_scale",
+    "size_scale",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "buy_volume",
+    "turnover",
+    "trades",
+)
 
 
-def bars_select(bars: Bars, database: str, where: str = "") -> str:
-    """Return the SELECT of an interval's view, over the trades that `where` leaves."""
-    filtered = f" WHERE {where}" if where else ""
+def columns_of(bars: Bars) -> tuple[str, ...]:
+    """Return the columns of an interval's table, in order."""
+    return ("instrument", bars.column, "node", "source", *_COLUMNS)
+
+
+def view_select(bars: Bars, database: str) -> str:
+    """Return the SELECT of an interval's view: live trades only, in the order of their arrival."""
     return (
-        f"SELECT instrument, {bars.start} AS {bars.column}, node,"  # noqa: S608 - own names only
-        " CAST(bitTest(flags, 11), 'Enum8(\\'trade\\' = 0, \\'aggregate\\' = 1)') AS source,"
+        f"SELECT instrument, {bars.start} AS {bars.column}, node, {_SOURCE} AS source,"  # noqa: S608 - own names only
         " any(t.price_scale) AS price_scale, any(t.size_scale) AS size_scale,"
         " argMinState(price, seq) AS open, max(price) AS high, min(price) AS low,"
-        " argMaxState(price, seq) AS close, sum(toInt128(size)) AS volume,"
-        " sumIf(toInt128(size), side = 'B') AS buy_volume,"
-        " sum(toInt128(price) * toInt128(size)) AS turnover, count() AS trades"
-        f" FROM (SELECT *, {BAR_TIME} AS at FROM {database}.trades{filtered}) AS t"
+        f" argMaxState(price, seq) AS close, {_SUMS}"
+        f" FROM (SELECT *, {_LIVE_TIME} AS at FROM {database}.trades) AS t"
+        f" WHERE bitAnd(flags, 1536) = 0 GROUP BY instrument, {bars.column}, node, source"
+    )
+
+
+def bars_select(
+    bars: Bars, database: str, *, own: str = "1", live: str = "1", fetched: str = "1"
+) -> str:
+    """Return a SELECT of `columns_of` and `seq_last`: the bars as all trades together want them.
+
+    What was fetched later (flag 0x0400) opens or closes a bar where it happened before or after
+    every live trade of it, and counts once: not at all where the same trade came live as well. The
+    states of open and close are those of live trades, so that what arrives later goes behind them.
+    Args: conditions: `own` of all trades, `live` and `fetched` of either kind.
+    """
+    trades = f"{database}.trades"
+    live = f"{own} AND {live} AND NOT bitTest(flags, 10)"
+    fetched = f"{own} AND {fetched} AND bitTest(flags, 10)"
+    key = "instrument, bitTest(flags, 11), id"
+    # Live trades with the id of a fetched one: few or none, whatever `live` spans.
+    both = (
+        f"SELECT {key} FROM {trades} WHERE {live}"  # noqa: S608 - own names only
+        f" AND (instrument, id) IN (SELECT instrument, id FROM {trades} WHERE {fetched})"
+    )
+    wanted = "node, seq, ts_recv, ts_event, instrument, price_scale, size_scale, flags, id, price"
+    wanted += ", size, side"
+    source = (
+        f"SELECT {wanted}, false AS late FROM {trades} WHERE {live}"  # noqa: S608 - own names only
+        f" UNION ALL SELECT {wanted}, true AS late FROM {trades}"
+        f" WHERE {fetched} AND ({key}) NOT IN ({both})"
+    )
+    pieces = (
+        f"SELECT instrument, {bars.start} AS {bars.column}, node, {_SOURCE} AS source,"  # noqa: S608 - own names only
+        " any(t.price_scale) AS price_scale, any(t.size_scale) AS size_scale,"
+        " max(price) AS high, min(price) AS low,"
+        f" {_SUMS}, max(seq) AS seq_last, countIf(NOT late) AS live, countIf(late) AS fetched,"
+        f" {_end('argMin', 'first')}, {_end('argMax', 'last')}"
+        f" FROM (SELECT *, {BAR_TIME} AS at FROM ({source})) AS t"
         f" WHERE NOT bitTest(flags, 9) GROUP BY instrument, {bars.column}, node, source"
+    )
+    opens = (
+        "fetched > 0 AND (live = 0 OR (first_fetched.2, first_fetched.3) < (first_at, first_id))"
+    )
+    closes = "fetched > 0 AND (live = 0 OR (last_fetched.2, last_fetched.3) > (last_at, last_id))"
+    values = {
+        "open": f"{_state('argMin', 'first', opens)} AS open",
+        "close": f"{_state('argMax', 'last', closes)} AS close",
+    }
+    columns = ", ".join(values.get(name, name) for name in columns_of(bars))
+    return f"SELECT {columns}, seq_last FROM ({pieces})"  # noqa: S608 - own names only
+
+
+def _end(choose: str, name: str) -> str:
+    """Columns: the live trade at one end of a bar, and the fetched one (price, time, id, seq)."""
+    return (
+        f"{choose}If(price, seq, NOT late) AS {name}_price,"
+        f" {choose}If(at, seq, NOT late) AS {name}_at, {choose}If(id, seq, NOT late) AS {name}_id,"
+        f" {choose}If(seq, seq, NOT late) AS {name}_seq,"
+        f" {choose}If((price, at, id, seq), (at, id, seq), late) AS {name}_fetched"
+    )
+
+
+def _state(choose: str, name: str, if_fetched: str) -> str:
+    return (
+        f"initializeAggregation('{choose}State',"
+        f" if({if_fetched}, {name}_fetched.1, {name}_price),"
+        f" if(live > 0, {name}_seq, {name}_fetched.4))"
     )
 
 
@@ -177,15 +272,20 @@ async def _recompute(
         # Done here when it returns; replicas follow in the same order, and may be away now.
         settings={"lightweight_deletes_sync": "1", "mutations_sync": "1"},
     )
-    # The first two bound what is read: a trade counts at most `_SKEW_S` beside its receive time.
-    trades = (
-        f"{own} AND ts_recv >= toDateTime64({{start:UInt32}}, 9, 'UTC') - {_SKEW_S}"
-        f" AND ts_recv < toDateTime64({{stop:UInt32}}, 9, 'UTC') + {_SKEW_S}"
-        f" AND {BAR_TIME} >= toDateTime64({{start:UInt32}}, 9, 'UTC')"
+    # The first bounds what is read: a live trade counts at most `_SKEW_S` beside its receive time.
+    recv_from = "ts_recv >= toDateTime64({start:UInt32}, 9, 'UTC')" + f" - {_SKEW_S}"
+    recv_to = "ts_recv < toDateTime64({stop:UInt32}, 9, 'UTC')" + f" + {_SKEW_S}"
+    within = (
+        f"{own} AND {BAR_TIME} >= toDateTime64({{start:UInt32}}, 9, 'UTC')"
         f" AND {BAR_TIME} < toDateTime64({{stop:UInt32}}, 9, 'UTC')"
     )
+    select = bars_select(
+        bars, database, own=within, live=f"{recv_from} AND {recv_to}", fetched=recv_from
+    )
+    columns = ", ".join(columns_of(bars))
     await clickhouse.command(
-        f"{_MARK} INSERT INTO {database}.{bars.table} {bars_select(bars, database, trades)}",
+        f"{_MARK} INSERT INTO {database}.{bars.table} ({columns})"  # noqa: S608 - own names only
+        f" SELECT {columns} FROM ({select})",
         parameters=limits,
         settings=await _without_tokens(clickhouse),
     )

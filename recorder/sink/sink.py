@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -93,7 +93,9 @@ class Sink:
 
     Args: `plan` and `spool` are owned from here on; `frame_recovered` is the last frame that is
     *not* going to come as a live batch, `frame_next` the first number that this life gives out
-    (None: behind `frame_recovered`). Nothing is sent before `delivery.open`.
+    (None: behind `frame_recovered`); `on_filled` is told the hours whose bars fetched trades belong
+    to, and the last number of these, before they are promised. Nothing is sent before
+    `delivery.open`.
     """
 
     def __init__(
@@ -111,9 +113,11 @@ class Sink:
         quarantine: Quarantine,
         clock: Clock,
         random: Callable[[], float],
+        on_filled: Callable[[Collection[int], int], Awaitable[None]] | None = None,
     ) -> None:
         self._config = config
         self._node = node
+        self._on_filled = on_filled
         self.plan = PlanThread(plan, clock=clock, policy=config.retry, random=random)
         self._layout, self._compression = clickhouse.block_format, clickhouse.compression
         self._progress = progress
@@ -421,6 +425,9 @@ class Sink:
             # First the bytes in the raw log, then the promise, then the insert: whatever is cut off
             # by a crash can be made again from what was before it.
             await self._progress.reached(cut.frame_last)
+            hours = {hour for block in cut.blocks for hour in block.filled_hours}
+            if hours and self._on_filled is not None:
+                await self._on_filled(hours, cut.seq_to)
             planned = [PlannedBlock.of(block, self._node) for block in cut.blocks]
             await self.plan.plan(planned, cut.seq_to)
             self.counters.blocks_planned += len(planned)

@@ -7,15 +7,17 @@ question.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from recorder.clickhouse.clickhouse import ClickHouse
-from recorder.schema.bars import BAR_TIME, BARS, Bars
+from recorder.schema.bars import BAR_TIME, BARS, Bars, bars_select
 from recorder.verify.report import Finding, Kind
 
 __all__ = ["check_bars"]
 
-_DAY_S: Final = 86_400
+_HOUR_S: Final = 3_600
+_DAY_S: Final = 24 * _HOUR_S
 # A trade belongs to the bar of its venue time, which is at most a day off its receive time.
 _MARGIN_S: Final = _DAY_S
 # Bars of one question: a day of minutes, an hour of seconds, for any number of instruments.
@@ -41,14 +43,15 @@ class _Different(NamedTuple):
 
 
 async def check_bars(
-    clickhouse: ClickHouse, *, node: int, seq_to: int | None
+    clickhouse: ClickHouse, *, node: int, seq_to: int | None, hours_due: Collection[int] = ()
 ) -> tuple[int, list[Finding]]:
     """Compare every bar; return how many there are, and what is wrong.
 
-    Args: `seq_to`: bars that hold a later trade are left alone, because they still grow.
+    Args: `seq_to`: bars that hold a later trade are left alone, because they still grow;
+    `hours_due`: so are those of these hours (Unix time of their starts), which repair will make.
     Raises ClickHouseError.
     """
-    checked, findings = 0, list[Finding]()
+    checked, findings, due = 0, list[Finding](), frozenset(hours_due)
     for bars in BARS:
         if not await _exists(clickhouse, bars.table):
             continue
@@ -61,7 +64,7 @@ async def check_bars(
                 clickhouse, bars, node=node, start_s=at_s, end_s=at_s + span_s, seq_to=seq_to
             )
             checked += compared
-            different += found
+            different += (each for each in found if each.start_s // _HOUR_S * _HOUR_S not in due)
             at_s = await _next(clickhouse, bars, node=node, from_s=at_s + span_s)
         if different:
             findings.append(_finding(bars.table, different))
@@ -149,40 +152,41 @@ async def _compare(
 
 def _sql(database: str, bars: Bars) -> str:
     """How many bars there are, and those that differ: (instrument, start, what)."""
-    table, column, period_s = bars.table, bars.column, bars.seconds
+    table, column = bars.table, bars.column
     merged = {"open": "argMinMerge(open)", "close": "argMaxMerge(close)", "high": "max(high)"}
     merged |= {"low": "min(low)"}
     own = ", ".join(f"{merged.get(f, f'sum({f})')} AS {f}_b" for f in _FIELDS)
     values = ", ".join(f"toString({f}_b)" for f in _FIELDS)
+    final = {"open": "finalizeAggregation(open)", "close": "finalizeAggregation(close)"}
+    wanted = ", ".join(f"{final.get(f, f)} AS {f}_b" for f in _FIELDS)
+    recv_from = "ts_recv >= toDateTime64({recv_from_s:UInt32}, 9, 'UTC')"
+    recv_to = "ts_recv < toDateTime64({recv_to_s:UInt32}, 9, 'UTC')"
+    trades = bars_select(
+        bars,
+        database,
+        own="node = {node:UInt16}",
+        live=f"{recv_from} AND {recv_to}",
+        fetched=recv_from,
+    )
     return (
         "SELECT count(), groupArrayIf(10000)((instrument, at,"  # noqa: S608 - own names only
         " concat(toString(said), ' in the bar, ', toString(found), ' of its trades')),"
         " said != found) FROM ("
         " SELECT instrument, at, source, anyIf(v, is_bar) AS said, anyIf(v, NOT is_bar) AS found,"
-        " max(seq_last) AS last FROM ("
+        " max(last) AS seq_end FROM ("
         f" SELECT instrument, toUnixTimestamp({column}) AS at, source, true AS is_bar,"
-        f" toUInt64(0) AS seq_last, [{values}] AS v FROM ("
+        f" toUInt64(0) AS last, [{values}] AS v FROM ("
         f" SELECT instrument, {column}, toString(source) AS source, {own} FROM {database}.{table}"
         " WHERE node = {node:UInt16}"
         f" AND {column} >= toDateTime({{from_s:UInt32}}, 'UTC')"
         f" AND {column} < toDateTime({{to_s:UInt32}}, 'UTC')"
         f" GROUP BY instrument, {column}, source)"
         " UNION ALL"
-        " SELECT instrument, at, source, false AS is_bar, seq_last,"
-        f" [{values}] AS v FROM ("
-        " SELECT instrument,"
-        f" intDiv(toUnixTimestamp(toDateTime({BAR_TIME}, 'UTC')), {period_s}) * {period_s} AS at,"
-        " if(bitTest(flags, 11), 'aggregate', 'trade') AS source, max(seq) AS seq_last,"
-        " argMin(price, seq) AS open_b, max(price) AS high_b, min(price) AS low_b,"
-        " argMax(price, seq) AS close_b, sum(toInt128(size)) AS volume_b,"
-        " sumIf(toInt128(size), side = 'B') AS buy_volume_b,"
-        " sum(toInt128(price) * toInt128(size)) AS turnover_b, count() AS trades_b"
-        f" FROM {database}.trades WHERE node = {{node:UInt16}} AND NOT bitTest(flags, 9)"
-        " AND ts_recv >= toDateTime64({recv_from_s:UInt32}, 9, 'UTC')"
-        " AND ts_recv < toDateTime64({recv_to_s:UInt32}, 9, 'UTC')"
-        " GROUP BY instrument, at, source"
-        " HAVING at >= {from_s:UInt32} AND at < {to_s:UInt32})"
-        ") GROUP BY instrument, at, source HAVING last <= {seq_to:UInt64})"
+        f" SELECT instrument, at, source, false AS is_bar, seq_last AS last, [{values}] AS v"
+        f" FROM (SELECT instrument, toUnixTimestamp({column}) AS at,"
+        f" toString(source) AS source, seq_last, {wanted} FROM ({trades})"
+        " WHERE at >= {from_s:UInt32} AND at < {to_s:UInt32})"
+        ") GROUP BY instrument, at, source HAVING seq_end <= {seq_to:UInt64})"
     )
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from recorder.errors import PlanError, QuarantineError
+from recorder.errors import PlanError, QuarantineError, RepairError
+from recorder.repair.filled_hours import unmade
+from recorder.repair.journal import RepairJournal
 from recorder.sink.plan import Plan, PlannedBlock
 from recorder.spool.file import Record, survey
 from recorder.spool.quarantine import Quarantine
@@ -22,6 +24,7 @@ from recorder.verify.report import Checked, Finding, Kind, Pending
 __all__ = ["Promises", "read_promises"]
 
 _PLAN: Final = "plan.jsonl"
+_JOURNAL: Final = "repair.json"
 
 
 @dataclass(slots=True)
@@ -31,6 +34,8 @@ class Promises:
     pending: list[Pending] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     checked: Checked = field(default_factory=Checked)
+    # Hours (Unix time of their starts) whose bars repair has still to make.
+    hours: frozenset[int] = frozenset()
 
 
 def read_promises(directory: Path, node: int) -> Promises:
@@ -39,7 +44,19 @@ def read_promises(directory: Path, node: int) -> Promises:
     _read_plan(directory / _PLAN, node, found)
     _check_spool(directory / "spool", found)
     _read_quarantine(directory / "quarantine", found)
+    _read_journal(directory / _JOURNAL, found)
     return found
+
+
+def _read_journal(path: Path, found: Promises) -> None:
+    try:
+        entry = RepairJournal(path).entry
+    except RepairError as error:
+        text = f"{error}: {error.hint}"
+        found.findings.append(Finding(kind=Kind.PLAN_DAMAGED, where=path.name, text=text))
+        return
+    found.hours = unmade(entry.filled) | frozenset(entry.hours)
+    found.checked.hours_due = len(found.hours)
 
 
 def _read_plan(path: Path, node: int, found: Promises) -> None:

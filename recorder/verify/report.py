@@ -136,6 +136,8 @@ class Checked(msgspec.Struct, kw_only=True):
     spool_blocks: int = 0
     quarantined_blocks: int = 0
     bars: int = 0
+    # Hours whose bars repair has still to make: they were left out.
+    hours_due: int = 0
 
 
 class VerifyReport(msgspec.Struct, kw_only=True):

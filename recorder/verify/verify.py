@@ -90,6 +90,7 @@ class _Run:
         # Rows that may be absent, or be there, by table.
         self._leave_out: dict[str, list[tuple[int, int]]] = {table: [] for table in EVENT_TABLES}
         self._clickhouse_is_there = True
+        self._hours_due: frozenset[int] = frozenset()
         self._seq_end = 0  # the last number that was compared
 
     async def files(self, sink: Path) -> None:
@@ -100,6 +101,7 @@ class _Run:
         # The promises first: a block that arrives meanwhile is then left out, not missed.
         promises = await loop.run_in_executor(None, read_promises, sink, self._node)
         report.pending = promises.pending
+        self._hours_due = promises.hours
         report.add(*promises.findings)
         self._files = files = await loop.run_in_executor(
             None,
@@ -109,7 +111,7 @@ class _Run:
         )
         report.segments = files.totals
         report.checked = files.checked
-        for name in ("plan_lines", "spool_blocks", "quarantined_blocks"):
+        for name in ("plan_lines", "spool_blocks", "quarantined_blocks", "hours_due"):
             setattr(report.checked, name, getattr(promises.checked, name))
         report.add(*files.findings)
         for table in EVENT_TABLES:
@@ -160,7 +162,9 @@ class _Run:
             await self._orphans()
             self.report.add(*await unknown_nodes(self._clickhouse, node=self._node))
             seq_to = None if self._frame_to is None else self._seq_to
-            bars, findings = await check_bars(self._clickhouse, node=self._node, seq_to=seq_to)
+            bars, findings = await check_bars(
+                self._clickhouse, node=self._node, seq_to=seq_to, hours_due=self._hours_due
+            )
         except ClickHouseError as error:
             self._gone(error)
         else:

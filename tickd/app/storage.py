@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
@@ -99,8 +99,8 @@ class Storage:
             quarantine=quarantine,
             clock=clock,
             random=random.random,
+            on_filled=self._filled,
         )
-
         self.rebuilding = self._rebuilding()
         self.spooling = Spooling(
             plan=self.sink.plan,
@@ -128,6 +128,9 @@ class Storage:
             traffic=self.sink.delivery,
         )
         return Rebuilding(repair, self.sink.plan, self._clock)
+
+    async def _filled(self, hours: Collection[int], seq: int) -> None:
+        await self.rebuilding.repair.note_filled(hours, seq)
 
     def define(self, _instrument: int, definition: bytes) -> None:
         """Take an instrument definition (JSON), before a batch that uses it."""

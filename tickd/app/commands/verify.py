@@ -128,6 +128,7 @@ async def _settled_by_a_running_daemon(config: Config) -> int | None:
 def _print(report: VerifyReport, code: ExitCode) -> None:
     console = Console()
     segments, numbers, frames = report.segments, report.numbers, report.frames
+    due = report.checked.hours_due
     rows = ", ".join(
         f"{table} {totals.stored:,}" for table, totals in report.tables.items() if totals.stored
     )
@@ -140,7 +141,8 @@ def _print(report: VerifyReport, code: ExitCode) -> None:
         f"{numbers.removed:,} removed, {numbers.missing:,} missing\n"
         f"{frames.all:,} frames: {frames.with_rows:,} with rows"
         + "".join(f", {name} {count:,}" for name, count in classes)
-        + f"\nrows: {rows or 'none'}; {report.checked.bars:,} bars",
+        + f"\nrows: {rows or 'none'}; {report.checked.bars:,} bars"
+        + (f", of {due} hours left out: repair has to make them" if due else ""),
         markup=False,
         soft_wrap=True,
     )

@@ -225,6 +225,28 @@ async def test_wrong_bars_are_made_again(world, bars):
     assert world.repair.bars.hours_made > 0
 
 
+async def test_hours_of_fetched_trades_outlive_a_crash_and_are_no_difference_meanwhile(world):
+    table = BARS[0].table
+    hours = {
+        int(hour)
+        for (hour,) in await world.client.query(
+            f"SELECT DISTINCT toUnixTimestamp(toStartOfHour(second)) FROM {world.database}.{table}"
+        )
+    }
+    await world.repair.note_filled(hours, 0)
+    await world.client.command(f"DELETE FROM {world.database}.{table} WHERE instrument % 2 = 0")
+    report = await verify(world.directory / "raw", world.client, node=1)
+    assert [each for each in report.findings if each.kind is not Kind.NODE_UNKNOWN] == []
+    assert report.checked.hours_due == len(hours)
+    successor = World(world.directory, world.client)
+    assert not successor.repair.idle
+    await successor.repair.run()
+    assert successor.repair.bars.hours_made == len(hours)
+    assert successor.repair.idle
+    successor.close()
+    await world.check(world.rows)
+
+
 async def test_bars_are_not_made_while_a_predecessors_trades_arrive(world):
     """Its insert goes on in the server, and its views would add to what was made meanwhile."""
     await world.client.command(f"TRUNCATE TABLE {world.database}.ohlcv_1m")

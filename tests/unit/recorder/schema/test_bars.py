@@ -16,7 +16,7 @@ from recorder.config import ClickHouseConfig
 from recorder.errors import ClickHouseError, ServerBusyError, ServerUnreachableError
 from recorder.repair.bar_repair import BarRepair, spans_of
 from recorder.repair.deletes import Deletes
-from recorder.schema.bars import BARS, backfill, bars_select, hours_lacking
+from recorder.schema.bars import BARS, backfill, hours_lacking, view_select
 from recorder.schema.migrate import ddl_directory, migrate, read_migrations
 from tests.reference.native_block import read_block
 from tickd.clock import SystemClock
@@ -105,7 +105,7 @@ async def test_recomputing_is_what_the_views_do(client):
             "SELECT as_select FROM system.tables"
             f" WHERE database = '{client.database}' AND name = '{bars.view}'"
         )
-        assert view == bars_select(bars, client.database)
+        assert view == view_select(bars, client.database)
 
 
 @pytest.mark.embedded
@@ -233,3 +233,91 @@ async def test_a_server_that_still_makes_bars_for_a_dead_migration_is_left_alone
             await backfill(client, BARS)
     assert await backfill(client, BARS) == 2
     await assert_equal(client, blocks)
+
+
+MINUTE_S = 1_723_161_540  # 2024-08-08T23:59:00Z
+TRADES = "(node, seq, ts_recv, ts_event, instrument, flags, id, price, size)"
+
+
+async def trade(client, *trades):
+    """Store trades of size 1, price = id: (seq, id, second[, seconds it came later])."""
+    rows = []
+    for seq, trade_id, at_s, *fetched_s in trades:
+        flags = 1 | (int(Flag.BACKFILLED) if fetched_s else 0)
+        event = MINUTE_S + at_s
+        rows.append((1, seq, event + sum(fetched_s), event, 7, flags, trade_id, trade_id, 1))
+    await client.command(
+        f"INSERT INTO {client.database}.trades {TRADES} VALUES {', '.join(map(str, rows))}"
+    )
+
+
+async def minute_bars(client):
+    """By minute: open, high, low, close, volume, trades."""
+    found = await bars_in(client, BARS[1])
+    return {
+        (start - MINUTE_S) // 60: (*values[:4], int(values[4]), values[7])
+        for (_, start, *_), values in found.items()
+    }
+
+
+async def made_anew(client):
+    repair = BarRepair(client, Deletes(client, SystemClock(), node=1), node=1)
+    hours = {MINUTE_S // 3_600 * 3_600, MINUTE_S // 3_600 * 3_600 + 3_600}
+    for number, bars in enumerate(BARS):
+        for span, rows in spans_of(await repair.differing(bars, hours)):
+            until_s = int(time.time()) + 60
+            await repair.delete(bars, span, until_s)
+            await repair.insert(bars, span, rows, f"{number}-{time.monotonic_ns()}")
+        assert await repair.differing(bars, hours) == {}
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(60)
+async def test_fetched_trades_stand_in_bars_where_they_happened(client):
+    await trade(client, (10, 21, 10), (20, 25, 40))
+    live = {0: (21, 25, 21, 25, 2, 2)}
+    assert await minute_bars(client) == live
+    # Before, within and behind the live ones, and a minute without any; the last three days late.
+    fetched = ((30, 20, 5, 90), (31, 23, 20, 90), (32, 26, 40, 90), (33, 30, 70, 3 * 86_400))
+    await trade(client, *fetched)
+    assert await minute_bars(client) == live
+    await made_anew(client)
+    assert await minute_bars(client) == {0: (20, 26, 20, 26, 5, 5), 1: (30, 30, 30, 30, 1, 1)}
+    # What comes live afterwards goes behind all of them.
+    await trade(client, (40, 27, 50))
+    all_of_them = {0: (20, 27, 20, 27, 6, 6), 1: (30, 30, 30, 30, 1, 1)}
+    assert await minute_bars(client) == all_of_them
+    await made_anew(client)
+    assert await minute_bars(client) == all_of_them
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(60)
+async def test_a_trade_that_was_fetched_and_came_live_counts_once(client):
+    await trade(client, (10, 21, 10), (20, 22, 12, 60), (30, 22, 12))
+    await made_anew(client)
+    assert await minute_bars(client) == {0: (21, 22, 21, 22, 2, 2)}
+    view = f"{client.database}.trades_once_v"
+    rows = await client.query(f"SELECT seq, fetched FROM {view} ORDER BY seq")
+    assert [tuple(row) for row in rows] == [(10, 0), (30, 0)]
+    await trade(client, (40, 23, 13, 60))
+    ((count,),) = await client.query(f"SELECT count() FROM {view}")
+    assert count == 3
+
+
+@pytest.mark.embedded
+async def test_open_gaps_are_those_of_trades_that_nothing_closed(client):
+    columns = "(node, seq, ts_recv, ts_event, instrument, flags, cause, channel, from_id, to_id)"
+    unknown = 2**64 - 1
+    rows = (
+        (1, 10, 5, 4, 7, 1, 3, 0, 11, 13),  # closed below
+        (1, 20, 6, 5, 7, 1, 3, 0, 21, 23),
+        (1, 30, 9, 4, 7, 1 | int(Flag.BACKFILLED), 3, 0, 11, 13),
+        (1, 40, 9, 6, 7, 1, 1, 0, unknown, unknown),  # nobody knows what is missing
+        (1, 50, 9, 6, 7, 1, 3, 3, 31, 33),  # of a book
+    )
+    await client.command(
+        f"INSERT INTO {client.database}.gaps {columns} VALUES {', '.join(map(str, rows))}"
+    )
+    found = await client.query(f"SELECT seq, from_id, to_id FROM {client.database}.gaps_open_v")
+    assert [tuple(row) for row in found] == [(20, 21, 23)]

@@ -66,6 +66,7 @@ def test_a_table_of_all_shards_stands_beside_everything_that_people_read():
             names.add(match[1])
     wanted = {*EVENT_TABLES, *(f"{table}_v" for table in EVENT_TABLES)}
     wanted |= {f"{kind}_{size}" for kind in ("bars", "ohlcv") for size in ("1s", "1m", "1h")}
+    wanted |= {"trades_once_v", "gaps_open_v"}
     assert names == wanted | {"instruments", "segments", "topic_lag", "book_levels"}
 
 

@@ -30,7 +30,7 @@ def test_shipped_files_are_read_and_every_place_is_known() -> None:
             assert "{{" not in statement
             # A run that was cut off is run again: what a statement did must not stop it.
             repeatable = statement.startswith("CREATE ") and " IF NOT EXISTS " in statement
-            again = r"ALTER TABLE \S+\s+MODIFY COLUMN |CREATE OR REPLACE VIEW "
+            again = r"ALTER TABLE \S+\s+MODIFY (COLUMN|QUERY)\s|CREATE OR REPLACE VIEW "
             assert repeatable or re.match(again, statement)
 
 

@@ -48,7 +48,7 @@ class World:
         for definition in self.stream.definition_bytes():
             self.log.define(definition)
 
-    def sink(self, config=CONFIG):
+    def sink(self, config=CONFIG, **options):
         self.bursts = MemoryBursts()
         sink = Sink(
             config,
@@ -64,6 +64,7 @@ class World:
             quarantine=Quarantine(self.directory / "quarantine"),
             clock=SystemClock(),
             random=Random(0).random,
+            **options,
         )
         sink.delivery.open()
         return sink

@@ -5,6 +5,7 @@ import contextlib
 from random import Random
 
 import msgspec
+import numpy as np
 import pytest
 
 from recorder.sink.sink import SinkState
@@ -18,12 +19,15 @@ from tests.unit.recorder.sink.sink_world import (
     world,
 )
 from tickd.errors import TickdError
-from tickd.native import EVENT_TABLES
+from tickd.events import Flag, Kind, as_array
+from tickd.native import EVENT_TABLES, EventBatch
 from tickd.testing.faulty_proxy import Fault
 
 __all__ = ["world"]  # a fixture
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(90)]
+
+HOUR_NS = 3_600 * 10**9
 
 
 async def test_a_clean_life_stores_everything_once(world):
@@ -49,6 +53,32 @@ async def test_nothing_is_planned_or_sent_before_the_raw_log_has_it(world):
         assert sink.counters.blocks_planned == 0
         assert world.proxy.seen("INSERT INTO") == 0
         world.log.release(frame_last)
+    assert await world.stored() == world.expected
+
+
+async def test_hours_of_fetched_trades_are_noted_before_their_blocks_are_promised(world):
+    noted = []
+
+    async def note(hours, seq):
+        noted.append((hours, seq, [block.table for block in sink.plan.open_blocks]))
+
+    sink = world.sink(on_filled=note)
+    async with running(sink, world) as task:
+        await until(lambda: sink.state is SinkState.LIVE)
+        world.feed(50)
+        await until(lambda: sink.counters.cuts and not sink.blocks_waiting)
+        assert noted == []
+        events = as_array(world.stream.batch(50)).copy()
+        trades = events["kind"] == Kind.TRADE
+        events["flags"][trades] |= np.uint16(Flag.BACKFILLED)
+        events["ts_event"][trades] = events["ts_recv"][trades] - 30 * HOUR_NS
+        fetched = EventBatch.from_events(events.tobytes(), [(0, 0, len(events))])
+        world.bursts.put(world.log.append(fetched))
+    assert task.result() is True
+    hours = {int(ns) // HOUR_NS * 3_600 for ns in events["ts_event"][trades]}
+    assert {hour for said, _, _ in noted for hour in said} == hours
+    assert noted[-1][1] >= int(events["seq"][trades].max())
+    assert [tables for _, _, tables in noted if "trades" in tables] == []
     assert await world.stored() == world.expected
 
 
