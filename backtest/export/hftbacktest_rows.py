@@ -208,6 +208,10 @@ class Feed:
         return rows
 
     def _trades(self, rows: TableRows) -> tuple[Rows, Integers]:
+        # A strategy saw them late or not at all, and so has to its backtest.
+        fetched = (rows.integers("flags") & int(Flag.BACKFILLED)) != 0
+        self.counts["trades fetched later left out"] += int(np.count_nonzero(fetched))
+        rows = rows.take(~fetched)
         flags = rows.integers("flags")
         merged = (flags & int(Flag.AGGREGATE)) != 0
         if len(merged):

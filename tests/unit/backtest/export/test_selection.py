@@ -40,6 +40,14 @@ def test_merged_trades_are_a_channel_of_their_own():
     assert chosen(["trade.binance-usdm.*", "aggtrade.*.BTCUSDT"], trades) == [0, 1, 2]
 
 
+def test_fetched_trades_are_a_channel_of_their_own():
+    fetched = int(Flag.BACKFILLED)
+    trades = rows("trades", [1, 1, 1], flags=[0, fetched, fetched | int(Flag.AGGREGATE)])
+    assert chosen(["trade.*.*", "aggtrade.*.*"], trades) == [0]
+    assert chosen(["backfill.*.*"], trades) == [1, 2]
+    assert chosen(["*.binance-usdm.BTCUSDT"], trades) == [0, 1, 2]
+
+
 def test_marks_and_states_are_told_apart_by_kind():
     marks = rows("marks", [1, 1, 1, 1], kind=[1, 2, 3, 4])
     assert chosen(["funding.*.*", "index.*.*"], marks) == [1, 2]

@@ -204,6 +204,24 @@ async def test_trades_outside_the_book_are_left_out_and_counted(tmp_path):
     assert report.files[0].facts["trades outside the book left out"] == 1
 
 
+async def test_trades_that_were_fetched_later_are_left_out_and_counted(tmp_path):
+    market = Market()
+    market.trade(10 * MS, 1)
+    market.trade(20 * MS, 4)
+    at = market.start + 900 * MS
+    head = connect(VENUE, 9, []).replace(b"{", b'{"backfill":true,', 1)
+    past = [
+        {"id": number, "price": "1.00", "qty": "0.500", "time": at // MS, "isBuyerMaker": False}
+        for number in (2, 3)
+    ]
+    reply = f"GET /fapi/v1/historicalTrades?symbol={SYMBOL}&fromId=2&limit=2 200\n"
+    market.lines.append(Line(at, 9, "C", head))
+    market.lines.append(Line(at, 9, "R", reply.encode() + json.dumps(past).encode()))
+    report = await export(market, tmp_path, topics="trade.*.*,backfill.*.*")
+    assert report.files[0].rows == 2
+    assert report.files[0].facts["trades fetched later left out"] == 2
+
+
 async def test_trades_and_merged_trades_of_one_instrument_are_refused(tmp_path):
     market = Market()
     market.trade(10 * MS, 1)
