@@ -55,8 +55,8 @@ Piece = tuple[int, int]  # first and last id
 class OpenGap(NamedTuple):
     """A gap of the decoder's ledger (`Decoder.gaps`).
 
-    seq: of its GAP event, which is its name; count: the session whose running totals the ids are,
-    0 where ids are ids; left: what is still missing of first..last, in order.
+    seq: of its GAP event, which is its name; session: the one whose running totals the ids are, 0
+    where ids are ids; left: what is still missing of first..last, in order.
     """
 
     seq: int
@@ -66,7 +66,7 @@ class OpenGap(NamedTuple):
     cause: int
     since_ns: int
     until_ns: int
-    count: int
+    session: int
     first: int
     last: int
     left: tuple[Piece, ...]

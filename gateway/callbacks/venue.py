@@ -128,6 +128,10 @@ class SdkClient(Protocol):
         """All trades of a day, as the SDK has them. Raises QueryFailedError."""
         ...
 
+    async def bars(self, contract: Contract, date: str) -> object:
+        """The minute bars of a day, as the SDK has them. Raises QueryFailedError."""
+        ...
+
     async def scan(self, rank: str) -> tuple[Figures, ...]:
         """Today's best symbols by a `UniverseConfig.rank`. Raises QueryFailedError."""
         ...
@@ -174,6 +178,10 @@ class CallbackHistory(Protocol):
 
         Raises MalformedReplyError.
         """
+        ...
+
+    def evidence(self, bars: object, contract: Contract, date: str) -> bytes:
+        """The payload of the R record of a day's bars. Raises MalformedReplyError."""
         ...
 
 

@@ -38,6 +38,10 @@ class Queries(Protocol):
         """All trades of a day. Raises QueryFailedError."""
         ...
 
+    async def bars(self, contract: Contract, date: str) -> object:
+        """The minute bars of a day. Raises QueryFailedError."""
+        ...
+
 
 # The login of this moment and what it knows of a symbol's contract.
 Login = tuple[Queries, Callable[[str], Contract | None]]
@@ -79,6 +83,7 @@ class DayFiller:
         self._quarantine = Quarantine(
             venue, config, tap=tap, clock=clock, counters=self.counters, observe=observe
         )
+        self._evidence: AskDay | None = None  # the day whose bars were asked for last
         self._backoff = Backoff(
             first_seconds=max(config.retry_seconds, LOOK_SECONDS),
             cap_seconds=FAILED_CAP_SECONDS,
@@ -115,10 +120,12 @@ class DayFiller:
         if isinstance(step, Wait):
             self._quarantine.rest()
             return LOOK_SECONDS if step.seconds is None else min(LOOK_SECONDS, step.seconds)
+        login = self._login()
         if isinstance(step, GiveUp):
+            if step.outcome == "gone" and login is not None:
+                await self._keep_evidence(step.gap, *login)
             self._quarantine.give_up(step)
             return 0.0
-        login = self._login()
         if login is None or self._quarantine.paused or not self._affordable():
             return LOOK_SECONDS
         return await self._ask(step, *login)
@@ -163,3 +170,26 @@ class DayFiller:
         self._look()
         self._days.answered(ask, rows, self._clock.wall_ns(), self._clock.mono_ns())
         return 0.0
+
+    async def _keep_evidence(
+        self, gap: OpenGap, client: Queries, contract_of: Callable[[str], Contract | None]
+    ) -> None:
+        """Record the bars of a day whose trades cannot be had: they close nothing.
+
+        Once per symbol and day, and only if it can be had now: it is no reason to wait.
+        """
+        day = AskDay(gap.symbol, self._history.date_of(gap))
+        contract, now_ns = contract_of(gap.symbol), self._clock.mono_ns()
+        if day == self._evidence or contract is None or self._queries.wait_ns(now_ns):
+            return
+        self._evidence = day
+        self._queries.take(now_ns)
+        self.counters.requests += 1
+        try:
+            bars = await client.bars(contract, day.date)
+            payload = self._history.evidence(bars, contract, day.date)
+        except (QueryFailedError, MalformedReplyError) as error:
+            self.counters.failures += 1
+            log.warning("evidence_failed", venue=self._venue, words=str(error))
+        else:
+            await self._quarantine.record(f"{self._venue}:ticks", payload)

@@ -30,6 +30,7 @@ __all__ = [
     "Fault",
     "Listing",
     "Market",
+    "PastBars",
     "PastTicks",
     "ScannedStock",
     "Trading",
@@ -81,6 +82,18 @@ class PastTicks(NamedTuple):
     close: tuple[float, ...] = ()
     volume: tuple[int, ...] = ()
     tick_type: tuple[int, ...] = ()
+
+
+class PastBars(NamedTuple):
+    """What `kbars()` returns, as columns; the SDK's own class cannot be made."""
+
+    ts: tuple[int, ...] = ()
+    Open: tuple[float, ...] = ()
+    High: tuple[float, ...] = ()
+    Low: tuple[float, ...] = ()
+    Close: tuple[float, ...] = ()
+    Volume: tuple[int, ...] = ()
+    Amount: tuple[float, ...] = ()
 
 
 class Fault(NamedTuple):
@@ -139,6 +152,8 @@ class Trading:
     start: datetime
     step: timedelta = timedelta(milliseconds=1)
     remembers: bool = False  # what was traded, for `ticks()`
+    usage: UsageFigures = UNUSED
+    empty_answers: int = 0  # queries beyond the traffic limit
 
     def __post_init__(self) -> None:
         self.now = self.start
@@ -183,6 +198,33 @@ class Trading:
         if market is None or not market.past or date != f"{self.start:%Y-%m-%d}":
             return PastTicks()
         return PastTicks(*zip(*market.past, strict=True))
+
+    def has_allowance(self) -> bool:
+        """Whether a query gets its data; beyond the traffic limit it is answered with nothing."""
+        if self.usage.remaining_bytes > 0:
+            return True
+        self.empty_answers += 1
+        return False
+
+    def scanned(self) -> list[ScannedStock]:
+        """Every stock by its running volume."""
+        return [
+            ScannedStock(each.code, self.markets[each.code, False].total_volume)
+            for each in self.listings
+            if each.kind == "STK"
+        ]
+
+    def trial(self, code: str) -> Any:
+        """A trial match of a stock."""
+        market = self.markets[code, False]
+        return stock_tick(
+            code,
+            self.now,
+            price=str(market.price),
+            volume=777,
+            total_volume=market.total_volume,
+            simtrade=True,
+        )
 
     def ladders(self, market: Market) -> tuple[Ladder, Ladder]:
         price = market.price

@@ -20,15 +20,13 @@ import shioaji
 
 from tickd.clock import SystemClock
 from tickd.testing.shioaji_market import (
-    UNUSED,
     Fault,
     Listing,
+    PastBars,
     PastTicks,
-    ScannedStock,
     Trading,
     UsageFigures,
 )
-from tickd.testing.shioaji_objects import stock_tick
 
 __all__ = ["Fault", "Listing", "StandIn", "StandInAsyncClient", "StandInClient", "UsageFigures"]
 
@@ -54,7 +52,6 @@ class StandIn(Trading):
     faults: Sequence[Fault] = ()
     rejected: frozenset[str] = frozenset()  # codes whose subscriptions are declined
     login_faults: deque[Exception] = field(default_factory=deque)
-    usage: UsageFigures = UNUSED
     clients: list[StandInClient] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,8 +64,9 @@ class StandIn(Trading):
         self.unseen = 0  # market events that were not delivered
         self.lots_delivered: Counter[str] = Counter()
         self.slowest_callback_ns = 0
-        self.empty_answers = 0  # of an exhausted allowance
         self.tick_queries: list[tuple[str, str]] = []  # code and date
+        self.bar_queries: list[tuple[str, str]] = []
+        self.bars = PastBars()
 
     def client(self, simulation: bool = False) -> StandInClient:  # noqa: FBT001, FBT002 - the SDK's
         made = StandInClient(self, simulation=simulation)
@@ -99,17 +97,15 @@ class _Contracts:
     def get(self, code: str) -> Any:
         self._client.refuse_strangers()
         broker = self._client.broker
-        if broker.usage.remaining_bytes <= 0:
-            broker.empty_answers += 1
-            return None  # beyond the traffic limit queries are answered, with nothing
+        if not broker.has_allowance():
+            return None
         listing = broker.by_code.get(code)
         return listing.info() if listing is not None else None
 
     def list(self, kind: str) -> list[Any]:
         self._client.refuse_strangers()
         broker = self._client.broker
-        if broker.usage.remaining_bytes <= 0:
-            broker.empty_answers += 1
+        if not broker.has_allowance():
             return []
         return [each.info() for each in broker.listings if each.kind == kind]
 
@@ -171,23 +167,23 @@ class StandInClient:
         self.refuse_strangers()
         assert query_type == "AllDay"
         self.broker.tick_queries.append((str(contract.code), date))
-        if self.broker.usage.remaining_bytes <= 0:
-            self.broker.empty_answers += 1
-            return PastTicks()
-        return self.broker.past(str(contract.code), date)
+        has = self.broker.has_allowance()
+        return self.broker.past(str(contract.code), date) if has else PastTicks()
+
+    def kbars(self, contract: Any, start: str, end: str) -> PastBars:
+        """Minute bars of past days, which the broker keeps for longer than trades."""
+        self.refuse_strangers()
+        assert start == end
+        self.broker.bar_queries.append((str(contract.code), start))
+        return self.broker.bars
 
     def scanners(self, scanner_type: str, ascending: bool, count: int) -> list[Any]:  # noqa: FBT001 - the SDK's
         """Stocks by their running volume, whatever is asked for."""
-        shioaji.ScannerType(scanner_type)
+        shioaji.ScannerType(scanner_type)  # pyright: ignore[reportArgumentType] - any text may come
         self.refuse_strangers()
-        if self.broker.usage.remaining_bytes <= 0:
-            self.broker.empty_answers += 1
+        if not self.broker.has_allowance():
             return []
-        items = [
-            ScannedStock(each.code, self.broker.markets[each.code, False].total_volume)
-            for each in self.broker.listings
-            if each.kind == "STK"
-        ]
+        items = self.broker.scanned()
         return sorted(items, key=lambda item: item.total_volume, reverse=not ascending)[:count]
 
     @property
@@ -362,17 +358,8 @@ class StandInClient:
         broker = self.broker
         for code, quote_type, odd in self._keys:
             if quote_type == "tick" and not odd and broker.by_code[code].kind == "STK":
-                market = broker.markets[code, False]
                 for _ in range(count):
-                    item = stock_tick(
-                        code,
-                        broker.now,
-                        price=str(market.price),
-                        volume=777,
-                        total_volume=market.total_volume,
-                        simtrade=True,
-                    )
-                    self._call("tick_stk_v1", item)
+                    self._call("tick_stk_v1", broker.trial(code))
 
 
 class StandInAsyncClient(StandInClient):
@@ -394,6 +381,9 @@ class StandInAsyncClient(StandInClient):
 
     async def ticks(self, *arguments: Any, **options: Any) -> PastTicks:  # type: ignore[override]
         return super().ticks(*arguments, **options)
+
+    async def kbars(self, *arguments: Any, **options: Any) -> PastBars:  # type: ignore[override]
+        return super().kbars(*arguments, **options)
 
     async def subscribe(self, *arguments: Any, **options: Any) -> None:  # type: ignore[override]
         super().subscribe(*arguments, **options)

@@ -141,6 +141,12 @@ class ShioajiClient:
             lambda: self._api.ticks(contract.handle, date=date, query_type="AllDay"),
         )
 
+    async def bars(self, contract: Contract, date: str) -> object:
+        return await self._query(
+            f"kbars {contract.code} {date}",
+            lambda: self._api.kbars(contract.handle, start=date, end=date),
+        )
+
     async def scan(self, rank: str) -> tuple[Figures, ...]:
         # Third parties do not agree on which way "ascending" is: both ends hold the best.
         found: dict[str, Any] = {}

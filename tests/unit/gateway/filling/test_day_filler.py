@@ -22,7 +22,7 @@ from gateway.venue import OpenGap
 from gateway.venues.shioaji.past import HISTORY
 from tickd.ports import Leg, RecordType
 from tickd.testing.clock import ManualClock
-from tickd.testing.shioaji_market import PastTicks
+from tickd.testing.shioaji_market import PastBars, PastTicks
 
 S = 1_000_000_000
 DAY = 20_648  # 2026-07-14
@@ -39,6 +39,8 @@ class Login:
         self.queries: list[tuple[int, str, str]] = []  # seconds since ten, code, date
         self.answer: object = PastTicks((1,), (100.0,), (5,), (1,))
         self.failures: list[Exception] = []
+        self.bar_queries: list[tuple[str, str]] = []
+        self.bars_fail = False
 
     async def ticks(self, contract: Contract, date: str) -> object:
         since_s = (self.clock.wall_ns() - TEN) // S
@@ -47,6 +49,12 @@ class Login:
             raise self.failures.pop(0)
         return self.answer
 
+    async def bars(self, contract: Contract, date: str) -> object:
+        self.bar_queries.append((contract.code, date))
+        if self.bars_fail:
+            raise QueryFailedError("kbars: 503", venue="shioaji")
+        return PastBars((1,), *((100.0,),) * 4, (5,), (500.0,))
+
 
 class Ledger:
     """A raw tap behind which answers fill gaps at the end of the burst."""
@@ -54,6 +62,7 @@ class Ledger:
     def __init__(self) -> None:
         self.missing: dict[int, str] = {}  # gap -> code
         self.controls: list[dict[str, object]] = []
+        self.evidence: list[bytes] = []
 
     def gaps(self) -> list[OpenGap]:
         return [
@@ -82,7 +91,11 @@ class Ledger:
             self.controls.append(orjson.loads(payload))
             self.missing.pop(orjson.loads(payload)["gap"])
             return
-        body = orjson.loads(payload.partition(b"\n")[2])
+        line, _, text = payload.partition(b"\n")
+        if line.startswith(b"GET /kbars"):
+            self.evidence.append(payload)
+            return
+        body = orjson.loads(text)
         if body["ts"]:
             self.missing = {s: code for s, code in self.missing.items() if code != body["code"]}
 
@@ -160,13 +173,31 @@ async def test_nothing_is_asked_without_login_allowance_or_contract() -> None:
 
 async def test_an_empty_answer_is_tried_again_and_then_given_up() -> None:
     world = World()
-    world.ledger.missing = {7: "2330"}
+    world.ledger.missing = {7: "2330", 8: "2330"}
     world.login.answer = PastTicks()
     async with world.running():
         await world.clock.advance(TO_THE_END + 100)
     assert len(world.login.queries) == CONFIG.tries_max
-    (given_up,) = world.ledger.controls
-    assert (given_up["kind"], given_up["gap"], given_up["outcome"]) == ("fill", 7, "gone")
+    given_up = [(each["kind"], each["gap"], each["outcome"]) for each in world.ledger.controls]
+    assert given_up == [("fill", 7, "gone"), ("fill", 8, "gone")]
+    assert world.filler.counters.outcomes == {"gone": 2}
+    # What there still is of the day is kept, once.
+    assert world.login.bar_queries == [("2330", "2026-07-14")]
+    (evidence,) = world.ledger.evidence
+    line, _, body = evidence.partition(b"\n")
+    assert line == b"GET /kbars?code=2330&date=2026-07-14 200"
+    assert orjson.loads(body)["close"] == ["100.0"]
+
+
+async def test_bars_that_cannot_be_had_hold_nothing_up() -> None:
+    world = World()
+    world.ledger.missing = {7: "2330"}
+    world.login.answer = PastTicks()
+    world.login.bars_fail = True
+    async with world.running():
+        await world.clock.advance(TO_THE_END + 100)
+    assert len(world.login.bar_queries) == 1
+    assert world.ledger.evidence == []
     assert world.filler.counters.outcomes == {"gone": 1}
 
 

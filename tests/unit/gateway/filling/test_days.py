@@ -74,4 +74,4 @@ def test_an_operator_may_ask_early_and_the_whole_day_still_comes_later() -> None
 def test_odd_lots_and_gaps_without_totals_are_not_promised() -> None:
     assert HISTORY.can_fill(gap())
     assert not HISTORY.can_fill(gap(symbol="2330-ODD"))
-    assert not HISTORY.can_fill(gap()._replace(count=0))
+    assert not HISTORY.can_fill(gap()._replace(session=0))

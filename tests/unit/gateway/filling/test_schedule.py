@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import FillConfig
@@ -163,6 +163,7 @@ def test_an_operator_may_cut_the_waiting_short() -> None:
     assert here.ask().gap.seq == 7
 
 
+@settings(deadline=None)  # a busy machine
 @given(
     missing=st.sets(st.integers(1, 3000), min_size=1, max_size=40),
     absent=st.floats(0, 1),
