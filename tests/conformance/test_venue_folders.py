@@ -16,8 +16,9 @@ from gateway.venues.registry import SOCKET_VENUE_NAMES, VENUE_NAMES, find, is_ca
 from tickd.topics import CHANNELS
 
 FOLDERS = Path(gateway.venues.__path__[0])
-FILES = {"__init__.py", "wire.py", "sync.py", "limits.py", "README.md"}
-CALLBACK_FILES = FILES - {"sync.py"} | {"contracts.py", "hours.py", "sdk.py"}
+FILES = {"__init__.py", "wire.py", "sync.py", "limits.py", "history.py", "README.md"}
+CALLBACK_FILES = FILES - {"sync.py", "history.py"}
+CALLBACK_FILES |= {"contracts.py", "hours.py", "past.py", "sdk.py"}
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
 
 

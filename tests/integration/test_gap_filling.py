@@ -7,6 +7,7 @@ and fetched together, must be every trade id once; and the table of gaps must sa
 from __future__ import annotations
 
 import json
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,23 +18,35 @@ from tests.harness.processes import Daemon, query, server, tickd, write_config
 pytestmark = [
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
 ]
 
 VENUE = "binance-usdm"
-BACKFILLED = 0x0400
+# First and last price of each second by the numbers that the venue gave to its trades.
+ENDS = (
+    "SELECT instrument, toUnixTimestamp(toDateTime(ts_event)) AS at, argMin(price, id) AS first,"
+    " argMax(price, id) AS last FROM trades GROUP BY instrument, at ORDER BY instrument, at"
+)
+
+
+def stored_when(config: Path, condition: str, table: str, *, timeout: float = 60) -> None:
+    """Poll ClickHouse until a condition on a table is true."""
+    deadline = time.monotonic() + timeout
+    while not int(query(config, f"SELECT {condition} AS met FROM {table}")[0]["met"]):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.2)
 
 
 def test_trades_that_the_stream_lost_are_fetched_by_id_and_are_rows_once(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("a-key-of-tests")
     key.chmod(0o600)
-    market = ("--rate", "2000", "--symbols", "2", "--seconds", "6", "--seed", "3")
+    market = ("--rate", "2000", "--symbols", "2", "--seconds", "14", "--seed", "3")
     faults = (
         "--fault",
-        "gap@t=1,symbol=BTCUSDT,channel=trade,count=700",
+        "gap@t=6,symbol=BTCUSDT,channel=trade,count=700",
         "--fault",
-        "gap@t=3,symbol=ETHUSDT,channel=trade,count=5",
+        "gap@t=9,symbol=ETHUSDT,channel=trade,count=5",
         "--remembered-trades",
         "100000",
     )
@@ -55,9 +68,12 @@ def test_trades_that_the_stream_lost_are_fetched_by_id_and_are_rows_once(tmp_pat
         )
         with Daemon(config, tmp_path / "daemon.log") as daemon:
             daemon.wait_until_quiet(frames_min=1_000)
+            stored_when(config, "countIf(bitTest(flags, 10)) = 2", "gaps")
             answer = json.loads(tickd("gaps", "list", str(config), "--json", check=True).stdout)
             assert answer["open"] == 0
-            daemon.wait_for(lambda s: s["sink"]["frame_settled"] >= s["raw_log"]["frame_last"])
+            # Bars as the fetched trades want them, long before their hour is over.
+            stored_when(config, "sum(trades) = (SELECT count() FROM trades)", "ohlcv_1s")
+            stored_when(config, "sum(trades) = (SELECT count() FROM trades)", "ohlcv_1h")
             rows = query(
                 config,
                 "SELECT symbol, count() AS rows, uniqExact(id) AS ids, min(id) AS first,"
@@ -69,7 +85,20 @@ def test_trades_that_the_stream_lost_are_fetched_by_id_and_are_rows_once(tmp_pat
                 "SELECT symbol, bitTest(flags, 10) AS closed, from_id, to_id, missing"
                 " FROM gaps WHERE channel = 0 ORDER BY symbol, closed",
             )
+            ends = query(config, ENDS)
+            bars = query(
+                config,
+                "SELECT instrument, toUnixTimestamp(second) AS at, argMinMerge(open) AS first,"
+                " argMaxMerge(close) AS last FROM ohlcv_1s GROUP BY instrument, at"
+                " ORDER BY instrument, at",
+            )
+            once = query(config, "SELECT count() AS rows FROM trades_once_v")
+            still_open = query(config, "SELECT count() AS gaps FROM gaps_open_v")
+            assert tickd("verify", str(config)).returncode == 0
             assert daemon.stop() == 0
+    assert bars == ends
+    assert int(once[0]["rows"]) == sum(int(row["rows"]) for row in rows)
+    assert int(still_open[0]["gaps"]) == 0
     for row in rows:
         assert int(row["rows"]) == int(row["ids"])
         assert int(row["ids"]) == int(row["last"]) - int(row["first"]) + 1

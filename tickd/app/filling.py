@@ -29,8 +29,8 @@ AnySession = Session | CallbackSession
 def gaps_of(decoder: Decoder) -> tuple[OpenGap, ...]:
     """The open gaps of all venues whose ids are known."""
     return tuple(
-        OpenGap(*name, *when, count, first, last, tuple(left))
-        for name, when, (count, first, last, left) in decoder.gaps()
+        OpenGap(*name, *when, session, first, last, tuple(left))
+        for name, when, (session, first, last, left) in decoder.gaps()
     )
 
 

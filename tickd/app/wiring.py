@@ -60,13 +60,11 @@ def wire(config: Config) -> Parts:
         decoder.topic_name,
         clock,
         seq=frame_recovered << SEQ_INDEX_BITS | 0xFFFF,
-        # What a queue let go is a fact of the node: it goes into the raw log.
         on_dropped=lambda rows: _record_drops(tap, rows),
         on_failure=_failed,
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
-    watermark = Watermark(raw_log, durable=config.sink.durability == "disk", clock=clock)
-    tap.on_watermark(watermark.moved)
+    watermark = _watermark(config, raw_log, tap, clock)
     storage = Storage(
         config,
         subscription=_for_clickhouse(bus),
@@ -107,6 +105,12 @@ def wire(config: Config) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
     )
+
+
+def _watermark(config: Config, raw_log: RawLog, tap: Tap, clock: Clock) -> Watermark:
+    watermark = Watermark(raw_log, durable=config.sink.durability == "disk", clock=clock)
+    tap.on_watermark(watermark.moved)
+    return watermark
 
 
 def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> list[RunningSink]:
@@ -257,6 +261,7 @@ def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]
 
 
 def _record_drops(tap: Tap, rows: list[Dropped]) -> None:
+    """What a queue let go is a fact of the node: it goes into the raw log."""
     for row in rows:
         tap.control({"kind": "drop", **row._asdict()})
 
