@@ -67,9 +67,9 @@ class WireLog:
     def settle(self) -> None:
         """Wait until all bursts are in the file.
 
-        A segment ends behind the burst at which the *written* bytes passed its size. Between bursts
-        this makes the size alone decide; without it a slow writer puts many bursts into one segment.
-        Raises TimeoutError.
+        A segment ends behind the burst at which the *written* bytes passed its size. Called between
+        bursts this makes the size alone decide; else a slow writer puts many bursts into one
+        segment. Raises TimeoutError.
         """
         self.raw_log.write_now()
         while self.raw_log.written < self.raw_log.next_frame_no - 1:
