@@ -158,9 +158,7 @@ def hostile(draw: st.DrawFn, venue: str) -> bytes:
 
 
 @pytest.mark.parametrize("venue", sorted(VENUES))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_hostile_frames_are_kept_and_cost_the_good_ones_nothing(
     venue: str, data: st.DataObject
