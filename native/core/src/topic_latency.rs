@@ -42,7 +42,10 @@ impl TopicLatency {
             if at >= self.rows.len() {
                 self.rows.resize_with(at + 1, || None);
             }
-            let row = self.rows.get_mut(at).map(|row| row.get_or_insert_with(|| Box::new([0; BUCKETS])));
+            let row = self
+                .rows
+                .get_mut(at)
+                .map(|row| row.get_or_insert_with(|| Box::new([0; BUCKETS])));
             if let Some(count) = row.and_then(|row| row.get_mut(bucket)) {
                 *count += u64::from(range.stop - range.start);
             }
