@@ -33,6 +33,7 @@ SYMBOLS, CHANGED = 1_000, 200
 SUFFIXES = ("trade", "bookTicker", "depth@0ms")
 PER_CONNECTION = 200
 SETTLE_FRAMES = 4 * RATE
+BUSY_EVENTS = 100  # with fewer the p99 is the maximum
 
 
 @dataclass(frozen=True)
@@ -137,15 +138,20 @@ def test_the_lag_of_every_topic_is_known_and_reported(
     # Were all topics quicker in 99 of 100 events, so were all events together.
     assert worst["bus_p99_ms"] * 9 / 8 >= run.p99_ms["recv_to_bus"]
     assert max(row["dropped"] for row in topics) == 0
+    busy = [row for row in by_p99 if row["events"] >= BUSY_EVENTS] or by_p99
     with capsys.disabled():
         sys.stdout.write(
             f"\n{RATE:,} messages/s offered, {SYMBOLS:,} symbols x {len(SUFFIXES)} channels, "
             f"{len(topics):,} topics: lag p99 {median:.2f} ms (median of topics), "
-            f"{worst['bus_p99_ms']:.2f} ms (worst: {worst['topic']}, {worst['events']:,} events); "
+            f"{_said(worst)} (worst), {_said(busy[-1])} (worst of {len(busy):,} busy ones); "
             "all events, p99 ms: "
             + ", ".join(f"{name} {value:.2f}" for name, value in run.p99_ms.items())
             + "\n"
         )
+
+
+def _said(row: dict[str, Any]) -> str:
+    return f"{row['bus_p99_ms']:.2f} ms of {row['topic']} with {row['events']:,} events"
 
 
 def test_no_connection_ended_and_no_stream_moved(run: Run) -> None:
