@@ -157,6 +157,7 @@ def hostile(draw: st.DrawFn, venue: str) -> bytes:
             return b'{"data":' + b"[" * draw(st.integers(1, 5_000))
 
 
+@pytest.mark.timeout(90)  # sixty raw logs, each synced several times: a busy disk takes 19 s
 @pytest.mark.parametrize("venue", sorted(VENUES))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
