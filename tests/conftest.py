@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / "data"))
@@ -20,6 +21,9 @@ CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / 
 asyncio.set_event_loop(None)
 # Shioaji's SDK writes a log file into the current directory unless this says where, at its import.
 os.environ.setdefault("SJ_LOG_PATH", os.devnull)
+# A deadline per example judges how busy the machine is; what hangs meets the timeout of its test.
+settings.register_profile("tickd", deadline=None)
+settings.load_profile("tickd")
 REQUIRE_ALL = os.environ.get("TICKD_REQUIRE_ALL") == "1"
 # Nobody can install these: data that not everyone may have, and rights that a machine withholds.
 EXCUSES = re.compile(r"captures|recorded wire data|not permitted|needs root|no tmpfs here")

@@ -43,6 +43,7 @@ class StoredLog:
         log = WireLog(self.raw, seed, segment_bytes_max=60_000, group_bytes=8_000)
         for _ in range(bursts):
             log.burst(frames)
+            log.settle()
         log.close()
 
     def crash(self, seed: int, *, bursts: int) -> None:
@@ -52,10 +53,7 @@ class StoredLog:
         log = WireLog(aside, seed, segment_bytes_max=60_000, group_bytes=8_000)
         for _ in range(bursts):
             log.burst(100)
-        log.raw_log.write_now(sync=True)
-        last = log.raw_log.next_frame_no - 1
-        while log.raw_log.written < last:
-            pass
+            log.settle()
         shutil.copytree(aside, self.raw)
         log.close()
         del log

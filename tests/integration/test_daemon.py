@@ -113,6 +113,8 @@ def test_daemon_records_and_says_so(recording: Recording) -> None:
     assert f"trade.{VENUE}." in page
     answer = json.loads(recording.tickd("status", str(recording.state_dir), "--json", "--topics"))
     assert answer["topics_count"] == len(answer["topics"]) >= 3 * SYMBOLS
+    assert "to bus p99" in page
+    assert all(row["bus_p99_ms"] > 0 for row in answer["topics"] if row["events"])
 
 
 def test_metrics_agree_with_the_status(recording: Recording) -> None:

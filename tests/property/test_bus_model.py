@@ -201,7 +201,7 @@ def batch_of_messages(runs: list[tuple[int, list[Message]]]) -> EventBatch:
     return EventBatch.from_events(events.tobytes(), flat.topics)
 
 
-BusMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+BusMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
 # Shrinking a failure takes longer than finding it.
 BusMachine.TestCase.pytestmark = [pytest.mark.timeout(120)]
 TestBusModel = BusMachine.TestCase

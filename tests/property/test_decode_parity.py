@@ -122,7 +122,7 @@ def both(data: bytes) -> tuple[bytes, bytes, list[int], list[int]]:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     venue=VENUES,
     messages=st.lists(

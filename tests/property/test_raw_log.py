@@ -63,7 +63,7 @@ def wait_rung(log: RawLog) -> None:
 
 
 @given(bursts, st.integers(1, 600), st.integers(200, 2000), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_readers_read_what_was_written(
     content: list[list[tuple[str, int, bytes, int, int]]],
     group_bytes: int,
@@ -104,7 +104,7 @@ def test_both_readers_read_what_was_written(
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_cut_copy_recovers_to_what_the_reference_reads(cut: int) -> None:
     """Every chunk that the reference still reads is kept, twice in a row."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as parent:

@@ -179,7 +179,7 @@ def _topics(
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, justify in (
         ("topic", "left"), ("events", "right"), ("ev/s", "right"), ("silent", "right"),
-        ("queue", "right"), ("lag", "right"), ("dropped", "right"),
+        ("to bus p99", "right"), ("queue", "right"), ("lag", "right"), ("dropped", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for topic in topics[:rows]:
@@ -189,6 +189,7 @@ def _topics(
             f"{topic['events']:,}",
             rate,
             f"{topic['silent_s']:.1f} s",
+            f"{topic['bus_p99_ms']:.2f} ms",
             f"{topic['depth']:,}",
             f"{topic['oldest_age_s'] * 1e3:.0f} ms",
             f"{topic['dropped']:,}",

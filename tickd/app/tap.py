@@ -17,7 +17,7 @@ from typing_extensions import Buffer
 
 from tickd.bus import Bus
 from tickd.errors import TickdError
-from tickd.native import Decoder, Histogram, NativeError, RawLog
+from tickd.native import Decoder, Histogram, NativeError, RawLog, TopicLatency
 from tickd.ports import Clock, Leg, Notice, RecordType
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,7 @@ class Tap:
         self._publish = bus.publish
         self._clock = clock
         self.publish_latency = Histogram()
+        self.topic_latency = TopicLatency()  # the same, by topic
         self._legs: dict[int, Leg] = {}
         self._armed = False
         self._closed = False
@@ -160,7 +161,9 @@ class Tap:
         if batch is not None:
             self._publish(batch)
             # The oldest frame of the burst speaks for all: never better than the truth.
-            self.publish_latency.record(self._clock.mono_ns() - batch.ts_mono_ns, len(batch))
+            taken_ns = self._clock.mono_ns() - batch.ts_mono_ns
+            self.publish_latency.record(taken_ns, len(batch))
+            self.topic_latency.record(batch, taken_ns)
         for connection, frame_no, kind, text in self._decoder.take_notices():
             leg = self._legs.get(connection)
             if leg is not None:

@@ -1,14 +1,16 @@
 """A real raw log filled with simple wire messages, for tests of what reads raw logs.
 
 One venue (binance-usdm), a few symbols, trades, quotes and depth diffs with consecutive ids. It
-opens the log and decodes live; it owns no event loop and waits for nothing.
+opens the log and decodes live; it owns no event loop and waits nowhere but in `settle`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
+from select import select
 from typing import Final, final
 
 from tickd.native import Decoder, EventBatch, RawLog
@@ -17,6 +19,7 @@ __all__ = ["WireLog"]
 
 _VENUE: Final = "binance-usdm"
 _SYMBOLS: Final = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
+_SETTLE_SECONDS_MAX: Final = 10.0  # a group is written within milliseconds
 
 
 @final
@@ -60,6 +63,19 @@ class WireLog:
         for _ in range(frames):
             self.raw_log.frame(self._connection, self._message())
         return self.raw_log.end_burst(self.decoder)
+
+    def settle(self) -> None:
+        """Wait until all bursts are in the file.
+
+        A segment ends behind the burst at which the *written* bytes passed its size. Called between
+        bursts this makes the size alone decide; else a slow writer puts many bursts into one
+        segment. Raises TimeoutError.
+        """
+        self.raw_log.write_now()
+        while self.raw_log.written < self.raw_log.next_frame_no - 1:
+            if not select([self.raw_log.wake_fd], [], [], _SETTLE_SECONDS_MAX)[0]:
+                raise TimeoutError(f"written up to frame {self.raw_log.written} only")
+            os.read(self.raw_log.wake_fd, 8)
 
     def close(self) -> None:
         self.raw_log.close()

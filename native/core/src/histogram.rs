@@ -95,7 +95,7 @@ impl Histogram {
     }
 }
 
-fn bucket_of(ns: u64) -> usize {
+pub(crate) const fn bucket_of(ns: u64) -> usize {
     if ns < SUB_BUCKETS as u64 {
         return ns as usize;
     }
@@ -105,7 +105,7 @@ fn bucket_of(ns: u64) -> usize {
 }
 
 /// Largest value of a bucket.
-fn upper_of(index: usize) -> u64 {
+pub(crate) const fn upper_of(index: usize) -> u64 {
     if index < SUB_BUCKETS {
         return index as u64;
     }

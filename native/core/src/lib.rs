@@ -19,3 +19,4 @@ pub mod record;
 pub mod segment;
 pub mod sim;
 pub mod topic;
+pub mod topic_latency;

@@ -21,6 +21,7 @@ mod raw_log_files;
 mod record_heads;
 mod sim;
 mod sink;
+mod topic_latency;
 mod topic_queues;
 
 #[pymodule]
@@ -45,6 +46,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     block_builder::register(m)?;
     m.add_class::<bus::BusCore>()?;
     m.add_class::<bus_handler::BusHandler>()?;
+    m.add_class::<topic_latency::TopicLatency>()?;
     m.add_class::<topic_queues::TopicQueues>()?;
     m.add_class::<burst_queue::BurstQueue>()?;
     m.add_class::<sim::SimMarket>()?;

@@ -45,9 +45,9 @@ def state_dir(tmp_path: Path) -> Path:
     """A state directory whose raw log has two lives, four segments and 400 messages."""
     state = tmp_path / "state"
     for seed in (1, 2):
-        log = WireLog(state / "raw", seed, segment_bytes_max=16_384)
+        log = WireLog(state / "raw", seed, segment_bytes_max=5_500)
         for _ in range(10):
             log.burst(20)
-            log.raw_log.write_now(sync=True)
+            log.settle()
         log.close()
     return state

@@ -37,6 +37,18 @@ class TellingLeg:
         self.resumed.set()
 
 
+def definition(symbol: str) -> bytes:
+    fields = {"kind": "instrument", "venue": "binance-usdm", "symbol": symbol}
+    scales = {"price_scale": 2, "size_scale": 3, "tick": 1, "lot": 1, "multiplier": "1"}
+    return json.dumps({**fields, "asset_class": "perpetual", **scales}).encode()
+
+
+def trade(symbol: str, number: int) -> bytes:
+    data = {"e": "trade", "E": 1, "T": 1, "s": symbol, "t": number, "p": "1", "q": "1"}
+    data |= {"X": "MARKET", "m": True}
+    return json.dumps({"stream": f"{symbol.lower()}@trade", "data": data}).encode()
+
+
 @pytest.fixture
 async def tap(tmp_path: Path):
     raw_log = RawLog(
@@ -91,6 +103,26 @@ async def test_full_log_pauses_every_leg_and_the_disk_resumes_them(tap: Tap) -> 
     assert not tap.paused
     assert late.told == ["pause", "resume"]
     assert tap.pauses_total == 1
+
+
+async def test_the_way_to_the_bus_is_counted_by_topic(tap: Tap) -> None:
+    """Every event once, and none of it faster than the quickest of all."""
+    connection = opened(tap, TellingLeg())
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        tap.record(0, "C", definition(symbol))
+    for number, symbol in enumerate(("AAAUSDT", "BBBUSDT", "AAAUSDT")):
+        tap.frame(connection, trade(symbol, number))
+        await asyncio.sleep(0)
+    names = {symbol: f"trade.binance-usdm.{symbol}" for symbol in ("AAAUSDT", "BBBUSDT")}
+    found = {
+        tap._decoder.topic_name(topic): (events, ns)
+        for topic, events, ns in tap.topic_latency.quantiles(0.99)
+    }
+    assert found[names["AAAUSDT"]][0] == 2
+    assert found[names["BBBUSDT"]][0] == 1
+    assert sum(events for events, _ in found.values()) == tap.publish_latency.count
+    slowest = max(ns for _, ns in found.values())
+    assert tap.publish_latency.max <= slowest <= max(1 << 13, tap.publish_latency.max * 9 // 8)
 
 
 async def test_notice_reaches_the_leg_that_owns_the_connection(tap: Tap) -> None:

@@ -23,7 +23,7 @@ def made(stamps):
     return rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.integers(0, 30), CODES), max_size=80),
     st.lists(st.integers(0, 80), max_size=5),

@@ -208,7 +208,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(OPERATIONS, st.integers(1, 12), st.integers(2, 6))
 def test_whatever_happens_the_plan_stays_within_the_limits(
     operations: list[tuple[str, object]], per_connection: int, connections_max: int

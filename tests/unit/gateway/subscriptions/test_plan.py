@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import VenueConfig
@@ -19,7 +19,6 @@ def config(**fields: object) -> VenueConfig:
     return VenueConfig(**{"name": "binance-usdm", "symbols": ("BTCUSDT",), **fields})  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 400),
     st.integers(1, 2000),
@@ -91,7 +90,6 @@ def by_stream(places):
     return {stream: place.number for place in places for stream in place.streams}
 
 
-@settings(deadline=None)
 @given(CHOICES, st.integers(1, 30))
 def test_a_stream_that_stays_stays_where_it_is(choices, per_connection):
     made = config(streams_per_connection=per_connection)
@@ -106,7 +104,6 @@ def test_a_stream_that_stays_stays_where_it_is(choices, per_connection):
         assert len({place.number for place in places}) == len(places)
 
 
-@settings(deadline=None)
 @given(CHOICES, st.integers(1, 30), st.integers(2, 12))
 def test_a_plan_within_the_limits_stays_within_them(choices, per_connection, connections_max):
     """One connection of those allowed is kept for replacements: the plan never uses it."""

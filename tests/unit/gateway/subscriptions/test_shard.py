@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PatternError
@@ -15,7 +15,6 @@ EPSILON = 0.03
 EXPECTED = [3, 1, 0, 2, 3, 0, 3, 2, 1, 3, 1, 2]  # part of each of twelve symbols, of four parts
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.text(min_size=1), st.integers(1, 40))
 def test_every_symbol_belongs_to_exactly_one_part(venue: str, symbol: str, parts: int) -> None:
     assert sum(Shard(part, parts).holds(venue, symbol) for part in range(parts)) == 1

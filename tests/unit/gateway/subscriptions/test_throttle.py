@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.subscriptions.throttle import Throttle
@@ -70,7 +70,6 @@ def test_when_the_higher_ones_are_wanted_no_more_the_rest_comes_back() -> None:
     assert each.paused(frozenset({10})) == frozenset()
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -55,7 +55,7 @@ def test_a_smaller_width_counts_at_once() -> None:
     assert turns.active == ("A",)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(NAMES, min_size=1, max_size=40), st.integers(1, 8))
 def test_everybody_is_seen_in_time_whoever_joins_and_leaves(
     memberships: list[set[str]], width: int

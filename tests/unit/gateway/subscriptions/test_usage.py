@@ -67,7 +67,7 @@ def test_batches_share_what_is_left_until_the_reset() -> None:
     assert guard.batch_bytes(0, HOUR, 60.0) == LIMIT // 2 // 60
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.floats(0.0, 1.0), min_size=5, max_size=120),
     st.integers(LIMIT // 1_000, LIMIT // 8),

@@ -52,7 +52,7 @@ def value_of(kind, said):
     return said
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_json_says_what_the_native_block_says(seed):
     blocks = blocks_of(seed)

@@ -1,8 +1,5 @@
 """Rows out of a raw log: the sink's own rows, ranges, damage, the live end."""
 
-import os
-import select
-
 import pytest
 
 from recorder.clickhouse.native_format import read_block
@@ -24,14 +21,6 @@ async def rows_of(source, tables=EVENT_TABLES, span=EVER, instruments=None):
     return found
 
 
-def wait_written(log):
-    """A segment ends behind a written burst."""
-    log.raw_log.write_now(sync=True)
-    while log.raw_log.written < log.raw_log.next_frame_no - 1:
-        select.select([log.raw_log.wake_fd], [], [], 1.0)
-        os.read(log.raw_log.wake_fd, 8)
-
-
 def built(directory):
     """What the sink would have made of the log in one go."""
     decoder, builder = Decoder(), BlockBuilder(node=1)
@@ -49,7 +38,7 @@ def log(tmp_path):
     log = WireLog(tmp_path, 1, group_bytes=1 << 12, segment_bytes_max=1 << 14)
     for _ in range(60):
         log.burst(100)
-        wait_written(log)
+        log.settle()
     yield tmp_path
     log.close()
 

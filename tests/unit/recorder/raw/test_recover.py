@@ -73,10 +73,7 @@ def test_frames_are_counted_without_the_leaps_of_crashes(tmp_path):
 def test_a_live_log_is_read_up_to_what_is_written(tmp_path):
     log = WireLog(tmp_path, seed=3, group_ms=1)
     planned = cuts_of(log, 5, 50)
-    log.raw_log.write_now(sync=True)
-    frame_last = log.raw_log.next_frame_no - 1
-    while log.raw_log.written < frame_last:
-        pass
+    log.settle()
     assert all(entry.same for entry in rebuild(planned, LogReplay(tmp_path), 1))
     log.close()
 

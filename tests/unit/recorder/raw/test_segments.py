@@ -1,8 +1,5 @@
 """What is a segment, by its name; which node wrote it, by its header."""
 
-import os
-import select
-
 import pytest
 
 from recorder.raw.segments import (
@@ -50,10 +47,7 @@ def test_a_directory_without_a_log_has_no_segments(tmp_path):
 def test_a_header_names_its_node_however_the_log_ended(tmp_path):
     log = WireLog(tmp_path, seed=1)
     log.burst(10)
-    log.raw_log.write_now(sync=True)
-    while log.raw_log.written < log.raw_log.next_frame_no - 1:
-        select.select([log.raw_log.wake_fd], [], [], 1.0)
-        os.read(log.raw_log.wake_fd, 8)
+    log.settle()
     (path,) = segment_paths(tmp_path)
     assert path.name.endswith(".open")
     assert header_node(path) == 1

@@ -31,6 +31,7 @@ def record_days(directory, first_ns, step_ns, frames=200):
         )
         if number % 40 == 39:
             log.raw_log.end_burst(log.decoder)
+            log.settle()
     log.raw_log.end_burst(log.decoder)
     frame_last = log.raw_log.next_frame_no - 1
     log.close()

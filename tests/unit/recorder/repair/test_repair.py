@@ -110,9 +110,7 @@ def record(directory, bursts=8, frames=50, seed=1, **options):
     log = WireLog(directory / "raw", seed, **options)
     for _ in range(bursts):
         log.burst(frames)
-        log.raw_log.write_now()
-        while log.raw_log.written < log.raw_log.next_frame_no - 1:
-            pass  # so that segments end where they should
+        log.settle()
     frame_last = log.raw_log.next_frame_no - 1
     log.close()
     return frame_last

@@ -18,6 +18,7 @@ def raw(tmp_path):
     log = WireLog(tmp_path / "raw", seed=1, segment_bytes_max=40_000, group_bytes=8_000)
     for _ in range(40):
         log.burst(100)
+        log.settle()
     log.close()
     return tmp_path / "raw"
 
