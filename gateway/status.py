@@ -43,6 +43,7 @@ class Counters:
     binary_messages: int = 0
     logins: int = 0  # at a broker, through its SDK
     login_failures: int = 0
+    queries: int = 0  # of past ticks and scanners, which take of the allowance
     flaps: int = 0  # sessions that came and went too often: a pause before the next login
     callbacks: int = 0
     callback_bursts: int = 0  # drains that found something
@@ -104,7 +105,8 @@ class SdkStatus(msgspec.Struct, frozen=True, kw_only=True):
     usage_cap_bytes: int | None = None  # what may be used at most
     usage_remaining_bytes: int | None = None  # below the cap, what came unseen since included
     usage_forecast_bytes: int | None = None  # at the reset, if it goes on like this
-    usage_batch_bytes: int | None = None  # what a minute of queries may cost
+    usage_batch_bytes: int | None = None  # what the queries between two readings may cost
+    usage_queries_left: int | None = None  # of those before the next reading
     usage_stopped: bool = False  # nothing that costs bytes until the reset
     usage_connections: int | None  # of the person, other programs included
     closed_markets: tuple[str, ...]  # of those with streams, at this moment

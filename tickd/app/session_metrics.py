@@ -250,7 +250,12 @@ def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
             "Traffic used at the reset if it goes on like this.",
             read("usage_forecast_bytes"),
         ),
-        ("usage_batch_bytes", "What a minute of queries may cost.", read("usage_batch_bytes")),
+        (
+            "usage_batch_bytes",
+            "What the queries between two readings may cost.",
+            read("usage_batch_bytes"),
+        ),
+        ("usage_queries_left_count", "Of those before the next.", read("usage_queries_left")),
         ("usage_connections_count", "Connections of the person.", read("usage_connections")),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))
