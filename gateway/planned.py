@@ -148,6 +148,11 @@ class PlannedSession(ABC):
 
     # For the composition root -------------------------------------------------------------------
 
+    @property
+    def can_rank(self) -> bool:
+        """Whether the venue's scanner can be asked now."""
+        return self.started
+
     @abstractmethod
     async def figures(self, rank: str) -> tuple[Figures, ...]:
         """What the venue's scanner says of its symbols, as far as `rank` needs it.

@@ -293,6 +293,11 @@ class CallbackSession(PlannedSession):
         """All trades of a day, asked on any login that is up. Raises QueryFailedError."""
         return await self._counted().ticks(contract, date)
 
+    @property
+    def can_rank(self) -> bool:
+        """While a login is up and a query is left."""
+        return self.client is not None
+
     async def figures(self, rank: str) -> tuple[Figures, ...]:
         """The broker's scanner, asked on any login that is up. Raises QueryFailedError."""
         return await self._counted().scan(rank)

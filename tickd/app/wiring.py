@@ -127,7 +127,7 @@ def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Univ
         record=tap.note,
         clock=clock,
     )
-    universes.ask_with("clickhouse", own_tables(storage.clickhouse, clock))
+    universes.ask_with("clickhouse", own_tables(storage.clickhouse, clock, ready=lambda: storage.migrated))
     return universes
 
 

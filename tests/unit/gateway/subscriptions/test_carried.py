@@ -180,10 +180,13 @@ def test_a_paused_rotation_waits_for_its_turn_to_go_on() -> None:
     carried.advance(0)
     carried.floor = 100
     assert carried.next_ns is None
+    assert not carried.advance(4 * S)
     assert not carried.advance(60 * S)
-    assert carried.turning == {"tail": ("A",)}
     carried.floor = None
-    assert carried.advance(61 * S).added == ("b@trade",)
+    assert not carried.advance(61 * S)
+    assert carried.turning == {"tail": ("A",)}
+    assert carried.next_ns == 67 * S, "a turn is a whole slice"
+    assert carried.advance(67 * S).added == ("b@trade",)
 
 
 def test_a_stop_pauses_everything_and_keeps_the_places() -> None:
