@@ -54,6 +54,28 @@ class Counters:
     ends: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class LineTotals:
+    """Of one planned connection, over all connections or logins that it has been."""
+
+    tries: int = 0  # to connect or log in
+    received: int = 0  # bytes, on those that ended; of a login, all
+    last_end: str | None = None
+    ends: dict[str, int] = field(default_factory=dict)  # as in `Counters`
+
+    def ended(self, reason: str, received: int = 0) -> None:
+        """Count an end, and the bytes that came before it."""
+        self.last_end = reason
+        self.received += received
+        count_end(self.ends, reason)
+
+
+def count_end(ends: dict[str, int], reason: str) -> None:
+    """Count an end by its cause."""
+    cause = end_cause(reason)
+    ends[cause] = ends.get(cause, 0) + 1
+
+
 def end_cause(reason: str) -> str:
     """One of few words for why a connection ended, for a metric's label."""
     for start, word in _CAUSES:
@@ -67,6 +89,7 @@ _CAUSES: Final = (
     ("replaced by", "replaced"),
     ("venue closed", "venue"),
     ("connection lost", "lost"),
+    ("session event", "lost"),
     ("protocol violation", "protocol"),
     ("no streams", "plan"),
     ("session stopped", "stop"),
@@ -85,10 +108,12 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     opened_mono_ns: int | None
     paused: bool
     attempts: int  # failures since the last stable connection
+    tries: int = 0  # to connect or log in, since the start
     messages_used: int = 0  # of ours in the venue's window that ends now
     messages_max: int = 0
-    bytes_received: int = 0  # over all connections of the line
+    bytes_received: int = 0  # over all connections of the line; of a login: as recorded
     last_end: str | None = None  # why its last connection ended
+    ends: dict[str, int] = msgspec.field(default_factory=dict)  # by cause
     fault: str | None  # last failure, None once streaming
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
 
@@ -132,6 +157,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     streams_paused: int = 0  # of them, by priority
     streams_left_out: int = 0  # for lack of room
     paused_below: int | None = None  # this priority
+    stopped: bool = False  # everything is paused
     # group -> symbols whose turn it is
     turning: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     refusal: str | None = None  # why less is planned than wanted

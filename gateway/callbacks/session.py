@@ -339,6 +339,7 @@ class CallbackSession(PlannedSession):
             streams_paused=sum(map(carried.paused, planned)),
             streams_left_out=len(carried.left_out),
             paused_below=carried.floor,
+            stopped=carried.stopped,
             turning=carried.turning,
             refusal=carried.refusal,
             lines=tuple(login.status() for login in self._every()),

@@ -36,7 +36,8 @@ def universe(**fields: object) -> str:
         "patterns": ["binance-usdm:{best}@depth", "binance-usdm:{best}@trade"],
         "priority": 60,
     }
-    lines += ["[[subscriptions]]", *(f"{key} = {json.dumps(value)}" for key, value in group.items())]
+    lines.append("[[subscriptions]]")
+    lines += [f"{key} = {json.dumps(value)}" for key, value in group.items()]
     return "\n".join(["[[universes]]", *lines, ""])
 
 

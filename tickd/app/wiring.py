@@ -60,7 +60,6 @@ def wire(config: Config) -> Parts:
         decoder.topic_name,
         clock,
         seq=frame_recovered << SEQ_INDEX_BITS | 0xFFFF,
-        # What a queue let go is a fact of the node: it goes into the raw log.
         on_dropped=lambda rows: _record_drops(tap, rows),
         on_failure=_failed,
     )
@@ -83,7 +82,6 @@ def wire(config: Config) -> Parts:
         tap.on_definition(define)
     fill_time = Histogram()
     gaps = SharedGaps(decoder)
-    # Before the sessions: what a file remembers is planned at once.
     universes = _universes(config, storage, tap, clock)
     sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     universes.ask_with("venue", scanners(sessions))
@@ -121,13 +119,15 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
 
 
 def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Universes:
+    """Made before the sessions: what a file remembers is planned at once."""
     universes = Universes(
         config.universes,
         directory=config.state_dir / "universes",
         record=tap.note,
         clock=clock,
     )
-    universes.ask_with("clickhouse", own_tables(storage.clickhouse, clock, ready=lambda: storage.migrated))
+    ours = own_tables(storage.clickhouse, clock, ready=lambda: storage.migrated)
+    universes.ask_with("clickhouse", ours)
     return universes
 
 
@@ -257,6 +257,7 @@ def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]
 
 
 def _record_drops(tap: Tap, rows: list[Dropped]) -> None:
+    """What a queue let go is a fact of the node: it goes into the raw log."""
     for row in rows:
         tap.control({"kind": "drop", **row._asdict()})
 

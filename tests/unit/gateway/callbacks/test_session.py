@@ -507,7 +507,7 @@ def test_whatever_happens_no_login_has_more_than_its_limit_and_all_that_is_wante
 
 
 def expected(session: CallbackSession) -> list[str]:
-    """What the broker has to carry: said from the wishes, less what a late list left no room for."""
+    """What the broker has to carry: from the wishes, less what a late list left no room for."""
     wanted, floor = session.carried.wanted, session.carried.floor or 0
     priorities = dict.fromkeys(session.carried.turning.get("tail", ()), 10)
     priorities |= dict.fromkeys(wanted.universes.get("best", ()), 60)
