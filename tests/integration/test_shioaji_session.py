@@ -228,7 +228,8 @@ async def test_the_days_logins_end_and_nobody_hammers_on(tmp_path):
         assert made.broker.logins == 3
 
 
-async def test_an_exhausted_allowance_shows_ends_no_stream_and_no_query_is_wasted(tmp_path):
+async def test_an_exhausted_allowance_shows_and_its_empty_answers_end_no_stream(tmp_path):
+    """Which streams give way to it is the planning's: tests/unit/app/test_trading_day.py."""
     async with world(
         tmp_path,
         channels=("trade",),
