@@ -81,7 +81,7 @@ class CallbackSession(PlannedSession):
         self._more_not_before_ns = 0  # contracts of single symbols
         self._usage_asked_ns: int | None = None
         self.usage: Usage | None = None
-        self.allowance: Allowance = Allowance(
+        self._allowance = Allowance(
             UsageGuard(cap_share=sdk.usage_cap_share),
             reset=venue.usage_reset,
             pauses_streams=sdk.usage_pauses == "streams",
@@ -276,6 +276,10 @@ class CallbackSession(PlannedSession):
             wall_ns=self.clock.wall_ns(),
             mono_ns=self.clock.mono_ns(),
         )
+
+    @property
+    def allowance(self) -> Allowance:
+        return self._allowance
 
     def _outlook(self) -> Outlook:
         return self.allowance.outlook(wall_ns=self.clock.wall_ns(), mono_ns=self.clock.mono_ns())
