@@ -44,8 +44,9 @@ class SdkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     verify_seconds: float = 15.0  # of silence after a reconnect, then a stream is subscribed again
     usage_interval_seconds: float = 60.0
     usage_cap_share: float = 0.95  # of the venue's limit; everything stops before
-    # What gives way when the allowance runs short. Pushed data does not count at Shioaji.
-    usage_pauses: Literal["queries", "streams"] = "queries"
+    # What gives way when the allowance runs short. A stream that is paused for nothing comes back;
+    # an allowance that is used up does not.
+    usage_pauses: Literal["streams", "queries"] = "streams"
     usage_step_seconds: float = 60.0  # between two priorities that are paused for it
     usage_hold_seconds: float = 600.0  # of calm before each comes back
 

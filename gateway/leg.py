@@ -19,7 +19,7 @@ from typing_extensions import Buffer
 from gateway.errors import ConnectFailedError, vendor_text
 from gateway.limits import NS_PER_SECOND, RollingLimit
 from gateway.rotation import Handover
-from gateway.status import Counters, end_cause
+from gateway.status import Counters, count_end
 from gateway.subscriptions.plan import ConnectionPlan
 from gateway.venue import Stream, Venue
 from tickd.errors import TickdError
@@ -353,8 +353,7 @@ class Leg(WSListener):
         if self.connection == 0:  # never opened
             return
         self._counters.disconnects += 1
-        cause = end_cause(reason)
-        self._counters.ends[cause] = self._counters.ends.get(cause, 0) + 1
+        count_end(self._counters.ends, reason)
         self._tap.close(self.connection, reason)
         log.info(
             "connection_ended", venue=self._venue.name, connection=self.connection, reason=reason

@@ -18,7 +18,7 @@ from gateway.errors import ConnectFailedError, SubscribeRefusedError, SubscribeT
 from gateway.leg import Leg
 from gateway.limits import NS_PER_SECOND
 from gateway.rotation import Handover, rotate_at_ns, rotation_seconds
-from gateway.status import LineState, LineStatus
+from gateway.status import LineState, LineStatus, LineTotals
 from gateway.subscribing import Subscriber
 from gateway.subscriptions.plan import ConnectionPlan
 from gateway.upgrading import upgrade
@@ -66,8 +66,7 @@ class Line:
             numbered=session.numbered,
             wait_until=self._wait_until,
         )
-        self._last_end: str | None = None  # why the last connection ended
-        self._bytes_ended = 0  # received on connections that ended
+        self._totals = LineTotals()
 
     async def run(self) -> None:
         """Until cancelled, or without any streams. Raises TickdError(FATAL) only."""
@@ -143,6 +142,7 @@ class Line:
         Raises ConnectFailedError, SubscribeRefusedError, SubscribeTimeoutError, TickdError(FATAL).
         """
         session = self._session
+        self._totals.tries += 1
         leg = Leg(
             session.venue,
             self.plan,
@@ -304,8 +304,8 @@ class Line:
         self._legs.remove(leg)
         lived_ns = self._clock.mono_ns() - leg.opened_ns
         self._backoff.ended(lived_ns / NS_PER_SECOND)
-        self._fault = self._last_end = leg.ended
-        self._bytes_ended += leg.bytes_received
+        self._fault = leg.ended
+        self._totals.ended(leg.ended or "", leg.bytes_received)
         await leg.reap()
 
     def _failed(self, error: TickdError) -> float:
@@ -391,8 +391,10 @@ class Line:
             attempts=self._backoff.attempts,
             messages_used=max((leg.messages_used for leg in open_legs), default=0),
             messages_max=self._session.venue.limits.client_messages.events_max,
-            bytes_received=self._bytes_ended + sum(leg.bytes_received for leg in self._legs),
-            last_end=self._last_end,
+            tries=self._totals.tries,
+            bytes_received=self._totals.received + sum(leg.bytes_received for leg in self._legs),
+            last_end=self._totals.last_end,
+            ends=dict(self._totals.ends),
             fault=self._fault,
             refused=tuple(words for leg in open_legs for words in leg.refused),
         )

@@ -48,7 +48,6 @@ class PlannedSession(ABC):
         self.counters = Counters()
         self.shedding = Shedding()
         self.started = False  # the first plan has been made
-        self.allowance: Allowance | None = None  # where the venue meters bytes
         self.version = 1  # of what is to be carried
         self.name = venue.name
         self._pause_cause = ""
@@ -147,6 +146,16 @@ class PlannedSession(ABC):
         return self._causes.get(stream.name, "plan")
 
     # For the composition root -------------------------------------------------------------------
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """Where the venue meters bytes."""
+        return None
+
+    @property
+    def can_rank(self) -> bool:
+        """Whether the venue's scanner can be asked now."""
+        return self.started
 
     @abstractmethod
     async def figures(self, rank: str) -> tuple[Figures, ...]:

@@ -287,6 +287,7 @@ class Session(PlannedSession):
             streams_paused=sum(map(carried.paused, planned)),
             streams_left_out=len(carried.left_out),
             paused_below=carried.floor,
+            stopped=carried.stopped,
             turning=carried.turning,
             refusal=carried.refusal,
             lines=tuple(line.status() for line in (*self._lines.values(), *self._leaving)),

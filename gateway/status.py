@@ -43,6 +43,7 @@ class Counters:
     binary_messages: int = 0
     logins: int = 0  # at a broker, through its SDK
     login_failures: int = 0
+    queries: int = 0  # of past ticks and scanners, which take of the allowance
     flaps: int = 0  # sessions that came and went too often: a pause before the next login
     callbacks: int = 0
     callback_bursts: int = 0  # drains that found something
@@ -51,6 +52,28 @@ class Counters:
     streams_renewed: int = 0  # subscribed again after a reconnect, or for their silence
     # Disconnects by cause, a word of `end_cause`; metric `tickd_gateway_ends_total{venue,cause}`.
     ends: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LineTotals:
+    """Of one planned connection, over all connections or logins that it has been."""
+
+    tries: int = 0  # to connect or log in
+    received: int = 0  # bytes, on those that ended; of a login, all
+    last_end: str | None = None
+    ends: dict[str, int] = field(default_factory=dict)  # as in `Counters`
+
+    def ended(self, reason: str, received: int = 0) -> None:
+        """Count an end, and the bytes that came before it."""
+        self.last_end = reason
+        self.received += received
+        count_end(self.ends, reason)
+
+
+def count_end(ends: dict[str, int], reason: str) -> None:
+    """Count an end by its cause."""
+    cause = end_cause(reason)
+    ends[cause] = ends.get(cause, 0) + 1
 
 
 def end_cause(reason: str) -> str:
@@ -66,6 +89,7 @@ _CAUSES: Final = (
     ("replaced by", "replaced"),
     ("venue closed", "venue"),
     ("connection lost", "lost"),
+    ("session event", "lost"),
     ("protocol violation", "protocol"),
     ("no streams", "plan"),
     ("session stopped", "stop"),
@@ -84,10 +108,12 @@ class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
     opened_mono_ns: int | None
     paused: bool
     attempts: int  # failures since the last stable connection
+    tries: int = 0  # to connect or log in, since the start
     messages_used: int = 0  # of ours in the venue's window that ends now
     messages_max: int = 0
-    bytes_received: int = 0  # over all connections of the line
+    bytes_received: int = 0  # over all connections of the line; of a login: as recorded
     last_end: str | None = None  # why its last connection ended
+    ends: dict[str, int] = msgspec.field(default_factory=dict)  # by cause
     fault: str | None  # last failure, None once streaming
     refused: tuple[str, ...]  # the venue's words on declined subscriptions
 
@@ -104,7 +130,8 @@ class SdkStatus(msgspec.Struct, frozen=True, kw_only=True):
     usage_cap_bytes: int | None = None  # what may be used at most
     usage_remaining_bytes: int | None = None  # below the cap, what came unseen since included
     usage_forecast_bytes: int | None = None  # at the reset, if it goes on like this
-    usage_batch_bytes: int | None = None  # what a minute of queries may cost
+    usage_batch_bytes: int | None = None  # what the queries between two readings may cost
+    usage_queries_left: int | None = None  # of those before the next reading
     usage_stopped: bool = False  # nothing that costs bytes until the reset
     usage_connections: int | None  # of the person, other programs included
     closed_markets: tuple[str, ...]  # of those with streams, at this moment
@@ -130,6 +157,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     streams_paused: int = 0  # of them, by priority
     streams_left_out: int = 0  # for lack of room
     paused_below: int | None = None  # this priority
+    stopped: bool = False  # everything is paused
     # group -> symbols whose turn it is
     turning: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     refusal: str | None = None  # why less is planned than wanted

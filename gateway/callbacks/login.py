@@ -22,7 +22,7 @@ from gateway.callbacks.venue import CallbackVenue, SdkClient, SessionEvent
 from gateway.config import VenueConfig
 from gateway.errors import ConnectFailedError, vendor_text
 from gateway.limits import NS_PER_SECOND
-from gateway.status import Counters, LineState, LineStatus
+from gateway.status import Counters, LineState, LineStatus, LineTotals
 from gateway.subscriptions.plan import ConnectionPlan, room_of
 from gateway.venue import Stream
 from tickd.ports import Clock, Notice, StampedTap
@@ -107,7 +107,7 @@ class Login:
         self._leaving = False
         self._state: LineState = "waiting"
         self._fault: str | None = None
-        self._last_end: str | None = None
+        self._totals = LineTotals()
         self._news = asyncio.Event()
         self._opened_ns = 0
         self._down_since_ns: int | None = None  # the SDK reconnects, or says nothing
@@ -161,7 +161,7 @@ class Login:
         self._host.left(self)
 
     async def _rest(self, words: str, seconds: float) -> None:
-        self._state, self._fault, self._last_end = "waiting", words, words
+        self._state, self._fault, self._totals.last_end = "waiting", words, words
         log.warning(
             "login_ended",
             venue=self._venue.name,
@@ -200,6 +200,7 @@ class Login:
             tap=self._tap,
             clock=self._clock,
             counters=self._counters,
+            totals=self._totals,
             records_max=config.sdk.queue_records_max,
             gather_ms=config.sdk.gather_ms,
             on_event=self._on_event,
@@ -215,6 +216,7 @@ class Login:
         reason = "session stopped"
         try:
             self._counters.logins += 1
+            self._totals.tries += 1
             await client.open()
             log.info("login_succeeded", venue=self._venue.name, login=self.plan.number)
             self._up()
@@ -362,7 +364,10 @@ class Login:
             attempts=self._backoff.attempts,
             messages_used=subscriptions.calls_used if subscriptions is not None else 0,
             messages_max=self._venue.limits.client_messages.events_max,
-            last_end=self._last_end,
+            tries=self._totals.tries,
+            bytes_received=self._totals.received,
+            last_end=self._totals.last_end,
+            ends=dict(self._totals.ends),
             fault=self._fault,
             refused=tuple(subscriptions.refusals) if subscriptions is not None else (),
         )

@@ -81,10 +81,11 @@ class CallbackSession(PlannedSession):
         self._more_not_before_ns = 0  # contracts of single symbols
         self._usage_asked_ns: int | None = None
         self.usage: Usage | None = None
-        self.allowance: Allowance = Allowance(
+        self._allowance = Allowance(
             UsageGuard(cap_share=sdk.usage_cap_share),
             reset=venue.usage_reset,
             pauses_streams=sdk.usage_pauses == "streams",
+            interval_seconds=sdk.usage_interval_seconds,
         )
 
     async def run(self) -> None:
@@ -276,6 +277,10 @@ class CallbackSession(PlannedSession):
             mono_ns=self.clock.mono_ns(),
         )
 
+    @property
+    def allowance(self) -> Allowance:
+        return self._allowance
+
     def _outlook(self) -> Outlook:
         return self.allowance.outlook(wall_ns=self.clock.wall_ns(), mono_ns=self.clock.mono_ns())
 
@@ -283,16 +288,31 @@ class CallbackSession(PlannedSession):
 
     @property
     def client(self) -> SdkClient | None:
-        """That of a login that is up; None: nobody is, or the allowance is used up."""
-        if self._outlook().must_stop:
+        """Of a login that is up, for one query; None: there is none, or no query left for now."""
+        if self._outlook().queries_left == 0:
             return None
         return next((each.client for each in self._every() if each.client is not None), None)
 
+    async def ticks(self, contract: Contract, date: str) -> object:
+        """All trades of a day, asked on any login that is up. Raises QueryFailedError."""
+        return await self._counted().ticks(contract, date)
+
+    @property
+    def can_rank(self) -> bool:
+        """While a login is up and a query is left."""
+        return self.client is not None
+
     async def figures(self, rank: str) -> tuple[Figures, ...]:
-        """The broker's scanner, asked on any login that is up."""
-        if (client := self.client) is not None:
-            return await client.scan(rank)
-        raise QueryFailedError("no login is up, or the allowance is used up", venue=self.name)
+        """The broker's scanner, asked on any login that is up. Raises QueryFailedError."""
+        return await self._counted().scan(rank)
+
+    def _counted(self) -> SdkClient:
+        """For a query that takes its share of the allowance. Raises QueryFailedError."""
+        if (client := self.client) is None:
+            raise QueryFailedError("no login is up, or no query is left for now", venue=self.name)
+        self.allowance.asked()
+        self.counters.queries += 1
+        return client
 
     def contract_of(self, code: str) -> Contract | None:
         """The contract under whose `code` round lots arrive."""
@@ -323,6 +343,7 @@ class CallbackSession(PlannedSession):
             streams_paused=sum(map(carried.paused, planned)),
             streams_left_out=len(carried.left_out),
             paused_below=carried.floor,
+            stopped=carried.stopped,
             turning=carried.turning,
             refusal=carried.refusal,
             lines=tuple(login.status() for login in self._every()),
@@ -348,6 +369,7 @@ class CallbackSession(PlannedSession):
             usage_remaining_bytes=outlook.remaining_bytes if outlook is not None else None,
             usage_forecast_bytes=outlook.forecast_bytes if outlook is not None else None,
             usage_batch_bytes=outlook.batch_bytes if outlook is not None else None,
+            usage_queries_left=outlook.queries_left if outlook is not None else None,
             usage_stopped=outlook is not None and outlook.must_stop,
             usage_connections=usage.connections if usage is not None else None,
             closed_markets=tuple(

@@ -16,7 +16,7 @@ import structlog
 from gateway.callbacks.queue import CallbackQueue, Lost
 from gateway.callbacks.venue import CallbackWire, SessionEvent
 from gateway.errors import vendor_text
-from gateway.status import Counters
+from gateway.status import Counters, LineTotals, count_end
 from tickd.errors import TickdError
 from tickd.ports import Clock, Notice, StampedTap
 
@@ -47,6 +47,7 @@ class CallbackSource:
         tap: StampedTap,
         clock: Clock,
         counters: Counters,
+        totals: LineTotals,
         records_max: int,
         gather_ms: float,
         on_event: Callable[[SessionEvent], None],
@@ -59,6 +60,7 @@ class CallbackSource:
         self._tap = tap
         self._clock = clock
         self._counters = counters
+        self._totals = totals
         self._gather_s = gather_ms / 1e3
         self._on_event = on_event
         self._tell = on_notice
@@ -168,6 +170,7 @@ class CallbackSource:
 
     def _flush(self, frames: Frames) -> None:
         if frames and self.connection:
+            self._totals.received += sum(len(frame) for frame, _, _ in frames)
             self._tap.stamped(self.connection, frames)
         frames.clear()
 
@@ -211,6 +214,8 @@ class CallbackSource:
         """End the connection; does nothing without one."""
         if self.connection:
             self._counters.disconnects += 1
+            count_end(self._counters.ends, reason)
+            self._totals.ended(reason)
             self._tap.close(self.connection, reason)
             log.info(
                 "connection_ended", venue=self._venue, connection=self.connection, reason=reason

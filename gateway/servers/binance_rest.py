@@ -1,4 +1,4 @@
-"""Binance's REST side as far as a market-data client needs it: ping, time, lists, books, trades.
+"""Binance's REST side as far as a market-data client needs it: lists, books, trades, tickers.
 
 Counts weights and answers 429 as the venue does. It knows no books: `RestSource` has them.
 """
@@ -36,6 +36,10 @@ class RestSource(Protocol):
 
         None for an unknown symbol. Raises TimeoutError while there are none to be had.
         """
+
+    def tickers(self) -> bytes:
+        """The last day of every symbol as JSON. Raises TimeoutError while there is none."""
+        ...
 
 
 class _Weights:
@@ -76,6 +80,7 @@ class _MarketRest:
             web.get(f"{prefix}/depth", self._depth),
             web.get(f"{prefix}/exchangeInfo", self._info),
             web.get(f"{prefix}/historicalTrades", self._past),
+            web.get(f"{prefix}/ticker/24hr", self._tickers),
         ]
 
     def _reply(self, body: bytes, status: int = 200) -> web.Response:
@@ -132,6 +137,17 @@ class _MarketRest:
         except TimeoutError:
             return self._error(504, -1007, "Timeout waiting for response from backend server.")
         return self._error(400, -1121, "Invalid symbol.") if body is None else self._reply(body)
+
+    async def _tickers(self, request: web.Request) -> web.Response:
+        if request.query:
+            return self._error(400, -1101, "Only the tickers of all symbols are served here.")
+        limited = self._limited(self._rules.tickers_weight)
+        if limited is not None:
+            return limited
+        try:
+            return self._reply(self._source.tickers())
+        except TimeoutError:
+            return self._error(504, -1007, "Timeout waiting for response from backend server.")
 
     def _past_refusal(self, request: web.Request) -> web.Response | None:
         if self._rules.past_keyed and "X-MBX-APIKEY" not in request.headers:

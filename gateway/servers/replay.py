@@ -81,6 +81,10 @@ class _MarketFeed:
         del from_id, limit
         return b"[]" if symbol in self._books else None
 
+    def tickers(self) -> bytes:
+        """A capture has no day before it: the list is empty."""
+        return b"[]"
+
     def exchange_info(self) -> bytes:
         facts = {s: f for capture in self._captures for s, f in capture.symbols.items()}
         symbols = [

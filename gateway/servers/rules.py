@@ -33,6 +33,7 @@ class MarketRules:
     past_weight: int  # of historicalTrades
     past_max: int  # trades in one reply
     past_keyed: bool  # asks who asks
+    tickers_weight: int  # of ticker/24hr for all symbols
 
     def depth_weight(self, limit: int) -> int:
         return next((weight for upto, weight in self.depth_weights if limit <= upto), 0)
@@ -61,6 +62,7 @@ def _futures(venue: str, prefix: str) -> MarketRules:
         past_weight=20,
         past_max=500,
         past_keyed=True,
+        tickers_weight=40,
     )
 
 
@@ -78,6 +80,7 @@ RULES: Final[dict[Market, MarketRules]] = {
         past_weight=25,
         past_max=1000,
         past_keyed=False,
+        tickers_weight=80,
     ),
     "usdm": _futures("binance-usdm", "/fapi/v1"),
     "coinm": _futures("binance-coinm", "/dapi/v1"),

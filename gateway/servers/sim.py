@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -16,10 +17,11 @@ from aiohttp import web
 
 from gateway.servers.binance_protocol import Client
 from gateway.servers.config import Market, SimServerConfig
-from gateway.servers.fault_orders import MESSAGE_FAULTS, FaultOrder, parse_order
+from gateway.servers.fault_orders import MESSAGE_FAULTS, SURGE, FaultOrder, parse_order
 from gateway.servers.process import Addresses
 from gateway.servers.sent_log import SentLog
 from gateway.servers.stand import Stand
+from gateway.servers.tickers import Tickers
 from tickd.errors import ConfigError, TickdError
 from tickd.native import SimMarket
 from tickd.ports import Clock
@@ -31,6 +33,10 @@ STEP_MAX_NS: Final = 20 * NS_PER_MS
 LEDGER_ENTRIES_MAX: Final = 10_000
 # A stalled client that misses more than this is cut.
 STALLED_BYTES_MAX: Final = 256 << 20
+
+
+class _Bids(msgspec.Struct):
+    bids: list[tuple[str, str]]
 
 
 class _MarketFeed:
@@ -51,7 +57,7 @@ class _MarketFeed:
             self.native.remember(config.remembered_trades)
         self.subscriptions = 0
         self.rest_down_until_ns = 0  # market time
-        self._symbols = set(self.native.symbols())
+        self.day = Tickers(market, self.native.symbols(), self._price)
 
     def subscribe(self, client: Client, stream: str) -> bool:
         known = self.native.subscribe(client.number, stream, client.combined)
@@ -76,6 +82,15 @@ class _MarketFeed:
         if self.native.now_ns < self.rest_down_until_ns:
             raise TimeoutError
         return self.native.past_trades(symbol, from_id, limit)
+
+    def tickers(self) -> bytes:
+        if self.native.now_ns < self.rest_down_until_ns:
+            raise TimeoutError
+        return self.day.reply()
+
+    def _price(self, symbol: str) -> Decimal:
+        book = msgspec.json.decode(self.native.snapshot(symbol, 5) or b"", type=_Bids)
+        return Decimal(book.bids[0][0])
 
 
 class SimServer:
@@ -172,10 +187,18 @@ class SimServer:
         for market in markets:
             if market not in self.feeds:
                 raise ConfigError(f"fault {fault.kind}: market {market} is not simulated")
-            if fault.kind in MESSAGE_FAULTS:
+            if fault.kind == SURGE:
+                self._order_surge(self.feeds[market], fault)
+            elif fault.kind in MESSAGE_FAULTS:
                 self._order_message(self.feeds[market], fault)
             else:
                 self._order_connection(market, fault)
+
+    def _order_surge(self, feed: _MarketFeed, fault: FaultOrder) -> None:
+        try:
+            feed.day.surge(fault.symbol, fault.argument)
+        except KeyError as error:
+            raise ConfigError(f"fault {fault.kind}: no symbol {fault.symbol}") from error
 
     def _order_message(self, feed: _MarketFeed, fault: FaultOrder) -> None:
         try:

@@ -86,12 +86,15 @@ class Carried:
 
     def advance(self, now_ns: int) -> Change:
         """Let the next in the rotations have their turn, where it is time."""
-        moved = [
-            turns.advance(now_ns)
-            for name, turns in self._turns.items()
-            if name in self.wishes.turning and not self._rests(name)
-        ]
-        return self._replan("rotation") if any(moved) else Change("rotation")
+        moved = False
+        for name, turns in self._turns.items():
+            if name not in self.wishes.turning:
+                continue
+            if self._rests(name):
+                turns.rest(now_ns)
+            else:
+                moved = turns.advance(now_ns) or moved
+        return self._replan("rotation") if moved else Change("rotation")
 
     # What comes out ----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ class Turns:
         self._queue: dict[str, None] = {}  # waiting, the next first
         self._active: dict[str, None] = {}
         self._ends_ns: int | None = None  # of this slice; None: before the first
+        self._left_ns: int | None = None  # of this slice, while nobody's turn goes by
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -51,8 +52,15 @@ class Turns:
         if self._ends_ns is None or len(wanted) <= self.width:
             self._fill()
 
+    def rest(self, now_ns: int) -> None:
+        """Nobody is seen from now on: the slice goes on with the next `advance`."""
+        if self._left_ns is None and self._ends_ns is not None:
+            self._left_ns = max(0, self._ends_ns - now_ns)
+
     def advance(self, now_ns: int) -> bool:
         """Begin the next slice if this one is over; whether other symbols have their turn."""
+        if self._left_ns is not None:
+            self._ends_ns, self._left_ns = now_ns + self._left_ns, None
         if self._ends_ns is not None and now_ns < self._ends_ns:
             return False
         before = set(self._active)

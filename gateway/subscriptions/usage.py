@@ -116,22 +116,31 @@ class Outlook(NamedTuple):
     remaining_bytes: int  # below the cap
     forecast_bytes: int  # used at the reset if it goes on like this
     reset_seconds: float  # until then
-    batch_bytes: int  # what a minute of queries may cost
+    batch_bytes: int  # what the queries between two readings may cost
+    queries_left: int  # of those before the next reading
 
 
 class Allowance:
     """One account's allowance: readings come in, an outlook comes out.
 
     Args: `reset`: wall ns -> wall ns of the next reset; `pauses_streams`: whether streams give way
-    when it runs short, or queries only.
+    when it runs short, or queries only; `interval_seconds`: between two readings.
     """
 
     def __init__(
-        self, guard: UsageGuard, *, reset: Callable[[int], int], pauses_streams: bool
+        self,
+        guard: UsageGuard,
+        *,
+        reset: Callable[[int], int],
+        pauses_streams: bool,
+        interval_seconds: float = 60.0,
     ) -> None:
         self._guard = guard
         self._reset = reset
+        self._interval_seconds = interval_seconds
         self._reset_ns: int | None = None  # wall, of the readings that are known
+        self._asked = 0  # queries since the last reading
+        self._query_bytes: int | None = None  # what one came to, the last time any was asked
         self.pauses_streams = pauses_streams
 
     @property
@@ -141,22 +150,40 @@ class Allowance:
 
     def observe(self, reading: UsageReading, *, wall_ns: int, mono_ns: int) -> None:
         """Take a reading."""
+        before = self._guard.last
+        if self._asked and before is not None and reading.bytes_used >= before.bytes_used:
+            # With all that came in beside them: queries give way before streams do.
+            self._query_bytes = (reading.bytes_used - before.bytes_used) // self._asked
+        self._asked = 0
         self._reset_ns = self._reset(wall_ns)
         self._guard.observe(reading, mono_ns)
+
+    def asked(self) -> None:
+        """Count a query of past or ranked data, whose cost the next reading tells."""
+        self._asked += 1
+
+    def _queries_left(self, batch_bytes: int) -> int:
+        """Of a batch of so many bytes: one may be asked at any time, so that its cost is known."""
+        batch = 1 if self._query_bytes is None else batch_bytes // max(1, self._query_bytes)
+        return max(0, max(1, batch) - self._asked)
 
     def outlook(self, *, wall_ns: int, mono_ns: int) -> Outlook:
         """The picture of this moment; after the reset and before its first reading all is open."""
         guard = self._guard
         if self._reset_ns is None or wall_ns >= self._reset_ns:
             left_s = max(0, self._reset(wall_ns) - wall_ns) / NS_PER_SECOND
-            return Outlook(0.0, False, guard.cap_bytes, guard.cap_bytes, 0, left_s, 0)
+            queries = self._queries_left(0)
+            return Outlook(0.0, False, guard.cap_bytes, guard.cap_bytes, 0, left_s, 0, queries)
         reset_ns = mono_ns + self._reset_ns - wall_ns
+        batch_bytes = guard.batch_bytes(mono_ns, reset_ns, self._interval_seconds)
+        must_stop = guard.must_stop(mono_ns)
         return Outlook(
             load=guard.load(mono_ns, reset_ns),
-            must_stop=guard.must_stop(mono_ns),
+            must_stop=must_stop,
             cap_bytes=guard.cap_bytes,
             remaining_bytes=guard.remaining_bytes(mono_ns),
             forecast_bytes=guard.forecast_bytes(mono_ns, reset_ns),
             reset_seconds=(reset_ns - mono_ns) / NS_PER_SECOND,
-            batch_bytes=guard.batch_bytes(mono_ns, reset_ns, 60.0),
+            batch_bytes=batch_bytes,
+            queries_left=0 if must_stop else self._queries_left(batch_bytes),
         )

@@ -19,6 +19,7 @@ from picows import WSListener, WSMsgType, WSUpgradeRequest, ws_create_server
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "wire" / "okx"
 START_MS = 1_800_000_000_000
 SYMBOL = "BTC-USDT"
+KINDS = {"BTC-USDT": "SPOT", "BTC-USDT-SWAP": "SWAP", "BTC-USD-270326": "FUTURES"}
 
 
 class Client(WSListener):
@@ -27,7 +28,7 @@ class Client(WSListener):
     def __init__(self, server: OkxServer, path: str) -> None:
         self.server = server
         self.path = path
-        self.channels: set[str] = set()
+        self.topics: set[tuple[str, str]] = set()  # channel and symbol
         self.received: list[bytes] = []
         self.closed = False
         self._transport: Any = None
@@ -68,6 +69,7 @@ class OkxServer:
     seq: int = 1_000
     trade_id: int = 500
     now_ms: int = START_MS
+    turnover: dict[str, float] = field(default_factory=dict)  # of the last day, by symbol
     ws_url: str = ""
     rest_url: str = ""
 
@@ -81,12 +83,12 @@ class OkxServer:
         for arg in request["args"]:
             answer = {"id": request["id"], "event": request["op"], "arg": arg, "connId": "a4d3ae55"}
             client.send(answer)
-            channel = arg["channel"]
+            topic = arg["channel"], arg["instId"]
             if request["op"] == "unsubscribe":
-                client.channels.discard(channel)
+                client.topics.discard(topic)
                 continue
-            client.channels.add(channel)
-            if channel == "books":
+            client.topics.add(topic)
+            if topic == ("books", SYMBOL):
                 client.send(self._book("snapshot", -1, self.bids, self.asks))
 
     def requests(self, operation: str) -> list[dict[str, Any]]:
@@ -159,7 +161,7 @@ class OkxServer:
 
     def _publish(self, channel: str, message: dict[str, Any]) -> None:
         for client in self.clients:
-            if channel in client.channels:
+            if (channel, SYMBOL) in client.topics:
                 client.send(message)
 
     def _tick(self) -> int:
@@ -167,6 +169,25 @@ class OkxServer:
         return self.now_ms
 
     # REST ---------------------------------------------------------------------------------------
+
+    async def tickers(self, request: web.Request) -> web.Response:
+        """The last day; of those that `turnover` leaves out the venue says nothing."""
+        kind = request.query["instType"]
+        rows = [
+            {
+                "instType": kind,
+                "instId": name,
+                "last": "30000",
+                "high24h": "30300",
+                "low24h": "29700",
+                "vol24h": str(turnover),
+                # In quote currency for spot, in coins else.
+                "volCcy24h": str(turnover if kind == "SPOT" else turnover / 30000),
+            }
+            for name, turnover in self.turnover.items()
+            if KINDS[name] == kind
+        ]
+        return web.json_response({"code": "0", "msg": "", "data": rows})
 
     async def instruments(self, request: web.Request) -> web.Response:
         listed = json.loads((FIXTURES / "instruments.json").read_text())
@@ -189,6 +210,7 @@ async def serving() -> AsyncIterator[OkxServer]:
     server = await ws_create_server(venue.on_upgrade, "127.0.0.1", 0)
     app = web.Application()
     app.router.add_get("/api/v5/public/instruments", venue.instruments)
+    app.router.add_get("/api/v5/market/tickers", venue.tickers)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

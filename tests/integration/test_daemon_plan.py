@@ -118,6 +118,9 @@ def test_metrics_tell_of_connections_and_limits(stage: Stage) -> None:
     per_line = {name: float(value) for name, value in values.items() if 'line="' in name}
     assert sum(v for k, v in per_line.items() if "line_received_bytes_total" in k) > 0
     assert sum(v for k, v in per_line.items() if "line_streams_count" in k) == 2
+    assert sum(v for k, v in per_line.items() if "line_tries_total" in k) >= 1
+    limits = [v for k, v in per_line.items() if "line_messages_max_count" in k]
+    assert set(limits) == {10.0}
     remaining = float(values[f'tickd_gateway_limit_remaining_count{{kind="connects",{venue}}}'])
     used = float(values[f'tickd_gateway_limit_used_count{{kind="connects",{venue}}}'])
     assert used + remaining == 300

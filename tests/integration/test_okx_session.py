@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.config import VenueConfig
+from gateway.config import SubscriptionConfig, UniverseConfig, VenueConfig
 from gateway.session import Session
+from gateway.subscriptions.wishes import Wanted
 from gateway.venue import Venue
 from gateway.venues import registry
 from tests.integration.okx_server import SYMBOL, OkxServer, serving
 from tickd.app.tap import Tap
+from tickd.app.universe_sources import scanners
+from tickd.app.universes import Universes
 from tickd.bus import Bus
 from tickd.clock import SystemClock
 from tickd.events import EVENT, BookState, Kind, as_array
@@ -85,7 +88,11 @@ class World:
 
 @asynccontextmanager
 async def recorded(
-    directory: Path, change: Callable[[Venue], Venue] = lambda known: known
+    directory: Path,
+    change: Callable[[Venue], Venue] = lambda known: known,
+    *,
+    symbols: tuple[str, ...] = (SYMBOL,),
+    groups: tuple[SubscriptionConfig, ...] = (),
 ) -> AsyncIterator[World]:
     clock = SystemClock()
     raw_log, decoder = RawLog(str(directory), node=1), Decoder()
@@ -95,7 +102,7 @@ async def recorded(
     async with serving() as venue, asyncio.TaskGroup() as tasks:
         config = VenueConfig(
             name="okx",
-            symbols=(SYMBOL,),
+            symbols=symbols,
             channels=CHANNELS,
             ws_url=venue.ws_url,
             rest_url=venue.rest_url,
@@ -103,7 +110,7 @@ async def recorded(
         )
         session = Session(
             change(registry.find("okx")),
-            config,
+            Wanted(config, groups),
             tap=tap,
             clock=clock,
             activity=dict,
@@ -195,7 +202,7 @@ async def test_a_cut_connection_is_a_gap_with_the_ids_that_were_missed(tmp_path:
         venue.clients[0].cut()
         venue.trade("30000.1", "0.5")
         await world.until(
-            lambda: venue.clients[-1].channels == {"books", "trades"} and len(venue.clients) == 2,
+            lambda: len(venue.clients) == 2 and len(venue.clients[-1].topics) == len(CHANNELS),
             "a new connection",
         )
         await world.until(world.is_level, "the book of the new connection")
@@ -218,3 +225,48 @@ async def test_quiet_connections_are_kept_alive_by_the_text_ping(tmp_path: Path)
         assert world.decoder.counters()["pongs"] >= 4
         assert world.session.counters.silences == 0
         assert len(world.venue.clients) == 1
+
+
+async def test_members_ranked_by_the_venue_are_swapped_and_who_stays_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    best = UniverseConfig(name="best", venue="okx", count=2)
+    group = SubscriptionConfig(name="best", patterns=("okx:{best}@aggtrade",))
+    records: list[dict[str, object]] = []
+    async with recorded(tmp_path / "raw", symbols=(), groups=(group,)) as world:
+        venue, session = world.venue, world.session
+
+        def swap(name: str, symbols: tuple[str, ...]) -> bool:
+            session.want(session.carried.wanted._replace(universes={name: symbols}), "universe")
+            return True
+
+        universes = Universes(
+            (best,), directory=tmp_path / "universes", record=records.append, clock=SystemClock()
+        )
+        universes.ask_with("venue", scanners([session]))
+        universes.on_change(swap)
+        venue.turnover = {"BTC-USDT": 9.0, "BTC-USDT-SWAP": 5.0, "BTC-USD-270326": 1.0}
+        await world.until(lambda: session.can_rank, "the session is up")
+        await universes.take(best)
+        assert universes.members == {"best": ("BTC-USDT", "BTC-USDT-SWAP")}
+        await world.until(lambda: asked(venue, "subscribe") == [*universes.members["best"]], "both")
+        venue.trade("30000.1", "0.5")
+        venue.turnover["BTC-USD-270326"] = 7.0
+        await universes.take(best)
+        venue.trade("30000.2", "0.5")
+        await world.until(lambda: asked(venue, "unsubscribe") == ["BTC-USDT-SWAP"], "it goes")
+        venue.trade("30000.3", "0.5")
+        await world.until(lambda: len(world.events(Kind.TRADE)) == 3, "three trades")
+        assert [int(number) for number in world.events(Kind.TRADE)["id"]] == [501, 502, 503]
+        assert len(world.events(Kind.GAP)) == 0
+        assert asked(venue, "subscribe")[2:] == ["BTC-USD-270326"]
+        assert len(venue.clients) == 1
+    assert [each["symbols"] for each in records] == [
+        ("BTC-USDT", "BTC-USDT-SWAP"),
+        ("BTC-USDT", "BTC-USD-270326"),
+    ]
+
+
+def asked(venue: OkxServer, operation: str) -> list[str]:
+    """The symbols in requests, in order."""
+    return [arg["instId"] for each in venue.requests(operation) for arg in each["args"]]

@@ -102,6 +102,9 @@ async def test_a_reconnect_of_the_sdk_closes_and_opens_the_connection(tmp_path):
         assert made.session.counters.disconnects == 1
         assert made.session.counters.connects == 2
         assert made.broker.logins == 1
+        (line,) = made.session.status().lines
+        assert (line.tries, line.ends, line.last_end) == (1, {"lost": 1}, "session event 12")
+        assert made.session.counters.ends == {"lost": 1}
     assert made.gaps() == [(GapCause.DISCONNECT, 10)] * 3
     assert len(made.trades()) == 150 - 30
     assert made.replayed().tobytes() == made.events().tobytes()
@@ -114,7 +117,12 @@ async def test_a_session_that_stays_down_is_logged_in_again(tmp_path):
         await made.feed(120)
         await made.until(lambda: made.broker.logins == 2, "a second login")
         await made.confirmed(6)
+        before = made.session.status().lines[0].bytes_received
+        assert before > 60 * 100, "of the first login, too"
         await made.feed(60)
+        (line,) = made.session.status().lines
+        assert (line.tries, line.ends) == (2, {"lost": 1})
+        assert line.bytes_received > before + 60 * 100
     assert (GapCause.DISCONNECT, 10) in made.gaps()
     assert len(made.trades()) == 30 + 30
     assert made.broker.logouts == 2
@@ -220,7 +228,8 @@ async def test_the_days_logins_end_and_nobody_hammers_on(tmp_path):
         assert made.broker.logins == 3
 
 
-async def test_an_exhausted_allowance_shows_ends_no_stream_and_no_query_is_wasted(tmp_path):
+async def test_an_exhausted_allowance_shows_and_its_empty_answers_end_no_stream(tmp_path):
+    """Which streams give way to it is the planning's: tests/unit/app/test_trading_day.py."""
     async with world(
         tmp_path,
         channels=("trade",),

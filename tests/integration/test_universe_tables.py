@@ -15,6 +15,7 @@ from recorder.schema.migrate import migrate
 from recorder.schema.tables import store_instruments
 from tests.integration.test_clickhouse_servers import INSERT, TRADE
 from tickd.app.universe_sources import own_tables
+from tickd.app.universes import SourceNotReadyError
 from tickd.testing.clock import ManualClock
 
 pytestmark = pytest.mark.timeout(60)
@@ -71,8 +72,12 @@ async def test_our_own_bars_compare_symbols_of_a_venue(clickhouse: Any) -> None:
         ):
             rows = [row.tobytes() for row in block]
             clickhouse.post(INSERT + "RowBinary", b"".join(rows))
-        ask = own_tables(client, ManualClock(wall_ns=NOW_NS))
+        ready = False
+        ask = own_tables(client, ManualClock(wall_ns=NOW_NS), ready=lambda: ready)
         config = UniverseConfig(name="x", venue="binance-usdm", count=1, source="clickhouse")
+        with pytest.raises(SourceNotReadyError):
+            await ask(config)
+        ready = True
         found = {each.symbol: each for each in await ask(config)}
     finally:
         await client.close()

@@ -131,8 +131,7 @@ def day_fillers(
 
 
 def _login(session: CallbackSession) -> Login | None:
-    client = session.client
-    return None if client is None else (client, session.contract_of)
+    return None if session.client is None else (session, session.contract_of)
 
 
 def _usage(session: CallbackSession) -> Usage | None:

@@ -47,6 +47,7 @@ def render(
         parts.append(_repair(status["repair"]))
     parts.extend(Text(words, style="yellow") for words in plan_trouble(status))
     parts.append(_venues(status))
+    parts.append(_quotas(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
     return Group(*parts)
@@ -145,17 +146,33 @@ def plan_trouble(status: dict[str, Any]) -> list[str]:
             f"{paused:,} streams of priority below {below} are paused,"
             f" lag {status['plan']['lag_s']:.1f} s"
         )
+    words += [_rationed(venue) for venue in status["venues"] if venue["sdk"] is not None]
     words += [venue["refusal"] for venue in status["venues"] if venue["refusal"]]
     if status["plan"]["reloads_refused"]:
         words.append(f"{status['plan']['reloads_refused']} readings of the file were refused")
-    return words
+    return [each for each in words if each]
+
+
+def _rationed(venue: dict[str, Any]) -> str:
+    """What a venue goes without so that its traffic lasts; empty when it does not."""
+    if venue["stopped"]:
+        return f"{venue['venue']}: everything is paused until its traffic begins anew"
+    sdk = venue["sdk"]
+    if venue["paused_below"] is None or not sdk["usage_cap_bytes"]:
+        return ""
+    forecast, cap = sdk["usage_forecast_bytes"], sdk["usage_cap_bytes"]
+    return (
+        f"{venue['venue']}: {venue['streams_paused']:,} streams of priority below"
+        f" {venue['paused_below']} are paused, {forecast / cap:.0%} of its traffic is forecast"
+    )
 
 
 def _venues(status: dict[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("venue", "line", "endpoint", "state", "streams", "connections", "failures"):
+    for name in ("venue", "line", "endpoint", "state", "streams", "connections", "tries"):
         table.add_column(name)
-    table.add_column("last fault")
+    for name in ("messages", "received", "last end or fault"):
+        table.add_column(name)
     for venue in status["venues"]:
         for line in venue["lines"]:
             table.add_row(
@@ -167,10 +184,38 @@ def _venues(status: dict[str, Any]) -> RenderableType:
                 + (f" (without {', '.join(venue['shed'])})" if venue["shed"] else ""),
                 str(line["streams_count"]),
                 ", ".join(map(str, line["connections"])),
-                str(line["attempts"]),
-                line["fault"] or "",
+                f"{line['tries']}" + (f" ({line['attempts']} in vain)" if line["attempts"] else ""),
+                f"{line['messages_used']}/{line['messages_max']}",
+                format_bytes(line["bytes_received"]),
+                line["fault"] or line["last_end"] or "",
             )
     return table
+
+
+def _quotas(status: dict[str, Any]) -> RenderableType:
+    """What the venues allow, and how much of it is used up."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("venue", "connects or logins", "REST weight", "traffic"):
+        table.add_column(name)
+    for venue in status["venues"]:
+        weight = f"{venue['rest_weight_used']}/{venue['rest_weight_max']}"
+        table.add_row(
+            venue["venue"],
+            f"{venue['connects_used']}/{venue['connects_max']}",
+            weight if venue["rest_weight_max"] else "",
+            _traffic(venue["sdk"]) if venue["sdk"] is not None else "",
+        )
+    return table
+
+
+def _traffic(sdk: dict[str, Any]) -> str:
+    if sdk["usage_cap_bytes"] is None:
+        return "not known yet"
+    return (
+        f"{format_bytes(sdk['usage_bytes'])} of {format_bytes(sdk['usage_cap_bytes'])},"
+        f" {format_bytes(sdk['usage_forecast_bytes'])} at the reset,"
+        f" {sdk['usage_queries_left']:,} queries left for now"
+    )
 
 
 def _topics(

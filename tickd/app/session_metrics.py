@@ -87,7 +87,9 @@ def _limits(status: SessionStatus) -> dict[tuple[str, str], tuple[int, int]]:
         "client_messages": (messages, allowed),
     }
     return {
-        (status.venue, name): (count, max(0, most - count)) for name, (count, most) in used.items()
+        (status.venue, name): (count, max(0, most - count))
+        for name, (count, most) in used.items()
+        if most  # else there is no such limit
     }
 
 
@@ -109,32 +111,53 @@ def _declare_lines(metrics: Metrics, parts: Parts) -> None:
         ("venue", "state"),
     )
     labels = ("venue", "line")
+    shown = metrics.once_per_scrape(lambda: _shown(parts))
 
     def per_line(field: str) -> Callable[[], Values]:
         return lambda: {
             (venue, str(line.number)): getattr(line, field)
             # A line that is leaving stands behind the one that has its number now.
-            for venue, line in reversed(_shown(parts))
+            for venue, line in reversed(shown())
         }
 
     for name, field, text in (
         ("line_streams_count", "streams_count", "Streams planned on a connection."),
         ("line_messages_count", "messages_used", "Messages of ours in the venue's window."),
+        ("line_messages_max_count", "messages_max", "Messages that the window may have."),
         ("line_attempts_count", "attempts", "Failures since the last stable connection."),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, per_line(field), labels)
+    for name, field, text in (
+        ("line_tries_total", "tries", "Attempts to connect or log in."),
+        (
+            "line_received_bytes_total",
+            "bytes_received",
+            "Bytes off the sockets of a connection and its predecessors; of a login, as recorded.",
+        ),
+    ):
+        metrics.read_counter(f"tickd_gateway_{name}", text, per_line(field), labels)
+    _declare_ends(metrics, parts, shown)
+
+
+def _declare_ends(
+    metrics: Metrics, parts: Parts, shown: Callable[[], list[tuple[str, LineStatus]]]
+) -> None:
     metrics.read_counter(
-        "tickd_gateway_line_received_bytes_total",
-        "Bytes off the sockets of a connection and its predecessors.",
-        per_line("bytes_received"),
-        labels,
+        "tickd_gateway_line_ends_total",
+        "Ends of a connection and its predecessors, by cause.",
+        lambda: {
+            (venue, str(line.number), cause): count
+            for venue, line in reversed(shown())
+            for cause, count in line.ends.items()
+        },
+        ("venue", "line", "cause"),
     )
     metrics.read_counter(
         "tickd_gateway_ends_total",
         "Connections that ended, by cause.",
         lambda: {
             (session.venue.name, cause): count
-            for session in sessions
+            for session in parts.sessions
             for cause, count in session.counters.ends.items()
         },
         ("venue", "cause"),
@@ -250,7 +273,12 @@ def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
             "Traffic used at the reset if it goes on like this.",
             read("usage_forecast_bytes"),
         ),
-        ("usage_batch_bytes", "What a minute of queries may cost.", read("usage_batch_bytes")),
+        (
+            "usage_batch_bytes",
+            "What the queries between two readings may cost.",
+            read("usage_batch_bytes"),
+        ),
+        ("usage_queries_left_count", "Of those before the next.", read("usage_queries_left")),
         ("usage_connections_count", "Connections of the person.", read("usage_connections")),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

@@ -5,7 +5,7 @@ Asks and converts; who is in, nobody decides here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -14,8 +14,7 @@ from gateway.config import UniverseConfig
 from gateway.planned import PlannedSession
 from gateway.venue import Figures
 from recorder.clickhouse.clickhouse import ClickHouse
-from tickd.app.universes import Ask
-from tickd.errors import Action, TickdError
+from tickd.app.universes import Ask, SourceNotReadyError
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -41,10 +40,15 @@ GROUP BY symbol
 """
 
 
-def own_tables(clickhouse: ClickHouse, clock: Clock) -> Ask:
-    """What we have recorded over `lookback_hours`: symbols that were recorded, no others."""
+def own_tables(clickhouse: ClickHouse, clock: Clock, *, ready: Callable[[], bool]) -> Ask:
+    """What we have recorded over `lookback_hours`: symbols that were recorded, no others.
+
+    Args: `ready`: whether the tables are there.
+    """
 
     async def ask(config: UniverseConfig) -> Sequence[Figures]:
+        if not ready():
+            raise SourceNotReadyError("the tables are not there yet")
         hour_now = clock.wall_ns() // NS_PER_S // HOUR_S
         rows = await clickhouse.query(
             FIGURES.replace("{{database}}", clickhouse.database),
@@ -64,8 +68,8 @@ def scanners(sessions: Sequence[PlannedSession]) -> Ask:
 
     async def ask(config: UniverseConfig) -> Sequence[Figures]:
         session = by_name.get(config.venue)
-        if session is None or not session.started:
-            raise TickdError(f"{config.venue} is not up yet", action=Action.RETRY)
+        if session is None or not session.can_rank:
+            raise SourceNotReadyError(f"{config.venue} is not up yet")
         return await session.figures(config.rank)
 
     return ask

@@ -18,7 +18,7 @@ import structlog
 from gateway.config import UniverseConfig
 from gateway.subscriptions.universe import Snapshot, rank
 from gateway.venue import Figures
-from tickd.errors import TickdError
+from tickd.errors import Action, TickdError
 from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,15 @@ LOOK_S: Final = 1.0
 RETRY_S: Final = 60.0
 NS_PER_S: Final = 1_000_000_000
 
-# What says how the symbols of a universe compare. Raises TickdError.
+
+class SourceNotReadyError(TickdError):
+    """A source that is still starting: asked again at the next look, and no failure."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words, action=Action.RETRY)
+
+
+# What says how the symbols of a universe compare. Raises SourceNotReadyError, TickdError.
 Ask = Callable[[UniverseConfig], Awaitable[Sequence[Figures]]]
 # Takes the members of one universe; False: the plan refused them.
 Swap = Callable[[str, tuple[str, ...]], bool]
@@ -117,6 +125,8 @@ class Universes:
         name = config.name
         try:
             figures = await self._sources[config.source](config)
+        except SourceNotReadyError:
+            return
         except TickdError as error:
             self._failed(config, str(error))
             return

@@ -81,7 +81,6 @@ def wire(config: Config) -> Parts:
         tap.on_definition(define)
     fill_time = Histogram()
     gaps = SharedGaps(decoder)
-    # Before the sessions: what a file remembers is planned at once.
     universes = _universes(config, storage, tap, clock)
     sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     universes.ask_with("venue", scanners(sessions))
@@ -125,13 +124,15 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
 
 
 def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Universes:
+    """Made before the sessions: what a file remembers is planned at once."""
     universes = Universes(
         config.universes,
         directory=config.state_dir / "universes",
         record=tap.note,
         clock=clock,
     )
-    universes.ask_with("clickhouse", own_tables(storage.clickhouse, clock))
+    ours = own_tables(storage.clickhouse, clock, ready=lambda: storage.migrated)
+    universes.ask_with("clickhouse", ours)
     return universes
 
 

@@ -37,7 +37,7 @@ def test_a_refused_table_is_named() -> None:
 
 def test_what_is_recorded_less_than_wanted_is_said_with_its_reason() -> None:
     plan = {"paused_below": None, "lag_s": 0.0, "reloads_refused": 0}
-    venue = {"streams_paused": 0, "refusal": None}
+    venue = {"streams_paused": 0, "refusal": None, "sdk": None}
     assert plan_trouble({"plan": plan, "venues": [venue]}) == []
     busy = plan | {"paused_below": 50, "lag_s": 2.25, "reloads_refused": 1}
     venues = [venue | {"streams_paused": 1_200}, venue | {"refusal": "okx: too many"}]

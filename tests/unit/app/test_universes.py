@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import UniverseConfig
+from gateway.config import UniverseConfig, VenueConfig
 from gateway.errors import QueryFailedError
 from gateway.venue import Figures
-from tickd.app.universes import RETRY_S, Universes
+from tickd.app.config import Config, NodeConfig
+from tickd.app.universes import RETRY_S, SourceNotReadyError, Universes
+from tickd.app.wiring import wire
 from tickd.testing.clock import ManualClock
 
 S = 1_000_000_000
@@ -34,6 +36,7 @@ class World:
         self.records: list[dict[str, Any]] = []
         self.swaps: list[tuple[str, tuple[str, ...]]] = []
         self.takes = True
+        self.ready = True
         self.universes = Universes(
             configs,
             directory=directory,
@@ -45,6 +48,8 @@ class World:
 
     async def ask(self, _: UniverseConfig) -> Sequence[Figures]:
         self.asked += 1
+        if not self.ready:
+            raise SourceNotReadyError("starting")
         if self.answer is None:
             raise QueryFailedError("no answer", venue="okx")
         return [Figures(symbol, turnover_f=value) for symbol, value in self.answer.items()]
@@ -122,6 +127,37 @@ async def test_a_source_that_fails_or_finds_nothing_changes_nothing(tmp_path: Pa
     world.answer = {"Z": 1.0}
     await world.look(1.0)
     assert world.universes.members == {"best": ("Z",)}
+
+
+async def test_a_source_that_is_starting_is_asked_again_at_once_and_has_not_failed(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, config(), clock=ManualClock())
+    world.ready = False
+    await world.look()
+    await world.look(1.0)
+    assert (world.asked, world.universes.failures) == (2, {})
+    world.ready = True
+    await world.look(1.0)
+    assert world.universes.members == {"best": ("A", "B")}
+
+
+async def test_a_venue_that_is_not_up_is_no_failure(tmp_path: Path) -> None:
+    parts = wire(
+        Config(
+            node=NodeConfig(state_dir=str(tmp_path)),
+            venues=(VenueConfig(name="okx", symbols=("BTC-USDT",)),),
+            universes=(config(),),
+        )
+    )
+    try:
+        await parts.universes.take(config())
+        await parts.universes.take(config(source="clickhouse"))
+        assert parts.universes.failures == {}
+    finally:
+        parts.tap.finish()
+        parts.tap.detach()
+        parts.raw_log.close()
 
 
 async def test_members_that_the_plan_refuses_are_not_taken(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.callbacks.session import CallbackSession
-from gateway.callbacks.venue import Contract, Put, SdkClient, Usage
+from gateway.callbacks.venue import Contract, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig, SubscriptionConfig, VenueConfig
 from gateway.errors import ConnectFailedError, LoginFullError, PlanRefusedError, QueryFailedError
 from gateway.subscriptions.patterns import parse
@@ -83,11 +83,13 @@ class Broker:
 class BrokerLogin:
     """The `SdkClient` of one login."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, put: Put) -> None:
         self._broker = broker
+        self.put = put
         self._number = len(broker.logins)
         self.is_open = False
         self.carried: set[str] = set()
+        self.lost: set[str] = set()  # at any time, by the broker itself
         self.most = 0
         broker.logins.append(self)
 
@@ -118,7 +120,7 @@ class BrokerLogin:
 
     async def subscribe(self, stream: Stream, contract: Contract) -> None:
         assert contract.symbol == stream.symbol
-        assert stream.name not in self.carried
+        assert stream.name not in self.carried or self.lost, "what it has is asked for again"
         if len(self.carried) >= self._broker.room:
             raise LoginFullError("full", venue="shioaji")
         self._broker.calls.append(("subscribe", self._number, stream.name))
@@ -128,7 +130,8 @@ class BrokerLogin:
     async def unsubscribe(self, stream: Stream, contract: Contract) -> None:
         assert contract.symbol == stream.symbol
         self._broker.calls.append(("unsubscribe", self._number, stream.name))
-        self.carried.remove(stream.name)
+        if stream.name in self.carried or stream.name not in self.lost:
+            self.carried.remove(stream.name)
 
     async def scan(self, rank: str) -> tuple[Figures, ...]:
         self._answer()
@@ -139,7 +142,15 @@ class BrokerLogin:
         return self._broker.usage
 
     async def close(self) -> None:
+        await asyncio.sleep(0.02)  # the broker counts it until it knows
         self.is_open = False
+
+    def say(self, code: int) -> None:
+        """A session event: 1 down, 13 up again, 17 up again without its subscriptions."""
+        if code == 17:
+            self.lost |= self.carried
+            self.carried.clear()
+        self.put(SessionEvent(200, code, "", ""))
 
     def _answer(self) -> None:
         if self._broker.fails:
@@ -189,8 +200,7 @@ async def world(wanted: Wanted, **broker: Any) -> AsyncIterator[World]:
     found = find_callback("shioaji")
 
     def client(_: SdkConfig, put: Put) -> SdkClient:
-        del put
-        return BrokerLogin(made)
+        return BrokerLogin(made, put)
 
     venue = found._replace(
         client=client,
@@ -375,6 +385,30 @@ async def test_a_stream_that_moves_is_on_the_new_login_before_the_old_one_lets_g
 
 
 @virtual
+async def test_new_logins_wait_until_the_broker_has_forgotten_the_old_ones() -> None:
+    async with world(Wanted(config("1", "2", "3", "4", streams_per_connection=1))) as made:
+        await made.carries(*ticks("1", "2", "3", "4"))
+        made.session.want(Wanted(config(streams_per_connection=1)), "reload")
+        made.session.want(Wanted(config("5", "6", "7", "8", streams_per_connection=1)), "reload")
+        await made.carries(*ticks("5", "6", "7", "8"))
+        assert made.broker.open_max == 5
+
+
+@virtual
+async def test_what_is_held_for_another_login_takes_a_place_until_that_one_has_it() -> None:
+    refusal = ConnectFailedError("suspended", venue="shioaji", retry_after_seconds=5.0)
+    async with world(Wanted(config("1", "2", "3", streams_per_connection=3))) as made:
+        await made.carries(*ticks("1", "2", "3"))
+        made.broker.refusals.append(refusal)
+        made.session.want(Wanted(config("1", "2", "3", streams_per_connection=2)), "reload")
+        made.session.want(Wanted(config("1", "3", "4", streams_per_connection=2)), "reload")
+        await asyncio.sleep(1.0)
+        assert made.broker.carried == ticks("1", "3"), "the fourth waits for a place"
+        await made.carries(*ticks("1", "3", "4"))
+        assert [sorted(each.carried) for each in made.broker.open] == [ticks("1", "4"), ticks("3")]
+
+
+@virtual
 async def test_more_than_the_limits_allow_is_refused_and_changes_nothing() -> None:
     async with world(Wanted(config("1", streams_per_connection=1))) as made:
         await made.carries(*ticks("1"))
@@ -425,16 +459,26 @@ async def test_members_of_a_universe_are_carried_and_swapped_without_touching_th
 
 
 POOL = [str(1101 + number) for number in range(14)]
+TAIL = [str(2001 + number) for number in range(7)]
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("want"), st.sets(st.sampled_from(POOL), max_size=12)),
+        st.tuples(st.just("want"), st.sets(st.sampled_from(POOL), max_size=10)),
+        st.tuples(st.just("universe"), st.sets(st.sampled_from(POOL), max_size=4)),
+        st.tuples(st.just("width"), st.integers(1, 4)),
         st.tuples(st.just("pause"), st.sampled_from([None, 50, 200])),
         st.tuples(st.just("connections"), st.sampled_from([None, 3, 5])),
-        st.tuples(st.just("fail"), st.just(0)),
+        st.tuples(st.just("refuse"), st.just(0)),  # the next login
+        st.tuples(st.just("say"), st.sampled_from([(1,), (1, 13), (17,)])),  # to every login
         st.tuples(st.just("wait"), st.sampled_from([0.0, 0.05, 3.0])),
     ),
     max_size=12,
 )
+
+
+def tail(width: int) -> SubscriptionConfig:
+    return group(
+        "tail", "shioaji:20*@trade", priority=10, rotation_seconds=2.0, rotation_symbols=width
+    )
 
 
 @given(steps=STEPS)
@@ -442,33 +486,58 @@ STEPS = st.lists(
 def test_whatever_happens_no_login_has_more_than_its_limit_and_all_that_is_wanted_arrives(
     steps: list[tuple[str, Any]],
 ) -> None:
-    """Changes, pauses, fewer connections and refused logins, in any order and in any moment."""
+    """Reloads, swaps, pauses, turns, fewer connections, refused and lost logins, in any order."""
 
     async def live() -> None:
-        fields: dict[str, Any] = {"streams_per_connection": 3}
-        symbols: set[str] = {"2330"}
-        async with world(Wanted(config("2330", **fields))) as made:
+        fields: dict[str, Any] = {
+            "streams_per_connection": 2,
+            "sdk": {"down_seconds_max": 0.2, "flap_pause_seconds": 1.0},
+        }
+        best = group("best", "shioaji:{best}@trade", priority=60)
+        wanted = Wanted(config("2330", **fields), (best, tail(2)))
+        async with world(wanted, listed=tuple(TAIL)) as made:
             for what, value in steps:
+                wanted = made.session.carried.wanted
                 if what == "want":
-                    symbols = value
+                    symbols = tuple(sorted(value))
+                    wanted = wanted._replace(config=config(*symbols, **fields))
+                elif what == "universe":
+                    wanted = wanted._replace(universes={"best": tuple(sorted(value))})
+                elif what == "width":
+                    wanted = wanted._replace(groups=(best, tail(value)))
                 elif what == "connections":
                     fields["connections_max"] = value
+                    wanted = wanted._replace(config=config(*wanted.config.symbols, **fields))
                 elif what == "pause":
                     made.session.pause_below(value, "lag")
-                elif what == "fail":
+                elif what == "refuse":
                     refusal = ConnectFailedError("x", venue="shioaji", retry_after_seconds=1.0)
                     made.broker.refusals.append(refusal)
+                elif what == "say":
+                    for login in made.broker.open:
+                        for code in value:
+                            login.say(code)
                 else:
                     await asyncio.sleep(value)
-                if what in ("want", "connections"):
-                    wanted = Wanted(config(*sorted(symbols), **fields))
+                if wanted is not made.session.carried.wanted:
                     with suppress(PlanRefusedError):
                         made.session.want(wanted, "reload")
-            asked = made.session.carried.wanted.config.symbols
-            floor = made.session.carried.floor
-            paused = floor is not None and floor > 100
-            await made.carries(*ticks(*([] if paused else asked)))
-            assert all(each.most <= 3 for each in made.broker.logins), "also while they move"
+            await made.until(
+                lambda: made.broker.carried == expected(made.session), "all that is wanted"
+            )
+            assert all(each.most <= 2 for each in made.broker.logins), "also while they move"
             assert made.broker.open_max <= 5
 
     run_virtual(live())
+
+
+def expected(session: CallbackSession) -> list[str]:
+    """What the broker has to carry: from the wishes, less what a late list left no room for."""
+    wanted, floor = session.carried.wanted, session.carried.floor or 0
+    priorities = dict.fromkeys(session.carried.turning.get("tail", ()), 10)
+    priorities |= dict.fromkeys(wanted.universes.get("best", ()), 60)
+    priorities |= dict.fromkeys(wanted.config.symbols, 100)
+    left_out = session.carried.left_out
+    assert all(priorities[name.removeprefix("tick:")] == 10 for name in left_out), "the lowest"
+    names = (name for name, priority in priorities.items() if priority >= floor)
+    return sorted(ticks(*(name for name in names if f"tick:{name}" not in left_out)))

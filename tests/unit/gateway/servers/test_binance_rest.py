@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.servers.config import ProtocolConfig, SimServerConfig
+from gateway.venues.registry import find
 from tests.unit.gateway.servers.kit import simulated
 
 PREFIXES = {"spot": "/api/v3", "usdm": "/fapi/v1", "coinm": "/dapi/v1"}
@@ -86,3 +87,36 @@ async def test_past_trades_go_up_from_an_id_and_need_a_key_where_the_venue_wants
         for bad in ("symbol=BTCUSDT&limit=0", "symbol=BTCUSDT&fromId=x", "limit=3"):
             status, _ = await venue.get(f"/api/v3/historicalTrades?{bad}", "binance-spot")
             assert status == 400
+
+
+async def test_the_tickers_of_all_symbols_follow_their_places_and_surges() -> None:
+    """Read by the venues' own wires."""
+    config = SimServerConfig(markets=("spot", "usdm", "coinm"), symbols=4)
+    async with simulated(config) as venue:
+        for market, prefix in PREFIXES.items():
+            name = f"binance-{market}"
+            path = f"{venue.addresses.rest[name]}{prefix}/ticker/24hr"
+            for order, expected in (((), [0, 1, 2, 3]), ((2, 7), [2, 0, 1, 3])):
+                symbols = venue.addresses.symbols[name]
+                if order:
+                    fault = {"kind": "surge", "market": market, "symbol": symbols[order[0]]}
+                    assert (await venue.post("/_fault", fault | {"argument": order[1]}))[0] == 200
+                async with venue.session.get(path) as reply:
+                    figures = find(name).wire.rankings(await reply.read())
+                for rank in ("volume", "turnover", "trades"):
+                    values = {each.symbol: each.value(rank) or 0.0 for each in figures}
+                    assert all(value > 0 for value in values.values())
+                    if rank != "turnover":  # that depends on prices, too
+                        found = sorted(values, key=lambda symbol: -values[symbol])
+                        assert found == [symbols[place] for place in expected]
+                assert all((each.volatility_f or 0.0) > 0 for each in figures)
+
+
+async def test_tickers_weigh_what_the_venue_says() -> None:
+    async with simulated(SimServerConfig(symbols=1)) as venue:
+        path = f"{venue.addresses.rest['binance-usdm']}/fapi/v1/ticker/24hr"
+        async with venue.session.get(path) as reply:
+            assert reply.headers["X-MBX-USED-WEIGHT-1M"] == "40"
+        assert (await venue.get("/fapi/v1/ticker/24hr?symbol=BTCUSDT"))[0] == 400
+        await venue.post("/_fault", {"kind": "rest_down", "argument": 60_000})
+        assert (await venue.get("/fapi/v1/ticker/24hr"))[0] == 504

@@ -119,6 +119,8 @@ async def test_rest_can_be_down() -> None:
         {"kind": "gap"},
         {"kind": "nosuch"},
         {"kind": "disconnect", "market": "spot"},
+        {"kind": "surge", "symbol": "NOSUCH", "argument": 2},
+        {"kind": "surge", "symbol": "BTCUSDT"},
         {"kind": "gap", "symbol": "BTCUSDT", "colour": "red"},
     ],
 )

@@ -17,9 +17,11 @@ from gateway.subscriptions.carried import Carried
 from gateway.subscriptions.patterns import parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.wishes import Listing, Order, Wanted, check_patterns
-from gateway.venues.registry import find
+from gateway.venue import PlanVenue
+from gateway.venues.registry import find, find_callback
 
 USDM, OKX, COINM = find("binance-usdm"), find("okx"), find("binance-coinm")
+SHIOAJI = find_callback("shioaji")
 S = 1_000_000_000
 
 
@@ -180,10 +182,13 @@ def test_a_paused_rotation_waits_for_its_turn_to_go_on() -> None:
     carried.advance(0)
     carried.floor = 100
     assert carried.next_ns is None
+    assert not carried.advance(4 * S)
     assert not carried.advance(60 * S)
-    assert carried.turning == {"tail": ("A",)}
     carried.floor = None
-    assert carried.advance(61 * S).added == ("b@trade",)
+    assert not carried.advance(61 * S)
+    assert carried.turning == {"tail": ("A",)}
+    assert carried.next_ns == 67 * S, "a turn is a whole slice"
+    assert carried.advance(67 * S).added == ("b@trade",)
 
 
 def test_a_stop_pauses_everything_and_keeps_the_places() -> None:
@@ -195,10 +200,13 @@ def test_a_stop_pauses_everything_and_keeps_the_places() -> None:
 
 
 UNIVERSE = [f"S{number}" for number in range(25)]
+VENUES = st.sampled_from([USDM, OKX, SHIOAJI])
+SECOND = {USDM.name: "mark", OKX.name: "mark", SHIOAJI.name: "depth"}
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("listing"), st.sets(st.sampled_from(UNIVERSE))),
         st.tuples(st.just("symbols"), st.sets(st.sampled_from(UNIVERSE))),
+        st.tuples(st.just("universe"), st.sets(st.sampled_from(UNIVERSE), max_size=8)),
         st.tuples(st.just("advance"), st.integers(1, 50)),
         st.tuples(st.just("pause"), st.sampled_from([None, 5, 100, 200])),
         st.tuples(st.just("width"), st.integers(1, 9)),
@@ -209,15 +217,20 @@ OPERATIONS = st.lists(
 
 
 @settings(max_examples=150)
-@given(OPERATIONS, st.integers(1, 12), st.integers(2, 6))
+@given(VENUES, OPERATIONS, st.integers(1, 12), st.integers(2, 6))
 def test_whatever_happens_the_plan_stays_within_the_limits(
-    operations: list[tuple[str, object]], per_connection: int, connections_max: int
+    venue: PlanVenue,
+    operations: list[tuple[str, object]],
+    per_connection: int,
+    connections_max: int,
 ) -> None:
     """Reloads, orders, listings, rotations and pauses in any order; reconnects plan nothing."""
-    tail = group("tail", "binance-usdm:S1*@quote", rotation_seconds=10, rotation_symbols=3)
+    name = venue.name
+    tail = group("tail", f"{name}:S1*@quote", rotation_seconds=10, rotation_symbols=3)
     bounds = {"streams_per_connection": per_connection, "connections_max": connections_max}
-    wanted = Wanted(config(**bounds), (tail, group("low", "binance-usdm:S2*@mark", priority=5)))
-    carried = Carried(USDM, wanted)
+    low = group("low", f"{name}:S2*@{SECOND[name]}", f"{name}:{{best}}@trade", priority=5)
+    wanted = Wanted(config(name=name, **bounds), (tail, low))
+    carried = Carried(venue, wanted)
     carried.listed(None, "start")
     now_ns = 0
     for kind, value in operations:
@@ -237,8 +250,10 @@ def test_whatever_happens_the_plan_stays_within_the_limits(
                 wider = msgspec.structs.replace(tail, rotation_symbols=value)
                 wanted = wanted._replace(groups=(wider, wanted.groups[1]))
             case "order":
-                order = Order(value[0], parse(f"binance-usdm:{value[1]}@trade"), 50)
+                order = Order(value[0], parse(f"{name}:{value[1]}@trade"), 50)
                 wanted = wanted._replace(orders=(*wanted.orders, order))
+            case "universe":
+                wanted = wanted._replace(universes={"best": tuple(sorted(value))})
         if wanted is not carried.wanted:
             with suppress(PlanRefusedError):  # refused as a whole
                 carried.want(wanted, kind)
@@ -247,6 +262,8 @@ def test_whatever_happens_the_plan_stays_within_the_limits(
 
 def _is_within(carried: Carried, per_connection: int, connections_max: int) -> None:
     assert len(carried.places) < connections_max
+    limits = carried._venue.limits
+    assert len(carried.places) < (limits.connections_max or len(carried.places) + 1)
     assert all(1 <= len(place.streams) <= per_connection for place in carried.places)
     every = [stream for place in carried.places for stream in place.streams]
     assert len(every) == len(set(every))

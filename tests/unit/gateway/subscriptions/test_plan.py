@@ -10,9 +10,9 @@ from gateway.config import VenueConfig
 from gateway.errors import PlanRefusedError, UnknownStreamError
 from gateway.subscriptions.plan import plan, streams_of
 from gateway.venue import Stream
-from gateway.venues.registry import find
+from gateway.venues.registry import find, find_callback
 
-USDM = find("binance-usdm")
+USDM, SHIOAJI = find("binance-usdm"), find_callback("shioaji")
 
 
 def config(**fields: object) -> VenueConfig:
@@ -78,25 +78,36 @@ def test_stream_without_an_endpoint_is_refused_by_name():
         plan(USDM, config(), [stranger])
 
 
-STREAMS = streams_of(
-    USDM,
-    config(channels=("trade", "quote", "mark")),
-    [f"S{number}USDT" for number in range(40)],
-)
-CHOICES = st.lists(st.sets(st.sampled_from(STREAMS)), min_size=1, max_size=8)
+STREAMS = {
+    venue.name: streams_of(
+        venue,
+        config(name=venue.name, channels=channels),
+        [f"S{number}USDT" for number in range(40)],
+    )
+    for venue, channels in (
+        (USDM, ("trade", "quote", "mark")),
+        (SHIOAJI, ("trade", "depth", "summary")),
+    )
+}
+CHOICES = st.lists(st.sets(st.integers(0, 119)), min_size=1, max_size=8)
 
 
 def by_stream(places):
     return {stream: place.number for place in places for stream in place.streams}
 
 
-@given(CHOICES, st.integers(1, 30))
-def test_a_stream_that_stays_stays_where_it_is(choices, per_connection):
-    made = config(streams_per_connection=per_connection)
+@given(st.sampled_from([USDM, SHIOAJI]), CHOICES, st.integers(1, 30))
+def test_a_stream_that_stays_stays_where_it_is(venue, choices, per_connection):
+    made = config(name=venue.name, streams_per_connection=per_connection)
+    if venue is SHIOAJI:  # it has four logins beside the one kept for replacements
+        per_connection = max(per_connection, 30)
+        made = config(name=venue.name, streams_per_connection=per_connection)
+    streams = STREAMS[venue.name]
     places = ()
-    for chosen in choices:
+    for numbers in choices:
+        chosen = {streams[number] for number in numbers}
         before = by_stream(places)
-        places = plan(USDM, made, [s for s in STREAMS if s in chosen], places)
+        places = plan(venue, made, [s for s in streams if s in chosen], places)
         after = by_stream(places)
         assert set(after) == chosen
         assert sum(len(place.streams) for place in places) == len(chosen), "a stream twice"
@@ -104,24 +115,29 @@ def test_a_stream_that_stays_stays_where_it_is(choices, per_connection):
         assert len({place.number for place in places}) == len(places)
 
 
-@given(CHOICES, st.integers(1, 30), st.integers(2, 12))
-def test_a_plan_within_the_limits_stays_within_them(choices, per_connection, connections_max):
+@given(st.sampled_from([USDM, SHIOAJI]), CHOICES, st.integers(1, 30), st.integers(2, 12))
+def test_a_plan_within_the_limits_stays_within_them(
+    venue, choices, per_connection, connections_max
+):
     """One connection of those allowed is kept for replacements: the plan never uses it."""
-    made = config(streams_per_connection=per_connection, connections_max=connections_max)
+    made = config(
+        name=venue.name, streams_per_connection=per_connection, connections_max=connections_max
+    )
+    allowed = min(connections_max, venue.limits.connections_max or connections_max)
     places = ()
-    for chosen in choices:
-        wanted = [stream for stream in STREAMS if stream in chosen]
+    for numbers in choices:
+        wanted = [each for number, each in enumerate(STREAMS[venue.name]) if number in numbers]
         try:
-            after = plan(USDM, made, wanted, places)
+            after = plan(venue, made, wanted, places)
         except PlanRefusedError as refused:
             legal = [stream for stream in wanted if stream.name not in refused.left_out]
-            after = plan(USDM, made, legal, places)
+            after = plan(venue, made, legal, places)
             for name in refused.left_out:
                 more = [s for s in wanted if s in legal or s.name == name]
                 with pytest.raises(PlanRefusedError):
-                    plan(USDM, made, more)
+                    plan(venue, made, more)
         places = after
-        assert len(places) < connections_max
+        assert len(places) < allowed
         for place in places:
             assert 1 <= len(place.streams) <= per_connection
             assert {stream.endpoint for stream in place.streams} == {place.endpoint}
@@ -131,15 +147,15 @@ def test_a_limit_on_all_streams_together_is_a_limit():
     """Shioaji's 200 subscriptions are of this kind."""
     limits = dataclasses.replace(USDM.limits, streams_total_max=10, connections_max=5)
     venue = USDM._replace(limits=limits)
-    assert sum(len(p.streams) for p in plan(venue, config(), STREAMS[:10])) == 10
+    assert sum(len(p.streams) for p in plan(venue, config(), STREAMS[USDM.name][:10])) == 10
     with pytest.raises(PlanRefusedError, match="11 streams are wanted, 10 are allowed") as refused:
-        plan(venue, config(), STREAMS[:11])
-    assert refused.value.left_out == (STREAMS[10].name,)
+        plan(venue, config(), STREAMS[USDM.name][:11])
+    assert refused.value.left_out == (STREAMS[USDM.name][10].name,)
 
 
 def test_only_the_emptiest_connection_is_drained_and_only_when_it_must():
     made = config(streams_per_connection=10)
-    public = [stream for stream in STREAMS if stream.endpoint == "public"]
+    public = [stream for stream in STREAMS[USDM.name] if stream.endpoint == "public"]
     places = plan(USDM, made, public[:30])
     places = plan(USDM, made, [*public[:10], *public[10:14], *public[20:28]], places)
     assert [len(place.streams) for place in places] == [10, 4, 8]

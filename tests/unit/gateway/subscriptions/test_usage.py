@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.subscriptions.usage import UsageGuard, UsageReading
+from gateway.subscriptions.usage import Allowance, UsageGuard, UsageReading
 
 S = 1_000_000_000
 MINUTE = 60 * S
@@ -87,3 +87,65 @@ def test_the_stop_comes_before_the_cap(shares: list[float], most_bytes: int, sur
         highest = max(highest, step)
         guard.observe(UsageReading(used, LIMIT), minute * MINUTE)
         assert used <= guard.cap_bytes
+
+
+# Queries ----------------------------------------------------------------------------------------
+
+RESET = 24 * HOUR
+
+
+def allowance() -> Allowance:
+    return Allowance(UsageGuard(cap_share=1.0), reset=lambda _: RESET, pauses_streams=True)
+
+
+def test_before_a_cost_is_known_one_query_is_asked_between_two_readings() -> None:
+    made = allowance()
+    assert made.outlook(wall_ns=0, mono_ns=0).queries_left == 1
+    made.asked()
+    assert made.outlook(wall_ns=0, mono_ns=0).queries_left == 0
+    made.observe(UsageReading(0, LIMIT), wall_ns=0, mono_ns=0)
+    assert made.outlook(wall_ns=0, mono_ns=0).queries_left == 1
+
+
+def test_the_batch_follows_the_cost_of_a_query_and_what_is_left() -> None:
+    made = allowance()
+    made.observe(UsageReading(0, LIMIT), wall_ns=0, mono_ns=0)
+    made.asked()
+    made.observe(UsageReading(10_000, LIMIT), wall_ns=MINUTE, mono_ns=MINUTE)
+    cheap = made.outlook(wall_ns=MINUTE, mono_ns=MINUTE)
+    assert cheap.queries_left == cheap.batch_bytes // 10_000 == (LIMIT - 10_000) // 1_439 // 10_000
+    for _ in range(2):
+        made.asked()
+    assert made.outlook(wall_ns=MINUTE, mono_ns=MINUTE).queries_left == cheap.queries_left - 2
+    # Two of them cost 50 MB each: from now on one at a time.
+    made.observe(UsageReading(100_010_000, LIMIT), wall_ns=2 * MINUTE, mono_ns=2 * MINUTE)
+    assert made.outlook(wall_ns=2 * MINUTE, mono_ns=2 * MINUTE).queries_left == 1
+    # One that costs as much again comes near the cap: none.
+    made.asked()
+    made.observe(UsageReading(300_000_000, LIMIT), wall_ns=3 * MINUTE, mono_ns=3 * MINUTE)
+    stopped = made.outlook(wall_ns=3 * MINUTE, mono_ns=3 * MINUTE)
+    assert (stopped.must_stop, stopped.queries_left) == (True, 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, LIMIT // 8), st.integers(0, 100_000), st.integers(1, 4))
+def test_queries_alone_never_use_the_allowance_up(
+    query_bytes: int, pushed_bytes: int, hungry: int
+) -> None:
+    """Whoever wants more than there is gets as many a minute as last to the reset, or is stopped.
+
+    `hungry`: queries wanted a minute; a cost that stays the same is learnt by the first one.
+    """
+    made = allowance()
+    used, start_ns = 0, RESET - 6 * HOUR
+    made.observe(UsageReading(0, LIMIT), wall_ns=start_ns, mono_ns=start_ns)
+    for minute in range(6 * 60 - 1):
+        now_ns = start_ns + minute * MINUTE
+        for _ in range(hungry):
+            if made.outlook(wall_ns=now_ns, mono_ns=now_ns).queries_left:
+                made.asked()
+                used += query_bytes
+        used += pushed_bytes
+        assert used <= LIMIT
+        now_ns += MINUTE
+        made.observe(UsageReading(used, LIMIT), wall_ns=now_ns, mono_ns=now_ns)

@@ -16,7 +16,7 @@ from gateway.subscriptions.carried import Carried
 from gateway.subscriptions.wishes import Listing, Wanted
 from gateway.venues.registry import find_callback
 from gateway.venues.shioaji.contracts import contract_of
-from gateway.venues.shioaji.hours import open_since, period
+from gateway.venues.shioaji.hours import open_since, period, usage_reset
 from gateway.venues.shioaji.wire import ShioajiWire
 from tickd.errors import ConfigError
 from tickd.secrets import Secret
@@ -341,6 +341,13 @@ def taipei(day, hour, minute, second=0):
 )
 def test_markets_trade_when_the_exchange_says(market, at, phase):
     assert period(market, taipei(*at))[0] == phase
+
+
+def test_the_allowance_begins_anew_at_eight_on_weekdays():
+    assert usage_reset(taipei(14, 8, 0) - 1) == taipei(14, 8, 0)
+    assert usage_reset(taipei(14, 8, 0)) == taipei(15, 8, 0)
+    assert usage_reset(taipei(17, 8, 0)) == taipei(20, 8, 0), "a weekend"
+    assert usage_reset(taipei(18, 14, 0)) == taipei(20, 8, 0)
 
 
 def test_a_session_is_open_since_it_began():
