@@ -35,6 +35,10 @@ EVENT: Final = np.dtype(
     ],
 )
 
+# A price level of a book, and one with the number of its orders: what `L2Book.rows` and `L3Book.rows` give.
+LEVEL: Final = np.dtype([("price", "<i8"), ("size", "<i8")])
+QUEUE_LEVEL: Final = np.dtype([("price", "<i8"), ("size", "<i8"), ("orders", "<i8")])
+
 
 class Kind(IntEnum):
     """What an event says; the meaning of its fields stands in `native/core/src/event.rs`."""

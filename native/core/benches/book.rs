@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 //! Levels per second of the book: sorted chunks against a `BTreeMap`, on a made stream and, where
-//! `$TICKD_CAPTURES` is set, on the depth messages of the recorded Binance streams. Synchroniser steps per second beside it.
+//! `$TICKD_CAPTURES` is set, on the depth messages of the recorded Binance streams. Orders of the order-by-order book and
+//! synchroniser steps per second beside it.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -9,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughput};
 use tickd_core::book::l2::{Levels, Side};
+use tickd_core::book::l3::{Order, Orders};
 use tickd_core::book::sync::{Rule, Synchroniser};
 
 type Step = (Side, i64, i64);
@@ -143,6 +145,56 @@ fn book(criterion: &mut Criterion) {
     }
 }
 
+/// A day's life in small: orders near the touch come, are executed, cancelled and changed; some 2,000 rest.
+fn orders(criterion: &mut Criterion) {
+    #[derive(Clone, Copy)]
+    enum Step {
+        Add(Order),
+        Take(u64),
+        Reduce(u64),
+    }
+    let (_, made) = made(200_000);
+    let mut resting: Vec<u64> = Vec::new();
+    let mut steps = Vec::new();
+    for (id, (side, price, size)) in made.into_iter().enumerate() {
+        let at = size as usize % resting.len().max(1);
+        if resting.len() > 2000 && size % 4 == 0 {
+            steps.push(Step::Reduce(resting[at]));
+        } else if resting.len() > 2000 && size % 2 == 1 {
+            steps.push(Step::Take(resting.swap_remove(at)));
+        } else {
+            resting.push(id as u64);
+            let size = size + 1_000_000;
+            steps.push(Step::Add(Order {
+                id: id as u64,
+                price,
+                size,
+                side,
+            }));
+        }
+    }
+    let mut group = criterion.benchmark_group("orders");
+    group
+        .throughput(Throughput::Elements(steps.len() as u64))
+        .sample_size(20);
+    group.bench_function("l3", |bencher| {
+        bencher.iter_batched_ref(
+            Orders::new,
+            |book| {
+                for step in &steps {
+                    match *step {
+                        Step::Add(order) => book.add(order).unwrap(),
+                        Step::Take(id) => drop(book.take(id).unwrap()),
+                        Step::Reduce(id) => book.reduce(id, 1).unwrap(),
+                    }
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
 fn synchroniser(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("synchroniser");
     group.throughput(Throughput::Elements(1000));
@@ -161,5 +213,5 @@ fn synchroniser(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, book, synchroniser);
+criterion_group!(benches, book, orders, synchroniser);
 criterion_main!(benches);

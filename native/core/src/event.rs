@@ -57,13 +57,14 @@ pub enum Kind {
     Depth = 4,
     /// The book of this instrument is to be emptied.
     Clear = 5,
-    /// An order was added (order-by-order venues).
+    /// An order was added at the back of its level (order-by-order venues, as all until `Execute`): id = order id.
     Add = 6,
-    /// An order was cancelled.
+    /// An order was cancelled: size = what was taken from it, `SIZE_UNDEF` = all; with size left it keeps its place.
     Cancel = 7,
-    /// An order was changed.
+    /// An order was changed: price and size are the new ones. It keeps its place if the price stays and the size does not
+    /// grow. An order that is replaced by one with another id is a CANCEL and an ADD.
     Modify = 8,
-    /// An order was executed.
+    /// An order was executed: size = what was executed of it, price = what for; at 0 left it is gone.
     Execute = 9,
     /// A verdict of the synchroniser: aux = `BookState`, id = last id of the book, price = id expected, size = id received.
     BookState = 10,

@@ -34,6 +34,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("NativeError", m.py().get_type::<errors::NativeError>())?;
     m.add_class::<batch::EventBatch>()?;
     m.add_class::<book::L2Book>()?;
+    m.add_class::<book::L3Book>()?;
     decoder::register(m)?;
     m.add_class::<histogram::Histogram>()?;
     m.add_class::<raw_log::RawLog>()?;

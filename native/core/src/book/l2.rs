@@ -1,14 +1,10 @@
-//! Price levels of one book: per side a sorted list of small sorted chunks, the best price at the end.
-//!
-//! Recorded changes do not cluster at the best price: in the USD-M capture the median change is about 200 levels away from
-//! it, of 5,000. A single sorted vector then moves kilobytes per insertion, a `BTreeMap` chases pointers; chunks of 64 do
-//! neither and are faster than both (`benches/book.rs`). This file knows nothing of ids or venues.
+//! Price levels of one book: both sides, their totals, and how far a snapshot told them. It knows nothing of ids or venues.
+
+use crate::book::ladder::{Ladder, Rung};
 
 /// Levels kept per side. The deepest recorded book has about 5,000; beyond the bound the worst levels are dropped and the
 /// known limit moves up with them.
 pub const LEVELS_MAX: usize = 1 << 16;
-/// Levels in a chunk before it is split: 1 KiB, so that an insertion moves half of that on average.
-const CHUNK_MAX: usize = 64;
 
 /// One price level: mantissas in the instrument's scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +24,37 @@ pub enum Side {
     Ask,
 }
 
-/// A level under its key, by which larger is better.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    key: i64,
-    size: i64,
+/// How the two best prices stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// The best bid is below the best ask.
+    Open,
+    /// They are equal.
+    Locked,
+    /// The best bid is above the best ask: the book is wrong or the venue is in an auction.
+    Crossed,
+    /// A side is empty.
+    OneSided,
 }
 
-/// One side, from the worst level to the best.
+impl Touch {
+    /// Of the best prices of both sides.
+    pub fn of(bid: Option<i64>, ask: Option<i64>) -> Self {
+        match (bid, ask) {
+            (Some(bid), Some(ask)) if bid < ask => Touch::Open,
+            (Some(bid), Some(ask)) if bid == ask => Touch::Locked,
+            (Some(_), Some(_)) => Touch::Crossed,
+            _ => Touch::OneSided,
+        }
+    }
+}
+
+/// One side of the book.
 #[derive(Debug, Clone, Default)]
 struct Half {
-    /// First key of each chunk: the directory.
-    firsts: Vec<i64>,
-    /// Never empty, each in key order, one after the other.
-    chunks: Vec<Vec<Entry>>,
-    count: usize,
+    ladder: Ladder<i64>,
+    /// Sum of the sizes.
+    total: i128,
     /// Key of the worst level a snapshot told: beyond it, untouched levels are unknown, not empty.
     known: Option<i64>,
 }
@@ -55,7 +67,7 @@ pub struct Levels {
 }
 
 /// Key of a price and price of a key. Saturates: `i64::MIN` is no price.
-const fn key(side: Side, price: i64) -> i64 {
+pub(super) const fn key(side: Side, price: i64) -> i64 {
     match side {
         Side::Bid => price,
         Side::Ask => price.saturating_neg(),
@@ -65,77 +77,30 @@ const fn key(side: Side, price: i64) -> i64 {
 impl Half {
     #[inline]
     fn set(&mut self, key: i64, size: i64) {
-        let at = self.firsts.partition_point(|first| *first <= key).saturating_sub(1);
-        let Some(chunk) = self.chunks.get_mut(at) else {
-            if size != 0 {
-                self.push_chunk(vec![Entry { key, size }], 0);
-                self.count = 1;
-            }
-            return;
+        let before = if size == 0 {
+            self.ladder.remove(key)
+        } else {
+            self.ladder.insert(key, size)
         };
-        match chunk.binary_search_by(|entry| entry.key.cmp(&key)) {
-            Ok(place) if size == 0 => {
-                chunk.remove(place);
-                self.count -= 1;
-                self.settle(at);
-            }
-            Ok(place) => {
-                if let Some(entry) = chunk.get_mut(place) {
-                    entry.size = size;
-                }
-            }
-            Err(_) if size == 0 => {}
-            Err(place) => {
-                chunk.insert(place, Entry { key, size });
-                self.count += 1;
-                self.settle(at);
-            }
+        self.total += i128::from(size) - i128::from(before.unwrap_or(0));
+        if self.ladder.count() > LEVELS_MAX {
+            self.drop_worst();
         }
     }
 
-    /// After a change of chunk `at`: its directory entry, its split, its end.
-    fn settle(&mut self, at: usize) {
-        let Some(chunk) = self.chunks.get_mut(at) else { return };
-        let Some(worst) = chunk.first() else {
-            self.chunks.remove(at);
-            self.firsts.remove(at);
-            return;
-        };
-        if let Some(first) = self.firsts.get_mut(at) {
-            *first = worst.key;
-        }
-        if chunk.len() >= CHUNK_MAX {
-            let better = chunk.split_off(CHUNK_MAX / 2);
-            self.push_chunk(better, at + 1);
-            if self.count > LEVELS_MAX {
-                self.drop_worst();
-            }
-        }
-    }
-
-    fn push_chunk(&mut self, mut chunk: Vec<Entry>, at: usize) {
-        let Some(first) = chunk.first().map(|entry| entry.key) else {
-            return;
-        };
-        chunk.reserve_exact(CHUNK_MAX - chunk.len());
-        self.firsts.insert(at, first);
-        self.chunks.insert(at, chunk);
-    }
-
-    /// Drops the worst chunk; what is left is known only up to its new worst level.
+    /// Drops the worst levels; what is left is known only up to its new worst level.
+    #[cold]
     fn drop_worst(&mut self) {
-        self.count -= self.chunks.remove(0).len();
-        self.firsts.remove(0);
-        self.known = self.known.max(self.firsts.first().copied());
+        let dropped = self.ladder.drop_worst();
+        self.total -= dropped.iter().map(|rung| i128::from(rung.value)).sum::<i128>();
+        self.known = self.known.max(self.ladder.worst());
     }
+}
 
-    fn clear(&mut self) {
-        *self = Half::default();
-    }
-
-    /// From the best to the worst.
-    fn entries(&self) -> impl Iterator<Item = &Entry> + '_ {
-        self.chunks.iter().rev().flat_map(|chunk| chunk.iter().rev())
+fn level(side: Side, rung: &Rung<i64>) -> Level {
+    Level {
+        price: key(side, rung.key),
+        size: rung.value,
     }
 }
 
@@ -167,14 +132,13 @@ impl Levels {
 
     /// Empties both sides and forgets the known limits.
     pub fn clear(&mut self) {
-        self.bids.clear();
-        self.asks.clear();
+        *self = Levels::default();
     }
 
     /// Declares the present levels to be a snapshot: beyond its worst level of each side nothing is known.
     pub fn mark_known(&mut self) {
         for half in [&mut self.bids, &mut self.asks] {
-            half.known = half.firsts.first().copied();
+            half.known = half.ladder.worst();
         }
     }
 
@@ -186,15 +150,12 @@ impl Levels {
 
     /// The best level.
     pub fn best(&self, side: Side) -> Option<Level> {
-        self.iter(side).next()
+        self.half(side).ladder.best().map(|rung| level(side, rung))
     }
 
     /// The levels of a side, best first.
     pub fn iter(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
-        self.half(side).entries().map(move |entry| Level {
-            price: key(side, entry.key),
-            size: entry.size,
-        })
+        self.half(side).ladder.iter().map(move |rung| level(side, rung))
     }
 
     /// The best `count` levels, best first.
@@ -202,17 +163,34 @@ impl Levels {
         self.iter(side).take(count).collect()
     }
 
-    /// How many levels a side has.
-    pub fn count(&self, side: Side) -> usize {
-        self.half(side).count
+    /// Writes the best levels as `[bid price, bid size, ask price, ask size]` each, best first, as floats of the mantissas; a
+    /// level that is not there has size 0 and a price beyond all others. What multi-level indicators take.
+    pub fn write_flat(&self, into: &mut [f64]) {
+        let mut bids = self.iter(Side::Bid);
+        let mut asks = self.iter(Side::Ask);
+        let pair = |level: Option<Level>, nowhere: f64| {
+            level.map_or((nowhere, 0.0), |level| (level.price as f64, level.size as f64))
+        };
+        for row in into.chunks_exact_mut(4) {
+            let (bid, ask) = (pair(bids.next(), f64::NEG_INFINITY), pair(asks.next(), f64::INFINITY));
+            row.copy_from_slice(&[bid.0, bid.1, ask.0, ask.1]);
+        }
     }
 
-    /// Whether the best bid is at or above the best ask: the book is wrong or the venue is in an auction.
-    pub fn is_crossed(&self) -> bool {
-        match (self.best(Side::Bid), self.best(Side::Ask)) {
-            (Some(bid), Some(ask)) => bid.price >= ask.price,
-            _ => false,
-        }
+    /// How many levels a side has.
+    pub fn count(&self, side: Side) -> usize {
+        self.half(side).ladder.count()
+    }
+
+    /// Sum of the sizes of a side.
+    pub fn total(&self, side: Side) -> i128 {
+        self.half(side).total
+    }
+
+    /// How the best prices stand to each other.
+    pub fn touch(&self) -> Touch {
+        let price = |side| self.best(side).map(|level| level.price);
+        Touch::of(price(Side::Bid), price(Side::Ask))
     }
 }
 
@@ -241,7 +219,21 @@ mod tests {
             book.top(Side::Bid, 2),
             [Level { price: 9, size: 90 }, Level { price: 5, size: 50 }]
         );
-        assert!(!book.is_crossed());
+        assert_eq!((book.total(Side::Bid), book.total(Side::Ask)), (180, 8));
+        assert_eq!(book.touch(), Touch::Open);
+    }
+
+    #[test]
+    fn the_touch_tells_locked_from_crossed() {
+        let mut book = Levels::new();
+        book.set(Side::Bid, 10, 1);
+        assert_eq!(book.touch(), Touch::OneSided);
+        book.set(Side::Ask, 10, 1);
+        assert_eq!(book.touch(), Touch::Locked);
+        book.set(Side::Ask, 9, 1);
+        assert_eq!(book.touch(), Touch::Crossed);
+        book.clear();
+        assert_eq!((book.touch(), book.total(Side::Bid)), (Touch::OneSided, 0));
     }
 
     #[test]
@@ -266,25 +258,12 @@ mod tests {
         let mut book = Levels::new();
         for price in (0..2 * LEVELS_MAX as i64).rev() {
             book.set(Side::Ask, price, 1);
-            assert!(book.count(Side::Ask) <= LEVELS_MAX + CHUNK_MAX);
+            assert!(book.count(Side::Ask) <= LEVELS_MAX);
         }
         assert_eq!(book.best(Side::Ask).map(|level| level.price), Some(0));
         let worst = book.iter(Side::Ask).last().map(|level| level.price);
         assert_eq!(book.known_limit(Side::Ask), worst);
         assert_eq!(book.iter(Side::Ask).count(), book.count(Side::Ask));
-    }
-
-    #[test]
-    fn chunks_split_and_vanish_without_losing_a_level() {
-        let mut book = Levels::new();
-        for step in 0..1000 {
-            book.set(Side::Bid, step * 389 % 1000, step + 1);
-        }
-        assert_eq!(prices(&book, Side::Bid), (0..1000).rev().collect::<Vec<_>>());
-        for step in 0..1000 {
-            book.set(Side::Bid, step * 617 % 1000, 0);
-            assert_eq!(book.count(Side::Bid), 999 - step as usize);
-        }
-        assert_eq!(book.best(Side::Bid), None);
+        assert_eq!(book.total(Side::Ask), book.count(Side::Ask) as i128);
     }
 }
