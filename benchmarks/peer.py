@@ -12,7 +12,7 @@ from pathlib import Path
 
 import harness
 
-PEER = Path(__file__).with_name("peer_cryptofeed.py")
+HERE = Path(__file__).parent
 
 
 def environment() -> Path:
@@ -20,54 +20,75 @@ def environment() -> Path:
     return Path(os.environ.get("TICKD_BENCH_VENV", ".bench-venv"))
 
 
-class Cryptofeed:
-    """cryptofeed in a child process."""
+class Peer:
+    """A program in a child process: one JSON object a line, both ways."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def load(self, snapshot: bytes, shapes: Mapping[str, list[bytes]]) -> None:
+    def give(self, inputs: Mapping[str, object]) -> None:
+        """What it shall work on."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            texts = {name: [each.decode() for each in lines] for name, lines in shapes.items()}
-            json.dump({"snapshot": [snapshot.decode()], **texts}, file)
+            json.dump(inputs, file)
             file.flush()
-            self._ask(load=file.name)
+            self.ask(load=file.name)
 
-    def handle(self, shape: str) -> harness.Cost:
-        """Its message handler over every message of a shape."""
-        return self._cost(self._ask(run=shape))
+    def cost(self, **order: object) -> harness.Cost:
+        """What it says an order cost."""
+        answer = self.ask(**order)
+        return harness.Cost(answer["ns"], int(answer["units"]))
 
-    def record(self, shape: str) -> harness.Cost:
-        """Its raw callback over every message of a shape."""
-        return self._cost(self._ask(raw=shape))
-
-    def _ask(self, **order: object) -> dict[str, float]:
+    def ask(self, **order: object) -> dict[str, float]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("cryptofeed's process ended; see above")
+            raise SystemExit("the peer's process ended; see above")
         return dict(json.loads(line))
 
-    def _cost(self, answer: dict[str, float]) -> harness.Cost:
-        return harness.Cost(answer["ns"], int(answer["units"]))
+
+class Cryptofeed:
+    """cryptofeed's own code."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def load(self, snapshot: bytes, shapes: Mapping[str, list[bytes]]) -> None:
+        texts = {name: [each.decode() for each in lines] for name, lines in shapes.items()}
+        self._peer.give({"snapshot": [snapshot.decode()], **texts})
+
+    def handle(self, shape: str) -> harness.Cost:
+        """Its message handler over every message of a shape."""
+        return self._peer.cost(run=shape)
+
+    def record(self, shape: str) -> harness.Cost:
+        """Its raw callback over every message of a shape."""
+        return self._peer.cost(raw=shape)
 
 
 @contextmanager
 def cryptofeed() -> Iterator[Cryptofeed]:
+    """cryptofeed in a child process."""
+    with started("peer_cryptofeed.py") as peer:
+        yield Cryptofeed(peer)
+
+
+@contextmanager
+def started(file: str) -> Iterator[Peer]:
+    """A peer's file, run by the environment that has it installed."""
     python = environment() / "bin/python"
     if not python.exists():
         raise SystemExit(f"no {python}: run benchmarks/run.sh, or set TICKD_BENCH_VENV")
     with subprocess.Popen(
-        [python, PEER],
+        [python, HERE / file],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
     ) as process:
         try:
-            yield Cryptofeed(process)
+            yield Peer(process)
         finally:
             process.terminate()

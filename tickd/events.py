@@ -35,8 +35,9 @@ EVENT: Final = np.dtype(
     ],
 )
 
-# A price level of a book, and one with the number of its orders: what `L2Book.rows` and `L3Book.rows` give.
+# A price level of a book: what `L2Book.rows` gives.
 LEVEL: Final = np.dtype([("price", "<i8"), ("size", "<i8")])
+# One with the number of its orders: what `L3Book.rows` gives.
 QUEUE_LEVEL: Final = np.dtype([("price", "<i8"), ("size", "<i8"), ("orders", "<i8")])
 
 

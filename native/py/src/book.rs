@@ -175,24 +175,30 @@ impl L3Book {
     }
 
     /// Puts an order at the back of its level. Raises ValueError, as all changes do, and then nothing has changed.
-    fn add(&mut self, id: u64, side: &str, price: i64, size: i64) -> PyResult<()> {
+    fn add(&mut self, order: u64, side: &str, price: i64, size: i64) -> PyResult<()> {
         let side = side_of(side)?;
-        allowed(self.orders.add(Order { id, price, size, side }), id)
+        let added = Order {
+            id: order,
+            price,
+            size,
+            side,
+        };
+        allowed(self.orders.add(added), order)
     }
 
     /// Takes `size` from an order, which keeps its place; with nothing left it is gone.
-    fn reduce(&mut self, id: u64, size: i64) -> PyResult<()> {
-        allowed(self.orders.reduce(id, size), id)
+    fn reduce(&mut self, order: u64, size: i64) -> PyResult<()> {
+        allowed(self.orders.reduce(order, size), order)
     }
 
     /// Takes an order away; the size that was left of it.
-    fn take(&mut self, id: u64) -> PyResult<i64> {
-        allowed(self.orders.take(id), id).map(|order| order.size)
+    fn take(&mut self, order: u64) -> PyResult<i64> {
+        allowed(self.orders.take(order), order).map(|taken| taken.size)
     }
 
     /// Another price and size; the place is kept if the price stays and the size does not grow.
-    fn modify(&mut self, id: u64, price: i64, size: i64) -> PyResult<()> {
-        allowed(self.orders.modify(id, price, size), id)
+    fn modify(&mut self, order: u64, price: i64, size: i64) -> PyResult<()> {
+        allowed(self.orders.modify(order, price, size), order)
     }
 
     /// The best `count` levels of a side, best first, as bytes of `tickd.events.QUEUE_LEVEL`.
@@ -209,8 +215,8 @@ impl L3Book {
     }
 
     /// (orders, size) in front of an order in its queue; None: no such order.
-    fn ahead_of(&self, id: u64) -> Option<(usize, i128)> {
-        self.orders.ahead_of(id)
+    fn ahead_of(&self, order: u64) -> Option<(usize, i128)> {
+        self.orders.ahead_of(order)
     }
 
     /// Sum of the sizes of a side.
