@@ -16,6 +16,7 @@ pub mod histogram;
 pub mod instrument;
 pub mod queue;
 pub mod record;
+pub mod reuse;
 pub mod segment;
 pub mod sim;
 pub mod topic;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tickd_core::batch::Batch;
 use tickd_core::decode::Decoder;
 use tickd_core::record::{numbers_taken, records, write_record, Record, RecordType, PAYLOAD_BYTES_MAX};
+use tickd_core::reuse;
 use tickd_core::segment::{ChunkEntry, SegmentHeader, FORMAT_VERSION};
 
 use crate::error::{LogError, Result};
@@ -415,8 +416,8 @@ impl RawLog {
         if wake {
             self.shared.notify();
         }
-        self.burst.clear();
-        self.marks.clear();
+        reuse::empty(&mut self.burst);
+        reuse::empty(&mut self.marks);
     }
 
     /// Asks the writer to write what was handed over, without waiting for it.

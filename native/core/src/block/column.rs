@@ -1,5 +1,7 @@
 //! A column under construction: bytes as ClickHouse's Native format wants them, little-endian, in row order.
 
+use crate::reuse;
+
 /// Bytes of one column.
 #[derive(Debug, Clone)]
 pub(super) enum Column {
@@ -36,13 +38,13 @@ impl Column {
         }
     }
 
-    /// Empties it; its memory stays for the next block.
+    /// Empties it for the next block.
     pub fn clear(&mut self) {
         match self {
-            Column::Fixed { bytes, .. } => bytes.clear(),
+            Column::Fixed { bytes, .. } => reuse::empty(bytes),
             Column::Array { ends, values } => {
-                ends.clear();
-                values.clear();
+                reuse::empty(ends);
+                reuse::empty(values);
             }
         }
     }

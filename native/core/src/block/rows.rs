@@ -2,6 +2,7 @@
 
 use super::schema::Table;
 use crate::event::{flag, side, Event, GapCause, Kind, ID_UNDEF, PRICE_UNDEF, SIZE_UNDEF, TS_UNDEF};
+use crate::reuse;
 
 /// Price and size mantissa of a level.
 pub(super) type Level = (i64, i64);
@@ -49,9 +50,9 @@ pub(super) struct Rows {
 
 impl Rows {
     pub fn clear(&mut self) {
-        self.rows.clear();
-        self.bids.clear();
-        self.asks.clear();
+        reuse::empty(&mut self.rows);
+        reuse::empty(&mut self.bids);
+        reuse::empty(&mut self.asks);
         self.unstored = 0;
     }
 

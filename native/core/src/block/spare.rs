@@ -9,6 +9,10 @@ use super::schema::{columns, Table};
 const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Bodies kept: the large tables of a cut.
 const BODIES_MAX: usize = 3;
+/// A body may be so many times what is needed to be kept.
+const LARGER_MAX: usize = 2;
+/// With each body the memory of the largest one loses one part in so many: some ten cuts.
+const FADING: usize = 16;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub(super) struct Spare {
     /// One set of empty columns per table.
     columns: BTreeMap<Table, Vec<Column>>,
     bodies: Vec<Vec<u8>>,
+    /// Bytes of the largest body of late: it fades with each one that is asked for.
+    needed: usize,
 }
 
 impl Spare {
@@ -36,6 +42,9 @@ impl Spare {
 
     /// Empty memory for a body of `bytes`: the smallest that is large enough, else new.
     pub fn body(&mut self, bytes: usize) -> Vec<u8> {
+        self.needed = bytes.max(self.needed - self.needed / FADING);
+        let kept_max = LARGER_MAX * self.needed;
+        self.bodies.retain(|body| body.capacity() <= kept_max);
         let fits = self
             .bodies
             .iter()
@@ -60,5 +69,28 @@ impl Spare {
                 self.bodies.swap_remove(at);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bodies_of_an_outage_go_when_small_blocks_come_again() {
+        let mut spare = Spare::default();
+        for _ in 0..BODIES_MAX {
+            let body = spare.body(8 << 20);
+            spare.keep_body(body);
+        }
+        let body = spare.body(8 << 20);
+        assert!(spare.bodies.is_empty() && body.capacity() >= 8 << 20);
+        spare.keep_body(body);
+        for _ in 0..64 {
+            let body = spare.body(1 << 20);
+            spare.keep_body(body);
+        }
+        assert_eq!(spare.bodies.len(), 1);
+        assert!(spare.bodies.iter().all(|body| body.capacity() <= 2 << 20));
     }
 }

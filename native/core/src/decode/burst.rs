@@ -3,6 +3,7 @@
 use crate::batch::{Batch, TopicRange};
 use crate::event::Event;
 use crate::record::Record;
+use crate::reuse;
 use crate::topic::Topics;
 
 const NONE: u32 = u32::MAX;
@@ -101,7 +102,7 @@ impl Burst {
             std::mem::replace(events, Vec::with_capacity(capacity))
         } else {
             let gathered = self.gather(events, &mut topics);
-            events.clear();
+            reuse::empty(events);
             gathered
         };
         for topic in self.order.drain(..) {
@@ -109,7 +110,7 @@ impl Burst {
                 (place.head, place.tail) = (NONE, NONE);
             }
         }
-        self.runs.clear();
+        reuse::empty(&mut self.runs);
         Batch {
             events: gathered,
             topics,
