@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -73,13 +74,24 @@ def sources() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
+@cache
+def text_of(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+@cache
+def nodes(text: str) -> tuple[ast.AST, ...]:
+    """Every node of a file; each rule goes through the same ones."""
+    return tuple(ast.walk(ast.parse(text)))
+
+
 def among(path: str, patterns: tuple[str, ...]) -> bool:
     # `*` must not reach into folders: gateway/venues/*.py is not gateway/venues/okx/wire.py.
     return any(fnmatch(path, each) and path.count("/") == each.count("/") for each in patterns)
 
 
 def imported(text: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -123,13 +135,13 @@ def pure_modules_stay_pure(path: str, text: str) -> Iterator[str]:
 def time_and_environment_come_from_outside(path: str, text: str) -> Iterator[str]:
     if among(path, CLOCK_PLACES):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Attribute) and CLOCK_CALLS.fullmatch(ast.unparse(node)):
             yield f"{path}:{node.lineno}: {ast.unparse(node)} is for the clock and tickd.app"
 
 
 def tasks_have_owners_and_names(path: str, text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
@@ -146,7 +158,7 @@ def tasks_have_owners_and_names(path: str, text: str) -> Iterator[str]:
 def broad_except_only_at_the_edges(path: str, text: str) -> Iterator[str]:
     if among(path, BROAD_EXCEPT_PLACES):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
@@ -162,7 +174,7 @@ def reraises(handler: ast.ExceptHandler) -> bool:
 
 
 def queues_have_limits(path: str, text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "asyncio.Queue":
             sized = node.args or any(keyword.arg == "maxsize" for keyword in node.keywords)
             if not sized or (node.args and ast.unparse(node.args[0]) == "0"):
@@ -230,7 +242,7 @@ SNIPPETS: list[tuple[Rule, str, str, bool]] = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_house_obeys(rule: Rule) -> None:
-    violations = [each for path in sources() for each in rule(path, (ROOT / path).read_text())]
+    violations = [each for path in sources() for each in rule(path, text_of(path))]
     assert not violations, "\n".join(violations)
 
 
@@ -316,7 +328,7 @@ def venue_words(text: str) -> set[str]:
     """Names of venues that appear in a file's code (docstrings and comments may give examples)."""
     strings = {
         node.value
-        for node in ast.walk(ast.parse(text))
+        for node in nodes(text)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
     }
     return strings & set(VENUE_NAMES)
@@ -327,6 +339,6 @@ def test_no_other_part_of_a_stage_knows_a_venue_by_name() -> None:
     free = ("gateway/venues/", "gateway/servers/", "tickd/app/", "tickd/testing/")
     for path in sources():
         if not path.startswith(free):
-            assert not venue_words((ROOT / path).read_text()), f"{path} names a venue"
+            assert not venue_words(text_of(path)), f"{path} names a venue"
     assert venue_words("if venue == 'okx': pass") == {"okx"}
     assert venue_words('"""Such as `okx`."""') == set()
