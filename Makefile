@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Containers often forbid byte code: every daemon that a test starts would compile all of tickd anew.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
 CARGO := cargo --locked
 CARGO_MANIFEST := native/Cargo.toml
 PACKAGES := tickd gateway recorder strategy_runner risk backtest
@@ -36,7 +38,7 @@ demo: setup ## record a simulated market and watch it; DEMO_SECONDS=20 ends by i
 	$(BIN)/tickd demo --seconds $(DEMO_SECONDS)
 
 test: setup ## the quick tests with coverage (≤ 3 min)
-	$(BIN)/pytest -n $(WORKERS) -m "not proof and not server" --cov --cov-report=term:skip-covered
+	$(PYTEST) -n $(WORKERS) -m "not proof and not server" --cov --cov-report=term:skip-covered
 
 lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
 	$(BIN)/ruff format --check .
@@ -53,7 +55,7 @@ check: lint ## everything CI checks before the slow proofs: lint, cargo test, ma
 
 proof: setup ## the slow proofs: crash, chaos, real servers
 	scripts/libchdb.sh
-	TICKD_HFTBACKTEST="$$(scripts/hftbacktest.sh $(PYTHON))" TICKD_REQUIRE_ALL=1 $(BIN)/pytest -n $(WORKERS) -m "proof or server" --timeout 600
+	TICKD_HFTBACKTEST="$$(scripts/hftbacktest.sh $(PYTHON))" TICKD_REQUIRE_ALL=1 $(PYTEST) -n $(WORKERS) -m "proof or server" --timeout 600
 
 soak: setup ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse; result in build/soak
 	scripts/libchdb.sh

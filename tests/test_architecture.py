@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -88,13 +89,19 @@ def sources() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
+@lru_cache(maxsize=1)
+def nodes(text: str) -> tuple[ast.AST, ...]:
+    """Every node of a file, which one rule after the other goes through; millions if all stayed."""
+    return tuple(ast.walk(ast.parse(text)))
+
+
 def among(path: str, patterns: tuple[str, ...]) -> bool:
     # `*` must not reach into folders: gateway/venues/*.py is not gateway/venues/okx/wire.py.
     return any(fnmatch(path, each) and path.count("/") == each.count("/") for each in patterns)
 
 
 def imported(text: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -138,13 +145,13 @@ def pure_modules_stay_pure(path: str, text: str) -> Iterator[str]:
 def time_and_environment_come_from_outside(path: str, text: str) -> Iterator[str]:
     if among(path, CLOCK_PLACES):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Attribute) and CLOCK_CALLS.fullmatch(ast.unparse(node)):
             yield f"{path}:{node.lineno}: {ast.unparse(node)} is for the clock and tickd.app"
 
 
 def tasks_have_owners_and_names(path: str, text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
@@ -161,7 +168,7 @@ def tasks_have_owners_and_names(path: str, text: str) -> Iterator[str]:
 def broad_except_only_at_the_edges(path: str, text: str) -> Iterator[str]:
     if among(path, BROAD_EXCEPT_PLACES):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
@@ -177,7 +184,7 @@ def reraises(handler: ast.ExceptHandler) -> bool:
 
 
 def queues_have_limits(path: str, text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "asyncio.Queue":
             sized = node.args or any(keyword.arg == "maxsize" for keyword in node.keywords)
             if not sized or (node.args and ast.unparse(node.args[0]) == "0"):
@@ -243,10 +250,19 @@ SNIPPETS: list[tuple[Rule, str, str, bool]] = [
 ]
 
 
+@cache
+def violations() -> dict[Rule, list[str]]:
+    found: dict[Rule, list[str]] = {rule: [] for rule in RULES}
+    for path in sources():
+        text = (ROOT / path).read_text()
+        for rule in RULES:
+            found[rule] += rule(path, text)
+    return found
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_house_obeys(rule: Rule) -> None:
-    violations = [each for path in sources() for each in rule(path, (ROOT / path).read_text())]
-    assert not violations, "\n".join(violations)
+    assert not violations()[rule], "\n".join(violations()[rule])
 
 
 @pytest.mark.parametrize(("rule", "path", "snippet", "breaks"), SNIPPETS)
@@ -339,7 +355,7 @@ def venue_words(text: str) -> set[str]:
     """Names of venues that appear in a file's code (docstrings and comments may give examples)."""
     strings = {
         node.value
-        for node in ast.walk(ast.parse(text))
+        for node in nodes(text)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
     }
     return strings & set(VENUE_NAMES)

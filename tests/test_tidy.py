@@ -10,7 +10,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -86,6 +86,12 @@ def committed() -> tuple[str, ...]:
     return tuple(path for path in paths if (ROOT / path).is_file())
 
 
+@lru_cache(maxsize=1)
+def nodes(text: str) -> tuple[ast.AST, ...]:
+    """Every node of a file, the module first; one rule after the other goes through them."""
+    return tuple(ast.walk(ast.parse(text)))
+
+
 def is_source(path: str) -> bool:
     return path.endswith(".py") and path.split("/", 1)[0] in PACKAGES
 
@@ -96,8 +102,13 @@ def names_mean_something(path: str, _text: str) -> Iterator[str]:
             yield f"{path}: {part} names nothing"
 
 
+def is_documented(text: str) -> bool:
+    module = nodes(text)[0]
+    return isinstance(module, ast.Module) and bool(ast.get_docstring(module))
+
+
 def modules_say_what_they_are(path: str, text: str) -> Iterator[str]:
-    if path.endswith(".py") and text.strip() and not ast.get_docstring(ast.parse(text)):
+    if path.endswith(".py") and text.strip() and not is_documented(text):
         yield f"{path}: no module docstring"
     if path.endswith(".rs") and "/src/" in path and not text.startswith("//!"):
         yield f"{path}: no module documentation"
@@ -121,7 +132,7 @@ def files_are_short(path: str, text: str) -> Iterator[str]:
 def functions_are_short(path: str, text: str) -> Iterator[str]:
     if not is_source(path):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
@@ -156,7 +167,7 @@ def no_machine_is_named(path: str, text: str) -> Iterator[str]:
 def no_test_mocks_our_classes(path: str, text: str) -> Iterator[str]:
     if not (path.startswith("tests/") and path.endswith(".py")):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{each.name}" for each in node.names]
@@ -172,7 +183,7 @@ def unit_tests_do_not_wait(path: str, text: str) -> Iterator[str]:
     if not (path.startswith("tests/unit/") and path.endswith(".py")):
         return
     virtual = "run_virtual" in text or "VirtualLoop" in text
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
@@ -239,15 +250,21 @@ def text_of(path: str) -> str:
         return ""
 
 
+@cache
+def violations() -> dict[Rule, list[str]]:
+    found: dict[Rule, list[str]] = {rule: [] for rule in RULES}
+    for path in committed():
+        for rule in RULES:
+            if path == SELF and rule is no_machine_is_named:
+                continue
+            if (rule.__name__, path) not in EXEMPT:
+                found[rule] += rule(path, text_of(path))
+    return found
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_file_obeys(rule: Rule) -> None:
-    violations: list[str] = []
-    for path in committed():
-        if path == SELF and rule is no_machine_is_named:
-            continue
-        if (rule.__name__, path) not in EXEMPT:
-            violations += rule(path, text_of(path))
-    assert not violations, "\n".join(violations)
+    assert not violations()[rule], "\n".join(violations()[rule])
 
 
 @pytest.mark.parametrize(("name", "path"), list(EXEMPT))

@@ -191,7 +191,7 @@ async def backfill(clickhouse: ClickHouse, tables: Sequence[Bars]) -> int:
     )
     wanted = [(int(str(node)), int(str(day)), int(str(count))) for node, day, count in rows]
     made = 0
-    for bars in tables:
+    for bars in tables if wanted else ():
         if await clickhouse.running(mark=_MARK):
             raise ServerBusyError(
                 f"{database}: bars of older trades are being made", hint="wait until that has ended"

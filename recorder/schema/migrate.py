@@ -20,7 +20,7 @@ import structlog
 
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import SchemaConfig
-from recorder.errors import ServerUnreachableError
+from recorder.errors import ClickHouseError, ServerUnreachableError
 from recorder.schema.bars import BARS, Bars, backfill, hours_lacking
 from recorder.schema.ddl import adapted, create_database
 from recorder.schema.tiering import align
@@ -165,20 +165,24 @@ async def _migrate(
     await server.command(_history_table(database, schema))
     applied = await _history(server, database)
     _check(wanted, applied, database)
-    done: list[str] = []
-    for migration in wanted:
-        known = applied.get(migration.number)
-        if known is None or again:
-            for statement in _statements(server, migration):
-                await server.command(statement)
-        if known is None:
-            if migration.bars:
-                await backfill(server, migration.bars)
-            await _write_down(server, migration)
-            done.append(migration.name)
+    done: list[Migration] = []
+    try:
+        for migration in wanted:
+            known = applied.get(migration.number)
+            if known is None or again:
+                for statement in _statements(server, migration):
+                    await server.command(statement)
+            if known is None:
+                if migration.bars:
+                    await backfill(server, migration.bars)
+                done.append(migration)
+    except ClickHouseError:
+        await _write_down(server, done)
+        raise
+    await _write_down(server, done)
     lacking = frozenset[int]() if node is None else await _lacking(server, wanted, node)
     await align(server)
-    return MigrationReport(database, tuple(done), len(applied), lacking)
+    return MigrationReport(database, tuple(m.name for m in done), len(applied), lacking)
 
 
 async def _lacking(server: ClickHouse, wanted: Sequence[Migration], node: int) -> frozenset[int]:
@@ -194,14 +198,21 @@ async def _lacking(server: ClickHouse, wanted: Sequence[Migration], node: int) -
     return frozenset(hours)
 
 
-async def _write_down(server: ClickHouse, migration: Migration) -> None:
-    row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
-    # The token makes two daemons that migrate at once write one line.
+async def _write_down(server: ClickHouse, migrations: Sequence[Migration]) -> None:
+    """One insert for all of them: each costs the server two fsyncs, and a line too few is harmless.
+
+    A run that was cut off before is run again, and every statement may be.
+    """
+    if not migrations:
+        return
+    rows = [{"number": m.number, "name": m.name, "sha256": m.sha256} for m in migrations]
+    names = "".join(f"{m.name}-{m.sha256} " for m in migrations)
+    # The token makes two daemons that migrate at once write the same lines once.
     await server.command(
         f"INSERT INTO {server.database}.migrations (number, name, sha256)"
-        f" FORMAT JSONEachRow\n{json.dumps(row)}",
+        f" FORMAT JSONEachRow\n{chr(10).join(map(json.dumps, rows))}",
         settings={
-            "insert_deduplication_token": f"{migration.name}-{migration.sha256}",
+            "insert_deduplication_token": hashlib.sha256(names.encode()).hexdigest(),
             "async_insert": "0",
         },
     )

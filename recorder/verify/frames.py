@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Final, Literal, get_args
 
 import msgspec
@@ -131,9 +132,14 @@ class FrameAccount:
         )
         findings = list(self._unexplained)
         known = sorted(self._known, key=lambda each: (each[0].first, _CAUSES.index(each[1])))
+        passed = 0  # of `known`: they end before every hole that is left
         for hole in self._holes:
             rest = hole.first
-            for stretch, cause in known:
+            while passed < len(known) and known[passed][0].last < rest:
+                passed += 1
+            for stretch, cause in islice(known, passed, None):
+                if stretch.first > hole.last:
+                    break
                 first, last = max(rest, stretch.first), min(hole.last, stretch.last)
                 if first > last:
                     continue

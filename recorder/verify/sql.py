@@ -91,6 +91,9 @@ async def _rows(
     report.segments.bytes = sum(segment.bytes for segment in segments)
     report.checked.segments = len(segments)
     end = segments[-1].span(node).seq_to if segments else 0
+    counted = await count_rows(
+        clickhouse, node=node, seq_to=end, leave_out=dict.fromkeys(EVENT_TABLES, ())
+    )
     for table in EVENT_TABLES:
         inside = 0
         for segment in segments:
@@ -111,14 +114,14 @@ async def _rows(
         totals = report.table(table)
         totals.stored = inside
         totals.pending = sum(entry.rows or 0 for entry in report.pending if entry.table == table)
-        counted = await count_rows(clickhouse, table, node=node, seq_to=end, leave_out=())
-        if counted > inside:
+        outside = counted[table] - inside
+        if outside > 0:
             report.add(
                 Finding(
                     kind=Kind.ROWS_ORPHANED,
                     where=table,
-                    text=f"{counted - inside} rows of {table} are in no segment's frames and time",
-                    count=counted - inside,
+                    text=f"{outside} rows of {table} are in no segment's frames and time",
+                    count=outside,
                     table=table,
                     seq_to=end,
                 )

@@ -2,7 +2,7 @@
 
 The flow only: files, promises, the log decoded again segment by segment against ClickHouse, rows
 that nothing accounts for, bars. What each part looks at stands in its own `verify_*.py`. It changes
-nothing, and holds one segment's figures at a time.
+nothing, and holds the figures of a bounded number of segments.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ __all__ = ["Step", "verify"]
 Step = Literal["files", "rows"]
 OnProgress = Callable[[Step, int], None]
 _SEQ_MAX: Final = (1 << 64) - 1
+# Segments of one question to ClickHouse. It reads whole days, however few rows it is about: one
+# for every segment of a node that restarts often takes longer than all the rest. The numbers
+# bound its text, the memory of its answer (16 bytes a row), and the days.
+_SEGMENTS_MAX: Final = 256
+_ROWS_MAX: Final = 2_000_000
+_BATCH_NS: Final = 3_600 * 10**9
 
 
 async def verify(
@@ -132,19 +138,20 @@ class _Run:
         reading = LogReading(self._directory, 0, self._frame_to, account)
         loop = asyncio.get_running_loop()
         pieces = reading.pieces()
-        segment: Segment | None = None
+        batch = list[Segment]()  # read, not compared yet; the last one is still being read
         excluded = 0
         while (piece := await loop.run_in_executor(None, next, pieces, None)) is not None:
             for first, last in reading.lost[excluded:]:
                 self._exclude_seqs(EVENT_TABLES, first, last)
             excluded = len(reading.lost)
-            if segment is not None and segment.name != piece.segment:
-                await self._compare(segment)
-                segment = None
-            segment = segment or Segment(piece.segment)
-            self._take(segment, piece)
-        if segment is not None:
-            await self._compare(segment)
+            if not batch or batch[-1].name != piece.segment:
+                if batch and _is_enough(batch, piece):
+                    await self._compare(batch)
+                    batch = []
+                batch.append(Segment(piece.segment))
+            self._take(batch[-1], piece)
+        if batch:
+            await self._compare(batch)
         if self._frame_to is None and reading.damaged:
             reading.lose_end(_frame_last(self._files))
             for first, last in reading.lost[excluded:]:
@@ -198,46 +205,42 @@ class _Run:
             totals.raw_log = (totals.raw_log or 0) + len(rows.seq)
         segment.add(piece, self._leave_out)
 
-    async def _compare(self, segment: Segment) -> None:
+    async def _compare(self, segments: Sequence[Segment]) -> None:
         if not self._clickhouse_is_there:
             return
         try:
-            for table in EVENT_TABLES:
-                stored, findings = await compare(
-                    self._clickhouse,
-                    table,
-                    segment,
-                    node=self._node,
-                    directory=self._directory,
-                    leave_out=self._leave_out[table],
-                )
-                self.report.table(table).stored += stored
-                self.report.add(*findings)
+            stored, findings = await compare(
+                self._clickhouse,
+                segments,
+                node=self._node,
+                directory=self._directory,
+                leave_out=self._leave_out,
+            )
         except ClickHouseError as error:
             self._gone(error)
+            return
+        for table, rows in stored.items():
+            self.report.table(table).stored += rows
+        self.report.add(*findings)
 
     async def _orphans(self) -> None:
         if not self._clickhouse_is_there:
             return
+        # The rows before the log: what is in ClickHouse was in the log first.
+        highest = await last_stored(self._clickhouse, node=self._node)
+        behind = await self._end_of_log() + 1
+        counted = await count_rows(
+            self._clickhouse,
+            node=self._node,
+            seq_to=min(self._seq_end, self._seq_to),
+            leave_out=self._leave_out,
+        )
         for table in EVENT_TABLES:
-            # The rows before the log: what is in ClickHouse was in the log first.
-            highest = await last_stored(self._clickhouse, table, node=self._node)
             above = await rows_above(
-                self._clickhouse,
-                table,
-                node=self._node,
-                seq_from=await self._end_of_log() + 1,
-                seq_to=highest,
-            )
-            counted = await count_rows(
-                self._clickhouse,
-                table,
-                node=self._node,
-                seq_to=min(self._seq_end, self._seq_to),
-                leave_out=self._leave_out[table],
+                self._clickhouse, table, node=self._node, seq_from=behind, seq_to=highest[table]
             )
             compared = self.report.table(table).stored
-            astray = rows_astray(table, counted=counted, compared=compared)
+            astray = rows_astray(table, counted=counted[table], compared=compared)
             self.report.add(*(finding for finding in (above, astray) if finding is not None))
 
     async def _end_of_log(self) -> int:
@@ -262,6 +265,15 @@ class _Run:
         if self._clickhouse_is_there:
             self._clickhouse_is_there = False
             self.report.unchecked.append(f"rows in ClickHouse: {error}")
+
+
+def _is_enough(batch: Sequence[Segment], piece: Piece) -> bool:
+    """Whether read segments are compared before the one that begins with `piece` joins them."""
+    return (
+        len(batch) >= _SEGMENTS_MAX
+        or sum(segment.rows for segment in batch) >= _ROWS_MAX
+        or piece.recv_to_ns - min(each.recv_from_ns for each in batch) > _BATCH_NS
+    )
 
 
 def _begin(files: LogFiles) -> int:

@@ -26,6 +26,12 @@ async def proxy(endpoint):
 
 
 @pytest.fixture
+def database(own_database):
+    """Cut connections leave inserts under way, which nobody else may meet."""
+    return own_database
+
+
+@pytest.fixture
 async def client(proxy, endpoint, database):
     client = ClickHouse(
         ClickHouseConfig(database=database, insert_timeout_ms=5_000),

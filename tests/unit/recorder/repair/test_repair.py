@@ -21,6 +21,7 @@ from recorder.sink.retry import RetryPolicy
 from recorder.spool.quarantine import Quarantine
 from recorder.verify.report import Kind
 from recorder.verify.verify import verify
+from tests.harness.stored_log import StoredLog
 from tickd.clock import SystemClock
 from tickd.native import EVENT_TABLES
 from tickd.testing.wire_log import WireLog
@@ -124,17 +125,26 @@ async def client(endpoint, database):
 
 
 @pytest.fixture
-async def world(client, tmp_path):
-    """ClickHouse holds what the raw log says."""
+async def bare(client, tmp_path):
+    """A raw log, and a ClickHouse that has nothing of it."""
     world = World(tmp_path, client)
     world.frame_last = record(tmp_path, segment_bytes_max=5_000, group_bytes=4_000)
-    await world.rebuild(world.frame_last)
-    world.rows = await world.check()
     yield world
     world.close()
 
 
-async def test_an_empty_server_is_filled(world):
+@pytest.fixture
+async def world(bare):
+    """ClickHouse holds what the raw log says, without any repair so far."""
+    await StoredLog(bare.directory, bare.client).store()
+    bare.rows = await bare.check()
+    return bare
+
+
+async def test_an_empty_server_is_filled(bare):
+    world = bare
+    await world.rebuild(world.frame_last)
+    world.rows = await world.check()
     assert min(world.rows[table] for table in ("trades", "quotes", "book", "gaps")) > 0
     assert world.repair.counters.rows_inserted == sum(world.rows.values())
     assert world.repair.counters.stretches > 2

@@ -132,11 +132,11 @@ async def test_a_repeat_completes_the_bars_that_its_first_attempt_did_not_reach(
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("form", ["native", "row_binary", "json"])
-async def test_no_fault_doubles_or_drops_a_bar(endpoint, database, form):
+async def test_no_fault_doubles_or_drops_a_bar(endpoint, own_database, form):
     """Each block meets another fault, then its repeat goes through: same rows, same token."""
     port = int(endpoint.url.rpartition(":")[2])
     async with FaultyProxy("127.0.0.1", port) as proxy:
-        config = ClickHouseConfig(database=database, format=form, insert_timeout_ms=2_000)
+        config = ClickHouseConfig(database=own_database, format=form, insert_timeout_ms=2_000)
         client = ClickHouse(config, lambda: replace(endpoint, url=proxy.url))
         blocks = []
         for seed, mode in enumerate(("cut_after", "cut_before", "cut_inside", "delay", "twice")):
@@ -166,7 +166,7 @@ async def test_no_fault_doubles_or_drops_a_bar(endpoint, database, form):
             builder.push(stream.batch(200))
             blocks += builder.finish()
         await client.close()
-    direct = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
+    direct = ClickHouse(ClickHouseConfig(database=own_database), lambda: endpoint)
     await assert_equal(direct, blocks)
     await direct.close()
 

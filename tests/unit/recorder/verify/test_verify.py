@@ -21,9 +21,19 @@ pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
 SYNC = "SETTINGS mutations_sync = 1"
 
 
+class Counting(ClickHouse):
+    """Says how many questions it was asked."""
+
+    questions = 0
+
+    async def query(self, *args, **options):
+        self.questions += 1
+        return await super().query(*args, **options)
+
+
 @pytest.fixture
 async def log(endpoint, database, tmp_path):
-    client = ClickHouse(ClickHouseConfig(database=database), lambda: endpoint)
+    client = Counting(ClickHouseConfig(database=database), lambda: endpoint)
     log = StoredLog(tmp_path, client)
     for seed in (11, 12, 13):  # a segment or more each
         log.write(seed, bursts=20)
@@ -56,6 +66,61 @@ async def test_a_whole_log_has_no_finding_and_its_totals_add_up(log):
     assert report.segments.sealed > 3
     assert report.checked.chunks > 10
     assert report.checked.bars > 0
+
+
+async def test_questions_do_not_grow_with_the_number_of_segments(log):
+    """A node that was killed often has many segments, and no more rows for it."""
+    await log.store()
+    log.clickhouse.questions = 0
+    few = await log.verify()
+    asked = log.clickhouse.questions
+    for seed in range(20, 25):
+        log.write(seed, bursts=1, frames=10)
+    await log.store((few.numbers.last + 1) << 16)
+    log.clickhouse.questions = 0
+    many = await log.verify()
+    assert few.ok
+    assert many.ok
+    assert many.checked.segments >= few.checked.segments + 5
+    assert log.clickhouse.questions == asked
+
+
+# Too small for a second segment, or for the question itself.
+LIMITS = {
+    "recorder.verify.verify._SEGMENTS_MAX": 1,
+    "recorder.verify.verify._ROWS_MAX": 1,
+    "recorder.verify.verify._BATCH_NS": 0,
+    "recorder.verify.figures._RANGES_MAX": 0,
+}
+
+
+@pytest.mark.timeout(120)  # five runs, those with small limits of many questions each
+async def test_faults_are_the_same_however_many_segments_a_question_is_about(log, monkeypatch):
+    """Missing and doubled rows in different segments, and a stretch that is left out."""
+    await log.store()
+    first = await log.number("SELECT min(seq) FROM {t}quotes")
+    last = await log.number("SELECT max(seq) FROM {t}quotes")
+    await log.command(f"ALTER TABLE {{t}}quotes DELETE WHERE seq = {first} {SYNC}")
+    await log.command(
+        f"INSERT INTO {{t}}quotes SELECT * FROM {{t}}quotes WHERE seq = {last}"
+        " SETTINGS deduplicate_insert = 'disable', insert_deduplicate = 0"
+    )
+    middle = await log.number("SELECT quantileExact(seq) FROM {t}trades")
+    plan = Plan(log.state / "sink" / "plan.jsonl")
+    plan.spill("trades", middle, middle + 5, "a test")
+    plan.close()
+    log.clickhouse.questions = 0
+    together = await log.verify()
+    asked = log.clickhouse.questions
+    assert together.kinds() == [Kind.ROWS_MISSING, Kind.ROWS_TWICE]
+    assert {found.where for found in together.findings} < {path.name for path in log.segments}
+    assert len(together.pending) == 1
+    for name, limit in LIMITS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(name, limit)
+            log.clickhouse.questions = 0
+            assert await log.verify() == together, name
+            assert log.clickhouse.questions > asked, name
 
 
 async def test_frames_that_give_no_rows_have_a_class_each(log):
