@@ -297,6 +297,10 @@ class CallbackSession(PlannedSession):
         """All trades of a day, asked on any login that is up. Raises QueryFailedError."""
         return await self._counted().ticks(contract, date)
 
+    async def bars(self, contract: Contract, date: str) -> object:
+        """The minute bars of a day, asked on any login that is up. Raises QueryFailedError."""
+        return await self._counted().bars(contract, date)
+
     @property
     def can_rank(self) -> bool:
         """While a login is up and a query is left."""
