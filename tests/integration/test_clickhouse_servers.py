@@ -212,7 +212,7 @@ async def test_restart_keeps_rows_and_tokens(clickhouse: Any) -> None:
 
 
 async def bars_compared(server: Any) -> None:
-    """What repair does behind inserts whose outcome was open (ADR 23): no token covers the views."""
+    """What repair does behind inserts whose outcome was open (ADR 23)."""
     client = ClickHouse(ClickHouseConfig(), lambda: server.endpoint)
     try:
         deletes = Deletes(client, SystemClock(), node=1)

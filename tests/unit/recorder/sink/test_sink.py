@@ -60,7 +60,8 @@ async def test_hours_of_fetched_trades_are_noted_before_their_blocks_are_promise
     noted = []
 
     async def note(hours, seq):
-        noted.append((hours, seq, [block.table for block in sink.plan.open_blocks]))
+        promised = max((block.seq_to for block in sink.plan.open_blocks), default=0)
+        noted.append((hours, seq, promised))
 
     sink = world.sink(on_filled=note)
     async with running(sink, world) as task:
@@ -78,7 +79,9 @@ async def test_hours_of_fetched_trades_are_noted_before_their_blocks_are_promise
     hours = {int(ns) // HOUR_NS * 3_600 for ns in events["ts_event"][trades]}
     assert {hour for said, _, _ in noted for hour in said} == hours
     assert noted[-1][1] >= int(events["seq"][trades].max())
-    assert [tables for _, _, tables in noted if "trades" in tables] == []
+    first = int(events["seq"].min())
+    for before, (_, seq, promised) in zip([first - 1, *(n[1] for n in noted)], noted, strict=False):
+        assert promised <= before < seq, "a block of the cut was promised before its hours"
     assert await world.stored() == world.expected
 
 
