@@ -53,6 +53,35 @@ assert give_free_pages_back()
 print(left, resident() - before)
 """
 
+# Threads that keep pieces; prints how many heaps of their own they have (64 MiB each, by address).
+THREADS = """
+import sys
+from pathlib import Path
+from threading import Barrier, Thread
+from tickd.app.allocator import give_large_buffers_back
+
+if sys.argv[1] == "set":
+    assert give_large_buffers_back()
+pieces, all_there = [], Barrier(5)
+
+def keep():
+    pieces.append([bytearray(100_000) for _ in range(10)])
+    all_there.wait()
+    all_there.wait()
+
+threads = [Thread(target=keep) for _ in range(4)]
+for thread in threads:
+    thread.start()
+all_there.wait()
+heaps = 0
+for line in Path("/proc/self/maps").read_text().splitlines():
+    where, mode, *_, last = line.split()
+    start = int(where.split("-")[0], 16)
+    heaps += mode == "rw-p" and last == "0" and start % (64 << 20) == 0
+print(heaps)
+all_there.wait()
+"""
+
 glibc_only = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library: not permitted to assume"
 )
@@ -78,3 +107,13 @@ def test_free_pages_between_things_that_stay_leave_the_process_when_asked():
     left, behind = map(int, done.stdout.split())
     assert left > 32 << 20, "glibc gives them back by itself now: is the call needed?"
     assert behind < 8 << 20
+
+
+@glibc_only
+def test_threads_share_one_heap() -> None:
+    heaps = {
+        way: int(subprocess.check_output([sys.executable, "-c", THREADS, way], text=True))
+        for way in ("set", "unset")
+    }
+    assert heaps["set"] == 0
+    assert heaps["unset"] > 0
