@@ -162,12 +162,22 @@ async def test_in_a_daemon_a_volume_jump_opens_a_gap_which_the_filler_closes(
             lots = "SELECT sum(size), countIf(bitTest(flags, 10)) FROM tickd.trades"
             markets = broker.markets.items()
             traded = sum(market.total_volume for (_, is_odd), market in markets if not is_odd)
-            assert await asked(lots) == [traded, 93]
+
+            async def stored() -> bool:
+                return await asked(lots) == [traded, 93]
+
+            await until(stored)
             assert await asked("SELECT count() FROM tickd.gaps_open_v") == [0]
+
+            async def bars_made() -> bool:
+                """What is fetched later comes into the bars with the next look, 30 s on."""
+                tables = ("ohlcv_1s", "ohlcv_1m", "ohlcv_1h")
+                sums = [await asked(f"SELECT sum(volume) FROM tickd.{each}") for each in tables]
+                return sums == [[traded]] * len(tables)
+
+            await until(bars_made)
             journal = parts.storage.rebuilding.repair
-            await until(lambda: journal.bars.hours_made > 0 and not journal.working)
-            for table in ("ohlcv_1s", "ohlcv_1m", "ohlcv_1h"):
-                assert await asked(f"SELECT sum(volume) FROM tickd.{table}") == [traded]
+            await until(lambda: not journal.working)
             report = await verify(
                 config.state_dir / "raw",
                 clickhouse,
