@@ -5,27 +5,23 @@ As `filler.py`, it records answers and looks at the ledger; it knows no truth of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
 
-from gateway.backoff import Backoff
 from gateway.callbacks.venue import CallbackHistory, Contract, Usage
 from gateway.config import FillConfig
 from gateway.errors import MalformedReplyError, QueryFailedError
 from gateway.filling.days import AskDay, Days
-from gateway.filling.quarantine import Quarantine
+from gateway.filling.gap_filler import LOOK_SECONDS, GapFiller
 from gateway.filling.schedule import GiveUp, Wait
-from gateway.filling.status import FillCounters, FillStatus
-from gateway.limits import NS_PER_SECOND, RollingLimit
+from gateway.limits import RollingLimit
 from gateway.venue import OpenGap, Rate
 from tickd.ports import Clock, RawTap
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS: Final = 1.0
-FAILED_CAP_SECONDS: Final = 600.0
 # Of the traffic allowance, kept for the queries without which nothing is subscribed.
 BYTES_KEPT_SHARE: Final = 0.2
 DAY_SECONDS: Final = 86_400.0
@@ -47,7 +43,7 @@ class Queries(Protocol):
 Login = tuple[Queries, Callable[[str], Contract | None]]
 
 
-class DayFiller:
+class DayFiller(GapFiller):
     """The gaps of one callback venue.
 
     Args: `login`: None while nobody is logged in; `usage`: what is left of the allowance as of the
@@ -68,58 +64,29 @@ class DayFiller:
         jitter: Callable[[], float],
         observe: Callable[[int], None],
     ) -> None:
-        self.counters = FillCounters()
-        self._venue = venue
+        self._days = Days(config, date_of=history.date_of, over_ns=history.over_ns)
+        super().__init__(
+            venue,
+            config,
+            self._days,
+            tap=tap,
+            clock=clock,
+            gaps=gaps,
+            jitter=jitter,
+            observe=observe,
+        )
         self._history = history
-        self._clock = clock
         self._login = login
         self._usage = usage
-        self._gaps = gaps
-        self._jitter = jitter
-        self._days = Days(config, date_of=history.date_of, over_ns=history.over_ns)
         self._queries = RollingLimit(history.queries)
         # While a market trades, only so many queries a day are allowed at all.
         self._early = RollingLimit(Rate(history.early_queries_max, DAY_SECONDS))
-        self._quarantine = Quarantine(
-            venue, config, tap=tap, clock=clock, counters=self.counters, observe=observe
-        )
         self._evidence: AskDay | None = None  # the day whose bars were asked for last
-        self._backoff = Backoff(
-            first_seconds=max(config.retry_seconds, LOOK_SECONDS),
-            cap_seconds=FAILED_CAP_SECONDS,
-            stable_seconds=0.0,
-        )
-
-    async def run(self) -> None:
-        """Fill until cancelled. Raises TickdError(FATAL): the raw log takes nothing any more."""
-        try:
-            while True:
-                await self._clock.sleep(await self._one_step())
-        finally:
-            self._quarantine.close("session stopped")
-
-    def hurry(self, seqs: Sequence[int]) -> int:
-        """Ask for these gaps (all of them when empty) now; how many those are."""
-        return self._days.hurry(seqs)
-
-    def status(self) -> FillStatus:
-        """The picture of this moment."""
-        gaps = self._days.gaps
-        now_ns = self._clock.wall_ns()
-        oldest_ns = min((gap.until_ns for gap in gaps), default=now_ns)
-        return FillStatus(
-            gaps_open=len(gaps),
-            ids_missing=sum(gap.missing for gap in gaps),
-            oldest_seconds=max(0.0, (now_ns - oldest_ns) / NS_PER_SECOND),
-            keyed=True,
-        )
 
     async def _one_step(self) -> float:
-        self._look()
         step = self._days.next(self._clock.wall_ns(), self._clock.mono_ns())
         if isinstance(step, Wait):
-            self._quarantine.rest()
-            return LOOK_SECONDS if step.seconds is None else min(LOOK_SECONDS, step.seconds)
+            return self._wait(step)
         login = self._login()
         if isinstance(step, GiveUp):
             if step.outcome == "gone" and login is not None:
@@ -130,11 +97,8 @@ class DayFiller:
             return LOOK_SECONDS
         return await self._ask(step, *login)
 
-    def _look(self) -> None:
-        mine = [
-            gap for gap in self._gaps() if gap.venue == self._venue and self._history.can_fill(gap)
-        ]
-        self._quarantine.count(self._days.see(mine, self._clock.wall_ns()))
+    def _can_fill(self, gap: OpenGap) -> bool:
+        return self._history.can_fill(gap)
 
     def _affordable(self) -> bool:
         """Within the rates; and never near the cap, beyond which answers are empty."""
@@ -161,12 +125,9 @@ class DayFiller:
             ticks = await client.ticks(contract, ask.date)
             rows, payload = self._history.record(ticks, contract, ask.date)
         except (QueryFailedError, MalformedReplyError) as error:
-            self.counters.failures += 1
-            delay = self._backoff.failed(self._jitter())
-            log.warning("fill_failed", venue=self._venue, words=str(error), retry_s=delay)
-            return delay
+            return self._failed(error)
         self._backoff.ended(0.0)
-        await self._quarantine.record(f"{self._venue}:ticks", payload)
+        await self._quarantine.record(f"{self._name}:ticks", payload)
         self._look()
         self._days.answered(ask, rows, self._clock.wall_ns(), self._clock.mono_ns())
         return 0.0
@@ -190,6 +151,6 @@ class DayFiller:
             payload = self._history.evidence(bars, contract, day.date)
         except (QueryFailedError, MalformedReplyError) as error:
             self.counters.failures += 1
-            log.warning("evidence_failed", venue=self._venue, words=str(error))
+            log.warning("evidence_failed", venue=self._name, words=str(error))
         else:
-            await self._quarantine.record(f"{self._venue}:ticks", payload)
+            await self._quarantine.record(f"{self._name}:ticks", payload)

@@ -13,6 +13,7 @@ from gateway.callbacks.session import CallbackSession
 from gateway.callbacks.venue import Usage
 from gateway.filling.day_filler import DayFiller, Login
 from gateway.filling.filler import Filler
+from gateway.filling.gap_filler import GapFiller
 from gateway.session import Session
 from gateway.venue import OpenGap
 from tickd.app.control import Command
@@ -60,7 +61,7 @@ class Filling:
     ) -> None:
         self._gaps = gaps
         self.days = days  # by venue; nobody else runs them
-        self.fillers: Mapping[str, Filler | DayFiller] = {**own, **days}
+        self.fillers: Mapping[str, GapFiller] = {**own, **days}
 
     def commands(self) -> dict[str, Command]:
         """The control commands, by name."""
