@@ -49,6 +49,29 @@ impl Touch {
     }
 }
 
+/// The two halves of a book.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sides<T> {
+    bids: T,
+    asks: T,
+}
+
+impl<T> Sides<T> {
+    pub fn of(&self, side: Side) -> &T {
+        match side {
+            Side::Bid => &self.bids,
+            Side::Ask => &self.asks,
+        }
+    }
+
+    pub fn of_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Bid => &mut self.bids,
+            Side::Ask => &mut self.asks,
+        }
+    }
+}
+
 /// One side of the book.
 #[derive(Debug, Clone, Default)]
 struct Half {
@@ -62,8 +85,7 @@ struct Half {
 /// The levels of one instrument.
 #[derive(Debug, Clone, Default)]
 pub struct Levels {
-    bids: Half,
-    asks: Half,
+    sides: Sides<Half>,
 }
 
 /// Key of a price and price of a key. Saturates: `i64::MIN` is no price.
@@ -110,24 +132,10 @@ impl Levels {
         Levels::default()
     }
 
-    fn half(&self, side: Side) -> &Half {
-        match side {
-            Side::Bid => &self.bids,
-            Side::Ask => &self.asks,
-        }
-    }
-
-    fn half_mut(&mut self, side: Side) -> &mut Half {
-        match side {
-            Side::Bid => &mut self.bids,
-            Side::Ask => &mut self.asks,
-        }
-    }
-
     /// Sets the size at `price`; 0 deletes the level.
     #[inline]
     pub fn set(&mut self, side: Side, price: i64, size: i64) {
-        self.half_mut(side).set(key(side, price), size);
+        self.sides.of_mut(side).set(key(side, price), size);
     }
 
     /// Empties both sides and forgets the known limits.
@@ -137,7 +145,7 @@ impl Levels {
 
     /// Declares the present levels to be a snapshot: beyond its worst level of each side nothing is known.
     pub fn mark_known(&mut self) {
-        for half in [&mut self.bids, &mut self.asks] {
+        for half in [&mut self.sides.bids, &mut self.sides.asks] {
             half.known = half.ladder.worst();
         }
     }
@@ -145,17 +153,17 @@ impl Levels {
     /// Worst price the last snapshot told; a level beyond it is unknown until a change touches it. `None`: no snapshot, or
     /// its side was empty.
     pub fn known_limit(&self, side: Side) -> Option<i64> {
-        self.half(side).known.map(|known| key(side, known))
+        self.sides.of(side).known.map(|known| key(side, known))
     }
 
     /// The best level.
     pub fn best(&self, side: Side) -> Option<Level> {
-        self.half(side).ladder.best().map(|rung| level(side, rung))
+        self.sides.of(side).ladder.best().map(|rung| level(side, rung))
     }
 
     /// The levels of a side, best first.
     pub fn iter(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
-        self.half(side).ladder.iter().map(move |rung| level(side, rung))
+        self.sides.of(side).ladder.iter().map(move |rung| level(side, rung))
     }
 
     /// The best `count` levels, best first.
@@ -179,12 +187,12 @@ impl Levels {
 
     /// How many levels a side has.
     pub fn count(&self, side: Side) -> usize {
-        self.half(side).ladder.count()
+        self.sides.of(side).ladder.count()
     }
 
     /// Sum of the sizes of a side.
     pub fn total(&self, side: Side) -> i128 {
-        self.half(side).total
+        self.sides.of(side).total
     }
 
     /// How the best prices stand to each other.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::book::l2::{key, Side, Touch};
+use crate::book::l2::{key, Side, Sides, Touch};
 use crate::book::ladder::Ladder;
 use crate::event::{flag, side, Event, Kind, SIZE_UNDEF};
 
@@ -136,8 +136,7 @@ pub struct Orders {
     nodes: Vec<Node>,
     free: Vec<u32>,
     by_id: HashMap<u64, u32, BuildHasherDefault<Spread>>,
-    bids: Half,
-    asks: Half,
+    sides: Sides<Half>,
     /// What was refused since the book was made.
     pub refusals: Refusals,
     /// Messages behind which the book was crossed.
@@ -148,20 +147,6 @@ impl Orders {
     /// An empty book.
     pub fn new() -> Self {
         Orders::default()
-    }
-
-    fn half(&self, side: Side) -> &Half {
-        match side {
-            Side::Bid => &self.bids,
-            Side::Ask => &self.asks,
-        }
-    }
-
-    fn half_mut(&mut self, side: Side) -> &mut Half {
-        match side {
-            Side::Bid => &mut self.bids,
-            Side::Ask => &mut self.asks,
-        }
     }
 
     // Changes ------------------------------------------------------------------------------------------------------------
@@ -179,7 +164,7 @@ impl Orders {
         }
         let at = self.free.last().copied().unwrap_or(self.nodes.len() as u32);
         let key = key(order.side, order.price);
-        let half = self.half_mut(order.side);
+        let half = self.sides.of_mut(order.side);
         let mut ahead = NONE;
         if let Some(queue) = half.ladder.get_mut(key) {
             queue.size = queue.size.checked_add(order.size).ok_or(Refused::Overflow)?;
@@ -229,7 +214,7 @@ impl Orders {
         }
         node.order.size -= size;
         let (side, key) = (node.order.side, key(node.order.side, node.order.price));
-        let half = self.half_mut(side);
+        let half = self.sides.of_mut(side);
         half.total -= i128::from(size);
         if let Some(queue) = half.ladder.get_mut(key) {
             queue.size -= size;
@@ -249,7 +234,7 @@ impl Orders {
             node.ahead = ahead;
         }
         let key = key(order.side, order.price);
-        let half = self.half_mut(order.side);
+        let half = self.sides.of_mut(order.side);
         half.total -= i128::from(order.size);
         half.orders -= 1;
         if ahead == NONE && behind == NONE {
@@ -356,17 +341,17 @@ impl Orders {
 
     /// How many orders rest on a side.
     pub fn count(&self, side: Side) -> usize {
-        self.half(side).orders
+        self.sides.of(side).orders
     }
 
     /// How many price levels a side has.
     pub fn level_count(&self, side: Side) -> usize {
-        self.half(side).ladder.count()
+        self.sides.of(side).ladder.count()
     }
 
     /// Sum of the sizes of a side.
     pub fn total(&self, side: Side) -> i128 {
-        self.half(side).total
+        self.sides.of(side).total
     }
 
     /// The best level.
@@ -376,7 +361,7 @@ impl Orders {
 
     /// The levels of a side, best first.
     pub fn levels(&self, side: Side) -> impl Iterator<Item = QueueLevel> + '_ {
-        self.half(side).ladder.iter().map(move |rung| QueueLevel {
+        self.sides.of(side).ladder.iter().map(move |rung| QueueLevel {
             price: key(side, rung.key),
             size: rung.value.size,
             orders: rung.value.orders,
@@ -385,7 +370,12 @@ impl Orders {
 
     /// The orders of a level, the first to trade first.
     pub fn queue(&self, side: Side, price: i64) -> impl Iterator<Item = Order> + '_ {
-        let first = self.half(side).ladder.get(key(side, price)).map(|queue| queue.first);
+        let first = self
+            .sides
+            .of(side)
+            .ladder
+            .get(key(side, price))
+            .map(|queue| queue.first);
         let node = |at: u32| self.nodes.get(at as usize);
         std::iter::successors(first.and_then(node), move |last| node(last.behind)).map(|each| each.order)
     }
@@ -402,7 +392,7 @@ impl Orders {
 
     /// How the best prices stand to each other.
     pub fn touch(&self) -> Touch {
-        let price = |side| self.half(side).ladder.best().map(|rung| key(side, rung.key));
+        let price = |side| self.sides.of(side).ladder.best().map(|rung| key(side, rung.key));
         Touch::of(price(Side::Bid), price(Side::Ask))
     }
 }
