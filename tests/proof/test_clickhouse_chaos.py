@@ -40,9 +40,10 @@ HELD_BYTES = 4 * MIB
 SPOOL_BYTES = 8 * MIB
 # What a daemon may need above its bounds: the interpreter's and the allocator's slack.
 MEMORY_MARGIN_BYTES = 64 * MIB
-# At 256 KiB or 250 ms a group; a raw log that waited for ClickHouse would be seconds late.
+# At 256 KiB or 250 ms a group, on two shared cores; a raw log that waited for ClickHouse would be
+# late by as long as an insert may take.
 LATENCY_FACTOR = 4
-LATENCY_FLOOR_US = 400_000
+LATENCY_FLOOR_US = 1_000_000
 ARRIVE_TIMEOUT_S = 90
 TABLES = ("trades", "quotes", "book", "states", "gaps")
 INSERT_TIMEOUT_MS = 3_000
