@@ -1,5 +1,5 @@
 """`python -m tickd` is the `tickd` command."""
 
-from tickd.app.cli import main
+from tickd.app.cli import process
 
-main()
+process()

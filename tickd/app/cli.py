@@ -5,8 +5,11 @@ Names, help and exit codes. Each command lives in its own module and is imported
 
 from __future__ import annotations
 
+import atexit
 import inspect
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from cyclopts import App
@@ -91,6 +94,30 @@ def _version() -> str:
     from tickd.native import BUILD_PROFILE, VERSION  # noqa: PLC0415 - lazy: numpy and all
 
     return f"tickd {VERSION} ({BUILD_PROFILE})"
+
+
+def process() -> None:
+    """Be the `tickd` process: `main`, with an end that no library's thread can spoil.
+
+    The object stores' threads may touch Python once more after their last answer was taken. One
+    that does so while the interpreter is being taken down aborts the process, after a run that went
+    well; therefore it is not taken down. What is registered first runs last: by then threads were
+    joined and everybody else has tidied up.
+    """
+    code: int = ExitCode.FAILED
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(leave)
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else ExitCode.FAILED
+        raise
 
 
 def main() -> None:

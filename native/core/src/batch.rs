@@ -1,5 +1,8 @@
 //! An immutable run of events with its topic index: the unit of work of the whole program.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::event::{Event, SEQ_INDEX_BITS};
 
 /// A stretch of a batch that belongs to one topic.
@@ -62,6 +65,37 @@ impl Batch {
             stop: range.stop.min(hi) - lo,
         })
     }
+
+    /// The events of the wanted topics in the order of their numbers, as stretches of one topic each.
+    ///
+    /// What depends on this order alone does not depend on how the node's stream was cut into batches.
+    pub fn in_order(&self, wanted: impl Fn(u32) -> bool) -> Vec<TopicRange> {
+        let number = |at: u32| self.events.get(at as usize).map_or(u64::MAX, |event| event.seq);
+        let head = |range: &TopicRange| Reverse((number(range.start), range.start, range.stop, range.topic));
+        let wanted = self.topics.iter().filter(|range| wanted(range.topic));
+        let mut heads: BinaryHeap<_> = wanted.map(head).collect();
+        let mut stretches = Vec::with_capacity(heads.len());
+        while let Some(Reverse((_, start, stop, topic))) = heads.pop() {
+            let until = heads.peek().map_or(u64::MAX, |Reverse((next, ..))| *next);
+            let mut end = start + 1;
+            while end < stop && number(end) < until {
+                end += 1;
+            }
+            stretches.push(TopicRange {
+                topic,
+                start,
+                stop: end,
+            });
+            if end < stop {
+                heads.push(head(&TopicRange {
+                    topic,
+                    start: end,
+                    stop,
+                }));
+            }
+        }
+        stretches
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +117,23 @@ mod tests {
         assert_eq!((part.frame_last, part.ts_mono, part.events.len()), (10, 11, 3));
         assert_eq!(batch.part(0, 6), batch);
         assert_eq!(batch.part(2, 2).topics, []);
+    }
+
+    #[test]
+    fn wanted_topics_come_in_the_order_of_their_numbers() {
+        let range = |topic, start, stop| TopicRange { topic, start, stop };
+        let numbers = [1, 4, 5, 9, 2, 3, 6, 7, 8];
+        let events = numbers.map(|seq| Event::new(Kind::Trade, seq, 1, 2, 7)).to_vec();
+        let batch = Batch::from_parts(events, vec![range(4, 0, 4), range(2, 4, 7), range(8, 7, 9)], 0);
+        let order = |wanted: &dyn Fn(u32) -> bool| -> Vec<u64> {
+            let stretches = batch.in_order(wanted);
+            let inside = stretches.iter().flat_map(|each| each.start..each.stop);
+            inside.map(|at| batch.events[at as usize].seq).collect()
+        };
+        assert_eq!(order(&|_| true), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(order(&|topic| topic != 2), [1, 4, 5, 7, 8, 9]);
+        assert!(order(&|_| false).is_empty());
+        let stretches = batch.in_order(|_| true);
+        assert_eq!(stretches[..3], [range(4, 0, 1), range(2, 4, 6), range(4, 1, 3)]);
     }
 }
