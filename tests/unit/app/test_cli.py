@@ -112,3 +112,23 @@ def test_bug_among_expected_errors_is_raised_as_it_is(command, monkeypatch) -> N
 def test_interrupt_ends_with_130(command, monkeypatch) -> None:
     monkeypatch.setattr(cli, "build", failing_with(KeyboardInterrupt()))
     assert command().code == 130
+
+
+def test_process_tidies_up_and_keeps_its_exit_code() -> None:
+    """The interpreter is not taken down, and yet nothing is left out that others registered."""
+    script = """
+import atexit, sys
+from tickd.app import cli
+def build(_):
+    def app(_, *, result_action):
+        atexit.register(print, "tidied up")
+        return 3
+    return app
+cli.build = build
+sys.argv = ["tickd"]
+cli.process()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "tidied up\n", "")
