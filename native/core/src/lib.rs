@@ -13,6 +13,7 @@ pub mod decode;
 pub mod error;
 pub mod event;
 pub mod histogram;
+pub mod indicators;
 pub mod instrument;
 pub mod queue;
 pub mod record;
