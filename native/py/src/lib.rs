@@ -15,6 +15,7 @@ mod cpython;
 mod decoder;
 mod errors;
 mod histogram;
+mod indicators;
 mod manifest;
 mod raw_log;
 mod raw_log_files;
@@ -37,6 +38,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<book::L3Book>()?;
     decoder::register(m)?;
     m.add_class::<histogram::Histogram>()?;
+    indicators::register(m)?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
     m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;

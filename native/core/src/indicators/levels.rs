@@ -109,6 +109,11 @@ fn over(part: f64, whole: f64) -> f64 {
 impl Indicator for BookReading {
     const KIND: u16 = 40;
 
+    /// The slopes of either side are one indicator.
+    fn kind(&self) -> u16 {
+        Self::KIND + (self.shape as u16).min(Shape::Slope as u16)
+    }
+
     answers!();
 
     fn is_ready(&self) -> bool {

@@ -156,6 +156,10 @@ impl Mlofi {
 impl Indicator for Mlofi {
     const KIND: u16 = 2;
 
+    fn kind(&self) -> u16 {
+        Self::KIND + u16::from(self.is_integrated)
+    }
+
     answers!();
 
     fn is_ready(&self) -> bool {

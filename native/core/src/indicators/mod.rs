@@ -91,7 +91,7 @@ impl Tally {
 
 /// What every indicator can be asked.
 pub trait Indicator: Clone + Saved {
-    /// Which indicator a snapshot belongs to; never reused.
+    /// Which state machine a snapshot belongs to; never reused. Variants count from here.
     const KIND: u16;
     /// Layout of the snapshot.
     const VERSION: u16 = 1;
@@ -109,14 +109,24 @@ pub trait Indicator: Clone + Saved {
     /// Back to the beginning with the same parameters.
     fn reset(&mut self);
 
-    /// The snapshot.
-    fn snapshot(&self) -> Vec<u8> {
-        state::write(Self::KIND, Self::VERSION, self)
+    /// Which indicator this one is.
+    fn kind(&self) -> u16 {
+        Self::KIND
     }
 
-    /// The indicator of a snapshot.
-    fn restore(bytes: &[u8]) -> crate::error::Result<Self> {
-        state::read(Self::KIND, Self::VERSION, bytes)
+    /// The snapshot.
+    fn snapshot(&self) -> Vec<u8> {
+        state::write(self.kind(), Self::VERSION, self)
+    }
+
+    /// The indicator of a snapshot of this kind.
+    fn restore(kind: u16, bytes: &[u8]) -> crate::error::Result<Self> {
+        let loaded: Self = state::read(kind, Self::VERSION, bytes)?;
+        if loaded.kind() == kind {
+            Ok(loaded)
+        } else {
+            Err(crate::error::Error::new(crate::error::Reason::Unsupported, 0))
+        }
     }
 }
 

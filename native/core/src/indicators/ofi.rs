@@ -200,7 +200,7 @@ mod tests {
         for i in 0..40 {
             let x = f64::from(i % 7) * 0.1;
             let row = quote(1.0 + x, 1.0 / (1.0 + x), 2.0 + x, 1.1 + x);
-            let mut other = Ofi::restore(&ofi.snapshot()).unwrap();
+            let mut other = Ofi::restore(1, &ofi.snapshot()).unwrap();
             assert_eq!(ofi.quote(row, i.into()).to_bits(), other.quote(row, i.into()).to_bits());
             assert_eq!(ofi.snapshot(), other.snapshot());
         }

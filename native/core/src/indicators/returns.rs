@@ -101,7 +101,11 @@ impl RealizedVariance {
 }
 
 impl Indicator for RealizedVariance {
-    const KIND: u16 = 60;
+    const KIND: u16 = 80;
+
+    fn kind(&self) -> u16 {
+        Self::KIND + self.estimator as u16
+    }
 
     answers!();
 

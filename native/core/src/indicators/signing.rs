@@ -88,6 +88,10 @@ impl TradeSign {
 impl Indicator for TradeSign {
     const KIND: u16 = 70;
 
+    fn kind(&self) -> u16 {
+        Self::KIND + self.rule as u16
+    }
+
     answers!();
 
     fn is_ready(&self) -> bool {
@@ -135,6 +139,14 @@ impl OnPrint for TradeSign {
     }
 }
 
+impl OnPrice for TradeSign {
+    /// Without a quote: by the tick rule, whatever the rule.
+    #[inline]
+    fn price(&mut self, price: f64, _ts_ns: i64) -> f64 {
+        self.print(price, f64::NAN, f64::NAN)
+    }
+}
+
 /// The bought share of each bar, by bulk volume classification.
 #[derive(Debug, Clone)]
 pub struct BulkShare {
@@ -161,7 +173,7 @@ impl BulkShare {
 }
 
 impl Indicator for BulkShare {
-    const KIND: u16 = 71;
+    const KIND: u16 = 79;
 
     answers!();
 

@@ -1,0 +1,21 @@
+//! The Python faces of the indicators, a file per what they take.
+
+use pyo3::prelude::*;
+
+mod arrays;
+#[macro_use]
+mod face;
+mod books;
+mod hawkes;
+mod prices;
+mod quotes;
+mod trades;
+
+/// Exports all of them.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    quotes::register(m)?;
+    books::register(m)?;
+    trades::register(m)?;
+    prices::register(m)?;
+    hawkes::register(m)
+}

@@ -1,0 +1,426 @@
+"""Twins of the indicators of trades: the three VPINs, trade flow, CVD, Kyle's lambda, Amihud."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Self
+
+from strategy_runner.indicators.twin.buckets import BUCKETS, Buckets, WholeBuckets
+from strategy_runner.indicators.twin.elementary import ln, normal, student_quarter
+from strategy_runner.indicators.twin.snapshot import (
+    Array,
+    Fields,
+    Floats,
+    Refused,
+    Times,
+    Twin,
+    column,
+    output,
+    row_refused,
+    same_length,
+    times_of,
+)
+from strategy_runner.indicators.twin.window import Rows
+
+_I64_MAX = (1 << 63) - 1
+_CLOSED_PER_TRADE_MAX = 1e6
+_FIXED_VOLUME_MAX = 1 << 53
+_DISTRIBUTIONS = {"normal": False, "t025": True}
+
+
+class TradeTwin(Twin):
+    """Takes trades. Subclasses say what one means in `_take`."""
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        raise NotImplementedError
+
+    def update(self, price: float, size: float, side: float = 0.0, ts_ns: int = 0) -> float:
+        price, size, side = float(price), float(size), float(side)
+        if not (math.isfinite(price) and 0.0 <= size < math.inf) or math.isnan(side):
+            return self._skip()
+        return self._take(price, size, side, ts_ns)
+
+    def peek(self, price: float, size: float, side: float = 0.0, ts_ns: int = 0) -> float:
+        try:
+            return self.copy().update(price, size, side, ts_ns)
+        except Refused:
+            return math.nan
+
+    def update_many(
+        self,
+        price: Array,
+        size: Array,
+        side: Array,
+        ts_ns: Times | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
+        columns = [column(price), column(size), column(side)]
+        rows = same_length(columns)
+        values = output(out, (rows,))
+        for i, (p, v, s, ts) in enumerate(zip(*columns, times_of(ts_ns, rows), strict=True)):
+            try:
+                values[i] = self.update(p, v, s, int(ts))
+            except Refused:
+                raise row_refused(i) from None
+        return values
+
+    @classmethod
+    def batch(
+        cls, price: Array, size: Array, side: Array, ts_ns: Times | None = None, **params: object
+    ) -> Floats:
+        made: Self = cls(**params)  # type: ignore[arg-type]  # the constructor checks them
+        return made.update_many(price, size, side, ts_ns)
+
+
+def _signed(size: float, side: float) -> float:
+    return size if side > 0.0 else -size if side < 0.0 else 0.0
+
+
+def _positive(x: float) -> float:
+    if not 0.0 < x < math.inf:
+        raise ValueError(f"malformed parameters: {BUCKETS}")
+    return float(x)
+
+
+class _VpinTwin(TradeTwin):
+    """What every VPIN has beyond the others."""
+
+    FIELDS = (("_value", "d"), ("open", ""))
+    PARTS: ClassVar = {"open": Buckets}
+    open: Buckets
+
+    @property
+    def cdf(self) -> float:
+        return self.open.history.cdf
+
+    @property
+    def zscore(self) -> float:
+        return self.open.history.zscore
+
+    @property
+    def is_toxic(self) -> bool:
+        return self.open.history.is_toxic
+
+    @property
+    def unclassified(self) -> float:
+        return self.open.unclassified / self.open.total if self.open.total > 0 else math.nan
+
+    @property
+    def buckets(self) -> int:
+        return len(self.open.imbalances.places)
+
+    @property
+    def n_closed(self) -> int:
+        return self.open.imbalances.seen
+
+    @property
+    def filled(self) -> float:
+        return float(self.open.volume - self.open.left)
+
+    def drop_partial(self) -> None:
+        self.open.drop_partial()
+
+    def _forget(self) -> None:
+        self.open.clear()
+
+    def _fill(self, size: float, side: float, nothing: float = 0.0) -> float:
+        self.count += 1
+        if size == 0:
+            return self._value
+        if side > 0.0:
+            closed = self.open.fill(size, lambda part: (part, nothing))
+        elif side < 0.0:
+            closed = self.open.fill(size, lambda part: (nothing, part))
+        else:
+            self.open.unclassified += size
+            closed = self.open.fill(size, lambda _: (nothing, nothing))
+        if closed:
+            self._value = self.open.value
+        return self._value
+
+
+class Vpin(_VpinTwin):
+    """VPIN of trades with an aggressor."""
+
+    KIND = 10
+
+    def __init__(
+        self,
+        bucket_volume: float,
+        buckets: int,
+        split: bool = True,
+        *,
+        ranked: int = 1000,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(strict=strict)
+        self.open = Buckets(_positive(bucket_volume), buckets, ranked, split=split)
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        if size > _CLOSED_PER_TRADE_MAX * self.open.volume:
+            return self._skip()
+        return self._fill(size, side)
+
+
+class VpinFixed(_VpinTwin):
+    """VPIN in whole lots, without a rounding before the last division."""
+
+    KIND = 11
+    PARTS: ClassVar = {"open": WholeBuckets}
+
+    def __init__(
+        self,
+        bucket_volume: int,
+        buckets: int,
+        split: bool = True,
+        *,
+        ranked: int = 1000,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(strict=strict)
+        if not isinstance(bucket_volume, int):
+            raise TypeError(f"bucket_volume must be an integer, not {bucket_volume!r}")
+        self.open = WholeBuckets(bucket_volume, buckets, ranked, split=split)
+        if not 1 <= bucket_volume <= _FIXED_VOLUME_MAX // buckets:
+            raise ValueError("overflow parameters: buckets times volume at most 2^53, from 1")
+
+    @property
+    def parts_per_billion(self) -> int | None:
+        if not self.is_ready:
+            return None
+        return int(self.open.imbalance_sum) * 1_000_000_000 // int(self.open.volume_sum)
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        whole = min(int(size), _I64_MAX)
+        is_whole = float(whole) == size
+        if not is_whole or self.open.total + whole > _I64_MAX:
+            return self._skip()
+        if whole // int(self.open.volume) > _CLOSED_PER_TRADE_MAX:
+            return self._skip()
+        return self._fill(whole, side, nothing=0)
+
+
+class Bulk(Fields):
+    """Which share of a bar's volume was bought, from its price change."""
+
+    FIELDS = (
+        ("sigma", "d"),
+        ("decay", "d"),
+        ("is_student", "?"),
+        ("price", "d"),
+        ("variance", "d"),
+        ("has_variance", "?"),
+    )
+
+    def __init__(self, sigma: float | None, decay: float, distribution: str) -> None:
+        if distribution not in _DISTRIBUTIONS:
+            raise ValueError(f"distribution is \"{distribution}\", not 'normal' or 't025'")
+        self.is_student = _DISTRIBUTIONS[distribution]
+        self.sigma = 0.0 if sigma is None else _positive(sigma)  # 0: estimated
+        if not 0.0 < decay < 1.0:
+            raise ValueError("malformed parameters: a decay between 0 and 1")
+        self.decay = decay
+        self.clear()
+
+    def clear(self) -> None:
+        self.price, self.variance, self.has_variance = math.nan, 0.0, False
+
+    def share(self, price: float) -> float:
+        """The bought share of a bar that ended at `price`; 1/2 for the first."""
+        change = price - self.price
+        is_first = math.isnan(self.price)
+        self.price = price
+        if is_first:
+            return 0.5
+        sigma = self.sigma if self.sigma > 0.0 else self._estimate(change)
+        if change == 0.0:
+            return 0.5
+        x = change / sigma if sigma > 0.0 else math.copysign(math.inf, change)
+        return student_quarter(x) if self.is_student else normal(x)
+
+    def _estimate(self, change: float) -> float:
+        """Sigma before this change, which then joins the estimate."""
+        sigma = math.sqrt(self.variance)
+        square = change * change
+        joined = self.decay * self.variance + (1.0 - self.decay) * square
+        self.variance = joined if self.has_variance else square
+        self.has_variance = True
+        return sigma
+
+
+class VpinBvc(_VpinTwin):
+    """VPIN with bulk volume classification."""
+
+    KIND = 12
+    FIELDS = (("_value", "d"), ("bulk", ""), ("open", ""))
+    PARTS: ClassVar = {"bulk": Bulk, "open": Buckets}
+
+    def __init__(
+        self,
+        bucket_volume: float,
+        buckets: int,
+        sigma: float | None = None,
+        distribution: str = "normal",
+        *,
+        decay: float = 0.99,
+        split: bool = True,
+        ranked: int = 1000,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(strict=strict)
+        self.bulk = Bulk(sigma, decay, distribution)
+        self.open = Buckets(_positive(bucket_volume), buckets, ranked, split=split)
+
+    def _forget(self) -> None:
+        self.bulk.clear()
+        self.open.clear()
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        if size > _CLOSED_PER_TRADE_MAX * self.open.volume:
+            return self._skip()
+        self.count += 1
+        if size == 0.0:
+            return self._value
+        share = self.bulk.share(price)
+        if self.open.fill(size, lambda part: (share * part, part - share * part)):
+            self._value = self.open.value
+        return self._value
+
+
+class _Windowed(TradeTwin):
+    """Has a window, and is ready when it is full."""
+
+    PARTS: ClassVar = {"window": Rows}
+    window: Rows
+
+    @property
+    def is_ready(self) -> bool:
+        return self.window.is_full
+
+    @property
+    def warmup(self) -> int:
+        return self.window.warmup
+
+    def _forget(self) -> None:
+        self.window.clear()
+
+
+class TradeFlowImbalance(_Windowed):
+    """Signed volume over volume with a side."""
+
+    KIND = 50
+    FIELDS = (("_value", "d"), ("window", ""))
+
+    def __init__(
+        self,
+        window: int | None = None,
+        horizon_ns: int | None = None,
+        half_life_ns: int | None = None,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(strict=strict)
+        self.window = Rows(2, window, horizon_ns, half_life_ns)
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        self.count += 1
+        signed = _signed(size, side)
+        self.window.push((signed, abs(signed)), ts_ns)
+        if self.window.is_full:
+            total, classified = self.window.sums
+            is_defined = classified > 0.0
+            self._value = min(max(total / classified, -1.0), 1.0) if is_defined else math.nan
+        return self._value
+
+
+class Cvd(TradeTwin):
+    """Cumulative volume delta."""
+
+    KIND = 51
+    FIELDS = (("_value", "d"), ("total", "d"))
+
+    def __init__(self, strict: bool = False) -> None:
+        super().__init__(strict=strict)
+        self.total = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        return self.count > 0
+
+    def _forget(self) -> None:
+        self.total = 0.0
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        self.count += 1
+        self.total += _signed(size, side)
+        self._value = self.total
+        return self._value
+
+
+class KyleLambda(_Windowed):
+    """OLS slope, with intercept, of price changes on signed volume."""
+
+    KIND = 52
+    FIELDS = (("_value", "d"), ("price", "d"), ("window", ""))
+
+    def __init__(self, window: int | None = None, strict: bool = False) -> None:
+        super().__init__(strict=strict)
+        self.price = math.nan
+        self.window = Rows(4, window)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.window.is_full and self.window.length >= 2
+
+    @property
+    def warmup(self) -> int:
+        return max(self.window.warmup, 2) + 1
+
+    def _forget(self) -> None:
+        self.window.clear()
+        self.price = math.nan
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        self.count += 1
+        before, self.price = self.price, price
+        if math.isnan(before):
+            return math.nan
+        change, signed = price - before, _signed(size, side)
+        self.window.push((signed, change, signed * signed, signed * change), ts_ns)
+        if self.is_ready:
+            n = float(self.window.length)
+            x, y, xx, xy = self.window.sums
+            spread = xx - x * x / n
+            self._value = (xy - x * y / n) / spread if spread > 1e-12 * xx else math.nan
+        return self._value
+
+
+class Amihud(_Windowed):
+    """Mean of |log return| over traded value."""
+
+    KIND = 53
+    FIELDS = (("_value", "d"), ("price", "d"), ("window", ""))
+
+    def __init__(self, window: int | None = None, strict: bool = False) -> None:
+        super().__init__(strict=strict)
+        self.price = math.nan
+        self.window = Rows(1, window)
+
+    @property
+    def warmup(self) -> int:
+        return self.window.warmup + 1
+
+    def _forget(self) -> None:
+        self.window.clear()
+        self.price = math.nan
+
+    def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
+        if price <= 0.0 or size == 0.0:
+            return self._skip()
+        self.count += 1
+        before, self.price = self.price, price
+        if math.isnan(before):
+            return math.nan
+        self.window.push((abs(ln(price / before)) / (price * size),), ts_ns)
+        if self.window.is_full:
+            self._value = self.window.sums[0] / self.window.length
+        return self._value
