@@ -117,8 +117,8 @@ class _MlofiTwin(BookTwin):
         for _ in range(2):
             out += len(self.before).to_bytes(8, "little")
             out += array("d", [x for quote in self.before for x in quote]).tobytes()
-        out += len(self.row).to_bytes(8, "little") + array("d", self.row).tobytes()
-        out += bytes([self.has_before]) + array("d", [self._value]).tobytes()
+        out += bytes([self.has_before]) + len(self.row).to_bytes(8, "little")
+        out += array("d", [*self.row, self._value]).tobytes()
         self.window.save(out)
 
     @classmethod
@@ -130,11 +130,11 @@ class _MlofiTwin(BookTwin):
             if length != made.levels:
                 raise ValueError(f"state refused: malformed at byte {reader.at}")
             made.before = [Quote(*map(float, reader.take("<4d"))) for _ in range(length)]
+        made.has_before = bool(reader.take("<?")[0])
         length = int(reader.take("<Q")[0])
         if length != made.levels + 2:
             raise ValueError(f"state refused: malformed at byte {reader.at}")
         made.row = [float(x) for x in reader.take(f"<{length}d")]
-        made.has_before = bool(reader.take("<?")[0])
         made.restore_value(float(reader.take("<d")[0]))
         made.window = Rows.load(reader)
         return made

@@ -230,7 +230,7 @@ class Buckets(Fields):
                 return closed
             self._close()
             closed = True
-            if not rest > 0:
+            if not rest >= self.residue:
                 return closed
 
 

@@ -176,8 +176,8 @@ impl<V: Volume> Buckets<V> {
             }
             self.close();
             closed = true;
-            // In floats, what is left of a trade that ended with the bucket is rounding.
-            if !(rest > V::default()) {
+            // What is left of a trade that ended with the bucket is rounding, too.
+            if !(rest >= V::residue(self.volume)) {
                 return closed;
             }
         }
