@@ -136,7 +136,7 @@ def test_a_time_window_is_open_at_its_left(data: list[Row], horizon: int) -> Non
 @laws
 @given(rows)
 def test_the_sign_of_the_weights_is_the_sign_of_integrated_ofi(data: list[Row]) -> None:
-    books = [[*q, q[0] - 0.01, 2.0, q[2] + 0.01, 3.0] for q in quotes(data)]
+    books = [([*q, q[0] - 0.01, 2.0, q[2] + 0.01, 3.0],) for q in quotes(data)]
     plus = streamed(IntegratedOfi([0.75, 0.25], window=3), books)
     minus = streamed(IntegratedOfi([-3.0, -1.0], window=3), books)
     assert same(plus, [-x for x in minus])

@@ -92,14 +92,17 @@ pub fn quotes<I: OnQuote>(
         let (a, b) = (c0.floats(start, s0), c1.floats(start, s1));
         let (c, d) = (c2.floats(start, s2), c3.floats(start, s3));
         let rows = a.iter().zip(b).zip(c).zip(d).zip(times_of(times, start));
-        for (i, (slot, ((((bid_price, bid_size), ask_price), ask_size), ts))) in out.iter_mut().zip(rows).enumerate() {
+        let quotes = rows.map(|((((bid_price, bid_size), ask_price), ask_size), ts)| {
             let quote = Quote {
                 bid_price: *bid_price,
                 bid_size: *bid_size,
                 ask_price: *ask_price,
                 ask_size: *ask_size,
             };
-            answer!(indicator, slot, start + i, indicator.quote(quote, *ts));
+            (quote, *ts)
+        });
+        if let Some(row) = indicator.quotes(quotes, out) {
+            return Some(start + row);
         }
     }
     None
@@ -179,10 +182,18 @@ pub fn books<I: OnLevels>(
 
 /// Events of one stream.
 pub fn events(hawkes: &mut Hawkes, times: &[i64], out: &mut [f64]) -> Refused {
+    // A copy without an address outside lives in registers.
+    let mut local = hawkes.clone();
+    let mut refused = None;
     for (i, (slot, ts)) in out.iter_mut().zip(times).enumerate() {
-        answer!(hawkes, slot, i, hawkes.event(*ts, 1.0));
+        *slot = local.event(*ts, 1.0);
+        if local.tally().refused {
+            refused = Some(i);
+            break;
+        }
     }
-    None
+    *hawkes = local;
+    refused
 }
 
 /// Events of two streams; `out` holds (buy, sell) per row.
@@ -193,11 +204,21 @@ pub fn sided_events(hawkes: &mut HawkesBivariate, times: &[i64], sides: Column<'
         let rows = times_of(Some(times), start)
             .iter()
             .zip(sides.floats(start, &mut scratch));
+        let mut local = hawkes.clone();
+        let mut refused = None;
         for (i, (slot, (ts, side))) in out.chunks_exact_mut(2).zip(rows).enumerate() {
-            slot.copy_from_slice(&hawkes.event(*ts, *side));
-            if hawkes.tally().refused {
-                return Some(start + i);
+            let [buy, sell] = local.event(*ts, *side);
+            if let [first, second] = slot {
+                (*first, *second) = (buy, sell);
             }
+            if local.tally().refused {
+                refused = Some(start + i);
+                break;
+            }
+        }
+        *hawkes = local;
+        if refused.is_some() {
+            return refused;
         }
     }
     None

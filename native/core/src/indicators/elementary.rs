@@ -18,7 +18,7 @@ const ROUNDER: f64 = 6_755_399_441_055_744.0;
 const EXP_MIN: f64 = -708.0;
 
 /// e^x for x <= 0; 0 where the result would leave the normal numbers. NaN gives NaN.
-#[inline]
+#[inline(always)]
 pub fn exp_decay(x: f64) -> f64 {
     if x < EXP_MIN {
         return 0.0;

@@ -55,7 +55,7 @@ impl Hawkes {
     }
 
     /// R at a time not before the last event.
-    #[inline]
+    #[inline(always)]
     fn excited_at(&self, ts_ns: i64) -> f64 {
         if self.tally.count == 0 {
             return 0.0;
@@ -90,7 +90,7 @@ impl Hawkes {
     }
 
     /// One event; `mark` scales its jump, 0 makes none. The intensity after it.
-    #[inline]
+    #[inline(always)]
     pub fn event(&mut self, ts_ns: i64, mark: f64) -> f64 {
         if !(mark >= 0.0 && mark < f64::INFINITY) {
             return self.tally.skip();

@@ -55,7 +55,7 @@ impl HawkesBivariate {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn decayed(&self, ts_ns: i64) -> [Pair; 2] {
         if self.tally.count == 0 {
             return [[0.0; 2]; 2];
@@ -65,7 +65,8 @@ impl HawkesBivariate {
         let [[b00, b01], [b10, b11]] = self.beta;
         let keep = exp_decay(-b00 * passed);
         if self.is_common {
-            return [[r00 * keep, r01 * keep], [r10 * keep, r11 * keep]];
+            let both = [r00 * keep, r01 * keep];
+            return [both, both];
         }
         [
             [r00 * keep, r01 * exp_decay(-b01 * passed)],
@@ -73,7 +74,7 @@ impl HawkesBivariate {
         ]
     }
 
-    #[inline]
+    #[inline(always)]
     fn intensities(&self, [[r00, r01], [r10, r11]]: [Pair; 2]) -> Pair {
         let ([mu0, mu1], [[a00, a01], [a10, a11]]) = (self.mu, self.alpha);
         [mu0 + (a00 * r00 + a01 * r01), mu1 + (a10 * r10 + a11 * r11)]
@@ -110,7 +111,7 @@ impl HawkesBivariate {
     }
 
     /// One event of a buyer (side > 0) or seller (side < 0); an unknown side is skipped. The intensities after it.
-    #[inline]
+    #[inline(always)]
     pub fn event(&mut self, ts_ns: i64, side: f64) -> Pair {
         let is_buy = side > 0.0;
         if !is_buy && !(side < 0.0) {
@@ -128,7 +129,7 @@ impl HawkesBivariate {
         }
         let decayed = self.decayed(now);
         self.left = self.intensities(decayed);
-        let (buy, sell) = if is_buy { (1.0, 0.0) } else { (0.0, 1.0) };
+        let (buy, sell) = (f64::from(u8::from(is_buy)), f64::from(u8::from(!is_buy)));
         self.excited = decayed.map(|[bought, sold]| [bought + buy, sold + sell]);
         self.value = self.intensities(self.excited);
         self.last_ns = now;

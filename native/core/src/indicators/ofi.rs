@@ -2,15 +2,16 @@
 //!
 //! An adverse price move removes the *previous* size. Levels beyond the touch: `mlofi`.
 
-use super::window::{Rows, Span};
+use super::window::{Moving, Rows, Span};
 use super::{answers, Indicator, OnQuote, Quote, Tally};
 use crate::error::Result;
 use crate::saved_fields;
 
 /// e_n between two cleaned quotes.
-#[inline]
+#[inline(always)]
 pub fn flow(before: &Quote, now: &Quote) -> f64 {
-    let came = |is: bool, size: f64| if is { size } else { 0.0 };
+    // Bits instead of branches: where a price goes next cannot be predicted.
+    let came = |is: bool, size: f64| f64::from_bits(size.to_bits() & u64::from(is).wrapping_neg());
     let bid = came(now.bid_price >= before.bid_price, now.bid_size)
         - came(now.bid_price <= before.bid_price, before.bid_size);
     let ask = came(now.ask_price <= before.ask_price, now.ask_size)
@@ -129,12 +130,90 @@ impl OnQuote for Ofi {
             self.has_before = true;
             return f64::NAN;
         }
+        if self.window.is_by_count() {
+            // `before` is still needed by the step that whole columns take, too.
+            let mut hot = Hot {
+                before,
+                count: self.tally.count - 1,
+                ..self.hot()
+            };
+            let value = hot.step(self.window.ring_mut(), now, ts_ns);
+            self.cool(hot);
+            return value;
+        }
         self.event = flow(&before, &now);
         self.window.push(&[self.event], ts_ns);
         if self.window.is_full() {
             self.value = self.window.sum(0);
         }
         self.value
+    }
+
+    /// Whole quotes on a window by count go through registers; everything else takes the single step.
+    fn quotes(&mut self, rows: impl Iterator<Item = (Quote, i64)>, out: &mut [f64]) -> Option<usize> {
+        let mut hot = self.hot();
+        for (row, (slot, (quote, ts_ns))) in out.iter_mut().zip(rows).enumerate() {
+            if hot.is_usable & quote.is_plain() & !quote.is_crossed() {
+                *slot = hot.step(self.window.ring_mut(), quote, ts_ns);
+                continue;
+            }
+            self.cool(hot);
+            *slot = self.quote(quote, ts_ns);
+            if self.tally.refused {
+                return Some(row);
+            }
+            hot = self.hot();
+        }
+        self.cool(hot);
+        None
+    }
+}
+
+/// What moves with every whole quote.
+#[derive(Clone, Copy)]
+struct Hot {
+    is_usable: bool,
+    needed: u64,
+    count: u64,
+    before: Quote,
+    event: f64,
+    value: f64,
+    moving: Moving,
+}
+
+impl Hot {
+    #[inline(always)]
+    fn step(&mut self, ring: &mut [f64], now: Quote, ts_ns: i64) -> f64 {
+        self.count += 1;
+        self.event = flow(&self.before, &now);
+        self.before = now;
+        self.moving.push(ring, self.event, ts_ns);
+        if self.moving.seen() >= self.needed {
+            self.value = self.moving.sum();
+        }
+        self.value
+    }
+}
+
+impl Ofi {
+    fn hot(&self) -> Hot {
+        Hot {
+            is_usable: self.has_before && self.window.is_by_count(),
+            needed: self.window.warmup(),
+            count: self.tally.count,
+            before: self.before,
+            event: self.event,
+            value: self.value,
+            moving: self.window.moving(),
+        }
+    }
+
+    fn cool(&mut self, hot: Hot) {
+        if hot.is_usable {
+            self.tally.count = hot.count;
+            (self.before, self.event, self.value) = (hot.before, hot.event, hot.value);
+            self.window.set_moving(hot.moving);
+        }
     }
 }
 

@@ -72,6 +72,64 @@ impl<T: Saved + Copy> Saved for Line<T> {
     }
 }
 
+/// What moves in a window of one column that forgets by count, or nothing: kept in registers by whoever pushes many.
+#[derive(Debug, Clone, Copy)]
+pub struct Moving {
+    sum: f64,
+    head: usize,
+    stale: u64,
+    seen: u64,
+    first_ns: i64,
+    last_ns: i64,
+}
+
+impl Moving {
+    /// Adds one value; without a ring, nothing is forgotten.
+    #[inline(always)]
+    pub fn push(&mut self, ring: &mut [f64], value: f64, ts_ns: i64) {
+        if self.seen == 0 {
+            (self.first_ns, self.last_ns) = (ts_ns, ts_ns);
+        }
+        self.last_ns = self.last_ns.max(ts_ns);
+        self.seen += 1;
+        let Some(place) = ring.get_mut(self.head) else {
+            self.sum += value;
+            return;
+        };
+        self.sum += value - *place;
+        *place = value;
+        self.head += 1;
+        if self.head == ring.len() {
+            self.head = 0;
+            self.stale += ring.len() as u64;
+            if self.stale >= FRESH_EVERY {
+                (self.stale, self.sum) = (0, total(ring));
+            }
+        }
+    }
+
+    /// The sum.
+    #[inline(always)]
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// Values ever.
+    #[inline(always)]
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+}
+
+#[cold]
+fn total(ring: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for value in ring {
+        sum += value;
+    }
+    sum
+}
+
 /// A windowed sum of rows of `width` numbers.
 #[derive(Debug, Clone)]
 pub struct Rows {
@@ -144,6 +202,11 @@ impl Rows {
     /// Adds a row of the declared width at a time; time that runs backward counts as standing still.
     #[inline]
     pub fn push(&mut self, row: &[f64], ts_ns: i64) {
+        if let ([value], true) = (row, self.mode <= LAST) {
+            let mut moving = self.moving();
+            moving.push(&mut self.ring, *value, ts_ns);
+            return self.set_moving(moving);
+        }
         let now = if self.seen == 0 {
             self.first_ns = ts_ns;
             ts_ns
@@ -168,6 +231,41 @@ impl Rows {
     fn fade(&self, now: i64) -> f64 {
         let passed = now.saturating_sub(self.last_ns) as f64;
         exp_decay(-passed * (LN_2 / self.limit as f64))
+    }
+
+    /// The moving part of a window of one column.
+    #[inline(always)]
+    pub fn moving(&self) -> Moving {
+        Moving {
+            sum: self.sum(0),
+            head: self.head as usize,
+            stale: self.stale,
+            seen: self.seen,
+            first_ns: self.first_ns,
+            last_ns: self.last_ns,
+        }
+    }
+
+    /// Puts it back.
+    #[inline(always)]
+    pub fn set_moving(&mut self, moving: Moving) {
+        if let Some(sum) = self.sums.first_mut() {
+            *sum = moving.sum;
+        }
+        (self.head, self.stale, self.seen) = (moving.head as u64, moving.stale, moving.seen);
+        (self.first_ns, self.last_ns) = (moving.first_ns, moving.last_ns);
+    }
+
+    /// The values behind it.
+    #[inline(always)]
+    pub fn ring_mut(&mut self) -> &mut [f64] {
+        &mut self.ring
+    }
+
+    /// Whether it forgets by count, or nothing.
+    #[inline(always)]
+    pub fn is_by_count(&self) -> bool {
+        self.mode <= LAST
     }
 
     #[inline]
