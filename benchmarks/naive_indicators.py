@@ -1,7 +1,8 @@
-"""Opponents of bench_indicators.py: each indicator as one would write it in plain Python and in numba.
+"""Opponents of bench_indicators.py: each indicator as one would write it in Python and in numba.
 
-No checks of input, no counters, no snapshots: what they leave out costs the native ones, which do
-all of it. They agree with them on clean data; the benchmark asserts it before it measures.
+The same definitions (unknown sides, the residue guard of buckets), but no checks of input, no
+counters, no snapshots: the native ones do all of it. They agree with them on clean data; the
+benchmark asserts it before it measures.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Array = Any
 
 
 class Ofi:
-    __slots__ = ("bp", "bs", "ap", "az", "ring", "total")
+    __slots__ = ("ap", "az", "bp", "bs", "ring", "total")
 
     def __init__(self) -> None:
         self.bp = math.nan
@@ -49,7 +50,7 @@ class Ofi:
 
 
 class Mlofi:
-    __slots__ = ("before", "rings", "head", "totals")
+    __slots__ = ("before", "head", "rings", "totals")
 
     def __init__(self) -> None:
         self.before: Any = None
@@ -77,36 +78,37 @@ class Mlofi:
 
 
 class Vpin:
-    __slots__ = ("left", "buy", "sell", "ring", "total", "value")
+    __slots__ = ("buy", "left", "ring", "sell", "total", "value", "volume")
 
     def __init__(self) -> None:
         self.left, self.buy, self.sell = BUCKET, 0.0, 0.0
-        self.ring: deque[float] = deque()
-        self.total, self.value = 0.0, math.nan
+        self.ring: deque[tuple[float, float]] = deque()
+        self.total, self.volume, self.value = 0.0, 0.0, math.nan
 
     def update(self, price: float, size: float, side: float) -> float:
-        while size >= self.left:
+        while size > 0.0:
+            part = min(size, self.left)
             if side > 0:
-                self.buy += self.left
-            else:
-                self.sell += self.left
-            size -= self.left
-            self.close()
-        self.left -= size
-        if side > 0:
-            self.buy += size
-        else:
-            self.sell += size
+                self.buy += part
+            elif side < 0:
+                self.sell += part
+            size -= part
+            self.left -= part
+            if self.left < 1e-12 * BUCKET:
+                self.close()
         return self.value
 
     def close(self) -> None:
-        x = abs(self.buy - self.sell)
-        self.total += x
-        self.ring.append(x)
+        imbalance, volume = abs(self.buy - self.sell), self.buy + self.sell
+        self.total += imbalance
+        self.volume += volume
+        self.ring.append((imbalance, volume))
         if len(self.ring) > BUCKETS:
-            self.total -= self.ring.popleft()
+            imbalance, volume = self.ring.popleft()
+            self.total -= imbalance
+            self.volume -= volume
         if len(self.ring) == BUCKETS:
-            self.value = self.total / (BUCKETS * BUCKET)
+            self.value = self.total / self.volume
         self.left, self.buy, self.sell = BUCKET, 0.0, 0.0
 
 
@@ -122,19 +124,19 @@ class VpinBvc(Vpin):
         if self.price == self.price:
             share = 0.5 * math.erfc(-(price - self.price) / SIGMA / ROOT_2)
         self.price = price
-        while size >= self.left:
-            self.buy += share * self.left
-            self.sell += (1.0 - share) * self.left
-            size -= self.left
-            self.close()
-        self.left -= size
-        self.buy += share * size
-        self.sell += (1.0 - share) * size
+        while size > 0.0:
+            part = min(size, self.left)
+            self.buy += share * part
+            self.sell += part - share * part
+            size -= part
+            self.left -= part
+            if self.left < 1e-12 * BUCKET:
+                self.close()
         return self.value
 
 
 class Hawkes:
-    __slots__ = ("r", "last")
+    __slots__ = ("last", "r")
 
     def __init__(self) -> None:
         self.r, self.last = 0.0, 0
@@ -146,7 +148,7 @@ class Hawkes:
 
 
 class HawkesBivariate:
-    __slots__ = ("buys", "sells", "last")
+    __slots__ = ("buys", "last", "sells")
 
     def __init__(self) -> None:
         self.buys, self.sells, self.last = 0.0, 0.0, 0

@@ -188,7 +188,7 @@ def fit_integrated_weights(sums: Floats) -> Floats:
         raise ValueError(f"{len(rows)} whole rows are too few for a principal vector")
     _, vectors = np.linalg.eigh(np.cov(rows, rowvar=False).reshape(rows.shape[1], -1))
     first: Floats = vectors[:, -1]
-    return first * np.sign(first[np.argmax(np.abs(first))])
+    return -first if first[np.argmax(np.abs(first))] < 0.0 else first
 
 
 def fit_microprice(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -83,9 +84,9 @@ def _cases(m: ModuleType) -> dict[str, tuple[Callable[[], Any], tuple[str, ...]]
     for name in ("Mid", "Spread", "SpreadBps", "WeightedMid", "QueueImbalance", "QuoteSlope"):
         cases[name] = (getattr(m, name), quote)
     for name in ("RealizedVariance", "BipowerVariation", "MedRv", "MinRv", "RollSpread"):
-        cases[name] = (lambda name=name: getattr(m, name)(5), ("price",))
+        cases[name] = (partial(getattr(m, name), 5), ("price",))
     for name in ("DepthImbalance", "Vamp", "WeightedDepthPrice"):
-        cases[name] = (lambda name=name: getattr(m, name)(2), ("book",))
+        cases[name] = (partial(getattr(m, name), 2), ("book",))
     for name in ("QuoteRule", "LeeReady", "Emo", "Clnv"):
         cases[name] = (getattr(m, name), ("price", "bid_price", "ask_price"))
     return cases

@@ -36,7 +36,9 @@ from strategy_runner.indicators.fitting import ks_exponential
 from tests.reference.indicator_rows import BYTES, Row, rows_of
 
 laws = settings(max_examples=1000, deadline=None)
-rows = st.binary(min_size=2 * BYTES, max_size=40 * BYTES).map(lambda data: rows_of(data, clean=True))
+rows = st.binary(min_size=2 * BYTES, max_size=40 * BYTES).map(
+    lambda data: rows_of(data, clean=True)
+)
 gaps = st.lists(st.integers(0, 3 * 10**9), min_size=2, max_size=40)
 rates = st.tuples(st.floats(0.05, 5.0), st.floats(0.01, 3.0), st.floats(0.1, 20.0))
 
@@ -75,7 +77,10 @@ def test_one_level_is_ofi(data: list[Row]) -> None:
     for span in ({}, {"window": 4}, {"horizon_ns": 10**8}, {"half_life_ns": 10**8}):
         ofi, mlofi = Ofi(**span), Mlofi(1, **span)
         for row, quote in zip(data, quotes(data), strict=True):
-            a, b = ofi.update(*quote, int(row["ts_ns"])), mlofi.update(list(quote), int(row["ts_ns"]))
+            a, b = (
+                ofi.update(*quote, int(row["ts_ns"])),
+                mlofi.update(list(quote), int(row["ts_ns"])),
+            )
             assert struct.pack("<d", a) == struct.pack("<d", b)
             assert same([ofi.event], mlofi.events)
 
@@ -148,7 +153,9 @@ def trades(data: list[Row]) -> list[tuple[float, float, float]]:
 
 @laws
 @given(rows, st.sampled_from([0.3, 1.0, 4.0]), st.integers(1, 6), st.booleans())
-def test_vpin_stays_within_zero_and_one(data: list[Row], volume: float, n: int, split: bool) -> None:
+def test_vpin_stays_within_zero_and_one(
+    data: list[Row], volume: float, n: int, split: bool
+) -> None:
     for indicator in (
         Vpin(volume, n, split),
         VpinBvc(volume, n, sigma=0.01, split=split),
@@ -256,9 +263,10 @@ def test_intensity_does_not_depend_on_the_epoch(
     distances: list[int], rate: tuple[float, float, float], shift: int
 ) -> None:
     times = times_from(distances)
-    assert Hawkes.batch(
-        times, mu=rate[0], alpha=rate[1], beta=rate[2]
-    ).tobytes() == Hawkes.batch(times + shift, mu=rate[0], alpha=rate[1], beta=rate[2]).tobytes()
+    assert (
+        Hawkes.batch(times, mu=rate[0], alpha=rate[1], beta=rate[2]).tobytes()
+        == Hawkes.batch(times + shift, mu=rate[0], alpha=rate[1], beta=rate[2]).tobytes()
+    )
 
 
 @laws

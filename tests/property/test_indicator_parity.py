@@ -1,4 +1,4 @@
-"""Native and numpy indicators agree bit by bit on any input, in streams, in columns and across snapshots.
+"""Native and numpy indicators agree bit by bit on any input: streams, columns, snapshots.
 
 Method: hypothesis draws bytes, which become hostile rows; the twin is the oracle. What is compared
 are bytes, so a sign of zero or a last bit would show.
@@ -71,7 +71,10 @@ def test_native_equals_twin_and_stream_equals_columns(name: str, data: bytes, cu
     assert [getattr(native, each) for each in counts] == [getattr(twin, each) for each in counts]
     whole = NATIVE_CASES[name][0]()
     arrays = columns(name, rows)
-    answers = [whole.update_many(*(a[:cut] for a in arrays)), whole.update_many(*(a[cut:] for a in arrays))]
+    answers = [
+        whole.update_many(*(a[:cut] for a in arrays)),
+        whole.update_many(*(a[cut:] for a in arrays)),
+    ]
     assert b"".join(each.tobytes() for each in answers) == b"".join(streamed)
     assert whole.state() == native.state()
 

@@ -1,4 +1,4 @@
-"""Rows for indicators from arbitrary bytes: hostile, and quick for hypothesis to draw and to shrink."""
+"""Rows for indicators from arbitrary bytes: hostile, quick to draw and to shrink."""
 
 from __future__ import annotations
 

@@ -85,8 +85,7 @@ class BookTwin(Twin):
 
     @classmethod
     def batch(cls, flat_levels: Floats, ts_ns: Times | None = None, **params: object) -> Floats:
-        made: Self = cls(**params)  # the constructor checks them
-        return made.update_many(flat_levels, ts_ns)
+        return cls._made(params).update_many(flat_levels, ts_ns)
 
 
 class _MlofiTwin(BookTwin):
@@ -113,10 +112,8 @@ class _MlofiTwin(BookTwin):
 
     def save(self, out: bytearray) -> None:
         super().save(out)
-        # The native machine keeps the last book twice: as reference and as scratch.
-        for _ in range(2):
-            out += len(self.before).to_bytes(8, "little")
-            out += array("d", [x for quote in self.before for x in quote]).tobytes()
+        out += len(self.before).to_bytes(8, "little")
+        out += array("d", [x for quote in self.before for x in quote]).tobytes()
         out += bytes([self.has_before]) + len(self.row).to_bytes(8, "little")
         out += array("d", [*self.row, self._value]).tobytes()
         self.window.save(out)
@@ -125,11 +122,10 @@ class _MlofiTwin(BookTwin):
     def load(cls, reader: Reader) -> Self:
         made = super().load(reader)
         made.levels = len(made.weights)
-        for _ in range(2):
-            length = int(reader.take("<Q")[0])
-            if length != made.levels:
-                raise ValueError(f"state refused: malformed at byte {reader.at}")
-            made.before = [Quote(*map(float, reader.take("<4d"))) for _ in range(length)]
+        length = int(reader.take("<Q")[0])
+        if length != made.levels:
+            raise ValueError(f"state refused: malformed at byte {reader.at}")
+        made.before = [Quote(*map(float, reader.take("<4d"))) for _ in range(length)]
         made.has_before = bool(reader.take("<?")[0])
         length = int(reader.take("<Q")[0])
         if length != made.levels + 2:
@@ -172,9 +168,11 @@ class _MlofiTwin(BookTwin):
         return sums
 
     def _evaluate(self) -> float:
-        total = 0.0
-        for weight, part in zip(self.weights, self.window.sums, strict=False):
-            total += weight * part
+        # Two chains of additions, as the native one has.
+        chains = [0.0, 0.0]
+        for m, weight in enumerate(self.weights):
+            chains[m % 2] += weight * self.window.sums[m]
+        total = chains[0] + chains[1]
         if not self.is_integrated:
             return total
         *_, sizes, events = self.window.sums

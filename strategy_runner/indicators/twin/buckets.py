@@ -153,7 +153,7 @@ Shares = Callable[[float], tuple[float, float]]
 class Buckets(Fields):
     """Buckets of volume and what their imbalances sum to."""
 
-    FIELDS: ClassVar = (
+    FIELDS: ClassVar[tuple[tuple[str, str], ...]] = (
         ("volume", "d"),
         ("split", "?"),
         ("left", "d"),
@@ -167,14 +167,16 @@ class Buckets(Fields):
         ("unclassified", "d"),
         ("history", ""),
     )
+    RING: ClassVar[type[Ring]] = Ring
+    HISTORY: ClassVar[type[History]] = History
     PARTS: ClassVar = {"imbalances": Ring, "volumes": Ring, "history": History}
 
     def __init__(self, volume: float, buckets: int, ranked: int, *, split: bool) -> None:
         self.volume = volume
         self.split = split
-        self.imbalances: Ring = self.PARTS["imbalances"](buckets)
-        self.volumes: Ring = self.PARTS["volumes"](buckets)
-        self.history: History = self.PARTS["history"](buckets, ranked)
+        self.imbalances = self.RING(buckets)
+        self.volumes = self.RING(buckets)
+        self.history = self.HISTORY(buckets, ranked)
         self.drop_partial()
         self.imbalance_sum = self.volume_sum = self.total = self.unclassified = 0.0
 
@@ -237,7 +239,11 @@ class Buckets(Fields):
 class WholeBuckets(Buckets):
     """The same in whole lots."""
 
-    FIELDS: ClassVar = tuple((name, "q" if form == "d" else form) for name, form in Buckets.FIELDS)
+    FIELDS: ClassVar[tuple[tuple[str, str], ...]] = tuple(
+        (name, "q" if form == "d" else form) for name, form in Buckets.FIELDS
+    )
+    RING = WholeRing
+    HISTORY = WholeHistory
     PARTS: ClassVar = {"imbalances": WholeRing, "volumes": WholeRing, "history": WholeHistory}
 
     def __init__(self, volume: int, buckets: int, ranked: int, *, split: bool) -> None:

@@ -129,8 +129,7 @@ class Hawkes(_Timed):
 
     @classmethod
     def batch(cls, ts_ns: Times, **params: object) -> Floats:
-        made: Self = cls(**params)  # type: ignore[arg-type]  # the constructor checks them
-        return made.update_many(ts_ns)
+        return cls._made(params).update_many(ts_ns)
 
 
 def decay_matrix(beta: Decays) -> list[float]:
@@ -243,5 +242,4 @@ class HawkesBivariate(_Timed):
 
     @classmethod
     def batch(cls, ts_ns: Times, side: Array, **params: object) -> Floats:
-        made: Self = cls(**params)  # type: ignore[arg-type]  # the constructor checks them
-        return made.update_many(ts_ns, side)
+        return cls._made(params).update_many(ts_ns, side)

@@ -104,8 +104,8 @@ class _Target:
         self.spent_by_beta[source] += ahead * (1.0 - less)
         self.before[source] += 1.0
 
-    def result(self, seconds: float) -> tuple[float, list[float], list[float], list[float]]:
-        """Its part of the log-likelihood; derivatives by mu, alpha, beta."""
+    def result(self, seconds: float) -> tuple[float, list[list[float]]]:
+        """Its part of the log-likelihood; derivatives by mu, by alpha, by beta."""
         (a0, a1), (b0, b1), (s0, s1) = self.alpha, self.beta, self.spent
         value = self.logs - self.mu * seconds - (a0 / b0 * s0 + a1 / b1 * s1)
         by_alpha = [self.by_alpha[s] - self.spent[s] / self.beta[s] for s in range(2)]
@@ -115,7 +115,7 @@ class _Target:
                 self.alpha, self.beta, self.spent, self.by_beta, self.spent_by_beta, strict=True
             )
         ]
-        return value, [self.by_mu - seconds], by_alpha, by_beta
+        return value, [[self.by_mu - seconds], by_alpha, by_beta]
 
 
 def hawkes_bivariate_log_likelihood(
@@ -142,7 +142,7 @@ def hawkes_bivariate_log_likelihood(
         for k, target in enumerate(targets):
             target.event(t, source, ahead, is_own=k == source)
     parts = [target.result(float(horizon) * NS) for target in targets]
-    gradient = [x for which in (1, 2, 3) for part in parts for x in part[which]]
+    gradient = [x for which in range(3) for _, by in parts for x in by[which]]
     return parts[0][0] + parts[1][0], gradient
 
 

@@ -10,6 +10,7 @@ from strategy_runner.indicators.twin.books import (
     Vamp,
     WeightedDepthPrice,
 )
+from strategy_runner.indicators.twin.flow import Amihud, Cvd, KyleLambda, TradeFlowImbalance
 from strategy_runner.indicators.twin.hawkes import Hawkes, HawkesBivariate
 from strategy_runner.indicators.twin.likelihood import (
     hawkes_bivariate_log_likelihood,
@@ -20,17 +21,12 @@ from strategy_runner.indicators.twin.likelihood import (
 from strategy_runner.indicators.twin.prices import (
     BipowerVariation,
     BvcShare,
-    Clnv,
     DecayedSum,
-    Emo,
     EwmaVariance,
-    LeeReady,
     MedRv,
     MinRv,
-    QuoteRule,
     RealizedVariance,
     RollSpread,
-    TickRule,
 )
 from strategy_runner.indicators.twin.quotes import (
     Microprice,
@@ -42,11 +38,8 @@ from strategy_runner.indicators.twin.quotes import (
     SpreadBps,
     WeightedMid,
 )
+from strategy_runner.indicators.twin.signing import Clnv, Emo, LeeReady, QuoteRule, TickRule
 from strategy_runner.indicators.twin.trades import (
-    Amihud,
-    Cvd,
-    KyleLambda,
-    TradeFlowImbalance,
     Vpin,
     VpinBvc,
     VpinFixed,

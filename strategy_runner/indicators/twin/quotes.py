@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 from strategy_runner.indicators.twin.elementary import ln
 from strategy_runner.indicators.twin.snapshot import (
@@ -134,8 +134,7 @@ class QuoteTwin(Twin):
         ts_ns: Times | None = None,
         **params: object,
     ) -> Floats:
-        made: Self = cls(**params)  # type: ignore[arg-type]  # the constructor checks them
-        return made.update_many(bid_price, bid_size, ask_price, ask_size, ts_ns)
+        return cls._made(params).update_many(bid_price, bid_size, ask_price, ask_size, ts_ns)
 
 
 class Ofi(QuoteTwin):

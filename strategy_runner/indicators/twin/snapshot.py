@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import ClassVar, Self, cast
 from zlib import crc32
 
@@ -104,6 +105,11 @@ class Twin(Fields):
         self.n_crossed = 0
         self.n_backward = 0
         self._value = math.nan
+
+    @classmethod
+    def _made(cls, params: dict[str, object]) -> Self:
+        make: Callable[..., Self] = cls  # the constructor checks what it is given
+        return make(**params)
 
     @property
     def value(self) -> float:

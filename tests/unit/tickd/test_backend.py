@@ -1,4 +1,4 @@
-"""The choice of a backend: the environment's word, the parity check, one decision per process tree."""
+"""The choice of a backend: the environment, the parity check, one decision per process tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tickd.backend import Choice, choices, choose
 from tickd.errors import TickdError
 
 ROOT = Path(__file__).parents[3]
-PROGRAM = "from strategy_runner.indicators import CHOICE, Ofi; print(CHOICE.name, Ofi.__module__, CHOICE.reason)"
+PROGRAM = (
+    "from strategy_runner.indicators import CHOICE, Ofi; "
+    "print(CHOICE.name, Ofi.__module__, CHOICE.reason)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,7 @@ def test_indicators_work_without_the_native_module() -> None:
 
 
 def test_a_child_process_agrees_without_a_second_check() -> None:
-    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {PROGRAM!r}], check=True)"
-    program = f"import sys; sys.modules['tickd._native'] = None; import strategy_runner.indicators; {child}"
+    child = f"import subprocess; subprocess.run([sys.executable, '-c', {PROGRAM!r}], check=True)"
+    hide = "import sys; sys.modules['tickd._native'] = None"
+    program = f"{hide}; import strategy_runner.indicators; {child}"
     assert "decided by the parent process" in printed(program)

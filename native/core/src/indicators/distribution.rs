@@ -72,11 +72,9 @@ pub fn normal(x: f64) -> f64 {
     let middle = (c4 + c5 * h) + h2 * (c6 + c7 * h);
     let high = (c8 + c9 * h) + h2 * c10;
     let tail = low + h4 * (middle + h4 * high);
-    if x < 0.0 {
-        tail
-    } else {
-        1.0 - tail
-    }
+    // Both, and one picked by bits: the sign of a price change cannot be predicted.
+    let is_below = u64::from(x < 0.0).wrapping_neg();
+    f64::from_bits((tail.to_bits() & is_below) | ((1.0 - tail).to_bits() & !is_below))
 }
 
 const BETA_INVERSE: f64 = 0.107_425_917_878_735_08; // 1 / B(1/8, 1/2)

@@ -1,5 +1,6 @@
 //! Values of one book of ranked levels: depth imbalance, volume-adjusted prices, slope. No memory but the last value.
 
+use super::mlofi::quotes;
 use super::{answers, Indicator, OnLevels, Quote, Tally};
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
@@ -138,16 +139,7 @@ impl OnLevels for BookReading {
     fn book(&mut self, flat: &[f64], _ts_ns: i64) -> f64 {
         let mut sums = Sums::default();
         let mut touch = None;
-        for level in flat.chunks_exact(4) {
-            let [bid_price, bid_size, ask_price, ask_size] = *level else {
-                return self.tally.skip();
-            };
-            let quote = Quote {
-                bid_price,
-                bid_size,
-                ask_price,
-                ask_size,
-            };
+        for quote in quotes(flat) {
             let Some(clean) = quote.cleaned() else {
                 return self.tally.skip();
             };

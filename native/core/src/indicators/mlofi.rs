@@ -3,13 +3,40 @@
 //! Levels are ranked populated levels: a move of the best price relabels all, so one event shows at many levels.
 
 use super::ofi::{flow, Policy};
+use super::state::{Reader, Saved};
 use super::window::{Rows, Span};
 use super::{answers, Indicator, OnLevels, Quote, Tally};
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
 
+/// The levels of a flat book.
+#[inline(always)]
+pub fn quotes(flat: &[f64]) -> impl Iterator<Item = Quote> + '_ {
+    flat.chunks_exact(4).map(|level| match *level {
+        [bid_price, bid_size, ask_price, ask_size] => Quote {
+            bid_price,
+            bid_size,
+            ask_price,
+            ask_size,
+        },
+        _ => Quote::EMPTY, // chunks_exact gives four
+    })
+}
+
 /// Most levels per side.
 pub const LEVELS_MAX: i64 = 1000;
+
+/// Room for a book that may yet be refused; no part of the state.
+#[derive(Debug, Clone, Default)]
+struct Scratch(Vec<Quote>);
+
+impl Saved for Scratch {
+    fn save(&self, _out: &mut Vec<u8>) {}
+
+    fn load(_input: &mut Reader<'_>) -> Result<Self> {
+        Ok(Scratch::default())
+    }
+}
 
 /// MLOFI: one OFI per level; the value is their sum weighted by `weights` (by default their mean).
 #[derive(Debug, Clone)]
@@ -19,7 +46,7 @@ pub struct Mlofi {
     weights: Vec<f64>,
     is_integrated: bool,
     before: Vec<Quote>,
-    now: Vec<Quote>,
+    now: Scratch,
     has_before: bool,
     row: Vec<f64>, // e of each level, size shown at all levels, 1
     value: f64,
@@ -46,7 +73,7 @@ impl Mlofi {
             policy,
             is_integrated: false,
             before: vec![Quote::EMPTY; weights.len()],
-            now: vec![Quote::EMPTY; weights.len()],
+            now: Scratch::default(),
             has_before: false,
             row: vec![f64::NAN; weights.len() + 2],
             value: f64::NAN,
@@ -76,7 +103,6 @@ impl Mlofi {
         let levels = self.weights.len();
         levels > 0
             && self.before.len() == levels
-            && self.now.len() == levels
             && self.row.len() == levels + 2
             && self.window.sums().len() == levels + 2
     }
@@ -111,10 +137,17 @@ impl Mlofi {
 
     #[inline]
     fn evaluate(&self) -> f64 {
-        let mut sum = 0.0;
-        for (weight, flow) in self.weights.iter().zip(self.window.sums()) {
-            sum += weight * flow;
+        // Two chains of additions: one would be what a row of columns waits for.
+        let (mut sum, mut other) = (0.0, 0.0);
+        for (weights, flows) in self.weights.chunks(2).zip(self.window.sums().chunks(2)) {
+            if let ([weight, weights @ ..], [flow, flows @ ..]) = (weights, flows) {
+                sum += weight * flow;
+                if let ([weight], [flow]) = (weights, flows) {
+                    other += weight * flow;
+                }
+            }
         }
+        sum += other;
         if !self.is_integrated {
             return sum;
         }
@@ -129,27 +162,61 @@ impl Mlofi {
     }
 
     /// Reads the book into `now`; false when a number is not one.
-    #[inline]
     fn read(&mut self, flat: &[f64]) -> bool {
-        if flat.len() != self.now.len() * 4 {
-            return false;
-        }
-        for (slot, level) in self.now.iter_mut().zip(flat.chunks_exact(4)) {
-            let [bid_price, bid_size, ask_price, ask_size] = *level else {
-                return false;
-            };
-            let quote = Quote {
-                bid_price,
-                bid_size,
-                ask_price,
-                ask_size,
-            };
+        self.now.0.clear();
+        for quote in quotes(flat) {
             match quote.cleaned() {
-                Some(clean) => *slot = clean,
+                Some(clean) => self.now.0.push(clean),
                 None => return false,
             }
         }
-        true
+        self.now.0.len() == self.before.len()
+    }
+
+    /// A book against the last one.
+    #[inline(always)]
+    fn step(&mut self, book: impl Iterator<Item = Quote>, ts_ns: i64) -> f64 {
+        let mut shown = 0.0;
+        for ((event, before), now) in self.row.iter_mut().zip(&mut self.before).zip(book) {
+            *event = flow(before, &now);
+            shown += now.bid_size + now.ask_size;
+            *before = now;
+        }
+        if let [.., sizes, one] = self.row.as_mut_slice() {
+            (*sizes, *one) = (shown, 1.0);
+        }
+        self.window.push(&self.row, ts_ns);
+        if self.window.is_full() {
+            self.value = self.evaluate();
+        }
+        self.value
+    }
+
+    /// The first book, one that is not whole, crossed or refused.
+    #[inline(never)]
+    fn unusual(&mut self, flat: &[f64], ts_ns: i64) -> f64 {
+        if !self.read(flat) {
+            return self.tally.skip();
+        }
+        if self.now.0.first().is_some_and(Quote::is_crossed) {
+            self.tally.crossed += 1;
+            if self.policy.skip_crossed {
+                return self.tally.skip();
+            }
+        }
+        self.tally.count += 1;
+        if !self.policy.missing_is_empty && !self.now.0.iter().all(Quote::is_whole) {
+            return self.value;
+        }
+        if !self.has_before {
+            self.has_before = true;
+            self.before.clone_from(&self.now.0);
+            return f64::NAN;
+        }
+        let now = std::mem::take(&mut self.now.0);
+        let value = self.step(now.iter().copied(), ts_ns);
+        self.now.0 = now;
+        value
     }
 }
 
@@ -174,7 +241,6 @@ impl Indicator for Mlofi {
         self.tally.clear();
         self.window.clear();
         self.before.fill(Quote::EMPTY);
-        self.now.fill(Quote::EMPTY);
         self.row.fill(f64::NAN);
         (self.has_before, self.value) = (false, f64::NAN);
     }
@@ -185,42 +251,17 @@ impl OnLevels for Mlofi {
         self.weights.len()
     }
 
+    #[inline]
     fn book(&mut self, flat: &[f64], ts_ns: i64) -> f64 {
-        // A refused book must leave no trace, so `now` is what the last taken book left in `before` on refusal.
-        if !self.read(flat) {
-            self.now.clone_from(&self.before);
-            return self.tally.skip();
+        let mut is_usual = self.has_before & (flat.len() == 4 * self.before.len());
+        for quote in quotes(flat) {
+            is_usual &= quote.is_plain();
         }
-        if self.now.first().is_some_and(Quote::is_crossed) {
-            self.tally.crossed += 1;
-            if self.policy.skip_crossed {
-                self.now.clone_from(&self.before);
-                return self.tally.skip();
-            }
+        let is_crossed = quotes(flat).next().is_some_and(|touch| touch.is_crossed());
+        if is_usual && !is_crossed {
+            self.tally.count += 1;
+            return self.step(quotes(flat), ts_ns);
         }
-        self.tally.count += 1;
-        if !self.policy.missing_is_empty && !self.now.iter().all(Quote::is_whole) {
-            self.now.clone_from(&self.before);
-            return self.value;
-        }
-        if !self.has_before {
-            self.has_before = true;
-            self.before.clone_from(&self.now);
-            return f64::NAN;
-        }
-        let mut shown = 0.0;
-        for ((event, before), now) in self.row.iter_mut().zip(&mut self.before).zip(&self.now) {
-            *event = flow(before, now);
-            shown += now.bid_size + now.ask_size;
-            *before = *now;
-        }
-        if let [.., sizes, one] = self.row.as_mut_slice() {
-            (*sizes, *one) = (shown, 1.0);
-        }
-        self.window.push(&self.row, ts_ns);
-        if self.window.is_full() {
-            self.value = self.evaluate();
-        }
-        self.value
+        self.unusual(flat, ts_ns)
     }
 }

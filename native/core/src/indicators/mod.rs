@@ -130,6 +130,12 @@ pub trait Indicator: Clone + Saved {
     }
 }
 
+/// `x`, or 0 when it does not count: bits instead of a branch, because what comes next cannot be predicted.
+#[inline(always)]
+fn masked(is: bool, x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & u64::from(is).wrapping_neg())
+}
+
 /// Best bid and ask with their sizes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quote {

@@ -3,19 +3,17 @@
 //! An adverse price move removes the *previous* size. Levels beyond the touch: `mlofi`.
 
 use super::window::{Moving, Rows, Span};
-use super::{answers, Indicator, OnQuote, Quote, Tally};
+use super::{answers, masked, Indicator, OnQuote, Quote, Tally};
 use crate::error::Result;
 use crate::saved_fields;
 
 /// e_n between two cleaned quotes.
 #[inline(always)]
 pub fn flow(before: &Quote, now: &Quote) -> f64 {
-    // Bits instead of branches: where a price goes next cannot be predicted.
-    let came = |is: bool, size: f64| f64::from_bits(size.to_bits() & u64::from(is).wrapping_neg());
-    let bid = came(now.bid_price >= before.bid_price, now.bid_size)
-        - came(now.bid_price <= before.bid_price, before.bid_size);
-    let ask = came(now.ask_price <= before.ask_price, now.ask_size)
-        - came(now.ask_price >= before.ask_price, before.ask_size);
+    let bid = masked(now.bid_price >= before.bid_price, now.bid_size)
+        - masked(now.bid_price <= before.bid_price, before.bid_size);
+    let ask = masked(now.ask_price <= before.ask_price, now.ask_size)
+        - masked(now.ask_price >= before.ask_price, before.ask_size);
     bid - ask
 }
 
@@ -111,42 +109,13 @@ impl Indicator for Ofi {
 impl OnQuote for Ofi {
     #[inline]
     fn quote(&mut self, quote: Quote, ts_ns: i64) -> f64 {
-        let Some(now) = quote.cleaned() else {
-            return self.tally.skip();
-        };
-        if now.is_crossed() {
-            self.tally.crossed += 1;
-            if self.policy.skip_crossed {
-                return self.tally.skip();
-            }
-        }
-        self.tally.count += 1;
-        if !self.policy.missing_is_empty && !now.is_whole() {
-            self.event = if self.has_before { 0.0 } else { f64::NAN };
-            return self.value;
-        }
-        let before = std::mem::replace(&mut self.before, now);
-        if !self.has_before {
-            self.has_before = true;
-            return f64::NAN;
-        }
-        if self.window.is_by_count() {
-            // `before` is still needed by the step that whole columns take, too.
-            let mut hot = Hot {
-                before,
-                count: self.tally.count - 1,
-                ..self.hot()
-            };
-            let value = hot.step(self.window.ring_mut(), now, ts_ns);
+        if self.is_usual(&quote) {
+            let mut hot = self.hot();
+            let value = hot.step(self.window.ring_mut(), quote, ts_ns);
             self.cool(hot);
             return value;
         }
-        self.event = flow(&before, &now);
-        self.window.push(&[self.event], ts_ns);
-        if self.window.is_full() {
-            self.value = self.window.sum(0);
-        }
-        self.value
+        self.unusual(quote, ts_ns)
     }
 
     /// Whole quotes on a window by count go through registers; everything else takes the single step.
@@ -158,7 +127,7 @@ impl OnQuote for Ofi {
                 continue;
             }
             self.cool(hot);
-            *slot = self.quote(quote, ts_ns);
+            *slot = self.unusual(quote, ts_ns);
             if self.tally.refused {
                 return Some(row);
             }
@@ -196,6 +165,42 @@ impl Hot {
 }
 
 impl Ofi {
+    #[inline(always)]
+    fn is_usual(&self, quote: &Quote) -> bool {
+        self.has_before & self.window.is_by_count() & quote.is_plain() & !quote.is_crossed()
+    }
+
+    /// The first quote, one that is not whole, crossed or refused, and windows by time.
+    #[inline(never)]
+    fn unusual(&mut self, quote: Quote, ts_ns: i64) -> f64 {
+        let Some(now) = quote.cleaned() else {
+            return self.tally.skip();
+        };
+        if now.is_crossed() {
+            self.tally.crossed += 1;
+            if self.policy.skip_crossed {
+                return self.tally.skip();
+            }
+        }
+        self.tally.count += 1;
+        if !self.policy.missing_is_empty && !now.is_whole() {
+            self.event = if self.has_before { 0.0 } else { f64::NAN };
+            return self.value;
+        }
+        let before = std::mem::replace(&mut self.before, now);
+        if !self.has_before {
+            self.has_before = true;
+            return f64::NAN;
+        }
+        self.event = flow(&before, &now);
+        self.window.push(&[self.event], ts_ns);
+        if self.window.is_full() {
+            self.value = self.window.sum(0);
+        }
+        self.value
+    }
+
+    #[inline(always)]
     fn hot(&self) -> Hot {
         Hot {
             is_usable: self.has_before && self.window.is_by_count(),
@@ -208,6 +213,7 @@ impl Ofi {
         }
     }
 
+    #[inline(always)]
     fn cool(&mut self, hot: Hot) {
         if hot.is_usable {
             self.tally.count = hot.count;

@@ -6,7 +6,7 @@
 use super::distribution::{normal, student_quarter};
 use super::state::Saved;
 use super::toxicity::{is_beyond_three, z_of_floats, z_of_integers, History, Ring};
-use super::{answers, Indicator, OnTrade, Tally, Trade};
+use super::{answers, masked, Indicator, OnTrade, Tally, Trade};
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
 
@@ -155,8 +155,21 @@ impl<V: Volume> Buckets<V> {
     }
 
     /// Fills buckets with `size`, of which `shares(part)` are (buy, sell). Whether one closed.
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, size: V, shares: impl Fn(V) -> (V, V)) -> bool {
+        let left = self.left - size;
+        if left >= V::residue(self.volume) {
+            let (buy, sell) = shares(size);
+            self.total = self.total + size;
+            (self.buy, self.sell, self.left) = (self.buy + buy, self.sell + sell, left);
+            return false;
+        }
+        self.fill_over(size, shares)
+    }
+
+    /// The same for a trade that closes a bucket.
+    #[inline(never)]
+    fn fill_over(&mut self, size: V, shares: impl Fn(V) -> (V, V)) -> bool {
         self.total = self.total + size;
         let mut rest = size;
         let mut closed = false;
@@ -319,15 +332,10 @@ impl OnTrade for Vpin {
         if trade.size == 0.0 {
             return self.value;
         }
-        let closed = if trade.side > 0.0 {
-            self.buckets.fill(trade.size, |part| (part, 0.0))
-        } else if trade.side < 0.0 {
-            self.buckets.fill(trade.size, |part| (0.0, part))
-        } else {
-            self.buckets.unclassified += trade.size;
-            self.buckets.fill(trade.size, |_| (0.0, 0.0))
-        };
-        if closed {
+        let (is_buy, is_sell) = (trade.side > 0.0, trade.side < 0.0);
+        self.buckets.unclassified += masked(!(is_buy | is_sell), trade.size);
+        let shares = |part| (masked(is_buy, part), masked(is_sell, part));
+        if self.buckets.fill(trade.size, shares) {
             self.value = self.buckets.value();
         }
         self.value
@@ -383,15 +391,9 @@ impl VpinFixed {
         if size == 0 {
             return self.value;
         }
-        let closed = match side.signum() {
-            1 => self.buckets.fill(size, |part| (part, 0)),
-            -1 => self.buckets.fill(size, |part| (0, part)),
-            _ => {
-                self.buckets.unclassified += size;
-                self.buckets.fill(size, |_| (0, 0))
-            }
-        };
-        if closed {
+        let (is_buy, is_sell) = (i64::from(side > 0), i64::from(side < 0));
+        self.buckets.unclassified += size * (1 - is_buy - is_sell);
+        if self.buckets.fill(size, |part| (part * is_buy, part * is_sell)) {
             self.value = self.buckets.value();
         }
         self.value
@@ -468,6 +470,9 @@ impl Bulk {
         } else {
             self.estimate(change)
         };
+        if sigma > 0.0 && !self.is_student {
+            return normal(change / sigma); // exactly 1/2 at 0
+        }
         if change == 0.0 {
             return 0.5;
         }

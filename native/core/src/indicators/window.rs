@@ -121,6 +121,15 @@ impl Moving {
     }
 }
 
+/// Takes what leaves from the sums and gives them what comes. A function, so that the slices are known to be apart.
+#[inline]
+fn slide(sums: &mut [f64], place: &mut [f64], row: &[f64]) {
+    for ((sum, old), value) in sums.iter_mut().zip(place).zip(row) {
+        *sum += value - *old;
+        *old = *value;
+    }
+}
+
 #[cold]
 fn total(ring: &[f64]) -> f64 {
     let mut sum = 0.0;
@@ -274,10 +283,7 @@ impl Rows {
         let Some(place) = self.ring.get_mut(at..at + width) else {
             return;
         };
-        for ((sum, old), value) in self.sums.iter_mut().zip(place).zip(row) {
-            *sum += value - *old;
-            *old = *value;
-        }
+        slide(&mut self.sums, place, row);
         self.head += 1;
         if self.head == self.limit as u64 {
             self.head = 0;

@@ -23,7 +23,14 @@ BAD_QUOTES = [
     (-INF, 5.0, 101.0, 7.0),
     (NAN, 0.0, 101.0, 7.0),
 ]
-BAD_TRADES = [(NAN, 1.0, 1), (INF, 1.0, 1), (1.0, NAN, 1), (1.0, -1.0, 1), (1.0, INF, 1), (1.0, 1.0, NAN)]
+BAD_TRADES = [
+    (NAN, 1.0, 1),
+    (INF, 1.0, 1),
+    (1.0, NAN, 1),
+    (1.0, -1.0, 1),
+    (1.0, INF, 1),
+    (1.0, 1.0, NAN),
+]
 
 
 @pytest.fixture(params=["native", "numpy"])
@@ -99,7 +106,7 @@ def test_bad_quotes_are_skipped_without_a_trace(m: ModuleType, bad: tuple[float,
 @pytest.mark.parametrize("bad", BAD_TRADES)
 def test_bad_trades_are_skipped_without_a_trace(m: ModuleType, bad: tuple[float, ...]) -> None:
     makers = [lambda **k: m.Vpin(3.0, 1, **k), m.Cvd, lambda **k: m.VpinBvc(3.0, 1, **k)]
-    for make in [*makers, lambda **k: m.TradeFlowImbalance(**k)]:
+    for make in [*makers, m.TradeFlowImbalance]:
         indicator, untouched, strict = make(), make(), make(strict=True)
         for each in (indicator, untouched, strict):
             each.update(1.0, 2.0, 1)
@@ -166,7 +173,7 @@ def test_drop_partial_forgets_the_open_bucket(m: ModuleType) -> None:
 
 def test_whole_trades_overshoot_without_split(m: ModuleType) -> None:
     """Fork: the ratio of sums, not the mean of ratios, and not the sum over n V."""
-    vpin = m.Vpin(10.0, 2, False)  # noqa: FBT003
+    vpin = m.Vpin(10.0, 2, False)
     vpin.update(1.0, 25.0, 1)
     vpin.update(1.0, 4.0, -1)
     value = vpin.update(1.0, 8.0, 1)
@@ -176,7 +183,7 @@ def test_whole_trades_overshoot_without_split(m: ModuleType) -> None:
 
 
 def test_adverse_moves_take_the_previous_size(m: ModuleType) -> None:
-    """Fork: Cont, Kukanov, Stoikov and Kolm et al. against a transcription with the current size."""
+    """Fork: Cont, Kukanov, Stoikov against a transcription with the current size."""
     ofi = m.Ofi()
     ofi.update(*QUOTE)
     ofi.update(99.0, 50.0, 101.0, 7.0)
@@ -413,14 +420,18 @@ def test_integers_are_mantissas(m: ModuleType) -> None:
     by_column = m.Ofi.batch(whole, sizes, whole + 2, sizes)
     ofi = m.Ofi()
     rows = zip(whole.tolist(), sizes.tolist(), strict=True)
-    assert np.array_equal(
-        by_column, [ofi.update(p, s, p + 2, s) for p, s in rows], equal_nan=True
-    )
+    assert np.array_equal(by_column, [ofi.update(p, s, p + 2, s) for p, s in rows], equal_nan=True)
 
 
 def test_levels_come_as_buffers_or_sequences(m: ModuleType) -> None:
     flat = [100.0, 5.0, 101.0, 7.0, 99.0, 1.0, 102.0, 2.0]
-    for book in (flat, tuple(flat), np.array(flat), np.array(flat).reshape(2, 4), np.array(flat, dtype=np.int64)):
+    for book in (
+        flat,
+        tuple(flat),
+        np.array(flat),
+        np.array(flat).reshape(2, 4),
+        np.array(flat, dtype=np.int64),
+    ):
         assert m.DepthImbalance(2).update(book) == (6.0 - 9.0) / 15.0
 
 

@@ -68,7 +68,10 @@ def test_ofi_equals_wickra_and_orderflow_metrics() -> None:
     theirs = wickra.OrderFlowImbalance(WINDOW)
     wanted = [theirs.update([bp], [bs], [ap], [az]) for bp, bs, ap, az in QUOTES]
     found = own.Ofi.batch(BID, BID_SIZE, ASK, ASK_SIZE, window=WINDOW)
-    both = [w if w is not None and not math.isnan(f) else None for w, f in zip(wanted, found, strict=True)]
+    both = [
+        w if w is not None and not math.isnan(f) else None
+        for w, f in zip(wanted, found, strict=True)
+    ]
     agree(found, both)
 
 
@@ -90,7 +93,10 @@ def test_mlofi_equals_orderflow_metrics() -> None:
 
 def test_vpin_equals_wickra() -> None:
     theirs = wickra.Vpin(40.0, 10)
-    agree(own.Vpin.batch(PRICE, SIZE, SIDE, bucket_volume=40.0, buckets=10), [theirs.update(*row) for row in TRADES])
+    agree(
+        own.Vpin.batch(PRICE, SIZE, SIDE, bucket_volume=40.0, buckets=10),
+        [theirs.update(*row) for row in TRADES],
+    )
     lots = (SIZE * 4).astype(np.int64)
     fixed = own.VpinFixed.batch(PRICE, lots, SIDE, bucket_volume=160, buckets=10)
     agree(fixed, list(own.Vpin.batch(PRICE, SIZE, SIDE, bucket_volume=40.0, buckets=10)))
@@ -99,7 +105,9 @@ def test_vpin_equals_wickra() -> None:
 def test_bulk_shares_equal_orderflow_metrics_and_scipy() -> None:
     found = own.BvcShare.batch(PRICE, sigma=0.013)
     changes = np.diff(PRICE)
-    agree(found[1:], [ofm.vpin.__globals__["bvc_buy_fraction"](dp, 0.013) for dp in changes], rel=2e-7)
+    agree(
+        found[1:], [ofm.vpin.__globals__["bvc_buy_fraction"](dp, 0.013) for dp in changes], rel=2e-7
+    )
     agree(found[1:], list(scipy.special.ndtr(changes / 0.013)), rel=1e-14)
     student = own.BvcShare.batch(PRICE, sigma=0.013, distribution="t025")
     agree(student[1:], list(scipy.stats.t.cdf(changes / 0.013, 0.25)), rel=1e-9)
@@ -153,7 +161,9 @@ def test_two_streams_equal_hawkesbook() -> None:
     pair = own.HawkesBivariate(mu, alpha, beta)
     found = pair.update_many(TIMES, SIDES)
     for i in range(0, len(TIMES), 50):
-        wanted = hawkesbook.mutual_exp_hawkes_intensity(SECONDS[i], SECONDS[: i + 1], ids[: i + 1], parameters)
+        wanted = hawkesbook.mutual_exp_hawkes_intensity(
+            SECONDS[i], SECONDS[: i + 1], ids[: i + 1], parameters
+        )
         assert found[i] == pytest.approx(wanted, rel=1e-11)
 
 
@@ -186,7 +196,11 @@ def test_kyle_equals_wickra_and_statsmodels() -> None:
 
 def test_amihud_equals_wickra() -> None:
     theirs = wickra.AmihudIlliquidity(WINDOW)
-    agree(own.Amihud.batch(PRICE, SIZE, SIDE, window=WINDOW), [theirs.update(*row) for row in TRADES], rel=1e-9)
+    agree(
+        own.Amihud.batch(PRICE, SIZE, SIDE, window=WINDOW),
+        [theirs.update(*row) for row in TRADES],
+        rel=1e-9,
+    )
 
 
 def test_roll_equals_numpy() -> None:
@@ -238,7 +252,9 @@ def test_quote_readings_equal_wickra_and_orderflow_metrics() -> None:
     quotes = [ofm.L1Quote(*row) for row in QUOTES]
     micro = wickra.Microprice()
     columns = (BID, BID_SIZE, ASK, ASK_SIZE)
-    agree(own.WeightedMid.batch(*columns), [micro.update([a], [b], [c], [d]) for a, b, c, d in QUOTES])
+    agree(
+        own.WeightedMid.batch(*columns), [micro.update([a], [b], [c], [d]) for a, b, c, d in QUOTES]
+    )
     agree(own.WeightedMid.batch(*columns), [ofm.weighted_mid(q) for q in quotes])
     agree(own.Mid.batch(*columns), [ofm.mid(q) for q in quotes])
     agree(own.SpreadBps.batch(*columns), [ofm.relative_spread_bps(q) for q in quotes])
@@ -254,7 +270,9 @@ def test_depth_imbalance_equals_wickra() -> None:
 
 def test_signs_equal_orderflow_metrics_and_tclf() -> None:
     agree(own.TickRule.batch(PRICE), ofm.tick_rule(list(PRICE)))
-    made = json.loads((Path(__file__).parents[3] / "fixtures/indicators/trade_signs.json").read_text())
+    made = json.loads(
+        (Path(__file__).parents[3] / "fixtures/indicators/trade_signs.json").read_text()
+    )
     price, bid, ask = (np.array(column) for column in zip(*made["rows"], strict=True))
     for name, signs in made["signs"].items():
         rule = getattr(own, name)
