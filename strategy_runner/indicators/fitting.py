@@ -90,7 +90,7 @@ class _Objective:
 def _descend(objective: _Objective, x: Floats) -> tuple[float, Floats, bool]:
     """BFGS with backtracking: the least value, where it is, and whether the gradient vanished."""
     value, gradient = objective(x)
-    inverse = np.eye(3)
+    inverse: Floats = np.eye(3)
     for _ in range(_STEPS_MAX):
         if np.max(np.abs(gradient)) < 1e-8:
             return value, x, True
@@ -98,21 +98,22 @@ def _descend(objective: _Objective, x: Floats) -> tuple[float, Floats, bool]:
         slope = float(gradient @ direction)
         if slope >= 0.0:
             inverse, direction, slope = np.eye(3), -gradient, -float(gradient @ gradient)
-        step, found = min(1.0, 2.0 / float(np.max(np.abs(direction)))), False
+        step = min(1.0, 2.0 / float(np.max(np.abs(direction))))
+        new_value, new_gradient = objective(x + step * direction)
         for _ in range(40):
-            new_value, new_gradient = objective(x + step * direction)
             if new_value <= value + 1e-4 * step * slope:
-                found = True
                 break
             step *= 0.5
-        if not found:
+            new_value, new_gradient = objective(x + step * direction)
+        else:
             return value, x, bool(np.max(np.abs(gradient)) < 1e-5)
         moved, turned = step * direction, new_gradient - gradient
         x, value, gradient = x + moved, new_value, new_gradient
         curvature = float(moved @ turned)
         if curvature > 1e-14:
             left = np.eye(3) - np.outer(moved, turned) / curvature
-            inverse = left @ inverse @ left.T + np.outer(moved, moved) / curvature
+            turned_back: Floats = left @ inverse @ left.T
+            inverse = turned_back + np.outer(moved, moved) / curvature
     return value, x, False
 
 

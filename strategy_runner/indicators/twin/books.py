@@ -170,8 +170,10 @@ class _MlofiTwin(BookTwin):
     def _evaluate(self) -> float:
         # Two chains of additions, as the native one has.
         chains = [0.0, 0.0]
-        for m, weight in enumerate(self.weights):
-            chains[m % 2] += weight * self.window.sums[m]
+        if self.levels % 2:
+            chains[0] = self.weights[-1] * self.window.sums[self.levels - 1]
+        for m in range(self.levels - self.levels % 2):
+            chains[m % 2] += self.weights[m] * self.window.sums[m]
         total = chains[0] + chains[1]
         if not self.is_integrated:
             return total

@@ -1,4 +1,4 @@
-"""Twins of trade-flow imbalance, cumulative volume delta, Kyle's lambda and Amihud's illiquidity."""
+"""Twins of trade-flow imbalance, volume delta, Kyle's lambda and Amihud's illiquidity."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class HawkesBivariate(_Timed):
 
     def update(self, ts_ns: int, side: float) -> tuple[float, float]:
         if side == 0 or math.isnan(side):
-            return (self._skip(),) * 2
+            return self._skip(), math.nan
         now = self._now(ts_ns)
         decayed = self._decayed(now)
         self.left_limit = self._intensities(decayed)

@@ -108,7 +108,7 @@ class Twin(Fields):
 
     @classmethod
     def _made(cls, params: dict[str, object]) -> Self:
-        make: Callable[..., Self] = cls  # the constructor checks what it is given
+        make = cast("Callable[..., Self]", cls)  # the constructor checks what it is given
         return make(**params)
 
     @property

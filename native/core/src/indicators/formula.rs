@@ -114,7 +114,7 @@ impl<F: Formula> OnQuote for Reading<F>
 where
     Reading<F>: super::state::Saved,
 {
-    #[inline]
+    #[inline(always)]
     fn quote(&mut self, quote: Quote, _ts_ns: i64) -> f64 {
         let Some(now) = quote.cleaned() else {
             return self.tally.skip();

@@ -138,13 +138,15 @@ impl Mlofi {
     #[inline]
     fn evaluate(&self) -> f64 {
         // Two chains of additions: one would be what a row of columns waits for.
+        let (weights, sums) = (self.weights.chunks_exact(2), self.sums().chunks_exact(2));
         let (mut sum, mut other) = (0.0, 0.0);
-        for (weights, flows) in self.weights.chunks(2).zip(self.window.sums().chunks(2)) {
-            if let ([weight, weights @ ..], [flow, flows @ ..]) = (weights, flows) {
+        if let ([weight], [flow]) = (weights.remainder(), sums.remainder()) {
+            sum = weight * flow;
+        }
+        for (weights, sums) in weights.zip(sums) {
+            if let ([weight, second], [flow, flows]) = (weights, sums) {
                 sum += weight * flow;
-                if let ([weight], [flow]) = (weights, flows) {
-                    other += weight * flow;
-                }
+                other += second * flows;
             }
         }
         sum += other;

@@ -4,6 +4,8 @@
 //! mark that the caller turns into an error. Only IEEE basic operations in written order, so a run has the same bits on every
 //! CPU and in the numpy twin. Nothing here knows Python, time or the bus.
 
+pub mod buckets;
+pub mod bulk;
 pub mod columns;
 pub mod distribution;
 pub mod elementary;
@@ -194,11 +196,15 @@ impl Quote {
     }
 
     /// Whether every number is one and both sides are there: one branch for what nearly always comes.
+    ///
+    /// x - x has no bits for a number and some for infinity and NaN; a size above 0 has no sign bit, nor has its predecessor.
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        let bid = (self.bid_size > 0.0) & (self.bid_size < f64::INFINITY) & (self.bid_price.abs() < f64::INFINITY);
-        let ask = (self.ask_size > 0.0) & (self.ask_size < f64::INFINITY) & (self.ask_price.abs() < f64::INFINITY);
-        bid & ask
+        let odd = |x: f64| (x - x).to_bits();
+        let sign = |x: f64| x.to_bits() | x.to_bits().wrapping_sub(1);
+        let faults = odd(self.bid_price) | odd(self.bid_size) | odd(self.ask_price) | odd(self.ask_size);
+        let signs = (sign(self.bid_size) | sign(self.ask_size)) >> 63;
+        faults | signs == 0
     }
 
     /// Whether both sides are there.

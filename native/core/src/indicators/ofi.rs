@@ -107,7 +107,7 @@ impl Indicator for Ofi {
 }
 
 impl OnQuote for Ofi {
-    #[inline]
+    #[inline(always)] // by reference, the four numbers would be stored apart and loaded in pairs: a stall
     fn quote(&mut self, quote: Quote, ts_ns: i64) -> f64 {
         if self.is_usual(&quote) {
             let mut hot = self.hot();

@@ -2,7 +2,7 @@
 //!
 //! For feeds without a flag. The value is 1, -1 or 0; a flag of the venue is always better.
 
-use super::vpin::Bulk;
+use super::bulk::Bulk;
 use super::{answers, Indicator, OnPrice, OnPrint, Tally};
 use crate::error::Result;
 use crate::saved_fields;

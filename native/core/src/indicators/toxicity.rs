@@ -2,8 +2,8 @@
 //!
 //! Asked rarely, so it is computed when asked, over rings that the buckets fill. It knows no trades.
 
+use super::buckets::Volume;
 use super::state::Saved;
-use super::vpin::Volume;
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
 

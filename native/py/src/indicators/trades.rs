@@ -3,13 +3,13 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
+use tickd_core::indicators::buckets::Volume;
+use tickd_core::indicators::bulk::Bulk;
 use tickd_core::indicators::columns::{self, Column};
 use tickd_core::indicators::flow::{
     Amihud as AmihudCore, Cvd as CvdCore, KyleLambda as KyleCore, TradeFlowImbalance as FlowCore,
 };
-use tickd_core::indicators::vpin::{
-    Bucketed, Bulk, Volume, Vpin as VpinCore, VpinBvc as VpinBvcCore, VpinFixed as VpinFixedCore,
-};
+use tickd_core::indicators::vpin::{Bucketed, Vpin as VpinCore, VpinBvc as VpinBvcCore, VpinFixed as VpinFixedCore};
 use tickd_core::indicators::window::Span;
 use tickd_core::indicators::{Indicator, OnTrade, Trade};
 
