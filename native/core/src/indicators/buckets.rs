@@ -182,13 +182,13 @@ impl<V: Volume> Buckets<V> {
             self.sell = self.sell + sell;
             self.left = self.left - part;
             rest = rest - part;
-            if !(self.left < V::residue(self.volume)) {
+            if self.left >= V::residue(self.volume) {
                 return closed;
             }
             self.close();
             closed = true;
             // What is left of a trade that ended with the bucket is rounding, too.
-            if !(rest >= V::residue(self.volume)) {
+            if rest < V::residue(self.volume) {
                 return closed;
             }
         }

@@ -204,21 +204,8 @@ pub fn sided_events(hawkes: &mut HawkesBivariate, times: &[i64], sides: Column<'
         let rows = times_of(Some(times), start)
             .iter()
             .zip(sides.floats(start, &mut scratch));
-        let mut local = hawkes.clone();
-        let mut refused = None;
-        for (i, (slot, (ts, side))) in out.chunks_exact_mut(2).zip(rows).enumerate() {
-            let [buy, sell] = local.event(*ts, *side);
-            if let [first, second] = slot {
-                (*first, *second) = (buy, sell);
-            }
-            if local.tally().refused {
-                refused = Some(start + i);
-                break;
-            }
-        }
-        *hawkes = local;
-        if refused.is_some() {
-            return refused;
+        if let Some(row) = hawkes.events(rows.map(|(ts, side)| (*ts, *side)), out) {
+            return Some(start + row);
         }
     }
     None

@@ -97,10 +97,10 @@ pub fn student_quarter(x: f64) -> f64 {
     let whole = 0.25 + square;
     let (y, other) = (0.25 / whole, square / whole);
     let (eighth, root) = (y.sqrt().sqrt().sqrt(), other.sqrt()); // y^(1/8), (1 - y)^(1/2)
-    let tail = if !(square < f64::INFINITY) {
-        if x.is_nan() {
-            return x;
-        }
+    if x.is_nan() {
+        return x;
+    }
+    let tail = if square == f64::INFINITY {
         0.0
     } else if y <= 0.5 {
         0.5 * (BETA_INVERSE * eighth * beta_series(y, 0.125, 0.5))

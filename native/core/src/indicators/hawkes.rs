@@ -92,7 +92,7 @@ impl Hawkes {
     /// One event; `mark` scales its jump, 0 makes none. The intensity after it.
     #[inline(always)]
     pub fn event(&mut self, ts_ns: i64, mark: f64) -> f64 {
-        if !(mark >= 0.0 && mark < f64::INFINITY) {
+        if !(0.0..f64::INFINITY).contains(&mark) {
             return self.tally.skip();
         }
         let mut now = ts_ns;

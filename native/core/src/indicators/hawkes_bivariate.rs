@@ -74,10 +74,8 @@ impl HawkesBivariate {
         ]
     }
 
-    #[inline(always)]
-    fn intensities(&self, [[r00, r01], [r10, r11]]: [Pair; 2]) -> Pair {
-        let ([mu0, mu1], [[a00, a01], [a10, a11]]) = (self.mu, self.alpha);
-        [mu0 + (a00 * r00 + a01 * r01), mu1 + (a10 * r10 + a11 * r11)]
+    fn intensities(&self, excited: [Pair; 2]) -> Pair {
+        intensities(self.mu, self.alpha, excited)
     }
 
     /// Intensities at a time, without an event.
@@ -111,10 +109,45 @@ impl HawkesBivariate {
     }
 
     /// One event of a buyer (side > 0) or seller (side < 0); an unknown side is skipped. The intensities after it.
-    #[inline(always)]
+    #[inline]
     pub fn event(&mut self, ts_ns: i64, side: f64) -> Pair {
-        let is_buy = side > 0.0;
-        if !is_buy && !(side < 0.0) {
+        let mut hot = self.hot();
+        if hot.takes(ts_ns, side) {
+            let value = hot.step(ts_ns, side);
+            self.cool(&hot);
+            return value;
+        }
+        self.unusual(ts_ns, side)
+    }
+
+    /// Many events; `out` holds (buy, sell) per row. The row that a strict indicator refused.
+    pub fn events(&mut self, rows: impl Iterator<Item = (i64, f64)>, out: &mut [f64]) -> Option<usize> {
+        let mut hot = self.hot();
+        for (row, (slot, (ts_ns, side))) in out.chunks_exact_mut(2).zip(rows).enumerate() {
+            let [buy, sell] = if hot.takes(ts_ns, side) {
+                hot.step(ts_ns, side)
+            } else {
+                self.cool(&hot);
+                let value = self.unusual(ts_ns, side);
+                hot = self.hot();
+                value
+            };
+            if let [first, second] = slot {
+                (*first, *second) = (buy, sell);
+            }
+            if self.tally.refused {
+                return Some(row);
+            }
+        }
+        self.cool(&hot);
+        None
+    }
+
+    /// The first event, one without a side, backward time, and more than one decay.
+    #[inline(never)]
+    fn unusual(&mut self, ts_ns: i64, side: f64) -> Pair {
+        let (is_buy, is_sell) = (side > 0.0, side < 0.0);
+        if !is_buy && !is_sell {
             let nan = self.tally.skip();
             return [nan, nan];
         }
@@ -129,13 +162,81 @@ impl HawkesBivariate {
         }
         let decayed = self.decayed(now);
         self.left = self.intensities(decayed);
-        let (buy, sell) = (f64::from(u8::from(is_buy)), f64::from(u8::from(!is_buy)));
+        let (buy, sell) = (f64::from(u8::from(is_buy)), f64::from(u8::from(is_sell)));
         self.excited = decayed.map(|[bought, sold]| [bought + buy, sold + sell]);
         self.value = self.intensities(self.excited);
         self.last_ns = now;
         self.tally.count += 1;
         self.value
     }
+
+    #[inline(always)]
+    fn hot(&self) -> Hot {
+        let [[beta, _], _] = self.beta;
+        let [[buys, sells], _] = self.excited;
+        Hot {
+            is_usable: self.is_common && self.tally.count > 0,
+            mu: self.mu,
+            alpha: self.alpha,
+            beta,
+            buys,
+            sells,
+            last_ns: self.last_ns,
+            count: self.tally.count,
+            left: self.left,
+            value: self.value,
+        }
+    }
+
+    #[inline(always)]
+    fn cool(&mut self, hot: &Hot) {
+        if hot.is_usable {
+            self.excited = [[hot.buys, hot.sells]; 2];
+            (self.last_ns, self.tally.count) = (hot.last_ns, hot.count);
+            (self.left, self.value) = (hot.left, hot.value);
+        }
+    }
+}
+
+/// What moves with every event when all decays are one: kept in registers by whoever has many events.
+#[derive(Clone, Copy)]
+struct Hot {
+    is_usable: bool,
+    mu: Pair,
+    alpha: [Pair; 2],
+    beta: f64,
+    buys: f64,
+    sells: f64,
+    last_ns: i64,
+    count: u64,
+    left: Pair,
+    value: Pair,
+}
+
+impl Hot {
+    #[inline(always)]
+    fn takes(&self, ts_ns: i64, side: f64) -> bool {
+        self.is_usable & (ts_ns >= self.last_ns) & ((side > 0.0) | (side < 0.0))
+    }
+
+    #[inline(always)]
+    fn step(&mut self, ts_ns: i64, side: f64) -> Pair {
+        let passed = ts_ns.saturating_sub(self.last_ns) as f64 * NS;
+        let keep = exp_decay(-self.beta * passed);
+        let (buys, sells) = (self.buys * keep, self.sells * keep);
+        self.left = intensities(self.mu, self.alpha, [[buys, sells]; 2]);
+        self.buys = buys + f64::from(u8::from(side > 0.0));
+        self.sells = sells + f64::from(u8::from(side < 0.0));
+        self.value = intensities(self.mu, self.alpha, [[self.buys, self.sells]; 2]);
+        self.last_ns = ts_ns;
+        self.count += 1;
+        self.value
+    }
+}
+
+#[inline(always)]
+fn intensities([mu0, mu1]: Pair, [[a00, a01], [a10, a11]]: [Pair; 2], [[r00, r01], [r10, r11]]: [Pair; 2]) -> Pair {
+    [mu0 + (a00 * r00 + a01 * r01), mu1 + (a10 * r10 + a11 * r11)]
 }
 
 impl Indicator for HawkesBivariate {

@@ -199,6 +199,7 @@ impl Quote {
     ///
     /// x - x has no bits for a number and some for infinity and NaN; a size above 0 has no sign bit, nor has its predecessor.
     #[inline(always)]
+    #[allow(clippy::eq_op)]
     pub fn is_plain(&self) -> bool {
         let odd = |x: f64| (x - x).to_bits();
         let sign = |x: f64| x.to_bits() | x.to_bits().wrapping_sub(1);

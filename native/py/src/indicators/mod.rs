@@ -1,5 +1,8 @@
 //! The Python faces of the indicators, a file per what they take.
 
+// A constructor has the parameters that the indicator has.
+#![allow(clippy::too_many_arguments)]
+
 use pyo3::prelude::*;
 
 mod arrays;
