@@ -11,7 +11,7 @@ from strategy_runner.indicators.twin.window import Rows
 
 
 def _signed(size: float, side: float) -> float:
-    return size if side > 0.0 else -size if side < 0.0 else 0.0
+    return (size if side > 0.0 else 0.0) - (size if side < 0.0 else 0.0)
 
 
 class _Windowed(TradeTwin):

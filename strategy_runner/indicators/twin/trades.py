@@ -21,9 +21,9 @@ from strategy_runner.indicators.twin.snapshot import (
     times_of,
 )
 
-_I64_MAX = (1 << 63) - 1
 _CLOSED_PER_TRADE_MAX = 1e6
 _FIXED_VOLUME_MAX = 1 << 53
+_FIXED_TOTAL_MAX = 1 << 61
 _DISTRIBUTIONS = {"normal": False, "t025": True}
 
 
@@ -179,18 +179,25 @@ class VpinFixed(_VpinTwin):
             raise ValueError("overflow parameters: buckets times volume at most 2^53, from 1")
 
     @property
+    def _lots_max(self) -> int:
+        if self.open.split:
+            return min(int(self.open.volume) * int(_CLOSED_PER_TRADE_MAX), _FIXED_TOTAL_MAX)
+        return _FIXED_VOLUME_MAX // self.buckets
+
+    @property
     def parts_per_billion(self) -> int | None:
         if not self.is_ready:
             return None
         return int(self.open.imbalance_sum) * 1_000_000_000 // int(self.open.volume_sum)
 
     def _take(self, price: float, size: float, side: float, ts_ns: int) -> float:
-        whole = min(int(size), _I64_MAX)
-        is_whole = float(whole) == size
-        if not is_whole or self.open.total + whole > _I64_MAX:
+        whole = int(size)
+        if float(whole) != size or whole > self._lots_max:
             return self._skip()
-        if whole // int(self.open.volume) > _CLOSED_PER_TRADE_MAX:
-            return self._skip()
+        if self.open.total > _FIXED_TOTAL_MAX:
+            # Only the share of the unclassified is made of them.
+            self.open.total //= 2
+            self.open.unclassified //= 2
         return self._fill(whole, side, nothing=0)
 
 

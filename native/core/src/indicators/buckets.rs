@@ -70,7 +70,7 @@ fn absolute<V: Volume>(x: V) -> V {
 #[derive(Debug, Clone)]
 pub struct Buckets<V> {
     pub(super) volume: V,
-    split: bool,
+    pub(super) split: bool,
     left: V, // what the open bucket still takes
     buy: V,
     sell: V,

@@ -2,19 +2,13 @@
 
 use super::elementary::ln;
 use super::window::{Rows, Span};
-use super::{answers, Indicator, OnTrade, Tally, Trade};
+use super::{answers, masked, Indicator, OnTrade, Tally, Trade};
 use crate::error::Result;
 use crate::saved_fields;
 
 #[inline]
 fn signed(trade: &Trade) -> f64 {
-    if trade.side > 0.0 {
-        trade.size
-    } else if trade.side < 0.0 {
-        -trade.size
-    } else {
-        0.0
-    }
+    masked(trade.side > 0.0, trade.size) - masked(trade.side < 0.0, trade.size)
 }
 
 /// Sum of signed volume over the sum of volume that has a side.

@@ -124,6 +124,8 @@ saved_fields!(VpinFixed { tally, value, buckets } is_any);
 
 /// Bounds buckets times volume so that sums of squares fit 128 bits.
 const FIXED_VOLUME_MAX: i64 = 1 << 53;
+/// Beyond it the lifetime's volume is halved, long before it overflows.
+const FIXED_TOTAL_MAX: i64 = 1 << 61;
 
 impl VpinFixed {
     /// Buckets of `volume` lots; `volume * buckets` at most 2^53.
@@ -150,14 +152,29 @@ impl VpinFixed {
         is_ready.then(|| (i128::from(imbalance) * 1_000_000_000 / i128::from(volume)) as i64)
     }
 
+    /// Most lots of one trade: a bucket that takes it whole must keep the bound on sums of squares.
+    #[inline]
+    fn lots_max(&self) -> i64 {
+        if self.buckets.split {
+            let most = self.buckets.volume.saturating_mul(CLOSED_PER_TRADE_MAX as i64);
+            most.min(FIXED_TOTAL_MAX)
+        } else {
+            FIXED_VOLUME_MAX / self.buckets.size() as i64
+        }
+    }
+
     /// One trade in whole lots.
     #[inline]
     pub fn lots(&mut self, size: i64, side: i64) -> f64 {
-        let total = self.buckets.total.checked_add(size);
-        if size < 0 || total.is_none() || size / self.buckets.volume > CLOSED_PER_TRADE_MAX as i64 {
+        if size < 0 || size > self.lots_max() {
             return self.tally.skip();
         }
         self.tally.count += 1;
+        if self.buckets.total > FIXED_TOTAL_MAX {
+            // Only the share of the unclassified is made of them.
+            self.buckets.total /= 2;
+            self.buckets.unclassified /= 2;
+        }
         if size == 0 {
             return self.value;
         }

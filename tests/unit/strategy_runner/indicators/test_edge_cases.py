@@ -163,6 +163,23 @@ def test_unknown_aggressors_fill_buckets_but_no_side(m: ModuleType) -> None:
     assert math.isnan(vpin.value), "nothing classified"
 
 
+def test_whole_lots_never_overflow(m: ModuleType) -> None:
+    """The lifetime's volume is halved, trades beyond the bound of the sums are skipped."""
+    vpin = m.VpinFixed(1 << 50, 4, False)
+    for i in range(6000):
+        vpin.update(1.0, 1 << 51, i % 3 - 1)
+    assert vpin.n_closed == vpin.count == 6000
+    assert vpin.unclassified == pytest.approx(1 / 3, rel=1e-2)
+    assert abs(vpin.zscore) < 10
+    vpin.update(1.0, 1 << 52, 1)
+    assert vpin.n_skipped == 1
+    split = m.VpinFixed(3, 2)
+    split.update(1.0, 3_000_001, 1)
+    assert (split.n_skipped, split.n_closed) == (1, 0)
+    split.update(1.0, 30_000, 1)
+    assert split.n_closed == 10_000
+
+
 def test_drop_partial_forgets_the_open_bucket(m: ModuleType) -> None:
     vpin = m.Vpin(4.0, 1)
     vpin.update(1.0, 3.0, 1)
