@@ -65,14 +65,14 @@ class Mlofi:
             return math.nan
         head, total, m = self.head, 0.0, 0
         totals, new, old = self.totals, iter(flat), iter(before)
-        levels = zip(new, new, new, new, old, old, old, old, self.rings)
+        levels = zip(new, new, new, new, old, old, old, old, self.rings, strict=False)
         for bp, bs, ap, az, pb, ps, pa, pz, ring in levels:
             e = bs if bp > pb else bs - ps if bp == pb else -ps
             e -= -pz if ap > pa else az - pz if ap == pa else az
             e, ring[head] = e - ring[head], e
             totals[m] += e
             total += totals[m]
-            m += 1
+            m += 1  # noqa: SIM113 - quicker than enumerate around eight names
         self.head = head + 1 if head + 1 < WINDOW else 0
         return total / LEVELS
 

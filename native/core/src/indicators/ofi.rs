@@ -121,20 +121,27 @@ impl OnQuote for Ofi {
     /// Whole quotes on a window by count go through registers; everything else takes the single step.
     fn quotes(&mut self, rows: impl Iterator<Item = (Quote, i64)>, out: &mut [f64]) -> Option<usize> {
         let mut hot = self.hot();
+        // Lent, so that its address stays in a register, too.
+        let mut ring = std::mem::take(self.window.ring_mut());
+        let mut refused = None;
         for (row, (slot, (quote, ts_ns))) in out.iter_mut().zip(rows).enumerate() {
             if hot.is_usable & quote.is_plain() & !quote.is_crossed() {
-                *slot = hot.step(self.window.ring_mut(), quote, ts_ns);
+                *slot = hot.step(&mut ring, quote, ts_ns);
                 continue;
             }
             self.cool(hot);
+            std::mem::swap(self.window.ring_mut(), &mut ring);
             *slot = self.unusual(quote, ts_ns);
-            if self.tally.refused {
-                return Some(row);
-            }
+            std::mem::swap(self.window.ring_mut(), &mut ring);
             hot = self.hot();
+            if self.tally.refused {
+                refused = Some(row);
+                break;
+            }
         }
         self.cool(hot);
-        None
+        *self.window.ring_mut() = ring;
+        refused
     }
 }
 
@@ -165,9 +172,15 @@ impl Hot {
 }
 
 impl Ofi {
+    /// Whether there is a reference, and a window by count that has begun.
+    #[inline(always)]
+    fn is_moving(&self) -> bool {
+        self.has_before & self.window.is_by_count() & !self.window.is_empty()
+    }
+
     #[inline(always)]
     fn is_usual(&self, quote: &Quote) -> bool {
-        self.has_before & self.window.is_by_count() & quote.is_plain() & !quote.is_crossed()
+        self.is_moving() & quote.is_plain() & !quote.is_crossed()
     }
 
     /// The first quote, one that is not whole, crossed or refused, and windows by time.
@@ -203,7 +216,7 @@ impl Ofi {
     #[inline(always)]
     fn hot(&self) -> Hot {
         Hot {
-            is_usable: self.has_before && self.window.is_by_count(),
+            is_usable: self.is_moving(),
             needed: self.window.warmup(),
             count: self.tally.count,
             before: self.before,

@@ -84,12 +84,9 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// Adds one value; without a ring, nothing is forgotten.
+    /// Adds one value that is not the first; without a ring, nothing is forgotten.
     #[inline(always)]
     pub fn push(&mut self, ring: &mut [f64], value: f64, ts_ns: i64) {
-        if self.seen == 0 {
-            (self.first_ns, self.last_ns) = (ts_ns, ts_ns);
-        }
         self.last_ns = self.last_ns.max(ts_ns);
         self.seen += 1;
         let Some(place) = ring.get_mut(self.head) else {
@@ -213,6 +210,9 @@ impl Rows {
     pub fn push(&mut self, row: &[f64], ts_ns: i64) {
         if let ([value], true) = (row, self.mode <= LAST) {
             let mut moving = self.moving();
+            if moving.seen == 0 {
+                (moving.first_ns, moving.last_ns) = (ts_ns, ts_ns);
+            }
             moving.push(&mut self.ring, *value, ts_ns);
             return self.set_moving(moving);
         }
@@ -267,7 +267,7 @@ impl Rows {
 
     /// The values behind it.
     #[inline(always)]
-    pub fn ring_mut(&mut self) -> &mut [f64] {
+    pub fn ring_mut(&mut self) -> &mut Vec<f64> {
         &mut self.ring
     }
 
