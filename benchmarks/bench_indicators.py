@@ -121,8 +121,8 @@ def numba_step(step: Update, *state: Any) -> Callable[[], Update]:
 
 
 def vpin_state() -> tuple[Any, Any]:
-    state = np.zeros(7)
-    state[0], state[6] = naive.BUCKET, np.nan
+    state = np.zeros(6)
+    state[0], state[5] = naive.BUCKET, np.nan
     return state, np.zeros(naive.BUCKETS)
 
 
