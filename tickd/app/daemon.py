@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from tickd.app.allocator import give_free_pages_back
+from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
@@ -113,6 +114,9 @@ class Daemon:
         return ExitCode.OK if drained else ExitCode.FAILED
 
     def _say_start(self) -> None:
+        for choice in self.parts.backends:
+            say = log.info if choice.name == "native" else log.warning
+            say("backend_chosen", **described(choice))
         fields = {"version": VERSION, "node": self.parts.config.node.id}
         # This build's decoder keeps the ledger of gaps; the log may be one from before (ADR 24).
         self.parts.tap.control({"kind": "start", **fields, "ledger": True})

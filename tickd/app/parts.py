@@ -16,6 +16,7 @@ from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
 from tickd.app.universes import Universes
+from tickd.backend import Choice
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
 from tickd.ports import Clock
@@ -28,6 +29,7 @@ class Parts:
     """The stages of one daemon in the order of the flow, joined by `tickd/app/wiring.py`."""
 
     config: Config
+    backends: tuple[Choice, ...]
     clock: Clock
     loop_lag: Histogram
     raw_log: RawLog

@@ -86,6 +86,8 @@ def _head(status: dict[str, Any]) -> RenderableType:
         f"{sink['state']}, {format_bytes(sink['pending_bytes'])} waiting",
         f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms",
     )
+    for choice in status["backends"]:
+        table.add_row(choice["what"], choice["backend"], choice["reason"])
     return table
 
 

@@ -16,6 +16,7 @@ from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
@@ -48,34 +49,25 @@ ACTIVITY_AGE_NS = 200_000_000
 def wire(config: Config) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
-    Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known.
+    Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
+    backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
+    backends = decide()
     clock = SystemClock()
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
-    frame_recovered = raw_log.recovery["frame_last"]
     bus = Bus(
         decoder.topic_name,
         clock,
-        seq=frame_recovered << SEQ_INDEX_BITS | 0xFFFF,
+        seq=raw_log.recovery["frame_last"] << SEQ_INDEX_BITS | 0xFFFF,
         on_dropped=lambda rows: _record_drops(tap, rows),
         on_failure=_failed,
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
-    storage = Storage(
-        config,
-        subscription=_for_clickhouse(bus),
-        progress=watermark,
-        frame_recovered=frame_recovered,
-        frame_next=_frame_next(raw_log),
-        definitions=decoder.instruments,
-        lag=partial(lag_rows, decoder, bus),
-        record=tap.note,
-        clock=clock,
-    )
+    storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
@@ -87,6 +79,7 @@ def wire(config: Config) -> Parts:
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
+        backends=backends,
         clock=clock,
         loop_lag=Histogram(),
         raw_log=raw_log,
@@ -103,6 +96,28 @@ def wire(config: Config) -> Parts:
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
+    )
+
+
+def _storage(
+    config: Config,
+    raw_log: RawLog,
+    decoder: Decoder,
+    *,
+    tap: Tap,
+    bus: Bus,
+    watermark: Watermark,
+) -> Storage:
+    return Storage(
+        config,
+        subscription=_for_clickhouse(bus),
+        progress=watermark,
+        frame_recovered=raw_log.recovery["frame_last"],
+        frame_next=_frame_next(raw_log),
+        definitions=decoder.instruments,
+        lag=partial(lag_rows, decoder, bus),
+        record=tap.note,
+        clock=SystemClock(),
     )
 
 

@@ -41,8 +41,21 @@ def test_resolved_configuration_is_printed_and_is_a_configuration_again(command,
     ended = command("check", path)
     assert ended.code == 0
     assert "[raw_log]" in ended.out
+    assert "# indicators: native, " in ended.out
     again = msgspec.convert(tomllib.loads(ended.out), Config)
     assert again == load_config(path)
+
+
+def test_a_backend_that_does_not_exist_is_refused(
+    command, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKD_NATIVE_BACKEND", "fortran")
+    monkeypatch.setattr("tickd.backend._choices", {})
+    monkeypatch.delitem(sys.modules, "strategy_runner.indicators.backend", raising=False)
+    ended = command("check", write(GOOD))
+    assert ended.code == 1
+    assert "TICKD_NATIVE_BACKEND is 'fortran'" in ended.err
+    assert "auto, native or numpy" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.callbacks.session import check as check_callback
 from gateway.subscriptions.carried import Carried
 from gateway.venues import registry
+from tickd.app.backends import decide
 from tickd.app.config import load_config
 from tickd.app.planning import wanted_of
 from tickd.config import dump
@@ -36,7 +37,10 @@ def check(config: Path) -> int:
             check_callback(registry.find_callback(name, VENUES), wanted.config)
         # As far as symbols are named; what patterns select, `tickd plan` asks the venue.
         Carried(registry.find_any(name, VENUES), wanted)
-    sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
+    sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
+    for choice in decide():
+        sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
+    sys.stdout.write(dump(resolved))
     return 0
 
 
