@@ -30,6 +30,7 @@ def test_native_module_belongs_to_this_version() -> None:
     assert BUILD_PROFILE in ("debug", "release")
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(120)
 def test_pure_tests_need_no_native_module_and_no_unix() -> None:
     """What CI runs on macOS and Windows, where the module may lack and some libraries do."""

@@ -226,6 +226,7 @@ async def bars_compared(server: Any) -> None:
         await client.close()
 
 
+@pytest.mark.proof
 async def test_kill_in_mid_insert_and_the_same_token_again_is_exactly_once(clickhouse: Any) -> None:
     await migrated(clickhouse)
     dice = random.Random(7)

@@ -16,6 +16,7 @@ import pytest
 from tests.harness.processes import Daemon, query, server, tickd, write_config
 
 pytestmark = [
+    pytest.mark.proof,
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
     pytest.mark.timeout(240),

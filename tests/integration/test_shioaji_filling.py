@@ -126,6 +126,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.proof
 @pytest.mark.embedded
 @pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed")
 @pytest.mark.timeout(240)

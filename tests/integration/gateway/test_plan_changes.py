@@ -330,6 +330,7 @@ async def test_a_plan_beyond_the_limits_changes_nothing(fast, tmp_path: Path) ->
         assert (len(r.carried), most) == (2, 2)
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(120)
 async def test_any_changes_with_cut_connections_stay_within_what_the_venue_allows(
     fast, tmp_path: Path
