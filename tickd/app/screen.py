@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tickd.app.terminal import console
 from tickd.units import format_bytes
 
 TOPIC_ROWS = 20
 
 
 def print_status(status: dict[str, Any]) -> None:
-    Console().print(render(status, rates=None, topic_rows=None))
+    console().print(render(status, rates=None, topic_rows=None))
 
 
 def render(

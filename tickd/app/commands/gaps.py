@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from tickd.app.config import load_config
 from tickd.app.control import ask
+from tickd.app.terminal import console
 from tickd.errors import ConfigError
 
 NS_PER_S = 1_000_000_000
@@ -59,8 +59,8 @@ def gaps(
 
 
 def _print(answer: dict[str, Any]) -> None:
-    console = Console()
-    console.print(f"{answer['open']:,} gaps, {answer['missing']:,} ids missing")
+    screen = console()
+    screen.print(f"{answer['open']:,} gaps, {answer['missing']:,} ids missing")
     if not answer["gaps"]:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -77,4 +77,4 @@ def _print(answer: dict[str, Any]) -> None:
             f"{each['first']} to {each['last']}",
             f"{each['missing']:,}" + ("" if each["filled"] else " (not asked for)"),
         )
-    console.print(table)
+    screen.print(table)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import orjson
 from cyclopts import Parameter
-from rich.console import Console
 
 from gateway.config import VenueConfig
 from gateway.rest import RestClient
@@ -21,6 +20,7 @@ from gateway.venues import registry
 from tickd.app.config import Config, load_shard
 from tickd.app.plan_screen import drawn, table
 from tickd.app.planning import wanted_of
+from tickd.app.terminal import console
 from tickd.app.universes import Universes
 from tickd.clock import SystemClock
 from tickd.native import VENUES
@@ -72,7 +72,7 @@ def plan(
     if as_json:
         sys.stdout.write(orjson.dumps(plans, option=orjson.OPT_INDENT_2).decode() + "\n")
     elif not symbols:
-        Console().print(*map(table, plans))
+        console().print(*map(table, plans))
     return 0
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from recorder.spool.quarantine import Quarantine
@@ -25,6 +24,7 @@ from tickd.app.raw_lock import raw_lock
 from tickd.app.raw_view import node_of
 from tickd.app.rebuilding import plan_of
 from tickd.app.spooling import Spooling
+from tickd.app.terminal import console
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
 from tickd.units import format_bytes
@@ -110,18 +110,18 @@ async def _own_answer(config: Config, request: Mapping[str, object]) -> dict[str
 
 
 def _print(answer: dict[str, Any]) -> None:
-    console = Console()
-    console.print(
+    screen = console()
+    screen.print(
         f"spool: {answer['blocks']:,} blocks, {format_bytes(answer['bytes'])}"
         + (f", since {_time(answer['oldest_ns'])}" if answer["blocks"] else "")
     )
     for table, each in answer["tables"].items():
-        console.print(
+        screen.print(
             f"  {table}: {each['blocks']:,} blocks, {format_bytes(each['bytes'])}, "
             f"since {_time(each['oldest_ns'])}"
         )
     kept = answer["quarantine"]
-    console.print(f"quarantine: {len(kept):,} blocks; {len(answer['dropped']):,} dropped so far")
+    screen.print(f"quarantine: {len(kept):,} blocks; {len(answer['dropped']):,} dropped so far")
     if not kept:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -132,7 +132,7 @@ def _print(answer: dict[str, Any]) -> None:
         table.add_row(
             each["token"], f"{each['rows']:,}", body, _time(each["kept_ns"]), each["reason"][:200]
         )
-    console.print(table)
+    screen.print(table)
 
 
 def _time(ns: int) -> str:
