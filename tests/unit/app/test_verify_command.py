@@ -76,11 +76,25 @@ def test_strict_makes_what_is_pending_a_difference(config, capsys):
     assert verify(config) is ExitCode.FAILED
     assert "pending: 1 ranges spilled (quotes)" in capsys.readouterr().out
     assert verify(config, strict=True) is ExitCode.DATA_LOSS
+    assert "no difference but what is pending, which --strict counts as one" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_store_that_is_not_configured_cannot_be_asked(config, capsys):
     assert verify(config, remote=True, as_json=True) is ExitCode.FAILED
     assert json.loads(capsys.readouterr().out)["checked"]["objects"] == 0
+
+
+def test_without_a_raw_log_it_is_said_and_nothing_is_made(tmp_path):
+    path = tmp_path / "tickd.toml"
+    path.write_text(
+        f'[node]\nstate_dir = "{tmp_path / "elsewhere"}"\n'
+        '[[venues]]\nname = "binance-usdm"\nsymbols = ["AAAUSDT"]\n'
+    )
+    with pytest.raises(ConfigError, match="no raw log at"):
+        verify(path)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_bad_config_is_refused(tmp_path):

@@ -23,7 +23,7 @@ from tickd.app.config import Config, load_config
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
 from tickd.clock import SystemClock
-from tickd.errors import TickdError
+from tickd.errors import ConfigError, TickdError
 
 FINDINGS_SHOWN = 20
 # The records of a segment are about so many times its bytes; only the bar depends on it.
@@ -62,6 +62,11 @@ def verify(
 
     """
     resolved = load_config(config)
+    if not sql and not (resolved.state_dir / "raw" / "segments").is_dir():
+        raise ConfigError(
+            f"no raw log at {resolved.state_dir / 'raw'}",
+            hint="is node.state_dir right? without the raw log: --sql",
+        )
     clock = SystemClock()
     begin_ns = clock.mono_ns()
     work = _verify_in_sql(resolved, hole_frames) if sql else _verify(resolved, remote=remote)
@@ -157,9 +162,16 @@ def _print(report: VerifyReport, code: ExitCode) -> None:
     verdicts = {
         ExitCode.OK: "[green]no difference[/]",
         ExitCode.FAILED: "[yellow]not everything could be checked[/]",
-        ExitCode.DATA_LOSS: f"[red]{report.findings_count} differences[/]",
+        ExitCode.DATA_LOSS: f"[red]{_differences(report)}[/]",
     }
     console.print(f"{verdicts[code]} ({report.mode}, {report.seconds:.1f} s)")
+
+
+def _differences(report: VerifyReport) -> str:
+    """What code 3 is about: findings, or with --strict nothing but what is pending."""
+    if report.findings_count:
+        return f"differences: {report.findings_count}"
+    return "no difference but what is pending, which --strict counts as one"
 
 
 def _print_pending(console: Console, report: VerifyReport) -> None:
