@@ -19,6 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from tickd.app import terminal
 from tickd.units import format_bytes
 
 __all__ = ["FAILURES_SHOWN", "bar", "print_failures", "print_shipped"]
@@ -53,7 +54,7 @@ def bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def print_shipped(answer: Mapping[str, Any]) -> None:
-    console = Console()
+    console = terminal.console()
     console.print(
         f"{answer.get('shipped', 0)} shipped ({format_bytes(answer.get('shipped_bytes', 0))}), "
         f"{answer.get('present', 0)} were there, {answer.get('verified', 0)} read back, "
@@ -64,7 +65,7 @@ def print_shipped(answer: Mapping[str, Any]) -> None:
 
 
 def print_failures(failures: list[dict[str, str]]) -> None:
-    console = Console()
+    console = terminal.console()
     for failure in failures[:FAILURES_SHOWN]:
         words = f"{failure['file']}: {failure['kind']}: {failure['fault']}".removeprefix(": ")
         console.print(words, style="red", markup=False, highlight=False)

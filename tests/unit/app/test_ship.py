@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_a_state_directory_knows_its_node(command, state_dir: Path, tmp_path: Pa
     )
     assert json.loads(only.out)["manifest"] == "restored"
     assert not list((tmp_path / "newer" / "raw" / "segments").iterdir())
+
+
+def test_restore_is_possible_where_a_killed_daemon_left_its_socket(
+    command, config: Path, state_dir: Path
+) -> None:
+    assert command("ship", config).code == 0
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(state_dir / "control.sock"))
+    victim = min((state_dir / "raw" / "segments").iterdir())
+    content = victim.read_bytes()
+    victim.unlink()
+    back = command("restore", "--config", config, "--to", state_dir)
+    assert back.code == 0, back.err
+    assert victim.read_bytes() == content
+    assert len(back.out.splitlines()) == 1  # piped lines are not wrapped at 80 columns
 
 
 def test_a_tampered_object_ends_with_3(command, config: Path, tmp_path: Path) -> None:

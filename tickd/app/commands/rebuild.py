@@ -20,9 +20,10 @@ from recorder.raw.stretches import Hole
 from recorder.repair.day_swap import DaySwap
 from recorder.repair.mend import Difference
 from recorder.repair.parts import Part
+from tickd.app import terminal
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, NodeConfig, load_config
-from tickd.app.control import ask, socket_path
+from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
 from tickd.app.raw_lock import raw_lock
 from tickd.app.raw_view import node_of
@@ -101,7 +102,8 @@ def rebuild(
 def _resolved(path: Path) -> Config:
     if not path.is_dir():
         return load_config(path)
-    if not socket_path(path).exists():
+    # A killed daemon leaves its socket behind, and its ClickHouse may not be the embedded one.
+    if not asyncio.run(_daemon_runs(Config(node=NodeConfig(state_dir=str(path))))):
         raise ConfigError(
             f"no daemon runs in {path}", hint="name the config file: it says where ClickHouse is"
         )
@@ -315,7 +317,7 @@ def _line(each: Difference | Hole) -> dict[str, object]:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    console = Console()
+    console = terminal.console()
     if "replaced" in answer:
         rows = ", ".join(f"{table} {count:,}" for table, count in answer["replaced"].items())
         console.print(f"put in place: {rows} rows of this node")

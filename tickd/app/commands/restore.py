@@ -12,18 +12,18 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 from cyclopts import Parameter
-from rich.console import Console
 
 from recorder.ship.config import ShipConfig
 from recorder.ship.files import Folders
 from recorder.ship.keeper import Keeper
+from tickd.app import terminal
 from tickd.app.config import load_config
 from tickd.app.control import ask, socket_path
 from tickd.app.exit_codes import ExitCode
 from tickd.app.ship_screen import bar, print_failures
 from tickd.app.shipping import RemoteKeeper, offline_keeper, open_store
 from tickd.clock import SystemClock
-from tickd.errors import ConfigError
+from tickd.errors import ConfigError, TickdError
 from tickd.units import format_bytes
 
 POLL_S = 0.2
@@ -127,10 +127,10 @@ async def _restore(
     from recorder.ship.restore import Restorer, Wish  # noqa: PLC0415 - an extra
 
     keeper: Keeper = offline_keeper(to)
-    if socket_path(to).exists():
-        status: Any = await ask(to, "status")
-        if status["node"] != node:
-            raise ConfigError(f"the daemon in {to} is node {status['node']}, not {node}")
+    running = await _running_node(to)
+    if running is not None:
+        if running != node:
+            raise ConfigError(f"the daemon in {to} is node {running}, not {node}")
         keeper = RemoteKeeper(to)
     restorer = Restorer(
         section,
@@ -157,8 +157,23 @@ async def _restore(
     return {**asdict(report), "ok": report.ok, "failures": failures}
 
 
+async def _running_node(to: Path) -> int | None:
+    """The node that a daemon in `to` records; None when none does.
+
+    A killed daemon leaves its socket behind. One that is there and does not answer is no danger:
+    it holds the raw log's lock, without which nothing is written.
+    """
+    if not socket_path(to).exists():
+        return None
+    try:
+        status: Any = await ask(to, "status")
+    except TickdError:
+        return None
+    return int(status["node"])
+
+
 def _print(answer: dict[str, Any]) -> None:
-    console = Console()
+    console = terminal.console()
     console.print(
         f"manifest {answer['manifest']} ({answer['lines']:,} lines), "
         f"{len(answer['restored']):,} restored ({format_bytes(answer['restored_bytes'])}), "
