@@ -124,6 +124,11 @@ class Days:
         seconds = min(seconds, max(RETRY_CAP_SECONDS, self._config.retry_seconds))
         day.not_before_ns = mono_ns + round(seconds * NS_PER_SECOND)
 
+    def asks_for(self, gap: OpenGap) -> bool:
+        """Whether the venue can be asked for `gap`: there is no login without a key."""
+        del gap
+        return True
+
     def hurry(self, seqs: Sequence[int]) -> int:
         """Ask again at once, day over or not; how many gaps that concerns. Empty: for all."""
         count = 0

@@ -37,6 +37,8 @@ class Agenda(Protocol):
 
     def see(self, gaps: Iterable[OpenGap], wall_ns: int) -> tuple[Closed, ...]: ...
 
+    def asks_for(self, gap: OpenGap) -> bool: ...
+
     def hurry(self, seqs: Sequence[int]) -> int: ...
 
 
@@ -88,6 +90,10 @@ class GapFiller(ABC):
     def hurry(self, seqs: Sequence[int]) -> int:
         """Ask for these gaps (all of them when empty) again now; how many those are."""
         return self._agenda.hurry(seqs)
+
+    def asks_for(self, gap: OpenGap) -> bool:
+        """Whether this gap is one that the venue can be asked for, with the key that we have."""
+        return gap.venue == self._name and self._can_fill(gap) and self._agenda.asks_for(gap)
 
     def status(self) -> FillStatus:
         """The picture of this moment."""

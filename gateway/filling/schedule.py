@@ -98,7 +98,7 @@ class Schedule:
         due_ns: int | None = None
         ready: list[_Tries] = []
         for tries in self._tries.values():
-            if not self._can_ask(tries.gap):
+            if not self.asks_for(tries.gap):
                 continue
             at_ns = self._due_ns(tries, wall_ns, mono_ns)
             if at_ns <= mono_ns:
@@ -113,7 +113,7 @@ class Schedule:
             due_ns = at_ns if due_ns is None else min(due_ns, at_ns)
         return Wait(None if due_ns is None else (due_ns - mono_ns) / NS_PER_SECOND)
 
-    def _can_ask(self, gap: OpenGap) -> bool:
+    def asks_for(self, gap: OpenGap) -> bool:
         """Whether the venue has a history of the channel, and we may ask for it."""
         if gap.channel not in self._history.channels or not gap.left:
             return False
@@ -172,7 +172,8 @@ class Schedule:
 
     def hurry(self, seqs: Sequence[int]) -> int:
         """Ask again at once, an operator says so; how many gaps that are. Empty: for all."""
-        chosen = [self._tries[seq] for seq in (seqs or self._tries) if seq in self._tries]
+        named = [self._tries[seq] for seq in (seqs or self._tries) if seq in self._tries]
+        chosen = [tries for tries in named if self.asks_for(tries.gap)]
         for tries in chosen:
             tries.not_before_ns, tries.rounds = 0, 0
             tries.barren.clear()

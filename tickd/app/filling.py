@@ -74,7 +74,7 @@ class Filling:
         return {
             "open": len(gaps),
             "missing": sum(gap.missing for gap in gaps),
-            "gaps": [_row(gap, filled=gap.venue in self.fillers) for gap in gaps[:GAPS_SHOWN_MAX]],
+            "gaps": [_row(gap, filled=self._asked_for(gap)) for gap in gaps[:GAPS_SHOWN_MAX]],
         }
 
     async def fill(self, request: Mapping[str, object]) -> dict[str, Any]:
@@ -82,13 +82,22 @@ class Filling:
         wanted = request.get("gaps")
         if not isinstance(wanted, list) or not all(isinstance(each, int) for each in wanted):
             raise TickdError("gaps is a list of numbers", hint="see: tickd gaps list")
-        unknown = set(wanted) - {gap.seq for gap in self._gaps()}
+        gaps = self._gaps()
+        unknown = set(wanted) - {gap.seq for gap in gaps}
         if unknown:
             raise TickdError(
                 f"no open gap {min(unknown)}", hint="it may be filled; see: tickd gaps list"
             )
         hurried = {venue: filler.hurry(wanted) for venue, filler in self.fillers.items()}
-        return {"hurried": hurried}
+        chosen = [gap for gap in gaps if not wanted or gap.seq in wanted]
+        return {
+            "hurried": hurried,
+            "not_asked_for": sum(not self._asked_for(gap) for gap in chosen),
+        }
+
+    def _asked_for(self, gap: OpenGap) -> bool:
+        filler = self.fillers.get(gap.venue)
+        return filler is not None and filler.asks_for(gap)
 
 
 def fillers_of(sessions: Sequence[AnySession]) -> dict[str, Filler]:

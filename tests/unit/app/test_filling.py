@@ -68,4 +68,8 @@ async def test_orders_name_open_gaps() -> None:
         with pytest.raises(TickdError, match="list of numbers"):
             await made.fill({"gaps": wrong})
     # The filler has not looked at the ledger yet: it knows of nothing to hurry.
-    assert await made.fill({"gaps": [9]}) == {"hurried": {"shioaji": 0}}
+    assert await made.fill({"gaps": [9]}) == {"hurried": {"shioaji": 0}, "not_asked_for": 0}
+    made.fillers["shioaji"]._look()
+    assert await made.fill({"gaps": [9]}) == {"hurried": {"shioaji": 1}, "not_asked_for": 0}
+    # Nobody fills the other one: no venue of this daemon asks for it.
+    assert await made.fill({"gaps": []}) == {"hurried": {"shioaji": 1}, "not_asked_for": 1}

@@ -18,6 +18,7 @@ from tickd.app.terminal import console
 from tickd.errors import ConfigError
 
 NS_PER_S = 1_000_000_000
+WHY_NOT = "fill.api_key is not set where it is needed, fill.enabled is false, or nobody keeps them"
 
 
 def gaps(
@@ -54,7 +55,9 @@ def gaps(
         _print(answer)
     else:
         for venue, count in answer["hurried"].items():
-            sys.stdout.write(f"{venue}: {count} gaps are asked for now\n")
+            sys.stdout.write(f"{venue}: {count} gaps to ask for, as the venue's limits allow\n")
+        if answer["not_asked_for"]:
+            sys.stdout.write(f"{answer['not_asked_for']} gaps are not asked for: {WHY_NOT}\n")
     return 0
 
 
@@ -78,3 +81,5 @@ def _print(answer: dict[str, Any]) -> None:
             f"{each['missing']:,}" + ("" if each["filled"] else " (not asked for)"),
         )
     screen.print(table)
+    if not all(each["filled"] for each in answer["gaps"]):
+        screen.print(f"not asked for: {WHY_NOT}")

@@ -78,6 +78,11 @@ def test_without_a_key_only_channels_that_need_none_are_asked_for() -> None:
     here = world(gap(1), gap(2, channel="aggtrade"), keyed=False)
     assert here.ask().gap.seq == 2
     assert world(gap(), keyed=False).next() == Wait(None)
+    assert [here.schedule.asks_for(each) for each in (gap(1), gap(2, channel="aggtrade"))] == [
+        False,
+        True,
+    ]
+    assert here.schedule.hurry([]) == 1  # no order makes up for the key
 
 
 def test_what_a_reply_leaves_is_asked_for_from_there() -> None:
