@@ -82,6 +82,7 @@ class Picture:
                 "lag_s": parts.planning.lag_s,
                 "reloads": parts.planning.reloads,
                 "reloads_refused": parts.planning.reloads_refused,
+                "refused": parts.planning.refused,
             },
             "venues": [msgspec.to_builtins(session.status()) for session in parts.sessions],
             "topics_count": parts.decoder.topic_count,

@@ -85,6 +85,7 @@ class Planning:
         self.lag_s = 0.0  # at the last look
         self.reloads = 0
         self.reloads_refused = 0
+        self.refused: str | None = None  # why the file was not taken when it was read last
 
     @staticmethod
     def _new_throttle(config: Config) -> Throttle:
@@ -181,9 +182,11 @@ class Planning:
             wanted = [each._replace(config=self._joined(each.config)) for each in wanted]
             for each in wanted:
                 self._sessions[each.config.name].check(each)
-        except TickdError:
+        except TickdError as error:
             self.reloads_refused += 1
+            self.refused = str(error)
             raise
+        self.refused = None
         self._config = msgspec.structs.replace(
             self._config,
             plan=fresh.plan,

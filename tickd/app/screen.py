@@ -17,8 +17,8 @@ from tickd.units import format_bytes
 TOPIC_ROWS = 20
 
 
-def print_status(status: dict[str, Any]) -> None:
-    console().print(render(status, rates=None, topic_rows=None))
+def print_status(status: dict[str, Any], rates: dict[str, float] | None) -> None:
+    console().print(render(status, rates=rates, topic_rows=None))
 
 
 def render(
@@ -46,6 +46,7 @@ def render(
         parts.append(_ship(status["ship"]))
     if status["repair"]["ranges"] or status["repair"]["left"]:
         parts.append(_repair(status["repair"]))
+    parts.extend(Text(words, style="yellow") for words in other_sinks_trouble(status))
     parts.extend(Text(words, style="yellow") for words in plan_trouble(status))
     parts.append(_venues(status))
     parts.append(_quotas(status))
@@ -139,6 +140,31 @@ def _ship(ship: dict[str, Any]) -> RenderableType:
     return Text(words, style="yellow" if failed else "")
 
 
+def other_sinks_trouble(status: dict[str, Any]) -> list[str]:
+    """What the sinks beside ClickHouse did without, a sentence for each that did."""
+    dropped = {queue["subscription"]: queue["dropped"] for queue in status["bus"]["queues"]}
+    words = []
+    for sink in status["sinks"]:
+        parts = []
+        if dropped.get(sink["name"], 0):
+            parts.append(f"{dropped[sink['name']]:,} events dropped, its queue was full")
+        if sink["failures"]:
+            parts.append(f"failed {sink['failures']:,} times, the last time: {sink['fault']}")
+        if parts:
+            words.append(f"sink {sink['name']}: {'; '.join(parts)}")
+    return words
+
+
+def rates_of(before: dict[str, Any], now: dict[str, Any]) -> dict[str, float]:
+    """Events per second of each topic, between two pictures of one daemon."""
+    seconds = max(now["uptime_s"] - before["uptime_s"], 1e-9)
+    earlier = {row["topic"]: row["events"] for row in before["topics"]}
+    return {
+        row["topic"]: (row["events"] - earlier.get(row["topic"], 0)) / seconds
+        for row in now["topics"]
+    }
+
+
 def plan_trouble(status: dict[str, Any]) -> list[str]:
     """What is recorded less than wanted, a sentence for each reason."""
     words = []
@@ -151,8 +177,8 @@ def plan_trouble(status: dict[str, Any]) -> list[str]:
         )
     words += [_rationed(venue) for venue in status["venues"] if venue["sdk"] is not None]
     words += [venue["refusal"] for venue in status["venues"] if venue["refusal"]]
-    if status["plan"]["reloads_refused"]:
-        words.append(f"{status['plan']['reloads_refused']} readings of the file were refused")
+    if status["plan"]["refused"]:
+        words.append(f"the file is refused, what ran before goes on: {status['plan']['refused']}")
     return [each for each in words if each]
 
 

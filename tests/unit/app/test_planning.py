@@ -189,7 +189,11 @@ async def test_a_refused_file_changes_nothing_for_any_venue(
     planning.on_hangup()
     assert wished(planning) == {"btcusdt@trade": 100}
     assert (planning.reloads, planning.reloads_refused) == (0, 2)
+    assert "okx: 2 streams need" in (planning.refused or "")
     assert "reload_refused" in capsys.readouterr().out
+    planning.reread_with(lambda: config(tmp_path))
+    planning.reload()
+    assert (planning.reloads, planning.reloads_refused, planning.refused) == (1, 2, None)
 
 
 async def test_a_daemon_without_a_file_cannot_read_it_again(planning: Planning) -> None:

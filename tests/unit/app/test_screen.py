@@ -6,7 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from tickd.app.screen import _head, _sink_trouble, plan_trouble
+from tickd.app.screen import (
+    _head,
+    _sink_trouble,
+    other_sinks_trouble,
+    plan_trouble,
+    rates_of,
+)
 
 FINE: dict[str, Any] = {
     "circuit": "closed",
@@ -75,13 +81,37 @@ def test_a_refused_table_is_named() -> None:
 
 
 def test_what_is_recorded_less_than_wanted_is_said_with_its_reason() -> None:
-    plan = {"paused_below": None, "lag_s": 0.0, "reloads_refused": 0}
+    plan = {"paused_below": None, "lag_s": 0.0, "refused": None}
     venue = {"streams_paused": 0, "refusal": None, "sdk": None}
     assert plan_trouble({"plan": plan, "venues": [venue]}) == []
-    busy = plan | {"paused_below": 50, "lag_s": 2.25, "reloads_refused": 1}
+    busy = plan | {"paused_below": 50, "lag_s": 2.25, "refused": "tickd.toml: not TOML"}
     venues = [venue | {"streams_paused": 1_200}, venue | {"refusal": "okx: too many"}]
     assert plan_trouble({"plan": busy, "venues": venues}) == [
         "1,200 streams of priority below 50 are paused, lag 2.2 s",
         "okx: too many",
-        "1 readings of the file were refused",
+        "the file is refused, what ran before goes on: tickd.toml: not TOML",
     ]
+
+
+def test_a_sink_beside_clickhouse_that_did_without_something_is_a_line() -> None:
+    queue = {"subscription": "jsonl", "dropped": 0}
+    sink = {"name": "jsonl", "failures": 0, "fault": None}
+    status = {"bus": {"queues": [queue]}, "sinks": [sink]}
+    assert other_sinks_trouble(status) == []
+    status = {
+        "bus": {"queues": [queue | {"dropped": 4_117}]},
+        "sinks": [sink | {"failures": 2, "fault": "OSError: no space"}],
+    }
+    assert other_sinks_trouble(status) == [
+        "sink jsonl: 4,117 events dropped, its queue was full;"
+        " failed 2 times, the last time: OSError: no space"
+    ]
+
+
+def test_a_rate_is_what_came_between_two_pictures() -> None:
+    before = {"uptime_s": 10.0, "topics": [{"topic": "a", "events": 100}]}
+    now = {
+        "uptime_s": 12.0,
+        "topics": [{"topic": "a", "events": 700}, {"topic": "b", "events": 4}],
+    }
+    assert rates_of(before, now) == {"a": 300.0, "b": 2.0}

@@ -24,7 +24,7 @@ from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import load_config
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
-from tickd.app.screen import render
+from tickd.app.screen import rates_of, render
 from tickd.errors import TickdError
 
 VENUE = "binance-usdm"
@@ -161,7 +161,7 @@ async def _watch(
     status = await _first_status(state_dir, daemon)
     until = time.monotonic() + seconds if seconds > 0 else float("inf")
     next_line = time.monotonic()
-    before, before_at = status, time.monotonic()
+    before = status
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while time.monotonic() < until and not stop.is_set() and daemon.returncode is None:
             try:
@@ -171,8 +171,8 @@ async def _watch(
                 pass
             status = await _status(state_dir)
             now = time.monotonic()
-            rates = _rates(before, status, now - before_at)
-            before, before_at = status, now
+            rates = rates_of(before, status)
+            before = status
             if console.is_terminal:
                 live.update(render(status, rates=rates), refresh=True)
             elif now >= next_line:
@@ -198,14 +198,6 @@ async def _first_status(state_dir: Path, daemon: asyncio.subprocess.Process) -> 
 async def _status(state_dir: Path) -> dict[str, Any]:
     answer: Any = await ask(state_dir, "status", topics=True)
     return dict(answer)
-
-
-def _rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[str, float]:
-    earlier = {row["topic"]: row["events"] for row in before["topics"]}
-    return {
-        row["topic"]: (row["events"] - earlier.get(row["topic"], 0)) / max(seconds, 1e-9)
-        for row in now["topics"]
-    }
 
 
 def _line(status: dict[str, Any], rate: float) -> str:

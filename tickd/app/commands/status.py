@@ -12,7 +12,10 @@ from cyclopts import Parameter
 
 from tickd.app.config import load_config
 from tickd.app.control import ask
-from tickd.app.screen import print_status
+from tickd.app.screen import print_status, rates_of
+
+# Between the two pictures that a rate needs.
+RATE_S = 1.0
 
 
 def status(
@@ -26,7 +29,7 @@ def status(
     Args:
         config: the daemon's config file, or its state directory
         as_json: print JSON
-        topics: every topic with rate, lag, depth and drops
+        topics: every topic with lag, depth and drops, and its rate over a second (not in JSON)
 
     Examples:
         tickd status tickd.toml
@@ -37,6 +40,14 @@ def status(
     answer: Any = asyncio.run(ask(state_dir, "status", topics=topics))
     if as_json:
         sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif topics:
+        again = asyncio.run(_a_moment_later(state_dir))
+        print_status(again, rates_of(answer, again))
     else:
-        print_status(answer)
+        print_status(answer, None)
     return 0
+
+
+async def _a_moment_later(state_dir: Path) -> Any:
+    await asyncio.sleep(RATE_S)
+    return await ask(state_dir, "status", topics=True)
