@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tickd.app.commands.check import STAGES, check_stages
 from tickd.app.config import Config, load_config
 from tickd.errors import ConfigError, TickdError
+from tickd.native import SimMarket
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 GOOD = """
@@ -154,3 +156,12 @@ def test_foreign_package_under_a_generic_name_is_refused(monkeypatch, name: str)
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_example_configuration_is_valid(command, path: Path) -> None:
     assert command("check", path).code == 0
+
+
+def test_the_simulated_market_of_the_example_lists_its_symbols() -> None:
+    text = (EXAMPLES / "simulated.toml").read_text()
+    called = re.search(r"tickd sim --symbols (\d+)", text)
+    assert called is not None
+    market = SimMarket(1, int(called[1]), 100.0, 1_723_075_200_000_000_000)
+    (venue,) = load_config(EXAMPLES / "simulated.toml").venues
+    assert set(venue.symbols) == set(market.symbols())
