@@ -151,7 +151,10 @@ def _explain(message: str, into: type, source: str, overridden: Mapping[str, str
         what = "required key is missing"
     elif what.startswith("Invalid value") and (tags := _tags(into, where)):
         hint = "known: " + ", ".join(tags)
-    origin = f" (from {overridden[where]})" if where in overridden else ""
+    origins = [
+        name for key, name in overridden.items() if key == where or key.startswith(f"{where}.")
+    ]
+    origin = f" (from {', '.join(origins)})" if origins and where else ""
     return ConfigError(f"{source}: {where or 'top level'}{origin}: {_lower(what)}", hint=hint)
 
 

@@ -93,10 +93,10 @@ def explain_nothing(pattern: Pattern, symbols: Iterable[str]) -> str:
     advice = _closest(pattern.symbol, listed)
     if not advice and any(fnmatchcase(each.upper(), pattern.symbol.upper()) for each in listed):
         advice = "the venue writes its symbols in another case"
-    sample = ", ".join(listed[:3])
+    sample = ", ".join(listed[:3]) + (" …" if len(listed) > 3 else "")
     return (
         f"pattern {pattern} selects none of the {len(listed)} symbols of {pattern.venue}"
-        f" ({sample} …); {advice or 'see its list with: tickd plan CONFIG --symbols'}"
+        f" ({sample}); {advice or 'see its list with: tickd plan CONFIG --symbols'}"
     )
 
 

@@ -43,17 +43,20 @@ def _state_dir(config: Path) -> Path:
 
 def _print_changes(answer: Any) -> None:
     for venue, change in answer["venues"].items():
-        sys.stdout.write(f"{venue}: {change['added']} streams more, {change['removed']} less\n")
+        nothing = "" if change["added"] or change["removed"] else " (it was so already)"
+        sys.stdout.write(
+            f"{venue}: {change['added']} streams more, {change['removed']} less{nothing}\n"
+        )
 
 
-def drawn(carried: Carried) -> dict[str, Any]:
-    """A plan as plain values."""
+def drawn(carried: Carried, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """A plan as plain values; `notes` go with those of the plan itself."""
     wanted = carried.wanted
     return {
         "venue": wanted.config.name,
         "shard": str(wanted.shard),
         "streams": sum(len(place.streams) for place in carried.places),
-        "notes": carried.wishes.empty,
+        "notes": [*carried.wishes.empty, *notes],
         "connections": [
             {
                 "number": place.number,
@@ -84,7 +87,9 @@ def table(plan: dict[str, Any]) -> RenderableType:
     rows = Table(
         box=None, pad_edge=False, header_style="dim", title_justify="left", caption_justify="left"
     )
-    priorities = ", ".join(f"{count} of {each}" for each, count in plan["priorities"].items())
+    priorities = ", ".join(
+        f"{count} streams of {each}" for each, count in plan["priorities"].items()
+    )
     rows.title = (
         f"{plan['venue']}, shard {plan['shard']}: {plan['streams']} streams on"
         f" {len(plan['connections'])} connections"

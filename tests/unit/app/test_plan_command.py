@@ -29,8 +29,25 @@ def test_a_plan_is_printed_connection_by_connection(command, write) -> None:
     ended = command("plan", write(HEAD + "streams_per_connection = 2\n"))
     assert ended.code == 0
     assert "binance-usdm, shard 0/1: 6 streams on 4 connections" in ended.out
-    assert "by priority: 6 of 100" in ended.out
+    assert "by priority: 6 streams of 100" in ended.out
     assert "btcusdt@trade" in ended.out
+
+
+def test_a_file_without_venues_records_nothing_and_the_plan_says_so(command, write) -> None:
+    ended = command("plan", write("[node]\nid = 3\n"))
+    assert ended.code == 0
+    assert ended.out == "nothing to record: no [[venues]]\n"
+
+
+def test_a_universe_whose_members_nobody_has_asked_for_is_said(
+    command, write, tmp_path: Path
+) -> None:
+    universe = (
+        '[[universes]]\nname = "top"\nvenue = "binance-usdm"\ncount = 5\n'
+        '[[subscriptions]]\nname = "books"\npatterns = ["binance-usdm:{top}@depth"]\n'
+    )
+    ended = command("plan", write(f'[node]\nstate_dir = "{tmp_path}"\n{HEAD}{universe}'))
+    assert "pattern binance-usdm:{top}@depth selects nothing before a daemon has" in ended.out
 
 
 def test_shards_together_are_the_whole(command, write) -> None:

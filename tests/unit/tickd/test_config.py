@@ -106,6 +106,8 @@ def test_environment_overrides_only_through_the_mapping_given(
 def test_bad_override_names_its_variable() -> None:
     words, _ = message("[node]\nid = 1", {"TICKD__NODE__ID": "seven"})
     assert words == "tickd.toml: node.id (from TICKD__NODE__ID): expected `int`, got `str`"
+    words, _ = message("[node]\nid = 1", {"TICKD__NOD__ID": "7"})
+    assert words == "tickd.toml: nod (from TICKD__NOD__ID): unknown key"
     assert "no table" in message("[node]\nid = 1", {"TICKD__NODE__ID__X": "1"})[0]
 
 

@@ -14,7 +14,7 @@ from gateway.config import VenueConfig
 from gateway.rest import RestClient
 from gateway.status import Counters
 from gateway.subscriptions.carried import Carried
-from gateway.subscriptions.wishes import Listing
+from gateway.subscriptions.wishes import Listing, Wanted
 from gateway.venue import Venue
 from gateway.venues import registry
 from tickd.app.config import Config, load_shard
@@ -68,12 +68,23 @@ def plan(
             continue
         # Without a list every named symbol is taken to exist, as `tickd run` does at first.
         carried.listed(listing, "plan", strict=True)
-        plans.append(drawn(carried))
+        plans.append(drawn(carried, _empty_universes(wanted)))
     if as_json:
         sys.stdout.write(orjson.dumps(plans, option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif not loaded.venues:
+        sys.stdout.write("nothing to record: no [[venues]]\n")
     elif not symbols:
         console().print(*map(table, plans))
     return 0
+
+
+def _empty_universes(wanted: Wanted) -> list[str]:
+    """What patterns do not select yet: a running daemon asks who is in a universe, this does not."""
+    return [
+        f"pattern {pattern} selects nothing before a daemon has asked who is in"
+        for pattern in wanted.patterns
+        if pattern.universe is not None and not wanted.universes.get(pattern.universe)
+    ]
 
 
 def members_kept(config: Config) -> dict[str, tuple[str, ...]]:
