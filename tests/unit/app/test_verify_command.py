@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
 import pytest
 
@@ -62,6 +64,27 @@ def test_json_has_the_schema_and_every_total(config, capsys):
     frames = report["frames"]
     assert frames["all"] == frames["with_rows"] + sum(frames["without_rows"].values()) > 2_000
     assert report["seconds"] > 0
+
+
+def test_beside_a_daemon_whose_server_has_nothing_yet_no_row_is_compared(config, capsys):
+    answer = b'{"result":{"sink":{"frame_settled":-1}}}\n'
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(config.parent / "state" / "control.sock"))
+        listening.listen()
+
+        def serve():
+            asked, _ = listening.accept()
+            with asked:
+                asked.recv(1_000)
+                asked.sendall(answer)
+
+        daemon = threading.Thread(target=serve)
+        daemon.start()
+        assert verify(config, as_json=True) is ExitCode.FAILED
+        daemon.join()
+    report = json.loads(capsys.readouterr().out)
+    assert report["frame_to"] == 0
+    assert report["findings"] == []
 
 
 def test_sql_alone_cannot_check_without_a_server(config, capsys):
