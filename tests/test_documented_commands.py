@@ -1,7 +1,7 @@
 """What the pages tell people to type is what the command line takes: names, options, arguments.
 
-Nothing is run. It reads the lines of code blocks that begin with `tickd`, the spans in the text that
-go on with a pipe, and of each what comes before that.
+Nothing is run. It reads the lines of code blocks that begin with `tickd`, the spans in the text
+that go on with a pipe, and of each what comes before that.
 """
 
 from __future__ import annotations

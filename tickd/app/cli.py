@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from tickd.app.exit_codes import ExitCode
 from tickd.app.logs import LogConfig, configure_logging
@@ -70,11 +70,12 @@ def build(chosen: str = "") -> App:
         help="A market-data gateway and tick recorder that loses nothing silently.",
         help_epilogue=_examples(chosen) if chosen in COMMANDS else EXAMPLES,
         help_format="plaintext",
+        default_parameter=Parameter(negative_iterable=()),
         version=_version,
     )
     for name, help_text in COMMANDS.items():
         path = f"{_module(name)}:{name.replace('-', '_')}"
-        app.command(path, name=name, help=None if name == chosen else help_text)
+        app.command(path, name=name, help=_explanation(name) if name == chosen else help_text)
     app.register_install_completion_command()
     return app
 
@@ -83,10 +84,20 @@ def _module(command: str) -> str:
     return f"tickd.app.commands.{command.replace('-', '_')}"
 
 
+def _docstring(command: str) -> str:
+    function = getattr(import_module(_module(command)), command.replace("-", "_"))
+    return inspect.getdoc(function) or ""
+
+
+def _explanation(command: str) -> str:
+    """What a command's docstring says before its parameters; each paragraph for any width."""
+    text = _docstring(command).partition("\nArgs:")[0].partition("\nExample")[0]
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+
+
 def _examples(command: str) -> str:
     """The examples at the end of a command's docstring."""
-    function = getattr(import_module(_module(command)), command.replace("-", "_"))
-    _, _, examples = (inspect.getdoc(function) or "").partition("\nExample")
+    _, _, examples = _docstring(command).partition("\nExample")
     return f"\nExample{examples}\n" if examples else ""
 
 

@@ -39,6 +39,24 @@ def test_every_command_explains_every_parameter_and_shows_an_example(command, na
         assert (text or "").split()[0] in ended.out, f"{name}: {parameter}"
 
 
+def test_help_is_wrapped_by_the_terminal_and_offers_no_empty_lists(command, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command("sim", "--help").out.splitlines()
+    text = lines[
+        lines.index("Serve a simulated venue that speaks Binance's protocol, on loopback.") :
+    ]
+    paragraph = text[2 : text.index("", 2)]
+    assert len(paragraph) == 2  # and not cut where the source was
+    assert "--empty" not in "".join(lines)
+
+
+def test_a_query_without_the_file_says_how_to_name_it(command, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = command("query", "SELECT 1")
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert "--config" in ended.err
+
+
 def test_listing_the_commands_imports_none_of_them() -> None:
     listing = (
         "import sys; from tickd.app.cli import build; build()(['--help'], exit_on_error=False); "

@@ -103,8 +103,10 @@ def test_a_sink_beside_clickhouse_that_did_without_something_is_a_line() -> None
         "sinks": [sink | {"failures": 2, "fault": "OSError: no space"}],
     }
     assert other_sinks_trouble(status) == [
-        "sink jsonl: 4,117 events dropped, its queue was full;"
-        " failed 2 times, the last time: OSError: no space"
+        (
+            "sink jsonl: 4,117 events dropped, its queue was full;"
+            " failed 2 times, the last time: OSError: no space"
+        )
     ]
 
 

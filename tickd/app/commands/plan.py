@@ -79,7 +79,7 @@ def plan(
 
 
 def _empty_universes(wanted: Wanted) -> list[str]:
-    """What patterns do not select yet: a running daemon asks who is in a universe, this does not."""
+    """What patterns do not select yet: who is in a universe, only a running daemon asks."""
     return [
         f"pattern {pattern} selects nothing before a daemon has asked who is in"
         for pattern in wanted.patterns

@@ -13,6 +13,7 @@ from recorder.clickhouse.query import OutputFormat
 from recorder.clickhouse.query import query as ask
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
+from tickd.errors import ConfigError
 
 
 def query(
@@ -37,6 +38,8 @@ def query(
         tickd query -f csv "SELECT * FROM ohlcv_1m" > bars.csv
 
     """
+    if not config.exists():  # the only command whose file has a default
+        raise ConfigError(f"{config}: no such file", hint="name the daemon's file with --config")
     return asyncio.run(_query(load_config(config), sql, OutputFormat[output.upper()]))
 
 

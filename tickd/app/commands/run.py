@@ -18,7 +18,8 @@ def run(config: Path, *, shard: str | None = None) -> ExitCode:
     """Record the venues of a config file until stopped.
 
     INT or TERM drains and ends; a second one ends at once. HUP reads the file again and changes
-    what is subscribed. Exit codes: 0 clean, 1 drain timed out or failed, 2 bad config.
+    what is subscribed. Exit codes: 0 clean, 1 drain timed out or failed, 2 bad config, 3 what was
+    received could not be written any more.
 
     Args:
         config: the TOML file
