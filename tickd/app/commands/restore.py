@@ -161,7 +161,7 @@ async def _running_node(to: Path) -> int | None:
     """The node that a daemon in `to` records; None when none does.
 
     A killed daemon leaves its socket behind. One that is there and does not answer is no danger:
-    it holds the raw log's lock, without which nothing is written.
+    it holds the raw log's lock, without which the manifest takes no line.
     """
     if not socket_path(to).exists():
         return None
