@@ -352,11 +352,14 @@ def main() -> None:
     options = harness.arguments(__doc__).parse_args()
     harness.refuse_debug_build()
     check()
-    recorded = Recorded()
-    sets = {f"set.{name}": partial(recorded.play, configs) for name, configs in SETS.items()}
+    recorded = None if options.checked else Recorded()
+    sets: dict[str, Case] = {}
+    if recorded is not None:
+        sets = {f"set.{name}": partial(recorded.play, configs) for name, configs in SETS.items()}
     ns = least(cases() | sets, options.rounds)
-    figures = recorded_figures({name: ns.pop(name) for name in sets}, recorded)
-    if not options.checked:
+    figures = []
+    if recorded is not None:
+        figures = recorded_figures({name: ns.pop(name) for name in sets}, recorded)
         for name, cost in ns.items():
             what = "a row of columns" if ".columns" in name else "a call"
             figures.append(Figure(f"indicators.ns.{name}", cost, "ns", f"{name}: {what}"))

@@ -323,6 +323,7 @@ class L3Book:
 BLOCK_ENCODER_VERSION: int
 VENUES: tuple[str, ...]
 EVENT_TABLES: tuple[str, ...]
+DERIVED_TABLES: tuple[str, ...]
 
 def table_columns(table: str) -> tuple[tuple[str, str], ...]: ...
 def xxh3_hex(data: Buffer) -> str: ...

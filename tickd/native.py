@@ -11,6 +11,7 @@ from typing import Final
 from tickd import _native
 from tickd._native import (
     BLOCK_ENCODER_VERSION,
+    DERIVED_TABLES,
     EVENT_TABLES,
     VENUES,
     Amihud,
@@ -89,6 +90,7 @@ from tickd.errors import Action, TickdError
 __all__ = [
     "BLOCK_ENCODER_VERSION",
     "BUILD_PROFILE",
+    "DERIVED_TABLES",
     "EVENT_TABLES",
     "VENUES",
     "VERSION",

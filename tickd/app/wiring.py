@@ -72,6 +72,8 @@ def wire(config: Config) -> Parts:
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = Signals(config.indicators, decoder=decoder, bus=bus)
+    if config.indicators:
+        signals.store_with(config, storage, bus, clock)
     for define in (storage.define, *(sink.define for sink in sinks), signals.define):
         tap.on_definition(define)
     fill_time = Histogram()
