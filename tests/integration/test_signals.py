@@ -1,4 +1,4 @@
-"""Signals of a live run, and the same ones again from its raw log; and a daemon that makes them."""
+"""Signals of a live run, and the same ones again from its raw log, cut otherwise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from gateway.config import VenueConfig
 from gateway.servers.config import SimServerConfig
@@ -17,12 +16,10 @@ from gateway.session import Session
 from gateway.venues import registry
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.indicators.indicator_set import IndicatorSet
-from tickd.app.signals import Signals, require_native
+from tickd.app.signals import Signals
 from tickd.app.tap import Tap
-from tickd.backend import Choice
 from tickd.bus import Bus
 from tickd.clock import SystemClock
-from tickd.errors import TickdError
 from tickd.events import EVENT, Kind, as_array, signal_values
 from tickd.native import Decoder, EventBatch, RawLog, RawLogReader
 
@@ -152,11 +149,3 @@ async def test_the_raw_log_of_a_run_gives_its_signals_again_however_it_is_cut(
             assert order[place - 1].startswith("cause")
     for size in (None, 7):
         assert replay(tmp_path, size=size).tobytes() == live.tobytes()
-
-
-def test_indicators_in_the_flow_need_the_native_backend() -> None:
-    refused = Choice("indicators", "numpy", "differs from the twin: Ofi")
-    require_native((), [refused])
-    require_native(CONFIGS, [Choice("indicators", "native", "equal")])
-    with pytest.raises(TickdError, match=r"need the native backend.*differs from the twin"):
-        require_native(CONFIGS, [refused])
