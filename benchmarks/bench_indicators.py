@@ -2,7 +2,9 @@
 
 Streams: ns per call, the loop over the rows subtracted. Columns: ns per row. Before anything is
 measured, all opponents' last values must agree. `floor` is the cheapest native call with three
-floats in and one out (CVD), against the same body in Python. Needs the extra `oracles`.
+floats in and one out (CVD), against the same body in Python. `set`: the recorded messages in bursts
+of 64 through an `IndicatorSet` of eleven indicators, ns per event and per value. Needs
+the extra `oracles`.
 
 Run: python benchmarks/bench_indicators.py [--rounds 10]
 """
@@ -15,11 +17,14 @@ from functools import partial
 from typing import Any
 
 import harness
+import messages
 import naive_indicators as naive
 import numpy as np
 import wickra
 from harness import Case, Cost, Figure, least
 
+from strategy_runner.indicator_config import IndicatorConfig
+from strategy_runner.indicators.indicator_set import IndicatorSet
 from tickd import native
 
 # Rows of streams repeat, few enough to stay in the cache, as what was just decoded does.
@@ -195,6 +200,82 @@ TITLES = {
 }
 
 
+def configured(name: str, topics: str, **params: Any) -> IndicatorConfig:
+    return IndicatorConfig(name=name, kind=name, topics=(f"{topics}.*.*",), params=params)
+
+
+SET = (
+    configured("ofi", "quote", window=naive.WINDOW),
+    configured("mid", "quote"),
+    configured("weighted_mid", "quote"),
+    configured("queue_imbalance", "quote"),
+    configured("ewma_variance", "quote", half_life_ns=1_000_000_000),
+    configured("vpin", "trade", bucket_volume=10.0, buckets=50),
+    configured("cvd", "trade"),
+    configured("hawkes", "trade", mu=1.0, alpha=2.0, beta=5.0),
+    configured("kyle_lambda", "trade", window=100),
+    configured("mlofi", "depth", levels=naive.LEVELS, window=naive.WINDOW),
+    configured("depth_imbalance", "depth", levels=naive.LEVELS),
+)
+SETS = {"indicators": SET, "indicators without books": SET[:9]}
+
+
+class Recorded:
+    """The wire, decoded in bursts, and sets that take it."""
+
+    def __init__(self) -> None:
+        wire = messages.load()
+        self.origin = wire.origin
+        self.decoder = native.Decoder()
+        definitions, snapshot = messages.preamble(wire)
+        self.decoder.decode(definitions)
+        bursts = messages.bursts(wire.lines, 64)
+        self.batches = [self.decoder.decode(part) for part in (snapshot, *bursts)]
+        self.events = sum(map(len, self.batches))
+
+    def made(self, configs: tuple[IndicatorConfig, ...]) -> IndicatorSet:
+        decoder = self.decoder
+        made = IndicatorSet(
+            configs, topic_name=decoder.topic_name, intern_topic=decoder.intern_topic
+        )
+        for number, definition in decoder.instruments():
+            made.define(number, definition)
+        return made
+
+    def play(self, configs: tuple[IndicatorConfig, ...]) -> Cost:
+        signals = self.made(configs).signals
+        began = time.process_time_ns()
+        for batch in self.batches:
+            signals(batch)
+        return Cost(time.process_time_ns() - began, self.events)
+
+    def values(self, configs: tuple[IndicatorConfig, ...]) -> int:
+        made = self.made(configs)
+        for batch in self.batches:
+            made.signals(batch)
+        return made.values_count
+
+
+def recorded_figures(ns: dict[str, float], recorded: Recorded) -> list[Figure]:
+    """With books, whose levels are most of the wire and of the work, and without."""
+    figures = []
+    for name, configs in SETS.items():
+        values, text = recorded.values(configs), f"set of {len(configs)} {name}"
+        spent = ns[f"set.{name}"] * recorded.events
+        figures += [
+            Figure(
+                f"indicators.set.{len(configs)}.event",
+                spent / recorded.events,
+                "ns",
+                f"{text}: an event of the {recorded.origin}",
+            ),
+            Figure(
+                f"indicators.set.{len(configs)}.value", spent / values, "ns", f"{text}: a value"
+            ),
+        ]
+    return figures
+
+
 def answers(name: str) -> Any:
     out = OUT2 if name == "pair" else OUT
     return MAKE[name]().update_many(*BATCHES[name][0], out=out)
@@ -271,9 +352,14 @@ def main() -> None:
     options = harness.arguments(__doc__).parse_args()
     harness.refuse_debug_build()
     check()
-    ns = least(cases(), options.rounds)
+    recorded = None if options.checked else Recorded()
+    sets: dict[str, Case] = {}
+    if recorded is not None:
+        sets = {f"set.{name}": partial(recorded.play, configs) for name, configs in SETS.items()}
+    ns = least(cases() | sets, options.rounds)
     figures = []
-    if not options.checked:
+    if recorded is not None:
+        figures = recorded_figures({name: ns.pop(name) for name in sets}, recorded)
         for name, cost in ns.items():
             what = "a row of columns" if ".columns" in name else "a call"
             figures.append(Figure(f"indicators.ns.{name}", cost, "ns", f"{name}: {what}"))

@@ -323,6 +323,7 @@ class L3Book:
 BLOCK_ENCODER_VERSION: int
 VENUES: tuple[str, ...]
 EVENT_TABLES: tuple[str, ...]
+DERIVED_TABLES: tuple[str, ...]
 
 def table_columns(table: str) -> tuple[tuple[str, str], ...]: ...
 def xxh3_hex(data: Buffer) -> str: ...
@@ -460,6 +461,8 @@ class Decoder:
     def state(self) -> bytes: ...
     def restore(self, state: bytes) -> None: ...
     def topic_name(self, topic: int) -> str: ...
+    def intern_topic(self, name: str) -> int:
+        """Return the number of a topic that something else than a frame feeds."""
     @property
     def topic_count(self) -> int: ...
     def topic_stats(self) -> list[tuple[int, int, int]]:
@@ -533,6 +536,39 @@ class BurstQueue:
     def take_dropped(self) -> list[tuple[str, int, int, int]]: ...
     def lag(self, reset: bool = False) -> list[tuple[str, int, int, int, int, int]]: ...
     def release(self) -> None: ...
+
+@final
+class IndicatorSet:
+    """Many indicators advanced in one pass over a batch, in the order of the node."""
+
+    def __new__(
+        cls,
+        specs: list[tuple[int, bytes, bool]],
+        resolve: Callable[[int], tuple[int, str, list[int]]],
+    ) -> IndicatorSet:
+        """`specs`: (number of the definition, snapshot of a fresh indicator, every value a signal).
+
+        `resolve(topic)`, asked once per topic: the topic of its signals, its venue, which of the
+        indicators it feeds. Raises ValueError for a snapshot of nothing that a set can feed.
+        """
+    def define(self, definition: Buffer) -> None:
+        """Take an instrument definition (JSON), before its first event."""
+    def rows(self, batch: EventBatch) -> bytes:
+        """Feed a batch; packed rows of 40 bytes, one per message and indicator, in order."""
+    def signals(self, batch: EventBatch) -> EventBatch | None:
+        """Feed a batch; the SIGNAL events that it caused, grouped by topic."""
+    @property
+    def undefined(self) -> int: ...
+    @property
+    def values_count(self) -> int: ...
+    @property
+    def signals_count(self) -> int: ...
+
+def indicator_takes(snapshot: bytes) -> str:
+    """Return what a set feeds an indicator with: quotes, trades, levels or prices.
+
+    Raises ValueError.
+    """
 
 @final
 class BusCore:

@@ -61,6 +61,7 @@ class Kind(IntEnum):
     OPEN_INTEREST = 15
     LIQUIDATION = 16
     GAP = 17
+    SIGNAL = 20
 
 
 class Flag(IntFlag):
@@ -114,3 +115,9 @@ class GapCause(IntEnum):
 def as_array(batch: object) -> npt.NDArray[np.void]:
     """Return a batch (anything with the buffer protocol) as a read-only array of EVENT, no copy."""
     return np.frombuffer(batch, dtype=EVENT)  # type: ignore[call-overload, no-any-return]
+
+
+def signal_values(events: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
+    """Return the values of SIGNAL events: the bits of their `id`."""
+    values: npt.NDArray[np.float64] = np.ascontiguousarray(events["id"]).view("<f8")
+    return values

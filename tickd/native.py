@@ -11,6 +11,7 @@ from typing import Final
 from tickd import _native
 from tickd._native import (
     BLOCK_ENCODER_VERSION,
+    DERIVED_TABLES,
     EVENT_TABLES,
     VENUES,
     Amihud,
@@ -34,6 +35,7 @@ from tickd._native import (
     Hawkes,
     HawkesBivariate,
     Histogram,
+    IndicatorSet,
     IntegratedOfi,
     KyleLambda,
     L2Book,
@@ -73,6 +75,7 @@ from tickd._native import (
     hawkes_log_likelihood,
     hawkes_path,
     hawkes_residuals,
+    indicator_takes,
     manifest_read,
     record_heads,
     records_until,
@@ -87,6 +90,7 @@ from tickd.errors import Action, TickdError
 __all__ = [
     "BLOCK_ENCODER_VERSION",
     "BUILD_PROFILE",
+    "DERIVED_TABLES",
     "EVENT_TABLES",
     "VENUES",
     "VERSION",
@@ -111,6 +115,7 @@ __all__ = [
     "Hawkes",
     "HawkesBivariate",
     "Histogram",
+    "IndicatorSet",
     "IntegratedOfi",
     "KyleLambda",
     "L2Book",
@@ -150,6 +155,7 @@ __all__ = [
     "hawkes_log_likelihood",
     "hawkes_path",
     "hawkes_residuals",
+    "indicator_takes",
     "manifest_read",
     "record_heads",
     "records_until",

@@ -28,6 +28,7 @@ CHANNELS: Final = (
     "status",
     "gap",
     "backfill",
+    "signal",
 )
 EVERYTHING: Final = "*"
 _ANY: Final = "*"

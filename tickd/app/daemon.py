@@ -75,6 +75,7 @@ class Daemon:
                     tasks.create_task(sink.run(), name=f"sink {sink.name}")
                     for sink in self.parts.sinks
                 ]
+                sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
@@ -137,6 +138,7 @@ class Daemon:
                 self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
                 self.parts.tap.finish()
                 self.parts.raw_log.write_now(sync=True)
+                await self.parts.signals.finish()
                 self.parts.bus.close()
                 if sinking:
                     await asyncio.wait(sinking)

@@ -12,6 +12,7 @@ from tickd.app.filling import Filling
 from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
+from tickd.app.signals import Signals
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
@@ -39,6 +40,7 @@ class Parts:
     storage: Storage
     queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
+    signals: Signals
     sessions: tuple[AnySession, ...]
     universes: Universes
     planning: Planning

@@ -90,6 +90,12 @@ def _head(status: dict[str, Any]) -> RenderableType:
     )
     for choice in status["backends"]:
         table.add_row(choice["what"], choice["backend"], choice["reason"])
+    if status["signals"]["indicators"]:
+        table.add_row(
+            "signals",
+            f"{status['signals']['signals']:,} of {status['signals']['values']:,} values",
+            f"{len(status['signals']['indicators'])} indicators",
+        )
     return table
 
 

@@ -26,6 +26,7 @@ from tickd.app.planning import Planning, wanted_of
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.sdk_files import keep_sdk_files
 from tickd.app.shipping import Shipping
+from tickd.app.signals import Signals, require_native
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.tap import Tap
@@ -53,6 +54,7 @@ def wire(config: Config) -> Parts:
     backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
     backends = decide()
+    require_native(config.indicators, backends)
     clock = SystemClock()
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
@@ -69,7 +71,10 @@ def wire(config: Config) -> Parts:
     watermark = _watermark(config, raw_log, tap, clock)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
-    for define in (storage.define, *(sink.define for sink in sinks)):
+    signals = Signals(config.indicators, decoder=decoder, bus=bus)
+    if config.indicators:
+        signals.store_with(config, storage, bus, clock)
+    for define in (storage.define, *(sink.define for sink in sinks), signals.define):
         tap.on_definition(define)
     fill_time = Histogram()
     gaps = SharedGaps(decoder)
@@ -89,6 +94,7 @@ def wire(config: Config) -> Parts:
         storage=storage,
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
+        signals=signals,
         sessions=sessions,
         universes=universes,
         planning=Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock),

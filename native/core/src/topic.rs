@@ -34,6 +34,8 @@ pub enum Channel {
     Gap,
     /// `backfill`: trades fetched later, and the closings of gaps
     Backfill,
+    /// `signal`: values of indicators
+    Signal,
 }
 
 impl Channel {
@@ -53,6 +55,7 @@ impl Channel {
             Channel::Status => "status",
             Channel::Gap => "gap",
             Channel::Backfill => "backfill",
+            Channel::Signal => "signal",
         }
     }
 
@@ -75,6 +78,7 @@ impl Channel {
             Kind::BookState => Channel::BookState,
             Kind::Status => Channel::Status,
             Kind::Gap => Channel::Gap,
+            Kind::Signal => Channel::Signal,
             _ => Channel::Depth,
         }
     }

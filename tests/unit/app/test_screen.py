@@ -46,6 +46,7 @@ def test_the_head_says_what_computes_indicators_and_why() -> None:
                     },
                     "decoder": {},
                     "topics_count": 0,
+                    "signals": {"indicators": ["flow"], "values": 3_000, "signals": 1_500},
                     "backends": [
                         {
                             "what": "indicators",
@@ -56,8 +57,12 @@ def test_the_head_says_what_computes_indicators_and_why() -> None:
                 }
             )
         )
-    line = captured.get().splitlines()[-1].rstrip()
-    assert line.split(maxsplit=2) == ["indicators", "numpy", "the module is missing"]
+    backend, signals = (line.rstrip() for line in captured.get().splitlines()[-2:])
+    assert backend.split(maxsplit=2) == ["indicators", "numpy", "the module is missing"]
+    assert signals.split(maxsplit=5) == [
+        *("signals", "1,500", "of", "3,000", "values"),
+        "1 indicators",
+    ]
 
 
 def test_a_sink_without_trouble_is_no_line() -> None:

@@ -12,6 +12,7 @@ from gateway.venues import registry
 from tickd.app.backends import decide
 from tickd.app.config import load_config
 from tickd.app.planning import wanted_of
+from tickd.app.signals import require_native
 from tickd.config import dump
 from tickd.errors import TickdError
 from tickd.native import BUILD_PROFILE, VENUES, VERSION
@@ -38,7 +39,9 @@ def check(config: Path) -> int:
         # As far as symbols are named; what patterns select, `tickd plan` asks the venue.
         Carried(registry.find_any(name, VENUES), wanted)
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
-    for choice in decide():
+    backends = decide()
+    require_native(resolved.indicators, backends)
+    for choice in backends:
         sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
     sys.stdout.write(dump(resolved))
     return 0

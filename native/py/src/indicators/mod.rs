@@ -12,6 +12,7 @@ mod books;
 mod hawkes;
 mod prices;
 mod quotes;
+mod set;
 mod trades;
 
 /// Exports all of them.
@@ -20,5 +21,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     books::register(m)?;
     trades::register(m)?;
     prices::register(m)?;
-    hawkes::register(m)
+    hawkes::register(m)?;
+    set::register(m)
 }
