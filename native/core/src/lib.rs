@@ -14,6 +14,8 @@ pub mod error;
 pub mod event;
 pub mod histogram;
 pub mod instrument;
+pub mod last_values;
+pub mod own_orders;
 pub mod queue;
 pub mod record;
 pub mod reuse;
