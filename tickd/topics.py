@@ -28,6 +28,9 @@ CHANNELS: Final = (
     "status",
     "gap",
     "backfill",
+    "clock",
+    "order",
+    "signal",
 )
 EVERYTHING: Final = "*"
 _ANY: Final = "*"

@@ -83,6 +83,12 @@ pub enum Kind {
     /// Something is or may be missing: ts_event = start, ts_recv = end of the interval; id = first missing id, price = last
     /// missing id, size = missing count (each UNDEF where unknown), aux = `GapCause | channel << 8`.
     Gap = 17,
+    /// The recorded clock: ts_event = ts_recv = the moment. Strategies' timers fire on these only.
+    Clock = 18,
+    /// What became of an order of ours: id = client id, aux = `OrderState`, price and size = the fill (each UNDEF without one).
+    Order = 19,
+    /// A value of an indicator, made from the events before it.
+    Signal = 20,
 }
 
 /// Bits of `Event::flags`; the low byte is DBN's.
@@ -161,6 +167,28 @@ pub enum GapCause {
     Shed = 8,
 }
 
+/// State of an order of ours, `aux` of `Kind::Order`.
+#[repr(i64)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OrderState {
+    /// On its way; the venue has not answered.
+    Sent = 1,
+    /// Not let through, or not taken by the venue; final.
+    Refused = 2,
+    /// Rests at the venue.
+    Accepted = 3,
+    /// A fill, with some size left.
+    PartlyFilled = 4,
+    /// The last fill; final.
+    Filled = 5,
+    /// Taken back; final.
+    Cancelled = 6,
+    /// Ended by the venue's clock; final.
+    Expired = 7,
+    /// Nobody knows whether the venue has it.
+    Unknown = 8,
+}
+
 impl Event {
     /// An event with every field undefined or zero but the given ones.
     pub const fn new(kind: Kind, seq: u64, ts_event: i64, ts_recv: i64, instrument: u32) -> Self {
@@ -220,6 +248,29 @@ impl Event {
             kind: (tail >> 48) as u8,
             side: (tail >> 56) as u8,
         }
+    }
+
+    /// Its memory, as `from_bytes` reads it.
+    pub fn to_bytes(&self) -> [u8; EVENT_BYTES] {
+        let tail = u64::from(self.instrument)
+            | u64::from(self.flags) << 32
+            | u64::from(self.kind) << 48
+            | u64::from(self.side) << 56;
+        let eights = [
+            self.ts_event as u64,
+            self.ts_recv as u64,
+            self.seq,
+            self.id,
+            self.price as u64,
+            self.size as u64,
+            self.aux as u64,
+            tail,
+        ];
+        let mut bytes = [0; EVENT_BYTES];
+        for (into, eight) in bytes.chunks_exact_mut(8).zip(eights) {
+            into.copy_from_slice(&eight.to_le_bytes());
+        }
+        bytes
     }
 
     /// Number of the frame this event came from.

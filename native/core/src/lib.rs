@@ -15,6 +15,8 @@ pub mod event;
 pub mod feed;
 pub mod histogram;
 pub mod instrument;
+pub mod last_values;
+pub mod own_orders;
 pub mod queue;
 pub mod record;
 pub mod reuse;

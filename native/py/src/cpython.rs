@@ -139,3 +139,10 @@ pub fn call_objects(py: Python<'_>, call: &Py<PyAny>, arguments: &[&Bound<'_, Py
     };
     result.map(drop)
 }
+
+/// How many references an object has.
+#[inline]
+pub fn references<T>(object: &Bound<'_, T>) -> isize {
+    // SAFETY: the object is alive, and we are attached to the interpreter (`Bound`).
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}

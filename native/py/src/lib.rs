@@ -13,9 +13,14 @@ mod bus_queue;
 mod bus_routes;
 mod cpython;
 mod decoder;
+mod dispatch;
+mod dispatch_loop;
 mod errors;
 mod histogram;
+mod hosted;
+mod last_values;
 mod manifest;
+mod market;
 mod raw_log;
 mod raw_log_files;
 mod record_heads;
@@ -23,6 +28,8 @@ mod sim;
 mod sink;
 mod topic_latency;
 mod topic_queues;
+mod view_reuse;
+mod views;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -37,6 +44,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<book::L3Book>()?;
     decoder::register(m)?;
     m.add_class::<histogram::Histogram>()?;
+    m.add_class::<dispatch::Dispatch>()?;
+    m.add_class::<last_values::LastValues>()?;
+    views::register(m)?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
     m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;
