@@ -189,6 +189,23 @@ pub enum OrderState {
     Unknown = 8,
 }
 
+impl OrderState {
+    /// The state with this name, as control records have it.
+    pub fn parse(name: &str) -> Option<OrderState> {
+        Some(match name {
+            "sent" => OrderState::Sent,
+            "refused" => OrderState::Refused,
+            "accepted" => OrderState::Accepted,
+            "partly_filled" => OrderState::PartlyFilled,
+            "filled" => OrderState::Filled,
+            "cancelled" => OrderState::Cancelled,
+            "expired" => OrderState::Expired,
+            "unknown" => OrderState::Unknown,
+            _ => return None,
+        })
+    }
+}
+
 impl Event {
     /// An event with every field undefined or zero but the given ones.
     pub const fn new(kind: Kind, seq: u64, ts_event: i64, ts_recv: i64, instrument: u32) -> Self {

@@ -3,7 +3,14 @@
 //! A pipe on Unix systems without eventfd; elsewhere it cannot be made, and what needs it says so.
 
 #[cfg(unix)]
+pub use std::os::fd::OwnedFd as Owned;
+
+#[cfg(unix)]
 pub use unix::EventFd;
+
+/// A descriptor with an owner; there is none on this system.
+#[cfg(not(unix))]
+pub type Owned = std::convert::Infallible;
 
 #[cfg(not(unix))]
 pub use other::EventFd;
@@ -136,6 +143,21 @@ mod other {
 
         /// Does nothing.
         pub fn clear(&self) {}
+
+        /// Cannot be called.
+        pub fn from_fd(fd: super::Owned) -> Self {
+            match fd {}
+        }
+
+        /// Always refuses.
+        pub fn duplicate(&self) -> io::Result<super::Owned> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        /// Says at once that nothing happened.
+        pub fn wait(&self, _other: Option<i32>, _timeout_ms: i32) -> (bool, bool) {
+            (false, false)
+        }
 
         /// No descriptor.
         pub fn raw(&self) -> i32 {

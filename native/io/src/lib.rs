@@ -41,10 +41,8 @@ pub mod queue;
 pub mod raw_log;
 pub mod reader;
 pub mod recover;
-#[cfg(target_os = "linux")]
 pub mod ring;
 pub mod scrub;
-#[cfg(target_os = "linux")]
 pub mod shared;
 pub mod sink_worker;
 pub mod sys;

@@ -8,7 +8,6 @@
 //! position) and its content. `head` and `tail` count slots for ever; a slot's place is its number modulo the capacity.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{
     fence, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -17,7 +16,7 @@ use std::sync::atomic::{
 use tickd_core::event::{flag, Event};
 use tickd_core::feed::Outlet;
 
-use crate::event_fd::EventFd;
+use crate::event_fd::{EventFd, Owned};
 use crate::shared::SharedWords;
 
 /// Fewest and most slots: 4 KiB to 1 GiB.
@@ -128,7 +127,7 @@ impl Ring {
         Ok(ring)
     }
 
-    fn open(memory: OwnedFd, doorbell: OwnedFd) -> io::Result<Ring> {
+    fn open(memory: Owned, doorbell: Owned) -> io::Result<Ring> {
         let memory = SharedWords::open(memory)?;
         let slots = memory.words().len().saturating_sub(HEADER_WORDS) / SLOT_WORDS;
         let ring = Ring {
@@ -148,9 +147,9 @@ impl Ring {
 }
 
 /// Descriptors for the other side: the memory and the doorbell. Valid as long as the side that gave them lives.
-pub type Descriptors = (RawFd, RawFd);
+pub type Descriptors = (i32, i32);
 
-/// Both sides of a new ring. The descriptors of either side serve another process; that side is then dropped here.
+/// Both sides of a new ring, in one process.
 pub fn create(capacity: usize) -> io::Result<(Writer, Reader)> {
     let ring = Ring::create(capacity)?;
     let other = Ring::open(ring.memory.duplicate()?, ring.doorbell.duplicate()?)?;
@@ -179,8 +178,13 @@ impl Writer {
         }
     }
 
+    /// The writing side of a new ring; the other joins by its descriptors. Errors: the system refused, or the capacity.
+    pub fn create(capacity: usize) -> io::Result<Writer> {
+        Ring::create(capacity).map(Writer::of)
+    }
+
     /// Joins a ring that another process made. Errors: it is none, or has been written to.
-    pub fn open(memory: OwnedFd, doorbell: OwnedFd) -> io::Result<Writer> {
+    pub fn open(memory: Owned, doorbell: Owned) -> io::Result<Writer> {
         let ring = Ring::open(memory, doorbell)?;
         if ring.word(Word::Tail).load(Acquire) != 0 {
             return Err(io::Error::other("the ring has a writer already"));
@@ -342,8 +346,13 @@ impl Reader {
         }
     }
 
+    /// The reading side of a new ring; the other joins by its descriptors. Errors: the system refused, or the capacity.
+    pub fn create(capacity: usize) -> io::Result<Reader> {
+        Ring::create(capacity).map(Reader::of)
+    }
+
     /// Joins a ring that another process made. Errors: it is none, or has been read from.
-    pub fn open(memory: OwnedFd, doorbell: OwnedFd) -> io::Result<Reader> {
+    pub fn open(memory: Owned, doorbell: Owned) -> io::Result<Reader> {
         let ring = Ring::open(memory, doorbell)?;
         if ring.word(Word::Head).load(Acquire) != 0 {
             return Err(io::Error::other("the ring has a reader already"));
@@ -469,7 +478,7 @@ impl Reader {
     }
 
     /// Waits until something is there or `other` is readable; (something is there, other). Both false: the time is up.
-    pub fn wait(&mut self, other: Option<RawFd>, timeout_ms: i32) -> (bool, bool) {
+    pub fn wait(&mut self, other: Option<i32>, timeout_ms: i32) -> (bool, bool) {
         while !self.arm() {
             let (is_rung, other) = self.ring.doorbell.wait(other, timeout_ms);
             self.ring.doorbell.clear();
@@ -484,11 +493,5 @@ impl Reader {
     /// Makes the doorbell silent: for those who wait by themselves. Then take everything, and `arm`.
     pub fn hush(&self) {
         self.ring.doorbell.clear();
-    }
-}
-
-impl AsRawFd for Reader {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.doorbell.raw()
     }
 }

@@ -1,15 +1,16 @@
 //! The ring: nothing lost, nothing twice, nobody asleep for ever; wrap-around at every offset; garbage is refused.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 use tickd_core::event::{flag, Event, Kind};
 use tickd_core::feed::Outlet;
 use tickd_io::ring::{create, Fault, Head, Reader, Writer};
-use tickd_io::shared::SharedWords;
+use tickd_io::shared::{duplicate_of, SharedWords};
 
 const HEADER_WORDS: usize = 512;
 
@@ -170,8 +171,7 @@ fn child_side() {
         return;
     };
     let fds: Vec<i32> = fds.split(',').map(|fd| fd.parse().unwrap()).collect();
-    // SAFETY: the parent left exactly these descriptors open for this process, and nothing else owns them.
-    let [memory, doorbell] = [fds[0], fds[1]].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let [memory, doorbell] = [fds[0], fds[1]].map(|fd| duplicate_of(fd).unwrap());
     let mut reader = Reader::open(memory, doorbell).unwrap();
     assert!(consume(&mut reader, 2_000_000, 100) > 0);
 }
@@ -198,19 +198,13 @@ fn two_processes_pass_millions_and_none_sleeps_for_ever() {
 fn what_is_no_ring_is_refused() {
     let fd = |words: usize| SharedWords::create(c"test", words).unwrap();
     let (_, bell) = create(64).unwrap();
-    let bell = || -> OwnedFd {
-        // SAFETY: a duplicate of a live descriptor, owned by nothing else.
-        unsafe { OwnedFd::from_raw_fd(libc::dup(bell.as_raw_fd())) }
-    };
+    let bell = || duplicate_of(bell.descriptors().1).unwrap();
     for words in [1, 512, 512 + 64 * 8, 512 + 65 * 8] {
         assert!(Reader::open(fd(words).duplicate().unwrap(), bell()).is_err());
     }
     assert!(create(63).is_err() && create(100).is_err() && create(1 << 25).is_err());
     let (writer, reader) = create(64).unwrap();
-    let memory = || {
-        // SAFETY: as above.
-        unsafe { OwnedFd::from_raw_fd(libc::dup(writer.descriptors().0)) }
-    };
+    let memory = || duplicate_of(writer.descriptors().0).unwrap();
     let words = SharedWords::open(memory()).unwrap();
     words.words()[1].store(128, Relaxed);
     assert!(Reader::open(memory(), bell()).is_err());
@@ -229,8 +223,7 @@ proptest! {
         let (mut writer, mut reader) = create(64).unwrap();
         writer.put(0, &[&run(1, 20)]);
         writer.put_bytes(Head::Definition(3), b"{}").unwrap();
-        // SAFETY: a duplicate of a live descriptor, owned by nothing else.
-        let memory = unsafe { OwnedFd::from_raw_fd(libc::dup(writer.descriptors().0)) };
+        let memory = duplicate_of(writer.descriptors().0).unwrap();
         let memory = SharedWords::open(memory).unwrap();
         for (at, word) in junk.into_iter().chain(small) {
             memory.words()[at].store(word, Relaxed);
@@ -258,8 +251,7 @@ fn a_reader_that_says_it_took_too_much_is_a_fault_for_good() {
     for head in [6, u64::MAX] {
         let (mut writer, reader) = create(64).unwrap();
         writer.put(0, &[&run(1, 4)]);
-        // SAFETY: a duplicate of a live descriptor, owned by nothing else.
-        let memory = unsafe { OwnedFd::from_raw_fd(libc::dup(writer.descriptors().0)) };
+        let memory = duplicate_of(writer.descriptors().0).unwrap();
         SharedWords::open(memory).unwrap().words()[16].store(head, Relaxed);
         assert_eq!((writer.room(), writer.fault().is_some()), (0, true));
         assert!(!writer.put_bytes(Head::Text(1), b"more").unwrap());
