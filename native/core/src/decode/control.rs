@@ -85,6 +85,7 @@ impl Decoder {
             "fill" => self.give_up(fields::<Fill>(&value)?.gap),
             "start" => self.start(&fields(&value)?),
             "stop" => self.stage.count("stops"),
+            "clock" => self.conclusions.push(Conclusion::Clock),
             "disk" => self.stage.count("disk_levels"),
             "plan" | "throttle" => self.stage.count("plan_changes"),
             "universe" => self.stage.count("universe_changes"),
