@@ -23,6 +23,7 @@ from gateway.config import (
     VenueConfig,
 )
 from recorder.sinks.jsonl.config import JsonlConfig
+from strategy_runner.config import StrategyConfig
 from tickd.app.config import Config
 from tickd.secrets import Secret
 
@@ -34,6 +35,7 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     "[[subscriptions]]": SubscriptionConfig,
     "[[universes]]": UniverseConfig,
     '[[sinks]] "jsonl"': JsonlConfig,
+    "[[strategies]]": StrategyConfig,
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}
 

@@ -24,6 +24,7 @@ from recorder.config import (
 )
 from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
+from strategy_runner.config import StrategyConfig
 from tickd.app.logs import LogConfig
 from tickd.config import load
 
@@ -74,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     universes: tuple[UniverseConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
+    strategies: tuple[StrategyConfig, ...] = ()
 
     def __post_init__(self) -> None:
         names = [venue.name for venue in self.venues]
@@ -84,15 +86,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         check_patterns(self.subscriptions, names, self.universes)
         if len(self.universes) > UNIVERSES_MAX:
             raise ValueError(f"{len(self.universes)} [[universes]], at most {UNIVERSES_MAX}")
-        if len({universe.name for universe in self.universes}) != len(self.universes):
-            raise ValueError("two [[universes]] have the same name")
+        for table in ("universes", "subscriptions", "strategies"):
+            if len({each.name for each in getattr(self, table)}) != len(getattr(self, table)):
+                raise ValueError(f"two [[{table}]] have the same name")
         for universe in self.universes:
             if universe.venue not in names:
                 raise ValueError(
                     f"universe {universe.name}: venue {universe.venue} has no [[venues]] table"
                 )
-        if len({group.name for group in self.subscriptions}) != len(self.subscriptions):
-            raise ValueError("two [[subscriptions]] have the same name")
         selected = {parse(text).venue for group in self.subscriptions for text in group.patterns}
         for venue in self.venues:
             if not venue.symbols and venue.name not in selected:

@@ -1,0 +1,133 @@
+"""`tickd replay`: recorded events through strategies, and the hash of what they decided."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+from cyclopts import Parameter
+
+from backtest.run import Replayed
+from backtest.run import replay as run
+from backtest.sources import source_of
+from strategy_runner.config import StrategyConfig
+from tickd.app.config import load_config
+from tickd.app.exit_codes import ExitCode
+from tickd.clock import SystemClock
+from tickd.errors import ConfigError
+
+
+def replay(
+    path: Path,
+    *,
+    strategy: str = "",
+    params: str = "",
+    topics: tuple[str, ...] = ("*",),
+    config: Path | None = None,
+    burst_frames: int | None = None,
+    decisions: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> ExitCode:
+    """Run strategies over recorded events; print what they decided, and its hash.
+
+    The same events give the same decisions, however they are cut and on whatever day. A strategy
+    that fails is told with its reason, and the exit code is 1.
+
+    Args:
+        path: a capture ("recv_ns json" lines, gzip or plain), a state directory or a raw log
+        strategy: "module:Class" or "path/to/file.py:Class"
+        params: its parameters: JSON, or a .json or .toml file
+        topics: what it gets, e.g. "trade.*.BTCUSDT"
+        config: a config file, whose [[strategies]] are run instead
+        burst_frames: frames per batch; decisions do not depend on it
+        decisions: print every decision, one JSON object per line
+        as_json: print the result as JSON
+
+    Examples:
+        tickd replay usdm_btcusdt.gz --strategy examples/my_first_strategy.py:Crossing
+        tickd replay /var/lib/tickd --config tickd.toml --json
+        tickd replay capture.gz --strategy mine:Maker --params '{"levels": 3}' --decisions
+
+    """
+    strategies = _strategies(strategy, params, topics, config)
+    source = source_of(path, burst_frames)
+    show = _show if decisions else None
+    result = run(source, strategies, clock=SystemClock(), on_decision=show)
+    if as_json:
+        sys.stdout.write(orjson.dumps(_plain(result)).decode() + "\n")
+    else:
+        for line in _lines(result):
+            sys.stdout.write(line + "\n")
+    failed = any(each.get("failures", 1) for each in result.report["strategies"].values())
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _strategies(
+    strategy: str, params: str, topics: tuple[str, ...], config: Path | None
+) -> tuple[StrategyConfig, ...]:
+    if config is not None:
+        if strategy or params:
+            raise ConfigError("--config stands alone", hint="leave --strategy and --params out")
+        strategies = load_config(config).strategies
+        if not strategies:
+            raise ConfigError(f"{config} has no [[strategies]]")
+        return strategies
+    if not strategy:
+        raise ConfigError("no strategy", hint="--strategy module:Class, or --config FILE")
+    name = strategy.rpartition(":")[2].lower()
+    fields = {"name": name, "class": strategy, "topics": topics, "params": _params(params)}
+    try:
+        return (msgspec.convert(fields, StrategyConfig),)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _params(text: str) -> dict[str, Any]:
+    """JSON itself, or the name of a file."""
+    if not text:
+        return {}
+    try:
+        if text.lstrip().startswith("{"):
+            return dict(orjson.loads(text))
+        content = Path(text).read_bytes()
+        if text.endswith(".toml"):
+            return tomllib.loads(content.decode())
+        return dict(orjson.loads(content))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"--params {text!r}: {error}", hint="a JSON object or a file") from error
+
+
+def _show(line: bytes) -> None:
+    sys.stdout.write(line.decode() + "\n")
+
+
+def _plain(result: Replayed) -> dict[str, Any]:
+    return {
+        "events": result.events,
+        "batches": result.batches,
+        "ns_per_event": round(result.ns_per_event, 1),
+        **result.report,
+    }
+
+
+def _lines(result: Replayed) -> list[str]:
+    sums = f"{result.events:,} events in {result.batches:,} batches"
+    lines = [f"{sums}, {result.ns_per_event:.0f} ns per event in the host"]
+    for name, each in result.report["strategies"].items():
+        if "latency" not in each:
+            lines.append(f"{name}: not started: {each['stopped']}")
+            continue
+        latency = each["latency"]
+        lines.append(
+            f"{name}: {each['events']:,} events, {each['decisions']:,} decisions, "
+            f"p50 {latency['p50_ns']:,} ns, p99 {latency['p99_ns']:,} ns, "
+            f"p99.9 {latency['p999_ns']:,} ns per callback"
+        )
+        if each["failures"]:
+            lines.append(f"  failed: {each['stopped']}")
+        lines.append(f"  decisions {each['hash']}")
+    return lines
