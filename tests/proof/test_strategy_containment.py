@@ -1,0 +1,110 @@
+"""Whatever a strategy does, the recorder loses nothing and the other strategies go on.
+
+Method: one daemon records a simulated market of known length and runs one strategy for each way to
+misbehave beside one that behaves. At the end the market's own count, the raw log and the strategy
+that behaves agree, and of every other one the status says why it ended. No time is asserted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backtest.sources import HEAD
+from tests.harness.processes import Daemon, server, venue_of, write_config
+from tickd.native import RawLogReader, record_heads
+
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.embedded,
+    pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
+    pytest.mark.timeout(120),
+]
+
+BAD = Path(__file__).parents[1] / "servers" / "misbehaving.py"
+HANG_MS = 2_000
+MEMORY_BYTES = 400 << 20
+SECONDS = 12
+WAYS = ("raise", "spin_50_ms", "loop", "hog", "segfault", "exit", "print")
+
+
+def strategy(name: str, kind: str, **more: object) -> str:
+    lines = [f'name = "{name}"', f'class = "{BAD}:{kind}"']
+    lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
+    return "\n[[strategies]]\n" + "\n".join(lines) + "\n"
+
+
+def sections() -> Iterator[str]:
+    yield strategy("good", "Counting")
+    yield strategy("killed", "Counting")
+    yield strategy("back_again", "Counting", restart="on_failure")
+    yield strategy("hang_in_await", "Hanging", callback_timeout_ms=500)
+    for way in WAYS:
+        text = strategy(way, "Bad", hang_ms_max=HANG_MS, memory_bytes_max=MEMORY_BYTES)
+        yield text + f'params = {{ what = "{way}" }}\n'
+
+
+def records(state_dir: Path) -> list[tuple[int, str, bytes]]:
+    """(frame number, type, payload) of everything in the raw log."""
+    found = []
+    for _, chunk in RawLogReader(str(state_dir / "raw")):
+        for head in np.frombuffer(record_heads(chunk), HEAD):
+            payload = chunk[int(head["at"]) : int(head["at"]) + int(head["bytes"])]
+            found.append((int(head["frame_no"]), chr(head["type"]), payload))
+    return found
+
+
+def by_name(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in status["strategies"]}
+
+
+def test_nothing_a_strategy_does_hurts_the_recorder_or_another(tmp_path: Path) -> None:
+    options = ("--symbols", "3", "--rate", "2000", "--seconds", str(SECONDS))
+    with server("sim", "--market", "usdm", *options, log=tmp_path / "sim.log") as venue:
+        config = write_config(
+            tmp_path / "tickd.toml", state_dir=tmp_path / "state", venues=[venue_of(venue)]
+        )
+        config.write_text(config.read_text() + "".join(sections()))
+        daemon = Daemon(config, tmp_path / "daemon.log")
+        try:
+            daemon.start()
+            status = daemon.wait_for(lambda now: by_name(now)["good"]["events"] > 500)
+            for name in ("killed", "back_again"):
+                os.kill(by_name(status)[name]["pid"], signal.SIGKILL)
+            ends = ("raise", "loop", "hog", "segfault", "exit", "hang_in_await", "killed")
+            status = daemon.wait_for(
+                lambda now: (
+                    all(by_name(now)[name]["state"] == "stopped" for name in ends)
+                    and by_name(now)["back_again"]["restarts"] == 1
+                    and by_name(now)["back_again"]["state"] == "running"
+                    and by_name(now)["spin_50_ms"]["merged"] > 0
+                )
+            )
+            status = daemon.wait_until_quiet_of_venue()
+            assert daemon.stop() == 0
+        finally:
+            daemon.close()
+        sent = venue["messages"]
+    _check(by_name(status), records(tmp_path / "state"), sent)
+
+
+def _check(
+    strategies: dict[str, dict[str, Any]], log: list[tuple[int, str, bytes]], sent: int
+) -> None:
+    reasons = {name: each["reason"] for name, each in strategies.items()}
+    assert "RuntimeError: a bad day" in reasons["raise"]
+    assert "hangs" in reasons["loop"]
+    assert "bytes of memory" in reasons["hog"]
+    assert "SIGSEGV" in reasons["segfault"]
+    assert "exit code 7" in reasons["exit"]
+    assert "SIGKILL" in reasons["killed"]
+    assert "awaited longer than 500 ms" in reasons["hang_in_await"]
+    assert not reasons["good"]
