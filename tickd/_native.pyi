@@ -32,6 +32,19 @@ class EventBatch:
     ) -> EventBatch: ...
 
 @final
+class FeedReplay:
+    """A recorded feed in a replay: what it merged and dropped, done again."""
+
+    def __new__(
+        cls,
+        resolve: Callable[[int], tuple[str, str | None]],
+        rows: Sequence[tuple[str, str, int, int, int, int]],
+    ) -> Self: ...
+    def offer(self, batch: EventBatch) -> EventBatch | None: ...
+    @property
+    def mismatches(self) -> int: ...
+
+@final
 class FeedWriter:
     """The events of one strategy process on their way out of the daemon. Loop thread only."""
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from backtest.sources import HEAD
+from strategy_runner.config import StrategyConfig
 from tests.harness.processes import Daemon, server, venue_of, write_config
-from tickd.native import RawLogReader, record_heads
+from tests.harness.strategy_replay import controls, decided, records
 
 pytestmark = [
     pytest.mark.proof,
@@ -33,7 +33,7 @@ BAD = Path(__file__).parents[1] / "servers" / "misbehaving.py"
 HANG_MS = 2_000
 MEMORY_BYTES = 400 << 20
 SECONDS = 12
-WAYS = ("raise", "spin_50_ms", "loop", "hog", "segfault", "exit", "print")
+WAYS = ("raise", "spin_50_ms", "spin_5_ms", "loop", "hog", "segfault", "exit", "print")
 
 
 def strategy(name: str, kind: str, **more: object) -> str:
@@ -48,18 +48,15 @@ def sections() -> Iterator[str]:
     yield strategy("back_again", "Counting", restart="on_failure")
     yield strategy("hang_in_await", "Hanging", callback_timeout_ms=500)
     for way in WAYS:
-        text = strategy(way, "Bad", hang_ms_max=HANG_MS, memory_bytes_max=MEMORY_BYTES)
+        text = strategy(
+            way, "Bad", hang_ms_max=HANG_MS, memory_bytes_max=MEMORY_BYTES, queue_events=4096
+        )
         yield text + f'params = {{ what = "{way}" }}\n'
 
 
-def records(state_dir: Path) -> list[tuple[int, str, bytes]]:
-    """(frame number, type, payload) of everything in the raw log."""
-    found = []
-    for _, chunk in RawLogReader(str(state_dir / "raw")):
-        for head in np.frombuffer(record_heads(chunk), HEAD):
-            payload = chunk[int(head["at"]) : int(head["at"]) + int(head["bytes"])]
-            found.append((int(head["frame_no"]), chr(head["type"]), payload))
-    return found
+def stats(venue: dict[str, Any]) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{venue['rest']['binance-usdm']}/_stats", timeout=10) as reply:
+        return dict(json.load(reply))
 
 
 def by_name(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -86,25 +83,53 @@ def test_nothing_a_strategy_does_hurts_the_recorder_or_another(tmp_path: Path) -
                     and by_name(now)["back_again"]["restarts"] == 1
                     and by_name(now)["back_again"]["state"] == "running"
                     and by_name(now)["spin_50_ms"]["merged"] > 0
+                    and by_name(now)["spin_5_ms"]["merged"] > 0
                 )
             )
-            status = daemon.wait_until_quiet_of_venue()
+            status = daemon.wait_for(lambda _: stats(venue)["done"])
+            sent = sum(each["messages"] for each in stats(venue)["connections"])
+            status = daemon.wait_for(lambda now: now["raw_log"]["frames"] > sent)
             assert daemon.stop() == 0
         finally:
             daemon.close()
-        sent = venue["messages"]
-    _check(by_name(status), records(tmp_path / "state"), sent)
+    check_reasons(by_name(status))
+    check_the_record(tmp_path / "state", by_name(status), sent)
 
 
-def _check(
-    strategies: dict[str, dict[str, Any]], log: list[tuple[int, str, bytes]], sent: int
-) -> None:
+def check_reasons(strategies: dict[str, dict[str, Any]]) -> None:
     reasons = {name: each["reason"] for name, each in strategies.items()}
     assert "RuntimeError: a bad day" in reasons["raise"]
-    assert "hangs" in reasons["loop"]
+    assert "it hangs" in reasons["loop"]
     assert "bytes of memory" in reasons["hog"]
     assert "SIGSEGV" in reasons["segfault"]
     assert "exit code 7" in reasons["exit"]
     assert "SIGKILL" in reasons["killed"]
     assert "awaited longer than 500 ms" in reasons["hang_in_await"]
-    assert not reasons["good"]
+    assert not reasons["good"] + reasons["back_again"] + reasons["print"]
+
+
+def check_the_record(state_dir: Path, strategies: dict[str, dict[str, Any]], sent: int) -> None:
+    log = records(state_dir)
+    assert sum(payload.startswith(b'{"stream"') for type_, payload in log if type_ == "W") == sent
+    assert not controls(log, "drop")
+    stopped = {
+        each["name"]: each for each in controls(log, "strategy") if each["state"] == "stopped"
+    }
+    assert set(stopped) == set(strategies)
+    good = strategies["good"]
+    assert (good["dropped"], good["merged"], good["offered"]) == (0, 0, good["delivered"])
+    # What it decided is what it decides over the log: nothing was lost or late in between. The slow
+    # one decided over merged events, which the log tells.
+    for name, kind, params in (
+        ("good", "Counting", {}),
+        ("spin_5_ms", "Bad", {"what": "spin_5_ms", "after": 1 << 60}),
+    ):
+        config = StrategyConfig(name=name, class_=f"{BAD}:{kind}", params=params)
+        digests = decided(state_dir, config)
+        count = strategies[name]["decisions"]
+        assert count > 10
+        rows = [fields for fields in controls(log, "conflated") if fields["feed"] == name]
+        assert bool(rows) == (name == "spin_5_ms")
+        assert digests[count] == strategies[name]["hash"], name
+        if rows:
+            assert decided(state_dir, config, all_events=True)[count] != digests[count]

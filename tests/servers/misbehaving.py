@@ -15,16 +15,16 @@ from tickd.native import Trade
 
 
 class Counting(Strategy):
-    """Behaves: counts trades and says how many, once a second."""
+    """Behaves: counts trades and says how many, four times a second."""
 
     def on_start(self) -> None:
         self.trades = 0
         self.context.call_every(250_000_000)
 
-    def on_trade(self, trade: Trade) -> None:  # noqa: ARG002
+    def on_trade(self, trade: Trade) -> None:
         self.trades += 1
 
-    def on_timer(self, timer: object) -> None:  # noqa: ARG002
+    def on_timer(self, timer: object) -> None:
         self.context.decide("trades", count=self.trades)
 
 
@@ -32,7 +32,9 @@ class Bad(Strategy):
     """After some trades it does `what`."""
 
     class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-        what: Literal["raise", "spin_50_ms", "loop", "hog", "segfault", "exit", "print"]
+        what: Literal[
+            "raise", "spin_50_ms", "spin_5_ms", "loop", "hog", "segfault", "exit", "print"
+        ]
         after: int = 20
 
     config: Config
@@ -41,15 +43,16 @@ class Bad(Strategy):
         self.trades = 0
         self.hoard: list[bytes] = []
 
-    def on_trade(self, trade: Trade) -> None:  # noqa: ARG002
+    def on_trade(self, trade: Trade) -> None:
         self.trades += 1
+        self.context.decide("trade", id=trade.id, price=trade.price)
         if self.trades < self.config.after:
             return
         match self.config.what:
             case "raise":
                 raise RuntimeError("a bad day")
-            case "spin_50_ms":
-                until = time.monotonic() + 0.05
+            case "spin_50_ms" | "spin_5_ms" as spin:
+                until = time.monotonic() + int(spin.split("_")[1]) / 1e3
                 while time.monotonic() < until:
                     pass
             case "loop":
@@ -68,5 +71,5 @@ class Bad(Strategy):
 class Hanging(Strategy):
     """Awaits what never comes."""
 
-    async def on_trade(self, trade: Trade) -> None:  # noqa: ARG002
+    async def on_trade(self, trade: Trade) -> None:
         await asyncio.Event().wait()

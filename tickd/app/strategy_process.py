@@ -24,7 +24,6 @@ from strategy_runner.config import StrategyConfig
 from tickd.app.strategy_answers import Answers, StrategySaidError
 from tickd.app.strategy_wire import (
     ANSWER_SLOTS,
-    FEED_SLOTS,
     Report,
     Said,
     Start,
@@ -79,7 +78,10 @@ class StrategyProcess:
         self._clock = clock
         self._state_dir = state_dir
         self.feed: Final = FeedWriter(
-            resolve, capacity=FEED_SLOTS, records=WAITING_MAX // 4, records_total=WAITING_MAX
+            resolve,
+            capacity=_slots(strategies),
+            records=WAITING_MAX // 4,
+            records_total=WAITING_MAX,
         )
         self._answers = RingReader(ANSWER_SLOTS)
         self._handling: Handling | None = None
@@ -274,3 +276,9 @@ class StrategyProcess:
             return "no log"
         lines = text.decode("utf-8", "backslashreplace").strip().splitlines()
         return lines[-1][:REASON_CHARACTERS_MAX] if lines else "it wrote nothing"
+
+
+def _slots(strategies: Sequence[StrategyConfig]) -> int:
+    """Return the ring's capacity: a power of two, what the most patient of the group allows."""
+    events = max(config.queue_events for config in strategies)
+    return 1 << (events - 1).bit_length()

@@ -15,9 +15,7 @@ from strategy_runner.config import StrategyConfig
 
 __all__ = ["Latency", "Report", "Said", "Start", "Stopped", "StrategyReport", "Told"]
 
-# Of both rings; 8 MiB: some 130,000 events, or a burst of a second at the highest rates.
-FEED_SLOTS: Final = 1 << 17
-# 4 MiB: the state of a strategy is at most 1 MiB.
+# Of the ring back; 4 MiB: the state of a strategy is at most 1 MiB.
 ANSWER_SLOTS: Final = 1 << 16
 
 

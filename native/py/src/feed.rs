@@ -1,15 +1,17 @@
 //! `FeedWriter`: a strategy process's events on their way out of the daemon. One call per published batch; loop thread only.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use tickd_core::feed::{Ending, Feed, Limits, Outlet, Policy};
+use tickd_core::feed::replayed::Replayed;
+use tickd_core::feed::{Ending, Feed, Limits, Outlet, Policy, Row};
 use tickd_io::ring::{Head, Writer};
 
 use crate::batch::EventBatch;
 use crate::errors::NativeError;
+use crate::ring::batch_of;
 
 /// Bytes of definitions and texts that may wait for room.
 const CONTROLS_BYTES_MAX: usize = 64 << 20;
@@ -203,6 +205,64 @@ impl FeedWriter {
             (Err(Ending::TooLarge(large)), _) => Some(format!("a message of {} is larger than the ring", topic(large))),
             (Ok(()), None) => None,
         };
+    }
+}
+
+/// A recorded feed in a replay: what it merged and dropped, done again to the same events.
+#[pyclass(unsendable, module = "tickd._native")]
+pub struct FeedReplay {
+    replayed: Replayed,
+    resolve: Py<PyAny>,
+    /// By the name of the topic, until its number is known.
+    rows: HashMap<String, Vec<NamedRow>>,
+}
+
+/// (topic, policy, first number, last number, records, records that came)
+type NamedRow = (String, String, u64, u64, u64, u64);
+
+#[pymethods]
+impl FeedReplay {
+    /// `resolve` as of `FeedWriter`; `rows`: those of the feed's `conflated` records, in their order.
+    #[new]
+    fn new(resolve: Py<PyAny>, rows: Vec<NamedRow>) -> Self {
+        let mut by_name: HashMap<String, Vec<NamedRow>> = HashMap::new();
+        for row in rows {
+            by_name.entry(row.0.clone()).or_default().push(row);
+        }
+        FeedReplay {
+            replayed: Replayed::new(),
+            resolve,
+            rows: by_name,
+        }
+    }
+
+    /// The wanted events of a batch as the process got them, in the order of their numbers; None when there is none.
+    fn offer(&mut self, py: Python<'_>, batch: &Bound<'_, EventBatch>) -> PyResult<Option<EventBatch>> {
+        let batch = batch.get().to_whole();
+        let unasked: Vec<u32> = self.replayed.unasked(&batch).collect();
+        for topic in unasked {
+            let (name, policy): (String, Option<String>) = self.resolve.call1(py, (topic,))?.extract(py)?;
+            let policy = policy.map(|name| parse(&name)).transpose()?;
+            for (_, policy, seq_from, seq_to, records, delivered) in self.rows.remove(&name).unwrap_or_default() {
+                self.replayed.add_row(Row {
+                    topic,
+                    policy: parse(&policy)?,
+                    seq_from,
+                    seq_to,
+                    records,
+                    delivered,
+                });
+            }
+            self.replayed.set_topic(topic, &name, policy);
+        }
+        let events = self.replayed.offer(&batch);
+        Ok((!events.is_empty()).then(|| EventBatch::new(batch_of(events, batch.ts_mono))))
+    }
+
+    /// Rows that did not find the records they tell of: the events are not those that the feed had.
+    #[getter]
+    fn mismatches(&self) -> u64 {
+        self.replayed.mismatches()
     }
 }
 

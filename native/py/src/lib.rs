@@ -64,6 +64,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<burst_queue::BurstQueue>()?;
     m.add_class::<sim::SimMarket>()?;
     m.add_class::<feed::FeedWriter>()?;
+    m.add_class::<feed::FeedReplay>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
     Ok(())

@@ -105,7 +105,8 @@ impl RingReader {
     }
 }
 
-fn batch_of(events: Vec<Event>, ts_mono: i64) -> Batch {
+/// Events in the order of their numbers as one batch; their topics do not matter any more.
+pub fn batch_of(events: Vec<Event>, ts_mono: i64) -> Batch {
     let (first, last) = (events.first(), events.last());
     let seq = (first.map_or(0, |event| event.seq), last.map_or(0, |event| event.seq));
     let all = TopicRange {
