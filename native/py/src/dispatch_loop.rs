@@ -146,7 +146,9 @@ impl DispatchLoop {
     /// The record in hand is this message's.
     fn step(&self, message: &[Event]) -> PyResult<()> {
         let Some(last) = message.last() else { return Ok(()) };
-        if last.seq <= self.seq.get() {
+        // What was made of the record in hand has its number.
+        let follows = last.seq > self.seq.get() || (last.kind == SIGNAL && last.seq == self.seq.get());
+        if !follows {
             return Err(PyValueError::new_err(format!(
                 "event {} does not follow event {}",
                 last.seq,
