@@ -146,9 +146,11 @@ impl DispatchLoop {
     /// The record in hand is this message's.
     fn step(&self, message: &[Event]) -> PyResult<()> {
         let Some(last) = message.last() else { return Ok(()) };
-        // What was made of the record in hand has its number.
-        let follows = last.seq > self.seq.get() || (last.kind == SIGNAL && last.seq == self.seq.get());
-        if !follows {
+        // A signal has the number of its cause, which is the record in hand, or was: see `Batch::joined`.
+        if last.kind == SIGNAL && last.seq <= self.seq.get() {
+            return Ok(());
+        }
+        if last.seq <= self.seq.get() {
             return Err(PyValueError::new_err(format!(
                 "event {} does not follow event {}",
                 last.seq,
