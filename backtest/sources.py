@@ -6,11 +6,12 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, final
 
 import numpy as np
+import numpy.typing as npt
 
 from backtest.records import CLOCK_NS, clock_record, control_record, wire_record
 from gateway.servers.captures import Capture, Line, merged, scan
@@ -20,7 +21,7 @@ from gateway.venues import registry
 from tickd.errors import ConfigError, TickdError
 from tickd.native import Decoder, EventBatch, RawLogReader, record_heads
 
-__all__ = ["CaptureSource", "LogSource", "Part", "Source", "source_of"]
+__all__ = ["HEAD", "CaptureSource", "LogSource", "Part", "Source", "log_directory", "source_of"]
 
 # Frames in a batch where nobody asks for another cut: about what a busy socket gives.
 BURST_FRAMES: Final = 256
@@ -54,15 +55,26 @@ class Source(Protocol):
         ...
 
 
-def source_of(path: Path, burst_frames: int | None = None) -> Source:
+def source_of(path: Path, burst_frames: int | None = None, cuts: Collection[int] = ()) -> Source:
     """Return the source behind a path: a directory is a raw log, a file a capture.
 
-    Args: `burst_frames`: frames per batch; None: a busy socket's, or a chunk of the log.
+    Args: `burst_frames`: frames per batch; None: a busy socket's, or a chunk of the log. `cuts`:
+    frames of a log behind which a batch ends in any case.
     Raises ConfigError: nothing there, not known.
     """
     if path.is_dir():
-        return LogSource(path, burst_frames)
+        return LogSource(path, burst_frames, cuts)
     return CaptureSource(path, burst_frames or BURST_FRAMES)
+
+
+def log_directory(path: Path) -> Path:
+    """Return the raw log of a state directory, or what is one itself. Raises ConfigError."""
+    directory = path / "raw" if (path / "raw").is_dir() else path
+    if not (directory / "segments").is_dir():
+        raise ConfigError(
+            f"no raw log at {path}", hint="name a capture, a state directory or a raw log"
+        )
+    return directory
 
 
 class _Decoding:
@@ -159,25 +171,23 @@ class CaptureSource:
 class LogSource:
     """A raw log with everything that was recorded, clock and orders included."""
 
-    def __init__(self, path: Path, burst_frames: int | None = None) -> None:
-        self._directory = path / "raw" if (path / "raw").is_dir() else path
-        if not (self._directory / "segments").is_dir():
-            raise ConfigError(
-                f"no raw log at {path}", hint="name a capture, a state directory or a raw log"
-            )
+    def __init__(
+        self, path: Path, burst_frames: int | None = None, cuts: Collection[int] = ()
+    ) -> None:
+        self._directory = log_directory(path)
         self._burst_frames = burst_frames
+        self._cuts = np.array(sorted(cuts), np.uint64)
 
     def parts(self) -> Iterator[Part]:
         decoding = _Decoding()
         reader = RawLogReader(str(self._directory))
         for _, chunk in reader:
             heads = np.frombuffer(record_heads(chunk), HEAD)
-            ends = heads["at"] + heads["bytes"] + 1  # the line feed
-            step = self._burst_frames or len(heads)
             start = 0
-            for at in range(0, len(heads), step):
-                part = heads[at : at + step]
-                end = int(ends[at + len(part) - 1])
+            for part in np.split(heads, self._borders(heads)):
+                if not len(part):
+                    continue
+                end = int(part["at"][-1] + part["bytes"][-1]) + 1  # the line feed
                 defines = not _CONTROL.isdisjoint(part["type"].tolist())
                 yield decoding.part(chunk[start:end], defines=defines)
                 start = end
@@ -186,3 +196,9 @@ class LogSource:
                 f"{len(reader.damaged)} damaged stretches in {self._directory}",
                 hint="what is behind them cannot be replayed as it was; see tickd verify",
             )
+
+    def _borders(self, heads: npt.NDArray[np.void]) -> list[int]:
+        """Where in a chunk batches end."""
+        step = self._burst_frames or len(heads) or 1
+        cuts = np.searchsorted(heads["frame_no"], self._cuts, side="right")
+        return sorted({*range(step, len(heads), step), *cuts.tolist()})

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from tickd.errors import TickdError
 from tickd.topics import Pattern, Selection
 
 __all__ = ["StrategyConfig"]
@@ -50,9 +51,12 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             )
         if not _CLASS.fullmatch(self.class_):
             raise ValueError(f"strategy {self.name}: class {self.class_!r} is not module:Class")
-        Selection(self.topics)
-        for pattern in self.policies:
-            Pattern.parse(pattern)
+        try:
+            Selection(self.topics)
+            for pattern in self.policies:
+                Pattern.parse(pattern)
+        except TickdError as error:
+            raise ValueError(f"strategy {self.name}: {error}") from error
         if not QUEUE_EVENTS_MIN <= self.queue_events <= QUEUE_EVENTS_MAX:
             raise ValueError(
                 f"strategy {self.name}: queue_events is {self.queue_events},"

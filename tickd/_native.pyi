@@ -25,6 +25,8 @@ class EventBatch:
     def frame_last(self) -> int: ...
     @property
     def ts_mono_ns(self) -> int: ...
+    def joined(self, made: EventBatch) -> EventBatch:
+        """Return this batch and what a consumer made of it, as one: causes before effects."""
     def slice(self, start: int, stop: int) -> EventBatch: ...
     @staticmethod
     def from_events(
@@ -473,7 +475,10 @@ class Signal:
     @property
     def kind(self) -> int: ...
     @property
-    def aux(self) -> int: ...
+    def value(self) -> float: ...
+    @property
+    def indicator(self) -> int:
+        """Number of the indicator's definition."""
 
 @final
 class Order:

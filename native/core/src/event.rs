@@ -87,7 +87,8 @@ pub enum Kind {
     Clock = 18,
     /// What became of an order of ours: id = client id, aux = `OrderState`, price and size = the fill (each UNDEF without one).
     Order = 19,
-    /// A value of an indicator, made from the events before it.
+    /// The value of an indicator: id = its float64 bits, aux = number of the indicator's definition; seq and times are those of
+    /// the last record of the message that caused it.
     Signal = 20,
 }
 

@@ -178,7 +178,7 @@ impl LastValues {
         self.index.get(&instrument).map(|slot| *slot as usize)
     }
 
-    /// Takes an event of the instrument in `slot`.
+    /// Takes an event of the instrument in `slot`; an older one than the last of its sort changes nothing.
     #[inline]
     pub fn take_at(&mut self, slot: usize, event: &Event) {
         self.seq = self.seq.max(event.seq);
@@ -188,11 +188,13 @@ impl LastValues {
             .get_mut(slot)
             .and_then(|slot| slot.last.get_mut(what as usize))
         {
-            *last = *event;
+            if event.seq >= last.seq {
+                *last = *event;
+            }
         }
     }
 
-    /// Takes events in `seq` order.
+    /// Takes events, grouped by topic or in order.
     pub fn take(&mut self, events: &[Event]) {
         for event in events {
             if let Some(slot) = self.slot(event.instrument) {
@@ -387,13 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fetched_later_or_only_tried_is_not_the_last_trade() {
+    fn what_was_fetched_later_only_tried_or_older_is_not_the_last_trade() {
         let mut values = filled();
         for flags in [flag::BACKFILLED, flag::TRIAL] {
             let mut late = event(Kind::Trade, 20, 7, 1);
             late.flags = flags;
             values.take(&[late]);
         }
+        values.take(&[event(Kind::Trade, 5, 7, 1)]);
         assert_eq!(price(&values, 7, What::Trade), Some(103));
     }
 

@@ -156,9 +156,15 @@ event_view! {
 event_view! {
     /// A value of an indicator.
     Signal {
-        /// See `native/core/src/event.rs`.
+        /// The value; NaN where there is none.
         #[getter]
-        fn aux(&self) -> i64 {
+        fn value(&self) -> f64 {
+            f64::from_bits(self.event.get().id)
+        }
+
+        /// Number of the indicator's definition.
+        #[getter]
+        fn indicator(&self) -> i64 {
             self.event.get().aux
         }
     }

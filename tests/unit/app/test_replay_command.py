@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness.market_lines import write_capture
+from tickd.testing.wire_log import WireLog
 
 ROOT = Path(__file__).parents[3]
 STRATEGY = """
@@ -124,3 +125,46 @@ def test_the_order_of_sets_changes_no_decision(capture: Path, strategy: str) -> 
         )
         found.add(json.loads(done.stdout)["strategies"]["sets"]["hash"])
     assert len(found) == 1
+
+
+def note(log: WireLog, kind: str, **fields: object) -> None:
+    log.raw_log.record(0, "C", json.dumps({"kind": kind, **fields}).encode())
+
+
+def note_later(state: Path, kind: str, **fields: object) -> None:
+    log = WireLog(state / "raw", 8)
+    note(log, kind, **fields)
+    log.close()
+
+
+def test_a_log_is_compared_with_what_was_decided_live(
+    command, strategy: str, tmp_path: Path
+) -> None:
+    log = WireLog(tmp_path / "raw", 7)
+    log.burst(300)
+    seq = (log.raw_log.next_frame_no - 1) << 16 | 0xFFFF
+    note(log, "strategy", name="sets", state="started", seq=seq)
+    note(log, "state", strategy="sets", values={}, orders_reserved=0)
+    for _ in range(5):
+        log.burst(300)
+    log.close()
+
+    def asked() -> tuple[int, dict[str, Any]]:
+        answer = command("replay", tmp_path, "--strategy", strategy, "--json")
+        return answer.code, json.loads(answer.out)["strategies"]["sets"]
+
+    code, silent = asked()
+    assert (code, silent["live"]) == (0, "was ended live before it could tell its hash")
+    assert silent["decisions"] > 100
+    said = {"count": silent["decisions"], "hash": silent["hash"]}
+    note_later(tmp_path, "decisions", strategy="sets", **said)
+    code, same = asked()
+    assert (code, same["live"], same["hash"]) == (0, "as live", silent["hash"])
+    note_later(tmp_path, "decisions", strategy="sets", count=said["count"], hash="0" * 64)
+    code, other = asked()
+    assert (code, other["live"]) == (3, "NOT as live")
+    rows = [["trade.a.b", "conflate", seq + 1, seq + 9, 12, 1]]
+    note_later(tmp_path, "conflated", feed="sets", rows=rows)
+    code, slow = asked()
+    told = "was too slow live: 12 records were merged or dropped on their way"
+    assert (code, slow["live"]) == (0, told)

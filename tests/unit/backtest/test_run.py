@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from backtest.live_runs import live_runs
 from backtest.run import Replayed, replay
 from backtest.sources import source_of
 from strategy_runner.config import StrategyConfig
@@ -65,7 +66,7 @@ def run(path: Path, config: StrategyConfig, burst_frames: int | None = None) -> 
     result = replay(
         source_of(path, burst_frames), [config], clock=SystemClock(), on_decision=decisions.append
     )
-    strategy = result.report["strategies"]["everything"]
+    strategy = result.strategies["everything"]
     assert (strategy["failures"], strategy["decisions"]) == (0, len(decisions))
     return decisions
 
@@ -104,7 +105,7 @@ def test_the_clock_of_a_capture_ticks_on_its_grid_in_front_of_what_came_later(
     assert clocks == list(range(START_NS + 100_000_000, last_ns + 1, 100_000_000))
 
 
-def record(directory: Path, feed: Callable[[Decoder, EventBatch], None]) -> None:
+def record(directory: Path, feed: Callable[[RawLog, Decoder, EventBatch], None]) -> None:
     """A daemon's raw log of the market, clock records included; every burst is fed as it comes."""
     log, decoder = RawLog(str(directory), node=1, segment_bytes_max=150_000), Decoder()
     log.restore_decoder(decoder)
@@ -124,10 +125,10 @@ def record(directory: Path, feed: Callable[[Decoder, EventBatch], None]) -> None
         if number % 7 == 0:
             batch = log.end_burst(decoder)
             if batch is not None:
-                feed(decoder, batch)
+                feed(log, decoder, batch)
     batch = log.end_burst(decoder)
     if batch is not None:
-        feed(decoder, batch)
+        feed(log, decoder, batch)
     log.close()
 
 
@@ -147,7 +148,7 @@ def test_a_replay_of_a_raw_log_decides_what_was_decided_live(
     )
     host.start()
 
-    def feed(decoder: Decoder, batch: EventBatch) -> None:
+    def feed(_log: RawLog, decoder: Decoder, batch: EventBatch) -> None:
         for number, definition in decoder.instruments():
             host.define(number, definition)
         host.feed(batch)
@@ -216,3 +217,71 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ConfigError, match="no recorded messages"):
         source_of(tmp_path / "empty")
+
+
+LIVES = 3
+
+
+def record_lives(directory: Path, config: StrategyConfig, keeps: Path) -> list[list[bytes]]:
+    """A raw log on which a strategy ran three times, as a daemon records it; what each decided."""
+    lives: list[list[bytes]] = []
+    hosts: list[StrategyHost] = []
+    known: dict[int, bytes] = {}
+    batches = 0
+
+    def note(log: RawLog, fields: dict[str, object]) -> None:
+        log.record(0, "C", json.dumps(fields).encode())
+
+    def begin(log: RawLog, seq: int) -> None:
+        note(log, {"kind": "strategy", "name": config.name, "state": "started", "seq": seq})
+        lives.append([])
+        host = StrategyHost(
+            [config],
+            record=lambda line: note(log, json.loads(line)),
+            clock=ManualClock(),
+            state_dir=keeps,
+            on_stopped=lambda _name, _reason: None,
+            on_decision=lives[-1].append,
+        )
+        for number, definition in known.items():
+            host.define(number, definition)
+        host.start()
+        hosts.append(host)
+
+    def feed(log: RawLog, decoder: Decoder, batch: EventBatch) -> None:
+        nonlocal batches
+        known.update(decoder.instruments())
+        batches += 1
+        if batches % 100 == 1 and len(lives) < LIVES:
+            begin(log, batch.seq_first - 1)
+        hosts[-1].feed(batch)
+        if batches % 100 == 80 and hosts[-1].running:
+            hosts[-1].stop("ordered")
+            stopped = {"kind": "strategy", "name": config.name, "state": "stopped"}
+            note(log, {**stopped, "seq": batch.seq_last})
+
+    record(directory, feed)
+    return lives
+
+
+def test_the_last_run_on_a_log_is_repeated_from_what_it_began_with(
+    everything: StrategyConfig, tmp_path: Path
+) -> None:
+    lives = record_lives(tmp_path / "raw", everything, tmp_path)
+    assert len(lives) == LIVES
+    assert lives[2][0] != lives[0][0]
+    runs = live_runs(tmp_path)
+    (run,) = runs.values()
+    assert (run.decisions, run.missed) == (len(lives[2]), 0)
+    assert run.orders_reserved == 2 * (1 << 16)
+    for burst_frames in (None, 1, 64, 4096):
+        again: list[bytes] = []
+        result = replay(
+            source_of(tmp_path, burst_frames, run.cuts),
+            [everything],
+            clock=SystemClock(),
+            runs=runs,
+            on_decision=again.append,
+        )
+        assert again == lives[2]
+        assert result.strategies["everything"]["hash"] == run.hash

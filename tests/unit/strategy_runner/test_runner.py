@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from strategy_runner.strategy import Strategy
 from strategy_runner.timers import Timer
 from tests.unit.strategy_runner.kit import BTC, ETH, MS, START_NS, Tape, World
-from tickd.events import OrderState, Side, as_array
-from tickd.native import EventBatch, L2Book, Order, Quote, Trade
+from tickd.events import Flag, Kind, OrderState, Side, as_array
+from tickd.native import EventBatch, L2Book, Order, Quote, Signal, Trade
 
 
 class Noting(Strategy):
@@ -370,3 +371,38 @@ def test_values_and_books_are_warm_from_an_image_and_what_came_behind_it() -> No
     assert not second.said("book")
     last = second.host.report()["cache"]
     assert last == {"instruments": 1, "refused": 0, "seq": 5 << 16}
+
+
+class Signalled(Strategy):
+    def on_trade(self, trade: Trade) -> None:
+        self.context.decide("trade", price=trade.price)
+
+    def on_quote(self, quote: Quote) -> None:
+        self.context.decide("quote", bid=quote.bid_price)
+
+    def on_signal(self, signal: Signal) -> None:
+        self.context.decide("signal", value=signal.value, indicator=signal.indicator)
+
+
+def signals_of(batch: EventBatch) -> EventBatch:
+    """A signal behind each message, as an indicator set publishes them: after the batch."""
+    events = as_array(batch)
+    ends = np.sort(events[(events["flags"] & Flag.LAST) != 0], order="seq")
+    made = ends.copy()
+    made["id"] = (ends["seq"] >> 16).astype(np.float64).view(np.uint64)
+    made["kind"], made["aux"] = Kind.SIGNAL, 3
+    return EventBatch.from_events(made.tobytes(), [(99, 0, len(made))])
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_a_signal_follows_the_message_that_caused_it_in_every_cut(size: int) -> None:
+    events = Tape()
+    for number in range(4):
+        events.trade(number, 1).quote(number, number + 1)
+    batches = events.cut(size)
+    world = World(Signalled).run(*(each.joined(signals_of(each)) for each in batches))
+    lines = [json.loads(line) for line in world.lines]
+    assert [line["what"] for line in lines] == ["trade", "signal", "quote", "signal"] * 4
+    values = [line["fields"]["value"] for line in lines if line["what"] == "signal"]
+    assert values == list(range(2, 10))
+    assert world.report(Signalled)["failures"] == 0

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from cyclopts import Parameter
 
+from backtest.live_runs import LiveRun, live_runs
 from backtest.run import Replayed
 from backtest.run import replay as run
 from backtest.sources import source_of
@@ -19,6 +20,8 @@ from tickd.app.config import load_config
 from tickd.app.exit_codes import ExitCode
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError
+
+DIFFERENT = "NOT as live"
 
 
 def replay(
@@ -34,8 +37,9 @@ def replay(
 ) -> ExitCode:
     """Run strategies over recorded events; print what they decided, and its hash.
 
-    The same events give the same decisions, however they are cut and on whatever day. A strategy
-    that fails is told with its reason, and the exit code is 1.
+    The same events give the same decisions, however they are cut and on whatever day. Of a strategy
+    that ran live on a raw log, its last run is repeated, and the hashes are compared: exit code 3
+    when they differ. A strategy that fails is told with its reason, and the exit code is 1.
 
     Args:
         path: a capture ("recv_ns json" lines, gzip or plain), a state directory or a raw log
@@ -54,15 +58,22 @@ def replay(
 
     """
     strategies = _strategies(strategy, params, topics, config)
-    source = source_of(path, burst_frames)
+    runs = {}
+    if path.is_dir():
+        names = {each.name for each in strategies}
+        runs = {name: each for name, each in live_runs(path).items() if name in names}
+    source = source_of(path, burst_frames, {cut for each in runs.values() for cut in each.cuts})
     show = _show if decisions else None
-    result = run(source, strategies, clock=SystemClock(), on_decision=show)
+    result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
+    live = {name: _verdict(runs.get(name), each) for name, each in result.strategies.items()}
     if as_json:
-        sys.stdout.write(orjson.dumps(_plain(result)).decode() + "\n")
+        sys.stdout.write(orjson.dumps(_plain(result, live)).decode() + "\n")
     else:
-        for line in _lines(result):
+        for line in _lines(result, live):
             sys.stdout.write(line + "\n")
-    failed = any(each.get("failures", 1) for each in result.report["strategies"].values())
+    if DIFFERENT in live.values():
+        return ExitCode.DATA_LOSS
+    failed = any(each.get("failures", 1) for each in result.strategies.values())
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
@@ -105,19 +116,32 @@ def _show(line: bytes) -> None:
     sys.stdout.write(line.decode() + "\n")
 
 
-def _plain(result: Replayed) -> dict[str, Any]:
+def _verdict(run: LiveRun | None, replayed: dict[str, Any]) -> str:
+    if run is None:
+        return "did not run live on this log"
+    if run.missed:
+        return f"was too slow live: {run.missed:,} records were merged or dropped on their way"
+    if run.hash is None:
+        return "was ended live before it could tell its hash"
+    same = (run.hash, run.decisions) == (replayed.get("hash"), replayed.get("decisions"))
+    return "as live" if same else DIFFERENT
+
+
+def _plain(result: Replayed, live: dict[str, str]) -> dict[str, Any]:
     return {
         "events": result.events,
         "batches": result.batches,
         "ns_per_event": round(result.ns_per_event, 1),
-        **result.report,
+        "strategies": {
+            name: {**each, "live": live[name]} for name, each in result.strategies.items()
+        },
     }
 
 
-def _lines(result: Replayed) -> list[str]:
+def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
     sums = f"{result.events:,} events in {result.batches:,} batches"
     lines = [f"{sums}, {result.ns_per_event:.0f} ns per event in the host"]
-    for name, each in result.report["strategies"].items():
+    for name, each in result.strategies.items():
         if "latency" not in each:
             lines.append(f"{name}: not started: {each['stopped']}")
             continue
@@ -130,4 +154,5 @@ def _lines(result: Replayed) -> list[str]:
         if each["failures"]:
             lines.append(f"  failed: {each['stopped']}")
         lines.append(f"  decisions {each['hash']}")
+        lines.append(f"  {live[name]}")
     return lines
