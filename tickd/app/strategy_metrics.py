@@ -45,6 +45,10 @@ def declare_strategies(metrics: Metrics, strategies: Strategies) -> None:
     metrics.read_gauge(
         "tickd_strategy_memory_bytes", "Memory of its process.", field("rss_bytes"), _BY
     )
+    _declare_times(metrics, strategies)
+
+
+def _declare_times(metrics: Metrics, strategies: Strategies) -> None:
     metrics.read_summary(
         "tickd_strategy_callback_seconds",
         "How long its callbacks take.",

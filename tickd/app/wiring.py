@@ -78,8 +78,7 @@ def wire(config: Config) -> Parts:
         clock=clock,
     )
     sinks = _other_sinks(config, bus, decoder, clock)
-    strategies = _strategies(config, bus, tap, decoder, clock)
-    for define in (storage.define, *(sink.define for sink in sinks), strategies.define):
+    for define in (storage.define, *(sink.define for sink in sinks)):
         tap.on_definition(define)
     fill_time = Histogram()
     gaps = SharedGaps(decoder)
@@ -105,7 +104,7 @@ def wire(config: Config) -> Parts:
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
-        strategies=strategies,
+        strategies=_strategies(config, bus, tap, decoder, clock),
     )
 
 
@@ -127,7 +126,7 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
 
 
 def _strategies(config: Config, bus: Bus, tap: Tap, decoder: Decoder, clock: Clock) -> Strategies:
-    return Strategies(
+    strategies = Strategies(
         config.strategies,
         bus=bus,
         tap=tap,
@@ -135,6 +134,9 @@ def _strategies(config: Config, bus: Bus, tap: Tap, decoder: Decoder, clock: Clo
         clock=clock,
         state_dir=config.state_dir.absolute() / "strategies",
     )
+    if config.strategies:
+        tap.on_definition(strategies.define)
+    return strategies
 
 
 def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Universes:
