@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar, final
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar, final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -76,7 +77,8 @@ T = TypeVar("T")
 Values = float | Mapping[tuple[str, ...], float]
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Summary:
     """Quantiles that somebody else measured; by the text of the quantile, ns."""
 
     count: int
