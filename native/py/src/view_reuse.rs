@@ -17,6 +17,18 @@ pub struct Scales {
     pub size: u8,
 }
 
+const POWERS: [f64; 19] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+];
+
+/// The number that a mantissa stands for; NaN for an undefined one.
+pub fn natural(mantissa: i64, scale: u8) -> f64 {
+    if mantissa == i64::MAX {
+        return f64::NAN;
+    }
+    mantissa as f64 / POWERS.get(usize::from(scale)).copied().unwrap_or(f64::NAN)
+}
+
 /// A view that the dispatch loop fills.
 pub trait View: PyClass<Frozen = True> + Into<PyClassInitializer<Self>> {
     /// What it shows.

@@ -6,18 +6,7 @@ use std::cell::Cell;
 use pyo3::prelude::*;
 use tickd_core::event::{Event, Kind, PRICE_UNDEF, SIZE_UNDEF};
 
-use crate::view_reuse::{Scales, View};
-
-const POWERS: [f64; 19] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-];
-
-fn natural(mantissa: i64, scale: u8) -> f64 {
-    if mantissa == i64::MAX {
-        return f64::NAN;
-    }
-    mantissa as f64 / POWERS.get(usize::from(scale)).copied().unwrap_or(f64::NAN)
-}
+use crate::view_reuse::{natural, Scales, View};
 
 const fn letter(side: u8) -> &'static str {
     match side {
