@@ -20,7 +20,7 @@ import pytest
 
 from strategy_runner.config import StrategyConfig
 from tests.harness.processes import Daemon, server, venue_of, write_config
-from tests.harness.strategy_replay import controls, decided, records
+from tests.harness.strategy_log import controls, decided, records
 
 pytestmark = [
     pytest.mark.proof,

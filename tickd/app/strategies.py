@@ -17,6 +17,7 @@ import structlog
 
 from strategy_runner.config import StrategyConfig
 from strategy_runner.runner import StrategyHost
+from strategy_runner.wants import Wants, feed_of
 from tickd.app.strategy_answers import Answers
 from tickd.app.strategy_process import StrategyProcess
 from tickd.app.strategy_wire import Report
@@ -24,7 +25,6 @@ from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.native import NativeError
 from tickd.ports import Clock
-from tickd.topics import Pattern, Selection, Topic
 
 __all__ = ["Group", "Strategies"]
 
@@ -40,45 +40,6 @@ BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
 # Up this long, a failure counts as the first of a new row.
 HEALTHY_AFTER_S: Final = 60.0
-
-
-@final
-class Wants:
-    """What a group gets, and what becomes of each topic when it is too slow."""
-
-    def __init__(
-        self, strategies: Sequence[StrategyConfig], topic_name: Callable[[int], str]
-    ) -> None:
-        self._topic_name = topic_name
-        self._strategies = [
-            (
-                config,
-                Selection(config.topics),
-                [(Pattern.parse(text), policy) for text, policy in config.policies.items()],
-            )
-            for config in strategies
-        ]
-        self._patterns = [
-            pattern for _, selection, _ in self._strategies for pattern in selection.patterns
-        ]
-
-    def resolve(self, number: int) -> tuple[str, str | None]:
-        """Return a topic's name and policy; None: not wanted. The first strategy decides."""
-        name = self._topic_name(number)
-        topic = Topic.parse(name)
-        if topic.channel == "order":
-            return name, "disconnect"  # news of an order must not be lost
-        for config, selection, policies in self._strategies:
-            if selection.matches(topic):
-                own = (policy for pattern, policy in policies if pattern.matches(topic))
-                return name, next(own, config.when_full)
-        return name, "conflate" if topic.channel == "clock" else None
-
-    def instrument(self, definition: bytes) -> bool:
-        """Whether a topic of this instrument may be wanted."""
-        fields = msgspec.json.decode(definition)
-        topic = Topic("*", str(fields["venue"]), str(fields["symbol"]))
-        return any(pattern._replace(channel="*").matches(topic) for pattern in self._patterns)
 
 
 class Group:
@@ -115,7 +76,7 @@ class Group:
     def started(self) -> None:
         self.stopped.clear()
         for config in self.strategies:
-            self._host.note(config.name, "started", seq=self._host.seq)
+            self._host.note(config.name, "started", seq=self._host.seq, feed=self.name)
 
     def note_stopped(self, strategy: str, reason: str) -> None:
         """A strategy has ended; why, and up to which event it went, goes on record."""
@@ -125,7 +86,7 @@ class Group:
         seq = self.process.feed.progress()[3] if self.process is not None else self._host.seq
         say = log.info if self._host.is_stopping else log.error
         say("strategy_stopped", strategy=strategy, reason=reason)
-        self._host.note(strategy, "stopped", seq=seq, reason=reason)
+        self._host.note(strategy, "stopped", seq=seq, feed=self.name, reason=reason)
 
     def note_missed(self) -> None:
         """Record what the feed merged and dropped since the last time."""
@@ -173,9 +134,7 @@ class Strategies:
         self._stopping = False
         shared: dict[str, list[StrategyConfig]] = {}
         for config in configs:
-            # A group and a strategy of the same name are two things.
-            group = f"group-{config.group}" if config.group else config.name
-            shared.setdefault(group, []).append(config)
+            shared.setdefault(feed_of(config), []).append(config)
         self.groups: Final = tuple(
             Group(name, members, host=self) for name, members in shared.items()
         )
@@ -192,10 +151,9 @@ class Strategies:
         """Put a control record into the raw log, if it is still open."""
         self._tap.note(fields)
 
-    def note(self, strategy: str, state: str, *, seq: int, reason: str = "") -> None:
-        self.record(
-            {"kind": "strategy", "name": strategy, "state": state, "reason": reason, "seq": seq}
-        )
+    def note(self, strategy: str, state: str, *, seq: int, feed: str, reason: str = "") -> None:
+        fields = {"name": strategy, "feed": feed, "state": state, "reason": reason, "seq": seq}
+        self.record({"kind": "strategy", **fields})
 
     def define(self, instrument: int, definition: bytes) -> None:
         """Hand on a definition, before the first batch that uses it."""

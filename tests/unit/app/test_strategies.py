@@ -11,8 +11,8 @@ import pytest
 
 from strategy_runner.config import StrategyConfig
 from strategy_runner.strategy import Strategy
+from strategy_runner.wants import Wants
 from tests.unit.strategy_runner.kit import Tape, World
-from tickd.app.strategies import Wants
 from tickd.app.strategy_wire import Report, Start
 
 NAMES = [
