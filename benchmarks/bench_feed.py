@@ -34,6 +34,7 @@ EVENTS = 1 << 20
 QUEUE_BATCH_EVENTS = 1 << 18
 QUEUE_EVENTS = 1 << 15
 ASYNC_EVENTS = 1 << 17
+IDLE_EVENTS = 1_000
 PORTION = 4_096
 LIMIT = 1 << 20
 
@@ -53,6 +54,9 @@ def child(memory: int, doorbell: int) -> None:
     while True:
         batch = reader.take(PORTION)
         if isinstance(batch, EventBatch):
+            if len(batch) == 1:
+                os.write(1, b".")
+                continue
             left -= len(batch)
             if not left:
                 os.write(1, b".")
@@ -88,6 +92,19 @@ def ring(feed: FeedWriter, process: subprocess.Popen[bytes], batch: EventBatch) 
     process.stdout.read(1)
     assert not feed.waiting
     return Cost(time.perf_counter_ns() - began, EVENTS)
+
+
+def idle(feed: FeedWriter, process: subprocess.Popen[bytes], batch: EventBatch) -> list[float]:
+    """Microseconds from an event to the byte that a sleeping process answers with."""
+    assert process.stdout is not None
+    taken = []
+    for _ in range(IDLE_EVENTS):
+        time.sleep(0.001)  # it falls asleep
+        began = time.perf_counter_ns()
+        feed.publish(batch)
+        process.stdout.read(1)
+        taken.append((time.perf_counter_ns() - began) / 1e3)
+    return sorted(taken)
 
 
 def count(queue: Queue[bytes | None], done: Queue[int]) -> None:
@@ -156,11 +173,16 @@ def figures(rounds: int) -> list[Figure]:
             "asyncio.Queue, events, one process": partial(asyncio_queue, [event] * ASYNC_EVENTS),
         }
         ns = least(cases, rounds)
+        waits = idle(feed, process, batch_of(1))
         assert process.stdin is not None
         process.stdin.close()
     other.terminate()
     other.join()
     out = [Figure(f"feed.{name}", rate(cost), "ev/s", name) for name, cost in ns.items()]
+    for quantile in (0.5, 0.99):
+        us = waits[int(quantile * len(waits))]
+        text = f"idle: one event to a sleeping process and a byte back, p{quantile * 100:g}"
+        out.append(Figure(f"feed.idle.p{quantile * 100:g}", us, "µs", text))
     for size in (64, 512):
         for against in (
             f"multiprocessing.Queue, batches of {size}",

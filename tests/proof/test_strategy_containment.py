@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -94,6 +95,37 @@ def test_nothing_a_strategy_does_hurts_the_recorder_or_another(tmp_path: Path) -
             daemon.close()
     check_reasons(by_name(status))
     check_the_record(tmp_path / "state", by_name(status), sent)
+
+
+def test_no_strategy_outlives_its_daemon(tmp_path: Path) -> None:
+    """Not even one that never looks up: the daemon is killed while they run."""
+    with server("sim", "--market", "usdm", "--symbols", "2", log=tmp_path / "sim.log") as venue:
+        config = write_config(
+            tmp_path / "tickd.toml", state_dir=tmp_path / "state", venues=[venue_of(venue)]
+        )
+        loop = strategy("loop", "Bad", hang_ms_max=3_600_000) + 'params = { what = "loop" }\n'
+        config.write_text(config.read_text() + strategy("good", "Counting") + loop)
+        daemon = Daemon(config, tmp_path / "daemon.log")
+        try:
+            daemon.start()
+            status = daemon.wait_for(
+                lambda now: by_name(now)["good"]["events"] and by_name(now)["loop"]["waiting"]
+            )
+            children = {each["pid"] for each in by_name(status).values()}
+            assert all(is_alive(pid) for pid in children)
+            daemon.kill()
+        finally:
+            daemon.close()
+        while any(is_alive(pid) for pid in children):
+            time.sleep(0.02)  # the timeout of the test is the judge
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def check_reasons(strategies: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ for _ignored in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
 
 import ctypes  # noqa: E402
 import os  # noqa: E402
+import resource  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -125,6 +126,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != start.parent:
         sys.exit("the daemon is gone")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would be as large as it may grow
     # If memory runs out the kernel takes a strategy, never the recorder.
     Path("/proc/self/oom_score_adj").write_text("1000")
     sys.path.append(str(Path.cwd()))  # where `module:Class` of the operator lives; shadows nothing

@@ -159,13 +159,13 @@ class StrategyProcess:
 
         `watch` must be running.
         """
+        self._is_told_to_stop = True
         if self._handling is not None:
             self._handling.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S_MAX):
                 while self.feed.waiting and self.feed.closed is None and not self.ended:
                     await self._clock.sleep(WATCH_S)
-                self._is_told_to_stop = True
                 self.feed.text(Told.STOP, reason.encode())
                 if self._child is not None:
                     await self._child.wait()
@@ -176,13 +176,16 @@ class StrategyProcess:
         """End the process at once; the first reason stands."""
         self.ended = self.ended or reason
         if self._child is not None and self._child.returncode is None:
+            # It has a session of its own: whatever it started goes with it.
             with contextlib.suppress(ProcessLookupError):
-                self._child.send_signal(signal.SIGKILL)
+                os.killpg(self._child.pid, signal.SIGKILL)
 
     def _fault(self) -> str:
         """Why the process has to be killed; empty when it has not."""
         if self.feed.closed is not None:
             return f"its feed ended: {self._named(self.feed.closed)}"
+        if self._handling is not None and not (self._handling.active or self._is_told_to_stop):
+            return "its feed failed, see handler_failed in the log"
         now_ns = self._clock.mono_ns()
         if not self.is_started and self._told_start_ns:
             hang_ms = START_MS_MAX
