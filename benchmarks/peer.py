@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,6 +73,13 @@ def cryptofeed() -> Iterator[Cryptofeed]:
     """cryptofeed in a child process."""
     with started("peer_cryptofeed.py") as peer:
         yield Cryptofeed(peer)
+
+
+@contextmanager
+def nautilus(ticks: int) -> Iterator[Callable[[], harness.Cost]]:
+    """So many ticks through NautilusTrader's live data path, in a child process."""
+    with started("peer_nautilus.py") as peer:
+        yield lambda: peer.cost(ticks=ticks)
 
 
 @contextmanager

@@ -61,6 +61,8 @@ class Kind(IntEnum):
     OPEN_INTEREST = 15
     LIQUIDATION = 16
     GAP = 17
+    CLOCK = 18
+    ORDER = 19
     SIGNAL = 20
 
 
@@ -110,6 +112,19 @@ class GapCause(IntEnum):
     QUARANTINE = 6
     CLOCK = 7
     SHED = 8
+
+
+class OrderState(IntEnum):
+    """`aux` of ORDER."""
+
+    SENT = 1
+    REFUSED = 2
+    ACCEPTED = 3
+    PARTLY_FILLED = 4
+    FILLED = 5
+    CANCELLED = 6
+    EXPIRED = 7
+    UNKNOWN = 8
 
 
 def as_array(batch: object) -> npt.NDArray[np.void]:

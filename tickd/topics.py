@@ -28,6 +28,8 @@ CHANNELS: Final = (
     "status",
     "gap",
     "backfill",
+    "clock",
+    "order",
     "signal",
 )
 EVERYTHING: Final = "*"

@@ -37,6 +37,7 @@ COMMANDS = {
     "spool": "what waits for ClickHouse, and what it refused",
     "ship": "bring sealed segments into object storage, remove old ones that are there",
     "restore": "fetch segments back from object storage",
+    "replay": "run strategies over recorded events",
     "serve-replay": "serve captures as the venue they came from, on loopback",
     "sim": "serve a simulated venue, on loopback",
 }

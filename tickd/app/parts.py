@@ -15,6 +15,7 @@ from tickd.app.shipping import Shipping
 from tickd.app.signals import Signals
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
+from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
 from tickd.app.universes import Universes
 from tickd.backend import Choice
@@ -48,3 +49,4 @@ class Parts:
     fill_time: Histogram
     disk: DiskWatch
     shipping: Shipping
+    strategies: Strategies

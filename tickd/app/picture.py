@@ -78,6 +78,7 @@ class Picture:
                 for sink in parts.sinks
             ],
             "signals": parts.signals.draw(),
+            "strategies": parts.strategies.draw(),
             "plan": {
                 "paused_below": parts.planning.floor,
                 "lag_s": parts.planning.lag_s,

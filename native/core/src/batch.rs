@@ -66,7 +66,23 @@ impl Batch {
         })
     }
 
-    /// The events of the wanted topics in the order of their numbers, as stretches of one topic each.
+    /// This batch with the events of another behind it: what one of its consumers made of it, with the numbers of its causes.
+    pub fn joined(&self, made: &Batch) -> Batch {
+        let at = self.events.len() as u32;
+        let moved = made.topics.iter().map(|range| TopicRange {
+            topic: range.topic,
+            start: range.start + at,
+            stop: range.stop + at,
+        });
+        Batch {
+            events: [self.events.as_slice(), made.events.as_slice()].concat(),
+            topics: self.topics.iter().copied().chain(moved).collect(),
+            ..*self
+        }
+    }
+
+    /// The events of the wanted topics in the order of their numbers, as stretches of one topic each. Of equal numbers the
+    /// one further in front is first: a message stays whole, and what was made of it follows it.
     ///
     /// What depends on this order alone does not depend on how the node's stream was cut into batches.
     pub fn in_order(&self, wanted: impl Fn(u32) -> bool) -> Vec<TopicRange> {
@@ -76,9 +92,11 @@ impl Batch {
         let mut heads: BinaryHeap<_> = wanted.map(head).collect();
         let mut stretches = Vec::with_capacity(heads.len());
         while let Some(Reverse((_, start, stop, topic))) = heads.pop() {
-            let until = heads.peek().map_or(u64::MAX, |Reverse((next, ..))| *next);
+            let until = heads
+                .peek()
+                .map_or((u64::MAX, u32::MAX), |Reverse((next, at, ..))| (*next, *at));
             let mut end = start + 1;
-            while end < stop && number(end) < until {
+            while end < stop && (number(end), end) < until {
                 end += 1;
             }
             stretches.push(TopicRange {
@@ -133,6 +151,19 @@ mod tests {
         assert_eq!(order(&|_| true), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(order(&|topic| topic != 2), [1, 4, 5, 7, 8, 9]);
         assert!(order(&|_| false).is_empty());
+        let made = [5, 5, 7].map(|seq| Event::new(Kind::Signal, seq, 1, 2, 7)).to_vec();
+        let made = Batch::from_parts(made, vec![range(3, 0, 3)], 0);
+        let joined = batch.joined(&made);
+        let stretches = joined.in_order(|_| true);
+        let inside = stretches.iter().flat_map(|each| each.start..each.stop);
+        let kinds: Vec<(u64, u8)> = inside
+            .map(|at| (joined.events[at as usize].seq, joined.events[at as usize].kind))
+            .collect();
+        let (trade, signal) = (Kind::Trade as u8, Kind::Signal as u8);
+        assert_eq!(kinds[4..8], [(5, trade), (5, signal), (5, signal), (6, trade)]);
+        assert_eq!(kinds[8..], [(7, trade), (7, signal), (8, trade), (9, trade)]);
+        assert!(stretches.contains(&range(4, 1, 3)));
+        assert_eq!((joined.seq, joined.frame_last), (batch.seq, batch.frame_last));
         let stretches = batch.in_order(|_| true);
         assert_eq!(stretches[..3], [range(4, 0, 1), range(2, 4, 6), range(4, 1, 3)]);
     }

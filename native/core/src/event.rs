@@ -83,8 +83,12 @@ pub enum Kind {
     /// Something is or may be missing: ts_event = start, ts_recv = end of the interval; id = first missing id, price = last
     /// missing id, size = missing count (each UNDEF where unknown), aux = `GapCause | channel << 8`.
     Gap = 17,
-    /// The value of an indicator (18 and 19 are others'): id = its float64 bits, aux = number of the indicator's definition; seq
-    /// and times are those of the last record of the message that caused it, which came in an earlier batch.
+    /// The recorded clock: ts_event = ts_recv = the moment. Strategies' timers fire on these only.
+    Clock = 18,
+    /// What became of an order of ours: id = client id, aux = `OrderState`, price and size = the fill (each UNDEF without one).
+    Order = 19,
+    /// The value of an indicator: id = its float64 bits, aux = number of the indicator's definition; seq and times are those of
+    /// the last record of the message that caused it.
     Signal = 20,
 }
 
@@ -164,6 +168,45 @@ pub enum GapCause {
     Shed = 8,
 }
 
+/// State of an order of ours, `aux` of `Kind::Order`.
+#[repr(i64)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OrderState {
+    /// On its way; the venue has not answered.
+    Sent = 1,
+    /// Not let through, or not taken by the venue; final.
+    Refused = 2,
+    /// Rests at the venue.
+    Accepted = 3,
+    /// A fill, with some size left.
+    PartlyFilled = 4,
+    /// The last fill; final.
+    Filled = 5,
+    /// Taken back; final.
+    Cancelled = 6,
+    /// Ended by the venue's clock; final.
+    Expired = 7,
+    /// Nobody knows whether the venue has it.
+    Unknown = 8,
+}
+
+impl OrderState {
+    /// The state with this name, as control records have it.
+    pub fn parse(name: &str) -> Option<OrderState> {
+        Some(match name {
+            "sent" => OrderState::Sent,
+            "refused" => OrderState::Refused,
+            "accepted" => OrderState::Accepted,
+            "partly_filled" => OrderState::PartlyFilled,
+            "filled" => OrderState::Filled,
+            "cancelled" => OrderState::Cancelled,
+            "expired" => OrderState::Expired,
+            "unknown" => OrderState::Unknown,
+            _ => return None,
+        })
+    }
+}
+
 impl Event {
     /// An event with every field undefined or zero but the given ones.
     pub const fn new(kind: Kind, seq: u64, ts_event: i64, ts_recv: i64, instrument: u32) -> Self {
@@ -184,24 +227,68 @@ impl Event {
 
     /// The event whose memory these bytes are.
     pub fn from_bytes(bytes: &[u8; EVENT_BYTES]) -> Self {
-        let eight = |at: usize| {
-            let part = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
-            u64::from_le_bytes(part.copied().unwrap_or_default())
-        };
-        let tail = eight(56);
+        let mut words = [0; 8];
+        for (word, part) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(part.first_chunk().copied().unwrap_or_default());
+        }
+        Event::from_words(words)
+    }
+
+    /// Its memory as eight little-endian words.
+    pub const fn to_words(&self) -> [u64; 8] {
+        let tail =
+            self.instrument as u64 | (self.flags as u64) << 32 | (self.kind as u64) << 48 | (self.side as u64) << 56;
+        [
+            self.ts_event as u64,
+            self.ts_recv as u64,
+            self.seq,
+            self.id,
+            self.price as u64,
+            self.size as u64,
+            self.aux as u64,
+            tail,
+        ]
+    }
+
+    /// The event whose memory these words are; any words are one.
+    pub const fn from_words(words: [u64; 8]) -> Self {
+        let [ts_event, ts_recv, seq, id, price, size, aux, tail] = words;
         Event {
-            ts_event: eight(0) as i64,
-            ts_recv: eight(8) as i64,
-            seq: eight(16),
-            id: eight(24),
-            price: eight(32) as i64,
-            size: eight(40) as i64,
-            aux: eight(48) as i64,
+            ts_event: ts_event as i64,
+            ts_recv: ts_recv as i64,
+            seq,
+            id,
+            price: price as i64,
+            size: size as i64,
+            aux: aux as i64,
             instrument: tail as u32,
             flags: (tail >> 32) as u16,
             kind: (tail >> 48) as u8,
             side: (tail >> 56) as u8,
         }
+    }
+
+    /// Its memory, as `from_bytes` reads it.
+    pub fn to_bytes(&self) -> [u8; EVENT_BYTES] {
+        let tail = u64::from(self.instrument)
+            | u64::from(self.flags) << 32
+            | u64::from(self.kind) << 48
+            | u64::from(self.side) << 56;
+        let eights = [
+            self.ts_event as u64,
+            self.ts_recv as u64,
+            self.seq,
+            self.id,
+            self.price as u64,
+            self.size as u64,
+            self.aux as u64,
+            tail,
+        ];
+        let mut bytes = [0; EVENT_BYTES];
+        for (into, eight) in bytes.chunks_exact_mut(8).zip(eights) {
+            into.copy_from_slice(&eight.to_le_bytes());
+        }
+        bytes
     }
 
     /// Number of the frame this event came from.
@@ -232,5 +319,16 @@ mod tests {
             offset_of!(Event, side),
         ];
         assert_eq!(offsets, [0, 8, 16, 24, 32, 40, 48, 56, 60, 62, 63]);
+    }
+
+    #[test]
+    fn bytes_and_words_are_the_same_memory() {
+        let bytes: [u8; EVENT_BYTES] = std::array::from_fn(|at| at as u8 + 1);
+        let event = Event::from_bytes(&bytes);
+        assert_eq!(event.seq.to_le_bytes(), bytes[16..24]);
+        assert_eq!((event.instrument.to_le_bytes(), event.side), ([57, 58, 59, 60], 64));
+        assert_eq!((event.flags.to_le_bytes(), event.kind), ([61, 62], 63));
+        assert_eq!(event.to_words().map(u64::to_le_bytes).concat(), bytes);
+        assert_eq!(Event::from_words(event.to_words()), event);
     }
 }

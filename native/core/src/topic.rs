@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Kind;
+use crate::event::{flag, Event, Kind};
 
 /// The channels of tickd's topics, each a fixed name.
 #[repr(u8)]
@@ -34,9 +34,30 @@ pub enum Channel {
     Gap,
     /// `backfill`: trades fetched later, and the closings of gaps
     Backfill,
+    /// `clock`: the recorded clock of the node
+    Clock,
+    /// `order`: what became of orders of ours
+    Order,
     /// `signal`: values of indicators
     Signal,
 }
+
+/// The kinds that have a channel of their own; all others make up depth.
+const TOPPED: [Kind; 13] = [
+    Kind::Trade,
+    Kind::Quote,
+    Kind::BookState,
+    Kind::Status,
+    Kind::Funding,
+    Kind::Mark,
+    Kind::Index,
+    Kind::OpenInterest,
+    Kind::Liquidation,
+    Kind::Gap,
+    Kind::Clock,
+    Kind::Order,
+    Kind::Signal,
+];
 
 impl Channel {
     /// The first part of the topic's name.
@@ -55,6 +76,8 @@ impl Channel {
             Channel::Status => "status",
             Channel::Gap => "gap",
             Channel::Backfill => "backfill",
+            Channel::Clock => "clock",
+            Channel::Order => "order",
             Channel::Signal => "signal",
         }
     }
@@ -78,9 +101,23 @@ impl Channel {
             Kind::BookState => Channel::BookState,
             Kind::Status => Channel::Status,
             Kind::Gap => Channel::Gap,
+            Kind::Clock => Channel::Clock,
+            Kind::Order => Channel::Order,
             Kind::Signal => Channel::Signal,
             _ => Channel::Depth,
         }
+    }
+
+    /// The channel of an event's topic, as the decoder gave it one.
+    #[inline]
+    pub fn of_event(event: &Event) -> Channel {
+        if event.flags & flag::BACKFILLED != 0 {
+            return Channel::Backfill;
+        }
+        let kind = TOPPED.iter().find(|kind| **kind as u8 == event.kind);
+        kind.map_or(Channel::Depth, |kind| {
+            Channel::of(*kind, event.flags & flag::AGGREGATE != 0)
+        })
     }
 }
 

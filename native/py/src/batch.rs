@@ -156,6 +156,12 @@ impl EventBatch {
         self.batch.ts_mono
     }
 
+    /// This batch with the events that a consumer made of it behind them: one batch whose order by number is that of causes
+    /// and effects.
+    fn joined(&self, made: &Bound<'_, EventBatch>) -> Self {
+        EventBatch::new(self.to_whole().joined(&made.get().to_whole()))
+    }
+
     /// The events [start, stop) of this batch, sharing its memory.
     fn slice(&self, start: usize, stop: usize) -> PyResult<Self> {
         if start > stop || stop > self.stop - self.start {

@@ -5,9 +5,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tickd_core::book::builder::BookBuilder;
-use tickd_core::book::l2::{Levels, Side, Touch};
+use tickd_core::book::l2::{Level, Levels, Side, Touch};
 use tickd_core::book::l3::{Order, Orders, QueueLevel, Refused};
 use tickd_core::decode::venues;
+use tickd_core::event::Event;
 
 use crate::batch::EventBatch;
 
@@ -18,6 +19,27 @@ type Rows = Vec<(i64, i64)>;
 pub struct L2Book {
     builder: BookBuilder,
     instrument: u32,
+}
+
+impl L2Book {
+    /// An empty book under its venue's rule; `None`: the venue has none.
+    pub fn under(venue: &str, instrument: u32) -> Option<Self> {
+        let decoder = venues::number(venue).and_then(venues::decoder)?;
+        Some(L2Book {
+            builder: BookBuilder::new(decoder.rule()),
+            instrument,
+        })
+    }
+
+    /// Takes events of its instrument; returns how many messages changed it.
+    pub fn take(&mut self, events: &[Event]) -> usize {
+        self.builder.apply(events, self.instrument)
+    }
+
+    /// The best level of a side.
+    pub fn best(&self, side: Side) -> Option<Level> {
+        self.builder.levels().best(side)
+    }
 }
 
 fn rows(levels: &Levels, side: Side, count: usize) -> Rows {
@@ -46,13 +68,14 @@ fn side_of(side: &str) -> PyResult<Side> {
 impl L2Book {
     #[new]
     fn new(venue: &str, instrument: u32) -> PyResult<Self> {
-        let decoder = venues::number(venue).and_then(venues::decoder);
-        let rule = decoder.map(|decoder| decoder.rule());
-        let rule = rule.ok_or_else(|| PyValueError::new_err(format!("no book rule for venue {venue:?}")))?;
-        Ok(L2Book {
-            builder: BookBuilder::new(rule),
-            instrument,
-        })
+        let book = L2Book::under(venue, instrument);
+        book.ok_or_else(|| PyValueError::new_err(format!("no book rule for venue {venue:?}")))
+    }
+
+    /// Whose book it is.
+    #[getter]
+    fn instrument(&self) -> u32 {
+        self.instrument
     }
 
     /// Takes the depth events of the instrument; returns how many messages changed the book.

@@ -199,3 +199,10 @@ pub fn with_floats<T>(object: &Bound<'_, PyAny>, f: impl FnOnce(&[f64]) -> T) ->
         _ => Ok(None),
     }
 }
+
+/// How many references an object has.
+#[inline]
+pub fn references<T>(object: &Bound<'_, T>) -> isize {
+    // SAFETY: the object is alive, and we are attached to the interpreter (`Bound`).
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}

@@ -13,17 +13,26 @@ mod bus_queue;
 mod bus_routes;
 mod cpython;
 mod decoder;
+mod dispatch;
+mod dispatch_loop;
 mod errors;
+mod feed;
 mod histogram;
+mod hosted;
 mod indicators;
+mod last_values;
 mod manifest;
+mod market;
 mod raw_log;
 mod raw_log_files;
 mod record_heads;
+mod ring;
 mod sim;
 mod sink;
 mod topic_latency;
 mod topic_queues;
+mod view_reuse;
+mod views;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -39,6 +48,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     decoder::register(m)?;
     m.add_class::<histogram::Histogram>()?;
     indicators::register(m)?;
+    m.add_class::<dispatch::Dispatch>()?;
+    m.add_class::<last_values::LastValues>()?;
+    views::register(m)?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
     m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;
@@ -53,5 +65,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<topic_queues::TopicQueues>()?;
     m.add_class::<burst_queue::BurstQueue>()?;
     m.add_class::<sim::SimMarket>()?;
+    m.add_class::<feed::FeedWriter>()?;
+    m.add_class::<feed::FeedReplay>()?;
+    m.add_class::<ring::RingReader>()?;
+    m.add_class::<ring::RingWriter>()?;
     Ok(())
 }

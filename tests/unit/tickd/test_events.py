@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tickd.events import EVENT, EVENT_BYTES, BookState, Flag, GapCause, Kind, Side, as_array
+from tickd.events import (
+    EVENT,
+    EVENT_BYTES,
+    BookState,
+    Flag,
+    GapCause,
+    Kind,
+    OrderState,
+    Side,
+    as_array,
+)
 from tickd.native import EventBatch
 
 CORE = Path(__file__).parents[3] / "native/core/src/event.rs"
@@ -36,6 +46,7 @@ def rust_block(start: str) -> str:
         (Flag, "pub mod flag"),
         (BookState, "pub enum BookState"),
         (GapCause, "pub enum GapCause"),
+        (OrderState, "pub enum OrderState"),
     ],
 )
 def test_numbers_are_those_of_rust(python: type[Kind], rust: str) -> None:

@@ -90,6 +90,8 @@ enum Conclusion {
         hole: Hole,
         until_ns: i64,
     },
+    /// The node's clock, recorded.
+    Clock,
 }
 
 impl Decoder {
@@ -413,6 +415,7 @@ impl Decoder {
                     let event = closing_event(&closing, counted, seq, record.recv_ns);
                     (event, Channel::Backfill, Some(slot))
                 }
+                Conclusion::Clock => (clock_event(seq, record.recv_ns), Channel::Clock, None),
                 Conclusion::Frames { hole, until_ns } => {
                     (gap_event(&hole, Channel::Gap, seq, until_ns), Channel::Gap, None)
                 }
@@ -436,6 +439,7 @@ impl Decoder {
             self.stage.report.count("gaps", 1);
         }
         let topic = match slot {
+            None if channel == Channel::Clock => self.burst.topics.intern("clock.node.tick"),
             None => self.burst.topics.intern("gap.tickd.frames"),
             Some(number) => {
                 let Some(slot) = self.slots.get_mut(number as usize) else {
@@ -466,6 +470,12 @@ fn gap_event(hole: &Hole, channel: Channel, seq: u64, until_ns: i64) -> Event {
     }
     event.aux = hole.cause as i64 | (channel as i64) << 8;
     event.flags = flag::SYNTHETIC | flag::LAST | time_flags(hole.since_ns, until_ns);
+    event
+}
+
+fn clock_event(seq: u64, now_ns: i64) -> Event {
+    let mut event = Event::new(Kind::Clock, seq, now_ns, now_ns, 0);
+    event.flags = flag::SYNTHETIC | flag::LAST;
     event
 }
 

@@ -1,0 +1,85 @@
+"""What a raw log says of the strategies that ran live: from where to where, with what, to what end.
+
+A daemon records when a strategy started and stopped, what it kept from before, and the hash of its
+decisions; a replay of the same stretch begins with the same and must come to the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from backtest.sources import HEAD, log_directory
+from tickd.events import SEQ_INDEX_BITS
+from tickd.native import RawLogReader, record_heads
+
+__all__ = ["LiveRun", "live_runs"]
+
+_CONTROL: Final = ord("C")
+_KINDS: Final = ("strategy", "state", "decisions", "conflated")
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """One life of a strategy. It saw events above `seq_from`, up to `seq_to` (None: to the end)."""
+
+    strategy: str
+    seq_from: int = 0
+    seq_to: int | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    orders_reserved: int = 0
+    # None: it was killed before it could say.
+    decisions: int | None = None
+    hash: str | None = None
+    # The feed of its process, and what of it was merged or dropped because it was too slow: (topic,
+    # policy, first number, last number, records, records that came).
+    feed: str = ""
+    rows: list[tuple[str, str, int, int, int, int]] = field(default_factory=list)
+
+    @property
+    def missed(self) -> int:
+        """Records that did not come as they were."""
+        return sum(records - delivered for _, _, _, _, records, delivered in self.rows)
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Frames behind which this run begins and ends."""
+        ends = (self.seq_from,) if self.seq_to is None else (self.seq_from, self.seq_to)
+        return tuple(seq >> SEQ_INDEX_BITS for seq in ends)
+
+
+def live_runs(path: Path) -> dict[str, LiveRun]:
+    """Return the last run of each strategy of a state directory or raw log. Raises ConfigError."""
+    runs: dict[str, LiveRun] = {}
+    for _, chunk in RawLogReader(str(log_directory(path))):
+        heads = np.frombuffer(record_heads(chunk), HEAD)
+        for head in heads[heads["type"] == _CONTROL]:
+            start = int(head["at"])
+            fields = orjson.loads(chunk[start : start + int(head["bytes"])])
+            if fields.get("kind") in _KINDS:
+                _take(runs, fields)
+    return runs
+
+
+def _take(runs: dict[str, LiveRun], fields: dict[str, Any]) -> None:
+    match fields:
+        case {"kind": "strategy", "name": name, "state": "started", "seq": seq}:
+            runs[name] = LiveRun(name, seq_from=seq, feed=fields.get("feed", name))
+        case {"kind": "strategy", "name": name, "state": "stopped", "seq": seq} if name in runs:
+            runs[name].seq_to = seq
+        case {"kind": "state", "strategy": name, "values": values} if name in runs:
+            runs[name].values = values
+            runs[name].orders_reserved = fields["orders_reserved"]
+        case {"kind": "decisions", "strategy": name} if name in runs:
+            runs[name].decisions, runs[name].hash = fields["count"], fields["hash"]
+        case {"kind": "conflated", "feed": feed, "rows": rows}:
+            for run in (each for each in runs.values() if each.feed == feed):
+                run.rows += [tuple(row) for row in rows if _within(run, row[2])]
+
+
+def _within(run: LiveRun, seq: int) -> bool:
+    return run.seq_from < seq and (run.seq_to is None or seq <= run.seq_to)

@@ -1,0 +1,206 @@
+"""Where a replay's events come from: a capture of a venue's messages, or a raw log.
+
+Both give the same parts: batches in order, the definitions before them. Sources decode; they host
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol, final
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.records import CLOCK_NS, clock_record, control_record, wire_record
+from gateway.servers.captures import Capture, Line, merged, scan
+from gateway.servers.rules import RULES
+from gateway.venue import RestRequest
+from gateway.venues import registry
+from tickd.errors import ConfigError, TickdError
+from tickd.native import Decoder, EventBatch, RawLogReader, record_heads
+
+__all__ = ["HEAD", "CaptureSource", "LogSource", "Part", "Source", "log_directory", "source_of"]
+
+# Frames in a batch where nobody asks for another cut: about what a busy socket gives.
+BURST_FRAMES: Final = 256
+CONNECTION: Final = 1
+HEAD: Final = np.dtype(
+    [
+        ("frame_no", "<u8"),
+        ("recv_ns", "<i8"),
+        ("at", "<u4"),
+        ("bytes", "<u4"),
+        ("connection", "<u4"),
+        ("type", "u1"),
+        ("_", "V3"),
+    ]
+)
+_CONTROL: Final = frozenset(b"CK")
+
+
+class Part(NamedTuple):
+    """A batch, and the definitions that are new with it."""
+
+    definitions: list[tuple[int, bytes]]
+    batch: EventBatch
+    # Of the numbers in the batch.
+    topic_name: Callable[[int], str]
+
+
+class Source(Protocol):
+    """Events in order, once."""
+
+    def parts(self) -> Iterator[Part]:
+        """Yield everything. Raises TickdError."""
+        ...
+
+
+def source_of(path: Path, burst_frames: int | None = None, cuts: Collection[int] = ()) -> Source:
+    """Return the source behind a path: a directory is a raw log, a file a capture.
+
+    Args: `burst_frames`: frames per batch; None: a busy socket's, or a chunk of the log. `cuts`:
+    frames of a log behind which a batch ends in any case.
+    Raises ConfigError: nothing there, not known.
+    """
+    if path.is_dir():
+        return LogSource(path, burst_frames, cuts)
+    return CaptureSource(path, burst_frames or BURST_FRAMES)
+
+
+def log_directory(path: Path) -> Path:
+    """Return the raw log of a state directory, or what is one itself. Raises ConfigError."""
+    directory = path / "raw" if (path / "raw").is_dir() else path
+    if not (directory / "segments").is_dir():
+        raise ConfigError(
+            f"no raw log at {path}", hint="name a capture, a state directory or a raw log"
+        )
+    return directory
+
+
+class _Decoding:
+    """A decoder that tells which definitions are new."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder()
+        self._known: set[int] = set()
+
+    def part(self, records: bytes, *, defines: bool) -> Part:
+        batch = self._decoder.decode(records)
+        new = []
+        if defines:
+            every = self._decoder.instruments()
+            new = [each for each in every if each[0] not in self._known]
+            self._known.update(number for number, _ in new)
+        return Part(new, batch, self._decoder.topic_name)
+
+
+@final
+class CaptureSource:
+    """A capture behind the records that a daemon would have added: definitions, clock, one leg."""
+
+    def __init__(self, path: Path, burst_frames: int) -> None:
+        self._capture: Final[Capture] = scan(str(path))
+        self._burst_frames = burst_frames
+
+    def parts(self) -> Iterator[Part]:
+        decoding = _Decoding()
+        burst: list[bytes] = []
+        first = True
+        for record in self._records():
+            burst.append(record)
+            if len(burst) >= self._burst_frames:
+                yield decoding.part(b"".join(burst), defines=first or self._burst_frames == 1)
+                burst.clear()
+                first = False
+        if burst:
+            yield decoding.part(b"".join(burst), defines=first)
+
+    def _records(self) -> Iterator[bytes]:
+        lines = merged([self._capture])
+        line = next(lines, None)
+        if line is None:
+            return
+        frame_no = 0
+        for fields in self._heads():
+            frame_no += 1
+            yield control_record(frame_no, line.recv_ns, fields)
+        due_ns = line.recv_ns // CLOCK_NS * CLOCK_NS + CLOCK_NS
+        while line is not None:
+            while due_ns <= line.recv_ns:
+                frame_no += 1
+                yield clock_record(frame_no, due_ns)
+                due_ns += CLOCK_NS
+            frame_no += 1
+            yield self._record(frame_no, line)
+            line = next(lines, None)
+
+    def _heads(self) -> Iterator[dict[str, object]]:
+        """Definitions have the file's decimals: it holds no exchangeInfo."""
+        market = self._capture.market
+        for symbol, facts in self._capture.symbols.items():
+            yield {
+                "kind": "instrument",
+                "venue": RULES[market].venue,
+                "symbol": symbol,
+                "asset_class": "spot" if market == "spot" else "perpetual",
+                "price_scale": facts.price_scale,
+                "size_scale": facts.size_scale,
+                "tick": 1,
+                "lot": 1,
+                "multiplier": "1",
+            }
+        yield {
+            "kind": "connect",
+            "connection": CONNECTION,
+            "venue": RULES[market].venue,
+            "url": "",
+            "streams": sorted(self._capture.streams),
+        }
+
+    def _record(self, frame_no: int, line: Line) -> bytes:
+        if line.stream:
+            return wire_record(frame_no, line.recv_ns, CONNECTION, "W", line.payload)
+        sync = registry.find(RULES[line.market].venue).sync
+        request = sync.resync(line.symbol, (), 0)
+        assert isinstance(request, RestRequest)
+        head = f"GET {request.target} 200\n".encode()
+        return wire_record(frame_no, line.recv_ns, CONNECTION, "R", head + line.payload)
+
+
+@final
+class LogSource:
+    """A raw log with everything that was recorded, clock and orders included."""
+
+    def __init__(
+        self, path: Path, burst_frames: int | None = None, cuts: Collection[int] = ()
+    ) -> None:
+        self._directory = log_directory(path)
+        self._burst_frames = burst_frames
+        self._cuts = np.array(sorted(cuts), np.uint64)
+
+    def parts(self) -> Iterator[Part]:
+        decoding = _Decoding()
+        reader = RawLogReader(str(self._directory))
+        for _, chunk in reader:
+            heads = np.frombuffer(record_heads(chunk), HEAD)
+            start = 0
+            for part in np.split(heads, self._borders(heads)):
+                if not len(part):
+                    continue
+                end = int(part["at"][-1] + part["bytes"][-1]) + 1  # the line feed
+                defines = not _CONTROL.isdisjoint(part["type"].tolist())
+                yield decoding.part(chunk[start:end], defines=defines)
+                start = end
+        if reader.damaged:
+            raise TickdError(
+                f"{len(reader.damaged)} damaged stretches in {self._directory}",
+                hint="what is behind them cannot be replayed as it was; see tickd verify",
+            )
+
+    def _borders(self, heads: npt.NDArray[np.void]) -> list[int]:
+        """Where in a chunk batches end."""
+        step = self._burst_frames or len(heads) or 1
+        cuts = np.searchsorted(heads["frame_no"], self._cuts, side="right")
+        return sorted({*range(step, len(heads), step), *cuts.tolist()})

@@ -1,0 +1,172 @@
+//! One strategy as the dispatch loop sees it: its handlers, its batch in the making, what it cost.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::exceptions::{PyKeyError, PyKeyboardInterrupt, PyRuntimeError};
+use pyo3::prelude::*;
+use tickd_core::batch::{Batch, TopicRange};
+use tickd_core::event::Event;
+use tickd_core::histogram::Histogram;
+
+use crate::cpython::call_objects;
+
+/// Which handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receiver {
+    /// Of trades.
+    Trade,
+    /// Of two-sided quotes.
+    Quote,
+    /// Of books, after each message that changed one.
+    Book,
+    /// Of indicators' values.
+    Signal,
+    /// Of what became of its orders.
+    Order,
+    /// Of the recorded clock.
+    Clock,
+    /// Of whole runs of events.
+    Batch,
+}
+
+/// The handlers that a strategy has.
+#[derive(Default)]
+pub struct Handlers([Option<Py<PyAny>>; 7]);
+
+impl Handlers {
+    /// By their names in Python. Raises KeyError for another name.
+    pub fn from_names(named: HashMap<String, Py<PyAny>>) -> PyResult<Self> {
+        let mut handlers = Handlers::default();
+        for (name, handler) in named {
+            let receiver = match name.as_str() {
+                "trade" => Receiver::Trade,
+                "quote" => Receiver::Quote,
+                "book" => Receiver::Book,
+                "signal" => Receiver::Signal,
+                "order" => Receiver::Order,
+                "clock" => Receiver::Clock,
+                "batch" => Receiver::Batch,
+                _ => return Err(PyKeyError::new_err(format!("no handler {name:?}"))),
+            };
+            if let Some(slot) = handlers.0.get_mut(receiver as usize) {
+                *slot = Some(handler);
+            }
+        }
+        Ok(handlers)
+    }
+
+    fn of(&self, receiver: Receiver) -> Option<&Py<PyAny>> {
+        self.0.get(receiver as usize)?.as_ref()
+    }
+}
+
+/// A strategy of a host.
+pub struct Hosted {
+    /// The upper half of its client ids.
+    pub owner: u32,
+    /// How long its handlers took, per call.
+    pub latency: Arc<Histogram>,
+    /// Events it was given.
+    pub events: Cell<u64>,
+    handlers: OnceCell<Handlers>,
+    active: Cell<bool>,
+    /// For its next batch.
+    gathered: RefCell<Vec<Event>>,
+}
+
+impl Hosted {
+    /// Without handlers it gets nothing.
+    pub fn new(owner: u32) -> Self {
+        Hosted {
+            owner,
+            latency: Arc::default(),
+            events: Cell::new(0),
+            handlers: OnceCell::new(),
+            active: Cell::new(false),
+            gathered: RefCell::default(),
+        }
+    }
+
+    /// It gets events from now on. Raises RuntimeError the second time.
+    pub fn attach(&self, handlers: Handlers) -> PyResult<()> {
+        let attached = self.handlers.set(handlers);
+        attached.map_err(|_| PyRuntimeError::new_err("the strategy has its handlers already"))?;
+        self.active.set(true);
+        Ok(())
+    }
+
+    /// It gets no more events.
+    pub fn end(&self) {
+        self.active.set(false);
+        self.gathered.take();
+    }
+
+    #[inline]
+    fn handler(&self, receiver: Receiver) -> Option<&Py<PyAny>> {
+        if !self.active.get() {
+            return None;
+        }
+        self.handlers.get()?.of(receiver)
+    }
+
+    /// Notes a message for the next batch, where the strategy takes batches.
+    #[inline]
+    pub fn gather(&self, message: &[Event]) {
+        if self.active.get() {
+            self.events.set(self.events.get() + message.len() as u64);
+            if self.handler(Receiver::Batch).is_some() {
+                self.gathered.borrow_mut().extend_from_slice(message);
+            }
+        }
+    }
+
+    /// What was gathered since the last time, if anything.
+    pub fn gathered(&self) -> Option<Batch> {
+        if self.gathered.borrow().is_empty() {
+            return None;
+        }
+        let events = self.gathered.take();
+        let topics = vec![TopicRange {
+            topic: 0,
+            start: 0,
+            stop: events.len() as u32,
+        }];
+        Some(Batch::from_parts(events, topics, 0))
+    }
+
+    /// Calls a handler, if there is one; what it raised, which ends the strategy. Only KeyboardInterrupt passes.
+    ///
+    /// `since`: the end of what was measured before; the end of this call afterwards.
+    #[inline]
+    pub fn call(
+        &self,
+        py: Python<'_>,
+        receiver: Receiver,
+        arguments: &[&Bound<'_, PyAny>],
+        since: &Cell<Instant>,
+    ) -> PyResult<Option<PyErr>> {
+        let Some(handler) = self.handler(receiver) else {
+            return Ok(None);
+        };
+        let result = call_objects(py, handler, arguments);
+        let now = Instant::now();
+        let ns = now.duration_since(since.replace(now)).as_nanos();
+        self.latency.record(u64::try_from(ns).unwrap_or(u64::MAX), 1);
+        match result {
+            Ok(()) => Ok(None),
+            Err(error) => self.failed(py, error),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, error: PyErr) -> PyResult<Option<PyErr>> {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            return Err(error);
+        }
+        self.end();
+        Ok(Some(error))
+    }
+}

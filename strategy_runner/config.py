@@ -1,0 +1,67 @@
+"""What an operator says about a strategy: `[[strategies]]`. Its parameters are its own struct."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+import msgspec
+
+from tickd.errors import TickdError
+from tickd.topics import Pattern, Selection
+
+__all__ = ["StrategyConfig"]
+
+# 64 bytes each: 64 KiB to 1 GiB of shared memory.
+QUEUE_EVENTS_MIN: Final = 1_024
+QUEUE_EVENTS_MAX: Final = 1 << 24
+WhenFull = Literal["conflate", "drop_oldest", "disconnect"]
+
+# The name stands in file names, metrics and records.
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_CLASS: Final = re.compile(r"[^:]+:[A-Za-z_]\w*")
+
+
+class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One strategy.
+
+    class: `module:Class`, or `path/to/file.py:Class`. topics: what it gets besides clock and its
+    own orders. queue_events: what may be on its way to the process before `when_full` applies.
+    group: strategies of the same group share a child process; empty = one of its own.
+    """
+
+    name: str
+    class_: str = msgspec.field(name="class")
+    topics: tuple[str, ...] = ("*",)
+    params: dict[str, Any] = {}
+    isolation: Literal["process", "inproc"] = "process"
+    group: str = ""
+    when_full: WhenFull = "conflate"
+    policies: dict[str, WhenFull] = {}
+    queue_events: int = 32_768
+    hang_ms_max: int = 5_000
+    memory_bytes_max: int = 1 << 30
+    restart: Literal["never", "on_failure"] = "never"
+    callback_timeout_ms: int = 1_000
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"strategy name {self.name!r}: lower-case letters, digits, _ and -, at most 64"
+            )
+        if not _CLASS.fullmatch(self.class_):
+            raise ValueError(f"strategy {self.name}: class {self.class_!r} is not module:Class")
+        try:
+            Selection(self.topics)
+            for pattern in self.policies:
+                Pattern.parse(pattern)
+        except TickdError as error:
+            raise ValueError(f"strategy {self.name}: {error}") from error
+        if not QUEUE_EVENTS_MIN <= self.queue_events <= QUEUE_EVENTS_MAX:
+            raise ValueError(
+                f"strategy {self.name}: queue_events is {self.queue_events},"
+                f" {QUEUE_EVENTS_MIN} to {QUEUE_EVENTS_MAX} possible"
+            )
+        for key in ("hang_ms_max", "memory_bytes_max", "callback_timeout_ms"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"strategy {self.name}: {key} must be positive")

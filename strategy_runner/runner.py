@@ -1,0 +1,230 @@
+"""`StrategyHost`: the stage's heart, the same in a child, inside the daemon and in a replay.
+
+Events go in, decisions and their hash come out. It decides who wants what of an instrument; the
+calls per event are native (`Dispatch`); what one strategy is stands in `host.py`. It reads no
+socket, ring or file of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, final
+
+import msgspec
+import orjson
+
+from strategy_runner.config import StrategyConfig
+from strategy_runner.context import Context, Instrument
+from strategy_runner.decisions import line_of
+from strategy_runner.errors import StrategyError
+from strategy_runner.garbage import GarbageWatch
+from strategy_runner.host import HostedStrategy
+from strategy_runner.state import State
+from tickd.native import Dispatch, EventBatch, Histogram, xxh3_hex
+from tickd.ports import Clock
+from tickd.topics import CHANNELS, Selection, Topic
+
+__all__ = ["StrategyHost", "owner_of"]
+
+QUANTILES: Final = (("p50_ns", 0.5), ("p99_ns", 0.99), ("p999_ns", 0.999))
+
+
+def owner_of(strategy: str) -> int:
+    """Return the upper half of a strategy's client ids; 31 bits, so that an id fits int64."""
+    return int(xxh3_hex(strategy.encode())[-8:], 16) & 0x7FFF_FFFF
+
+
+@final
+class StrategyHost:
+    """Some strategies on one thread: define, start, feed, stop.
+
+    `record` gets the canonical line of every intent and cancel, the state that a strategy began
+    with and what its decisions came to; `on_stopped` the name of one that ended, and why.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[StrategyConfig],
+        *,
+        record: Callable[[bytes], None],
+        clock: Clock,
+        state_dir: Path | None,
+        on_stopped: Callable[[str, str], None],
+        own_process: bool = False,
+        on_decision: Callable[[bytes], None] | None = None,
+        states: dict[str, State] | None = None,
+    ) -> None:
+        """Args.
+
+        `state_dir`: None keeps nothing. `own_process`: nobody else is hurt by a slow write or a
+        tuned garbage collector. `on_decision`: gets every line that is hashed. `states`: what
+        strategies begin with instead of what their files hold, for replays.
+        """
+        owners = [owner_of(config.name) for config in strategies]
+        if len(set(owners)) != len(owners):
+            raise StrategyError("two strategies have the same name, or names of the same hash")
+        self._record = record
+        self._clock = clock
+        self._state_dir = state_dir
+        self._on_stopped = on_stopped
+        self._own_process = own_process
+        self._on_decision = on_decision
+        self._states = states or {}
+        self._configs = tuple(strategies)
+        self._wants = [Selection(config.topics) for config in strategies]
+        self._owners = owners
+        self._dispatch = Dispatch(owners, self._failed)
+        self._instruments: dict[int, Instrument] = {}
+        # Empty before `start`; one that could not be loaded is None.
+        self._hosted: list[HostedStrategy | None] = []
+        self._unloaded: dict[str, str] = {}
+        self._garbage = GarbageWatch(clock.mono_ns, tune=own_process)
+        # Receipt of a batch's oldest frame to its arrival here.
+        self._delay = Histogram()
+        self._ended = False
+
+    def define(self, instrument: int, definition: bytes) -> None:
+        """Take the JSON definition of an instrument, before its first event."""
+        fields = orjson.loads(definition)
+        known = msgspec.convert({**fields, "id": instrument}, Instrument)
+        self._instruments[instrument] = known
+        topics = [Topic(channel, known.venue, known.symbol) for channel in CHANNELS]
+        wants = [
+            sum(1 << bit for bit, topic in enumerate(topics) if selection.matches(topic))
+            for selection in self._wants
+        ]
+        self._dispatch.define(instrument, known.venue, known.price_scale, known.size_scale, wants)
+
+    def start(self) -> None:
+        """Make every strategy and call `on_start`; one that fails is reported, the others run."""
+        for number, config in enumerate(self._configs):
+            hosted = self._host(number, config)
+            self._hosted.append(hosted)
+            if hosted is None:
+                self._on_stopped(config.name, self._unloaded[config.name])
+                continue
+            handlers = hosted.start()
+            if handlers is None:
+                self._on_stopped(config.name, hosted.stopped or "")
+            else:
+                self._dispatch.attach(number, handlers)
+        self._garbage.begin()
+
+    def feed(self, events: EventBatch) -> None:
+        """Hand out a batch. Events of topics that no strategy wants are passed over.
+
+        Raises ValueError where numbers do not rise from batch to batch.
+        """
+        if events.ts_mono_ns:
+            self._delay.record(max(0, self._clock.mono_ns() - events.ts_mono_ns))
+        self._dispatch.feed(events)
+
+    def warm(self, events: EventBatch) -> None:
+        """Bring last values and books up to what came before the start; call nobody."""
+        self._dispatch.warm(events)
+
+    def image(self) -> bytes:
+        """Return the last values as they are now, with their number, to be kept over a restart."""
+        return self._dispatch.last.snapshot()
+
+    def restore(self, image: bytes) -> int:
+        """Take such an image back; return its number: what is above it is still to be warmed.
+
+        Raises ValueError: damaged, another version.
+        """
+        return self._dispatch.last.restore(image)
+
+    def stop(self, reason: str) -> None:
+        """Call `on_stop`, keep every state, record what the decisions came to. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        self._garbage.end()
+        for number, hosted in enumerate(self._hosted):
+            if hosted is None:
+                continue
+            if hosted.stopped is None:
+                self._dispatch.detach(number)
+                hosted.stop(reason)
+                self._on_stopped(hosted.config.name, hosted.stopped or reason)
+            log = hosted.context.decisions
+            self._record(
+                line_of(
+                    {
+                        "kind": "decisions",
+                        "strategy": hosted.config.name,
+                        "count": log.count,
+                        "hash": log.digest,
+                    }
+                )
+            )
+
+    @property
+    def running(self) -> int:
+        """How many strategies have not ended."""
+        return sum(each is not None and each.stopped is None for each in self._hosted)
+
+    def report(self) -> dict[str, object]:
+        """Return what status and metrics show, plain values only."""
+        pauses = self._garbage.pauses
+        last = self._dispatch.last
+        return {
+            "strategies": {
+                config.name: self._report(number, config)
+                for number, config in enumerate(self._configs)
+            },
+            "delay": _quantiles(self._delay),
+            "gc": {"pauses": pauses.count, "sum_ns": pauses.sum, "max_ns": pauses.max},
+            "cache": {"instruments": last.count, "refused": last.refused, "seq": last.seq},
+        }
+
+    def _report(self, number: int, config: StrategyConfig) -> dict[str, object]:
+        hosted = self._hosted[number] if self._hosted else None
+        if hosted is None:
+            return {"running": False, "stopped": self._unloaded.get(config.name)}
+        log = hosted.context.decisions
+        return {
+            "running": hosted.stopped is None,
+            "stopped": hosted.stopped,
+            "events": self._dispatch.events(number),
+            "decisions": log.count,
+            "hash": log.digest,
+            "failures": hosted.failures,
+            "timers": len(hosted.context.timers),
+            "latency": _quantiles(self._dispatch.latency(number)),
+        }
+
+    def _host(self, number: int, config: StrategyConfig) -> HostedStrategy | None:
+        """A strategy with what it kept, which is recorded: a replay begins with the same."""
+        try:
+            state = self._states.get(config.name)
+            if state is None:
+                state = State.load(self._state_dir and self._state_dir / f"{config.name}.state")
+            self._record(
+                line_of({"kind": "state", "strategy": config.name, **orjson.loads(state.image())})
+            )
+        except StrategyError as error:
+            self._unloaded[config.name] = str(error)
+            return None
+        context = Context(
+            config.name,
+            owner=self._owners[number],
+            dispatch=self._dispatch,
+            instruments=self._instruments,
+            state=state,
+            record=self._record,
+            on_decision=self._on_decision,
+        )
+        return HostedStrategy(config, context, saves=self._own_process)
+
+    def _failed(self, number: int, error: BaseException) -> None:
+        hosted = self._hosted[number]
+        if hosted is not None:
+            hosted.fail(error)
+            self._on_stopped(hosted.config.name, hosted.stopped or "")
+
+
+def _quantiles(histogram: Histogram) -> dict[str, int]:
+    values = {name: histogram.quantile(q) for name, q in QUANTILES}
+    return {**values, "max_ns": histogram.max, "count": histogram.count, "sum_ns": histogram.sum}

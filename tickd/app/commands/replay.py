@@ -1,0 +1,158 @@
+"""`tickd replay`: recorded events through strategies, and the hash of what they decided."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+from cyclopts import Parameter
+
+from backtest.live_runs import LiveRun, live_runs
+from backtest.run import Replayed
+from backtest.run import replay as run
+from backtest.sources import source_of
+from strategy_runner.config import StrategyConfig
+from tickd.app.config import load_config
+from tickd.app.exit_codes import ExitCode
+from tickd.clock import SystemClock
+from tickd.errors import ConfigError
+
+DIFFERENT = "NOT as live"
+
+
+def replay(
+    path: Path,
+    *,
+    strategy: str = "",
+    params: str = "",
+    topics: tuple[str, ...] = ("*",),
+    config: Path | None = None,
+    burst_frames: int | None = None,
+    decisions: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> ExitCode:
+    """Run strategies over recorded events; print what they decided, and its hash.
+
+    The same events give the same decisions, however they are cut and on whatever day. Of a strategy
+    that ran live on a raw log, its last run is repeated, and the hashes are compared: exit code 3
+    when they differ. A strategy that fails is told with its reason, and the exit code is 1.
+
+    Args:
+        path: a capture ("recv_ns json" lines, gzip or plain), a state directory or a raw log
+        strategy: "module:Class" or "path/to/file.py:Class"
+        params: its parameters: JSON, or a .json or .toml file
+        topics: what it gets, e.g. "trade.*.BTCUSDT"
+        config: a config file, whose [[strategies]] are run instead
+        burst_frames: frames per batch; decisions do not depend on it
+        decisions: print every decision, one JSON object per line
+        as_json: print the result as JSON
+
+    Examples:
+        tickd replay usdm_btcusdt.gz --strategy examples/my_first_strategy.py:Crossing
+        tickd replay /var/lib/tickd --config tickd.toml --json
+        tickd replay capture.gz --strategy mine:Maker --params '{"levels": 3}' --decisions
+
+    """
+    strategies = _strategies(strategy, params, topics, config)
+    runs = {}
+    if path.is_dir():
+        names = {each.name for each in strategies}
+        runs = {name: each for name, each in live_runs(path).items() if name in names}
+    source = source_of(path, burst_frames, {cut for each in runs.values() for cut in each.cuts})
+    show = _show if decisions else None
+    result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
+    live = {name: _verdict(runs.get(name), each) for name, each in result.strategies.items()}
+    if as_json:
+        sys.stdout.write(orjson.dumps(_plain(result, live)).decode() + "\n")
+    else:
+        for line in _lines(result, live):
+            sys.stdout.write(line + "\n")
+    if DIFFERENT in live.values():
+        return ExitCode.DATA_LOSS
+    failed = any(each.get("failures", 1) for each in result.strategies.values())
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _strategies(
+    strategy: str, params: str, topics: tuple[str, ...], config: Path | None
+) -> tuple[StrategyConfig, ...]:
+    if config is not None:
+        if strategy or params:
+            raise ConfigError("--config stands alone", hint="leave --strategy and --params out")
+        strategies = load_config(config).strategies
+        if not strategies:
+            raise ConfigError(f"{config} has no [[strategies]]")
+        return strategies
+    if not strategy:
+        raise ConfigError("no strategy", hint="--strategy module:Class, or --config FILE")
+    name = strategy.rpartition(":")[2].lower()
+    fields = {"name": name, "class": strategy, "topics": topics, "params": _params(params)}
+    try:
+        return (msgspec.convert(fields, StrategyConfig),)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _params(text: str) -> dict[str, Any]:
+    """JSON itself, or the name of a file."""
+    if not text:
+        return {}
+    try:
+        if text.lstrip().startswith("{"):
+            return dict(orjson.loads(text))
+        content = Path(text).read_bytes()
+        if text.endswith(".toml"):
+            return tomllib.loads(content.decode())
+        return dict(orjson.loads(content))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"--params {text!r}: {error}", hint="a JSON object or a file") from error
+
+
+def _show(line: bytes) -> None:
+    sys.stdout.write(line.decode() + "\n")
+
+
+def _verdict(run: LiveRun | None, replayed: dict[str, Any]) -> str:
+    if run is None:
+        return "did not run live on this log"
+    if run.hash is None:
+        return "was ended live before it could tell its hash"
+    same = (run.hash, run.decisions) == (replayed.get("hash"), replayed.get("decisions"))
+    if not same:
+        return DIFFERENT
+    return f"as live, {run.missed:,} records merged or dropped as then" if run.missed else "as live"
+
+
+def _plain(result: Replayed, live: dict[str, str]) -> dict[str, Any]:
+    return {
+        "events": result.events,
+        "batches": result.batches,
+        "ns_per_event": round(result.ns_per_event, 1),
+        "strategies": {
+            name: {**each, "live": live[name]} for name, each in result.strategies.items()
+        },
+    }
+
+
+def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
+    sums = f"{result.events:,} events in {result.batches:,} batches"
+    lines = [f"{sums}, {result.ns_per_event:.0f} ns per event in the host"]
+    for name, each in result.strategies.items():
+        if "latency" not in each:
+            lines.append(f"{name}: not started: {each['stopped']}")
+            continue
+        latency = each["latency"]
+        lines.append(
+            f"{name}: {each['events']:,} events, {each['decisions']:,} decisions, "
+            f"p50 {latency['p50_ns']:,} ns, p99 {latency['p99_ns']:,} ns, "
+            f"p99.9 {latency['p999_ns']:,} ns per callback"
+        )
+        if each["failures"]:
+            lines.append(f"  failed: {each['stopped']}")
+        lines.append(f"  decisions {each['hash']}")
+        lines.append(f"  {live[name]}")
+    return lines
