@@ -83,8 +83,8 @@ pub enum Kind {
     /// Something is or may be missing: ts_event = start, ts_recv = end of the interval; id = first missing id, price = last
     /// missing id, size = missing count (each UNDEF where unknown), aux = `GapCause | channel << 8`.
     Gap = 17,
-    /// The value of an indicator (18 and 19 are others'): id = its float64 bits, aux = number of the indicator's definition; seq
-    /// and times are those of the last record of the message that caused it, which came in an earlier batch.
+    /// The value of an indicator: id = its float64 bits, aux = number of the indicator's definition; seq and times are those of
+    /// the last record of the message that caused it.
     Signal = 20,
 }
 
