@@ -38,9 +38,9 @@ def check(config: Path) -> int:
             check_callback(registry.find_callback(name, VENUES), wanted.config)
         # As far as symbols are named; what patterns select, `tickd plan` asks the venue.
         Carried(registry.find_any(name, VENUES), wanted)
-    sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
     backends = decide()
     require_native(resolved.indicators, backends)
+    sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
     for choice in backends:
         sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
     sys.stdout.write(dump(resolved))
