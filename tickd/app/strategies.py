@@ -250,23 +250,22 @@ class Strategies:
                 group.strategies,
                 resolve=group.wants.resolve,
                 answers=group.answers,
+                on_start=group.started,
                 on_stopped=group.note_stopped,
                 bus=self._bus,
                 clock=self._clock,
                 state_dir=self._state_dir,
             )
+            group.process = process
+            for instrument, definition in self._definitions.items():
+                if group.wants.instrument(definition):
+                    process.define(instrument, definition)
             await process.spawn()
         except (OSError, NativeError) as error:
             reason = f"it cannot be started: {error}"
             group.life_over(reason)
             return reason
-        group.process = process
         try:
-            for instrument, definition in self._definitions.items():
-                if group.wants.instrument(definition):
-                    process.define(instrument, definition)
-            group.started()
-            process.start()
             return await process.watch()
         finally:
             group.life_over(process.ended or "the daemon ends")

@@ -67,6 +67,7 @@ class _Child:
 
     def run(self) -> None:
         """Raises NativeError: the ring makes no sense."""
+        self._say(Said.READY, b"")
         reason = self._work()
         self._feed.finish()
         self._host.stop(reason)

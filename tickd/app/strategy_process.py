@@ -63,6 +63,7 @@ class StrategyProcess:
         *,
         resolve: Callable[[int], tuple[str, str | None]],
         answers: Answers,
+        on_start: Callable[[], None],
         on_stopped: Callable[[str, str], None],
         bus: Bus,
         clock: Clock,
@@ -73,6 +74,7 @@ class StrategyProcess:
         self._strategies = tuple(strategies)
         self._resolve = resolve
         self._answers_of = answers
+        self._on_start = on_start
         self._on_stopped = on_stopped
         self._bus = bus
         self._clock = clock
@@ -86,7 +88,7 @@ class StrategyProcess:
         self._answers = RingReader(ANSWER_SLOTS)
         self._handling: Handling | None = None
         self._child: asyncio.subprocess.Process | None = None
-        self._told_start_ns = 0
+        self._spawned_ns = 0
         self._is_told_to_stop = False
         self.is_started = False
         self.report = Report()
@@ -102,7 +104,8 @@ class StrategyProcess:
         self.feed.define(instrument, definition)
 
     async def spawn(self) -> None:
-        """Start the process; it waits for `start`. Raises OSError."""
+        """Start the process; it says when it can begin. Raises OSError."""
+        self._spawned_ns = self._clock.mono_ns()
         log_path = self._state_dir / f"{self.group}.log"
         self._state_dir.mkdir(parents=True, exist_ok=True)
         descriptors = (*self.feed.descriptors(), *self._answers.descriptors())
@@ -131,9 +134,12 @@ class StrategyProcess:
         asyncio.get_running_loop().add_reader(self._answers.fileno(), self._on_bell)
         self._on_bell()
 
-    def start(self) -> None:
-        """Let it make its strategies, and give it every event from now on."""
-        self._told_start_ns = self._clock.mono_ns()
+    def _start(self) -> None:
+        """Let it make its strategies, and give it every event from now on.
+
+        Not earlier: what came while it loads its modules would wait, and be merged.
+        """
+        self._on_start()
         self.feed.text(Told.START, b"")
         self._handling = self._bus.handle_bursts(self.feed.publish, name=f"strategies {self.group}")
 
@@ -187,9 +193,9 @@ class StrategyProcess:
         if self._handling is not None and not (self._handling.active or self._is_told_to_stop):
             return "its feed failed, see handler_failed in the log"
         now_ns = self._clock.mono_ns()
-        if not self.is_started and self._told_start_ns:
+        if not self.is_started:
             hang_ms = START_MS_MAX
-            since_ns = self._told_start_ns
+            since_ns = self._spawned_ns
         else:
             hang_ms = max(config.hang_ms_max for config in self._strategies)
             since_ns = self.feed.progress()[0]
@@ -239,6 +245,9 @@ class StrategyProcess:
     def _answer(self, what: int, content: bytes) -> None:
         if what == Said.RECORD:
             self._answers_of.take(content)
+        elif what == Said.READY:
+            if self._handling is None and not self._is_told_to_stop:
+                self._start()
         elif what == Said.STARTED:
             self.is_started = True
         elif what == Said.REPORT:

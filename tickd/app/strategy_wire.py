@@ -29,11 +29,13 @@ class Told(IntEnum):
 class Said(IntEnum):
     """By the process."""
 
-    STARTED = 1
+    # It has its modules, and waits for START.
+    READY = 1
+    STARTED = 2
     # A canonical line: intent, cancel, state, decisions.
-    RECORD = 2
-    STOPPED = 3
-    REPORT = 4
+    RECORD = 3
+    STOPPED = 4
+    REPORT = 5
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
