@@ -65,7 +65,7 @@ def replay(
     source = source_of(path, burst_frames, {cut for each in runs.values() for cut in each.cuts})
     show = _show if decisions else None
     result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
-    live = {name: _verdict(runs.get(name), each) for name, each in result.strategies.items()}
+    live = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
     if as_json:
         sys.stdout.write(orjson.dumps(_plain(result, live)).decode() + "\n")
     else:
@@ -116,9 +116,7 @@ def _show(line: bytes) -> None:
     sys.stdout.write(line.decode() + "\n")
 
 
-def _verdict(run: LiveRun | None, replayed: dict[str, Any]) -> str:
-    if run is None:
-        return "did not run live on this log"
+def _verdict(run: LiveRun, replayed: dict[str, Any]) -> str:
     if run.missed:
         return f"was too slow live: {run.missed:,} records were merged or dropped on their way"
     if run.hash is None:
@@ -133,7 +131,7 @@ def _plain(result: Replayed, live: dict[str, str]) -> dict[str, Any]:
         "batches": result.batches,
         "ns_per_event": round(result.ns_per_event, 1),
         "strategies": {
-            name: {**each, "live": live[name]} for name, each in result.strategies.items()
+            name: {**each, "live": live.get(name)} for name, each in result.strategies.items()
         },
     }
 
@@ -154,5 +152,6 @@ def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
         if each["failures"]:
             lines.append(f"  failed: {each['stopped']}")
         lines.append(f"  decisions {each['hash']}")
-        lines.append(f"  {live[name]}")
+        if name in live:
+            lines.append(f"  {live[name]}")
     return lines
