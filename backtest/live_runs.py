@@ -35,8 +35,15 @@ class LiveRun:
     # None: it was killed before it could say.
     decisions: int | None = None
     hash: str | None = None
-    # Records that were merged or dropped on their way to it: it was too slow for them.
-    missed: int = 0
+    # The feed of its process, and what of it was merged or dropped because it was too slow: (topic,
+    # policy, first number, last number, records, records that came).
+    feed: str = ""
+    rows: list[tuple[str, str, int, int, int, int]] = field(default_factory=list)
+
+    @property
+    def missed(self) -> int:
+        """Records that did not come as they were."""
+        return sum(records - delivered for _, _, _, _, records, delivered in self.rows)
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -61,7 +68,7 @@ def live_runs(path: Path) -> dict[str, LiveRun]:
 def _take(runs: dict[str, LiveRun], fields: dict[str, Any]) -> None:
     match fields:
         case {"kind": "strategy", "name": name, "state": "started", "seq": seq}:
-            runs[name] = LiveRun(name, seq_from=seq)
+            runs[name] = LiveRun(name, seq_from=seq, feed=fields.get("feed", name))
         case {"kind": "strategy", "name": name, "state": "stopped", "seq": seq} if name in runs:
             runs[name].seq_to = seq
         case {"kind": "state", "strategy": name, "values": values} if name in runs:
@@ -69,9 +76,9 @@ def _take(runs: dict[str, LiveRun], fields: dict[str, Any]) -> None:
             runs[name].orders_reserved = fields["orders_reserved"]
         case {"kind": "decisions", "strategy": name} if name in runs:
             runs[name].decisions, runs[name].hash = fields["count"], fields["hash"]
-        case {"kind": "conflated", "rows": rows}:
-            for run in runs.values():
-                run.missed += sum(row[4] for row in rows if _within(run, row[2]))
+        case {"kind": "conflated", "feed": feed, "rows": rows}:
+            for run in (each for each in runs.values() if each.feed == feed):
+                run.rows += [tuple(row) for row in rows if _within(run, row[2])]
 
 
 def _within(run: LiveRun, seq: int) -> bool:

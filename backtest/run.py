@@ -15,7 +15,8 @@ from backtest.sources import Part, Source
 from strategy_runner.config import StrategyConfig
 from strategy_runner.runner import StrategyHost
 from strategy_runner.state import State
-from tickd.native import EventBatch
+from strategy_runner.wants import Wants, feed_of
+from tickd.native import EventBatch, FeedReplay
 from tickd.ports import Clock
 
 __all__ = ["Replayed", "replay"]
@@ -37,25 +38,39 @@ class Replayed(NamedTuple):
 
 @final
 class _Window:
-    """Strategies that see the same stretch of the stream."""
+    """Strategies that see the same stretch of the stream, as one feed gave it to them."""
 
-    def __init__(self, host: StrategyHost, seq_from: int, seq_to: int | None) -> None:
+    def __init__(
+        self,
+        host: StrategyHost,
+        run: LiveRun | None,
+        together: Sequence[StrategyConfig],
+    ) -> None:
         self.host = host
-        self._seq_from = seq_from
-        self._seq_to = seq_to
+        self._run = run or LiveRun("")
+        self._together = together
+        self._feed: FeedReplay | None = None
 
     @property
     def is_open(self) -> bool:
         return self.host.running > 0
 
-    def feed(self, batch: EventBatch) -> None:
+    def feed(self, part: Part) -> None:
         """A batch lies on one side of each border: the source was told to cut there."""
-        if batch.seq_last <= self._seq_from:
+        batch: EventBatch | None = part.batch
+        if part.batch.seq_last <= self._run.seq_from:
             return
-        if self._seq_to is not None and batch.seq_first > self._seq_to:
+        if self._run.seq_to is not None and part.batch.seq_first > self._run.seq_to:
             self.host.stop("where it stopped live")
             return
-        self.host.feed(batch)
+        if self._run.rows:
+            # What was merged or dropped on the way is merged or dropped again.
+            if self._feed is None:
+                wants = Wants(self._together, part.topic_name)
+                self._feed = FeedReplay(wants.resolve, self._run.rows)
+            batch = self._feed.offer(part.batch)
+        if batch is not None:
+            self.host.feed(batch)
 
 
 def replay(
@@ -88,7 +103,7 @@ def replay(
             began_ns = clock.mono_ns()
             for window in windows:
                 if window.is_open:
-                    window.feed(part.batch)
+                    window.feed(part)
             host_ns += clock.mono_ns() - began_ns
             events += len(part.batch)
             batches += 1
@@ -118,11 +133,11 @@ def _windows(
     on_decision: Callable[[bytes], None] | None,
     state_dir: Path | None,
 ) -> list[_Window]:
-    together: dict[tuple[int, int | None], list[StrategyConfig]] = {}
+    together: dict[tuple[int, int | None, str], list[StrategyConfig]] = {}
     for config in strategies:
         run = runs.get(config.name)
-        border = (run.seq_from, run.seq_to) if run is not None else (0, None)
-        together.setdefault(border, []).append(config)
+        key = (run.seq_from, run.seq_to, run.feed) if run is not None else (0, None, "")
+        together.setdefault(key, []).append(config)
     return [
         _Window(
             StrategyHost(
@@ -139,7 +154,8 @@ def _windows(
                     if (run := runs.get(config.name)) is not None
                 },
             ),
-            *border,
+            runs.get(members[0].name),
+            [config for config in strategies if feed_of(config) == feed],
         )
-        for border, members in together.items()
+        for (_, _, feed), members in together.items()
     ]

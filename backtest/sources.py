@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, final
 
@@ -45,6 +45,8 @@ class Part(NamedTuple):
 
     definitions: list[tuple[int, bytes]]
     batch: EventBatch
+    # Of the numbers in the batch.
+    topic_name: Callable[[int], str]
 
 
 class Source(Protocol):
@@ -91,7 +93,7 @@ class _Decoding:
             every = self._decoder.instruments()
             new = [each for each in every if each[0] not in self._known]
             self._known.update(number for number, _ in new)
-        return Part(new, batch)
+        return Part(new, batch, self._decoder.topic_name)
 
 
 @final

@@ -12,6 +12,9 @@ from tickd.topics import Pattern, Selection
 
 __all__ = ["StrategyConfig"]
 
+# 64 bytes each: 64 KiB to 1 GiB of shared memory.
+QUEUE_EVENTS_MIN: Final = 1_024
+QUEUE_EVENTS_MAX: Final = 1 << 24
 WhenFull = Literal["conflate", "drop_oldest", "disconnect"]
 
 # The name stands in file names, metrics and records.
@@ -23,7 +26,8 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """One strategy.
 
     class: `module:Class`, or `path/to/file.py:Class`. topics: what it gets besides clock and its
-    own orders. group: strategies of the same group share a child process; empty = one of its own.
+    own orders. queue_events: what may be on its way to the process before `when_full` applies.
+    group: strategies of the same group share a child process; empty = one of its own.
     """
 
     name: str
@@ -34,6 +38,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     group: str = ""
     when_full: WhenFull = "conflate"
     policies: dict[str, WhenFull] = {}
+    queue_events: int = 32_768
     hang_ms_max: int = 5_000
     memory_bytes_max: int = 1 << 30
     restart: Literal["never", "on_failure"] = "never"
@@ -52,6 +57,11 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                 Pattern.parse(pattern)
         except TickdError as error:
             raise ValueError(f"strategy {self.name}: {error}") from error
+        if not QUEUE_EVENTS_MIN <= self.queue_events <= QUEUE_EVENTS_MAX:
+            raise ValueError(
+                f"strategy {self.name}: queue_events is {self.queue_events},"
+                f" {QUEUE_EVENTS_MIN} to {QUEUE_EVENTS_MAX} possible"
+            )
         for key in ("hang_ms_max", "memory_bytes_max", "callback_timeout_ms"):
             if getattr(self, key) < 1:
                 raise ValueError(f"strategy {self.name}: {key} must be positive")

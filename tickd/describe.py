@@ -18,6 +18,7 @@ from tickd.events import (
     Flag,
     GapCause,
     Kind,
+    OrderState,
 )
 from tickd.topics import CHANNELS
 from tickd.units import mantissa_to_text
@@ -53,7 +54,11 @@ def describe_event(
     }
     if values["id"] != ID_UNDEF:
         fields["id"] = values["id"]
-    fields |= _numbers(kind, values, instrument)
+    if kind is Kind.ORDER:
+        fields["state"] = OrderState(values["aux"]).name
+        fields |= _scaled(values["price"], values["size"], instrument)
+    elif kind is not Kind.CLOCK:
+        fields |= _numbers(kind, values, instrument)
     if values["flags"]:
         fields["flags"] = "|".join(str(flag.name) for flag in Flag(values["flags"]))
     return fields
@@ -66,12 +71,7 @@ def _numbers(
     if kind in (Kind.MARK, Kind.INDEX, Kind.FUNDING):
         return {"value": mantissa_to_text(price, aux)}
     if kind in _SCALED and instrument is not None:
-        scaled: dict[str, object] = {}
-        if price != PRICE_UNDEF:
-            scaled["price"] = mantissa_to_text(price, instrument["price_scale"])
-        if size != PRICE_UNDEF:
-            scaled["size"] = mantissa_to_text(size, instrument["size_scale"])
-        return {**scaled, "aux": aux}
+        return {**_scaled(price, size, instrument), "aux": aux}
     if kind is Kind.DEPTH_HEAD:
         previous = None if size == PRICE_UNDEF else size
         return {"first_id": price, "previous_id": previous, "levels": aux}
@@ -87,3 +87,13 @@ def _numbers(
             "missing": None if size == PRICE_UNDEF else size,
         }
     return {"price": price, "size": size, "aux": aux}
+
+
+def _scaled(price: int, size: int, instrument: Mapping[str, Any] | None) -> dict[str, object]:
+    """Price and size as text, where there are any and their scales are known."""
+    scaled: dict[str, object] = {}
+    if instrument is not None and price != PRICE_UNDEF:
+        scaled["price"] = mantissa_to_text(price, instrument["price_scale"])
+    if instrument is not None and size != PRICE_UNDEF:
+        scaled["size"] = mantissa_to_text(size, instrument["size_scale"])
+    return scaled

@@ -1,6 +1,6 @@
 """The life of a daemon: starts its parts, keeps house, takes them down in the order of the flow.
 
-Down: sessions → tap → bus → storage and sinks → raw log → embedded ClickHouse, within
+Down: sessions → strategies → tap → bus → storage and sinks → raw log → embedded ClickHouse, within
 `node.shutdown_timeout_ms`; then what is left is cancelled.
 """
 
@@ -90,11 +90,14 @@ class Daemon:
                     tasks.create_task(filler.run(), name=f"gaps {venue}")
                     for venue, filler in self.parts.filling.days.items()
                 ]
+                deciding = tasks.create_task(
+                    self.parts.strategies.run(self._venues_known), name="strategies"
+                )
                 await stop.wait()
                 self.picture.stopping = True
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
-                drained = await self._drain(recording, storing, sinking)
+                drained = await self._drain(recording, deciding, storing, sinking)
                 keeping.cancel()
                 planning.cancel()
                 ranking.cancel()
@@ -117,9 +120,14 @@ class Daemon:
         # This build's decoder keeps the ledger of gaps; the log may be one from before (ADR 24).
         self.parts.tap.control({"kind": "start", **fields, "ledger": True})
 
+    def _venues_known(self) -> bool:
+        """Whether the instruments of every venue are defined."""
+        return all(session.status().started for session in self.parts.sessions)
+
     async def _drain(
         self,
         recording: list[asyncio.Task[None]],
+        deciding: asyncio.Task[None],
         storing: asyncio.Task[bool],
         sinking: list[asyncio.Task[None]],
     ) -> bool:
@@ -130,6 +138,10 @@ class Daemon:
                     session.cancel()
                 if recording:
                     await asyncio.wait(recording)
+                # What the sources left is published first, and what strategies say is recorded.
+                await self.parts.strategies.stop("the daemon stops")
+                deciding.cancel()
+                await asyncio.wait([deciding])
                 self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
                 self.parts.tap.finish()
                 self.parts.raw_log.write_now(sync=True)
@@ -138,6 +150,7 @@ class Daemon:
                     await asyncio.wait(sinking)
                 return await storing
         except TimeoutError:
+            deciding.cancel()
             storing.cancel()
             for sink in sinking:
                 sink.cancel()

@@ -14,6 +14,7 @@ from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
+from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
 from tickd.app.universes import Universes
 from tickd.bus import Bus
@@ -44,3 +45,4 @@ class Parts:
     fill_time: Histogram
     disk: DiskWatch
     shipping: Shipping
+    strategies: Strategies

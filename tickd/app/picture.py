@@ -75,6 +75,7 @@ class Picture:
                 {"name": sink.name, "failures": sink.failures, "fault": sink.fault}
                 for sink in parts.sinks
             ],
+            "strategies": parts.strategies.draw(),
             "plan": {
                 "paused_below": parts.planning.floor,
                 "lag_s": parts.planning.lag_s,

@@ -47,6 +47,8 @@ def render(
         parts.append(_repair(status["repair"]))
     parts.extend(Text(words, style="yellow") for words in plan_trouble(status))
     parts.append(_venues(status))
+    if status["strategies"]:
+        parts.append(_strategies(status["strategies"]))
     parts.append(_quotas(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))
@@ -189,6 +191,28 @@ def _venues(status: dict[str, Any]) -> RenderableType:
                 format_bytes(line["bytes_received"]),
                 line["fault"] or line["last_end"] or "",
             )
+    return table
+
+
+def _strategies(strategies: list[dict[str, Any]]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("strategy", "state", "events", "p99", "decisions", "hash", "merged", "dropped"):
+        table.add_column(name)
+    table.add_column("memory")
+    table.add_column("reason")
+    for each in strategies:
+        table.add_row(
+            each["name"],
+            each["state"] + (f" ({each['restarts']} restarts)" if each["restarts"] else ""),
+            f"{each['events']:,}",
+            f"{each['p99_us']:.0f} µs",
+            f"{each['decisions']:,}",
+            each["hash"][:16],
+            f"{each['merged']:,}",
+            f"{each['dropped']:,}",
+            format_bytes(each["rss_bytes"]) if each["rss_bytes"] else "",
+            each["reason"],
+        )
     return table
 
 

@@ -27,6 +27,7 @@ from tickd.app.sdk_files import keep_sdk_files
 from tickd.app.shipping import Shipping
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
+from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
 from tickd.app.universe_sources import own_tables, scanners
 from tickd.app.universes import Universes
@@ -103,6 +104,7 @@ def wire(config: Config) -> Parts:
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
+        strategies=_strategies(config, bus, tap, decoder, clock),
     )
 
 
@@ -121,6 +123,20 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
         clock=clock,
         random=random.random,
     )
+
+
+def _strategies(config: Config, bus: Bus, tap: Tap, decoder: Decoder, clock: Clock) -> Strategies:
+    strategies = Strategies(
+        config.strategies,
+        bus=bus,
+        tap=tap,
+        topic_name=decoder.topic_name,
+        clock=clock,
+        state_dir=config.state_dir.absolute() / "strategies",
+    )
+    if config.strategies:
+        tap.on_definition(strategies.define)
+    return strategies
 
 
 def _universes(config: Config, storage: Storage, tap: Tap, clock: Clock) -> Universes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,13 +18,23 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
 from tickd.errors import TickdError
 from tickd.native import Histogram
 
-__all__ = ["LABELS", "SERIES_MAX", "Counter", "HistogramSource", "Metrics", "Values", "buckets"]
+__all__ = [
+    "LABELS",
+    "SERIES_MAX",
+    "Counter",
+    "HistogramSource",
+    "Metrics",
+    "Summary",
+    "Values",
+    "buckets",
+]
 
 SERIES_MAX: Final = 2_000
 # Label values of one counter; the next ones are counted together as "other".
@@ -48,6 +59,7 @@ LABELS: Final = frozenset(
         "reason",
         "scope",
         "state",
+        "strategy",
         "subscription",
         "table",
         "topic",
@@ -63,6 +75,15 @@ T = TypeVar("T")
 
 # What a reader returns: one number, or numbers by label values.
 Values = float | Mapping[tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Quantiles that somebody else measured; by the text of the quantile, ns."""
+
+    count: int
+    sum_ns: int
+    quantiles_ns: Mapping[str, int]
 
 
 class HistogramSource(Protocol):
@@ -206,6 +227,28 @@ class Metrics(Collector):
             return family
 
         self._declare(name, (), collect)
+
+    def read_summary(
+        self,
+        name: str,
+        description: str,
+        read: Callable[[], Mapping[tuple[str, ...], Summary]],
+        labels: Sequence[str],
+    ) -> None:
+        """Declare quantiles of seconds, read on scrape. Raises as `counter`."""
+        if not name.endswith("_seconds"):
+            raise TickdError(f"summary {name} must end in _seconds")
+
+        def collect() -> Metric:
+            family = SummaryMetricFamily(name, description, labels=labels)
+            for values, summary in read().items():
+                family.add_metric(values, summary.count, summary.sum_ns / 1e9)
+                for quantile, ns in summary.quantiles_ns.items():
+                    of = dict(zip(labels, values, strict=True))
+                    family.add_sample(name, {**of, "quantile": quantile}, ns / 1e9)
+            return family
+
+        self._declare(name, labels, collect)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; beyond SERIES_MAX samples families are left out, and counted."""

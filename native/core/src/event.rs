@@ -190,6 +190,23 @@ pub enum OrderState {
     Unknown = 8,
 }
 
+impl OrderState {
+    /// The state with this name, as control records have it.
+    pub fn parse(name: &str) -> Option<OrderState> {
+        Some(match name {
+            "sent" => OrderState::Sent,
+            "refused" => OrderState::Refused,
+            "accepted" => OrderState::Accepted,
+            "partly_filled" => OrderState::PartlyFilled,
+            "filled" => OrderState::Filled,
+            "cancelled" => OrderState::Cancelled,
+            "expired" => OrderState::Expired,
+            "unknown" => OrderState::Unknown,
+            _ => return None,
+        })
+    }
+}
+
 impl Event {
     /// An event with every field undefined or zero but the given ones.
     pub const fn new(kind: Kind, seq: u64, ts_event: i64, ts_recv: i64, instrument: u32) -> Self {
@@ -210,19 +227,40 @@ impl Event {
 
     /// The event whose memory these bytes are.
     pub fn from_bytes(bytes: &[u8; EVENT_BYTES]) -> Self {
-        let eight = |at: usize| {
-            let part = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
-            u64::from_le_bytes(part.copied().unwrap_or_default())
-        };
-        let tail = eight(56);
+        let mut words = [0; 8];
+        for (word, part) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(part.first_chunk().copied().unwrap_or_default());
+        }
+        Event::from_words(words)
+    }
+
+    /// Its memory as eight little-endian words.
+    pub const fn to_words(&self) -> [u64; 8] {
+        let tail =
+            self.instrument as u64 | (self.flags as u64) << 32 | (self.kind as u64) << 48 | (self.side as u64) << 56;
+        [
+            self.ts_event as u64,
+            self.ts_recv as u64,
+            self.seq,
+            self.id,
+            self.price as u64,
+            self.size as u64,
+            self.aux as u64,
+            tail,
+        ]
+    }
+
+    /// The event whose memory these words are; any words are one.
+    pub const fn from_words(words: [u64; 8]) -> Self {
+        let [ts_event, ts_recv, seq, id, price, size, aux, tail] = words;
         Event {
-            ts_event: eight(0) as i64,
-            ts_recv: eight(8) as i64,
-            seq: eight(16),
-            id: eight(24),
-            price: eight(32) as i64,
-            size: eight(40) as i64,
-            aux: eight(48) as i64,
+            ts_event: ts_event as i64,
+            ts_recv: ts_recv as i64,
+            seq,
+            id,
+            price: price as i64,
+            size: size as i64,
+            aux: aux as i64,
             instrument: tail as u32,
             flags: (tail >> 32) as u16,
             kind: (tail >> 48) as u8,
@@ -281,5 +319,16 @@ mod tests {
             offset_of!(Event, side),
         ];
         assert_eq!(offsets, [0, 8, 16, 24, 32, 40, 48, 56, 60, 62, 63]);
+    }
+
+    #[test]
+    fn bytes_and_words_are_the_same_memory() {
+        let bytes: [u8; EVENT_BYTES] = std::array::from_fn(|at| at as u8 + 1);
+        let event = Event::from_bytes(&bytes);
+        assert_eq!(event.seq.to_le_bytes(), bytes[16..24]);
+        assert_eq!((event.instrument.to_le_bytes(), event.side), ([57, 58, 59, 60], 64));
+        assert_eq!((event.flags.to_le_bytes(), event.kind), ([61, 62], 63));
+        assert_eq!(event.to_words().map(u64::to_le_bytes).concat(), bytes);
+        assert_eq!(Event::from_words(event.to_words()), event);
     }
 }

@@ -12,6 +12,7 @@ pub mod decimal;
 pub mod decode;
 pub mod error;
 pub mod event;
+pub mod feed;
 pub mod histogram;
 pub mod instrument;
 pub mod last_values;

@@ -3,7 +3,14 @@
 //! A pipe on Unix systems without eventfd; elsewhere it cannot be made, and what needs it says so.
 
 #[cfg(unix)]
+pub use std::os::fd::OwnedFd as Owned;
+
+#[cfg(unix)]
 pub use unix::EventFd;
+
+/// A descriptor with an owner; there is none on this system.
+#[cfg(not(unix))]
+pub type Owned = std::convert::Infallible;
 
 #[cfg(not(unix))]
 pub use other::EventFd;
@@ -70,6 +77,29 @@ mod unix {
             unsafe { libc::write(fd, std::ptr::from_ref(&one).cast(), 8) };
         }
 
+        /// One that another process made and handed over; only where a descriptor has both ends.
+        pub fn from_fd(fd: OwnedFd) -> Self {
+            EventFd { fd, write_end: None }
+        }
+
+        /// Waits until it or `other` is readable; (rung, other), both false when the time is up or a signal came.
+        #[allow(unsafe_code)]
+        pub fn wait(&self, other: Option<RawFd>, timeout_ms: i32) -> (bool, bool) {
+            let watch = |fd| libc::pollfd {
+                fd,
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // A negative descriptor is passed over.
+            let mut both = [watch(self.fd.as_raw_fd()), watch(other.unwrap_or(-1))];
+            // SAFETY: `both` is a live array of two pollfds, which the call reads and fills.
+            if unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) } <= 0 {
+                return (false, false);
+            }
+            let [rung, other] = both;
+            (rung.revents != 0, other.revents != 0)
+        }
+
         /// Makes it silent again.
         #[allow(unsafe_code)]
         pub fn clear(&self) {
@@ -77,6 +107,11 @@ mod unix {
             let bytes = std::mem::size_of_val(&count);
             // SAFETY: `bytes` writable bytes of a live local, from a descriptor that lives as long as `self`.
             unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), bytes) };
+        }
+
+        /// The descriptor once more, for another one of the same bell. Errors: no descriptors left.
+        pub fn duplicate(&self) -> io::Result<OwnedFd> {
+            self.fd.try_clone()
         }
 
         /// The descriptor to watch; valid as long as `self` lives.
@@ -108,6 +143,21 @@ mod other {
 
         /// Does nothing.
         pub fn clear(&self) {}
+
+        /// Cannot be called.
+        pub fn from_fd(fd: super::Owned) -> Self {
+            match fd {}
+        }
+
+        /// Always refuses.
+        pub fn duplicate(&self) -> io::Result<super::Owned> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        /// Says at once that nothing happened.
+        pub fn wait(&self, _other: Option<i32>, _timeout_ms: i32) -> (bool, bool) {
+            (false, false)
+        }
 
         /// No descriptor.
         pub fn raw(&self) -> i32 {

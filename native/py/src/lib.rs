@@ -16,6 +16,7 @@ mod decoder;
 mod dispatch;
 mod dispatch_loop;
 mod errors;
+mod feed;
 mod histogram;
 mod hosted;
 mod last_values;
@@ -24,6 +25,7 @@ mod market;
 mod raw_log;
 mod raw_log_files;
 mod record_heads;
+mod ring;
 mod sim;
 mod sink;
 mod topic_latency;
@@ -61,5 +63,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<topic_queues::TopicQueues>()?;
     m.add_class::<burst_queue::BurstQueue>()?;
     m.add_class::<sim::SimMarket>()?;
+    m.add_class::<feed::FeedWriter>()?;
+    m.add_class::<feed::FeedReplay>()?;
+    m.add_class::<ring::RingReader>()?;
+    m.add_class::<ring::RingWriter>()?;
     Ok(())
 }

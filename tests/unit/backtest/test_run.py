@@ -285,3 +285,37 @@ def test_the_last_run_on_a_log_is_repeated_from_what_it_began_with(
         )
         assert again == lives[2]
         assert result.strategies["everything"]["hash"] == run.hash
+
+
+def test_what_a_feed_dropped_is_dropped_again(everything: StrategyConfig, tmp_path: Path) -> None:
+    record_lives(tmp_path / "raw", everything, tmp_path)
+    runs = live_runs(tmp_path)
+    (run,) = runs.values()
+    seen: dict[int, str] = {}
+    for part in source_of(tmp_path, None, run.cuts).parts():
+        for topic, start, stop in part.batch.topics:
+            for seq in as_array(part.batch)["seq"][start:stop].tolist():
+                if seq > run.seq_from and seq <= (run.seq_to or 0):
+                    seen[seq] = part.topic_name(topic)
+    trades = [seq for seq, name in seen.items() if name.startswith("trade.")]
+    assert len(trades) > 10
+    name = seen[trades[3]]
+    gone = [seq for seq in trades if seen[seq] == name]
+    # A row as a `conflated` record has it; what it names does not reach the strategy.
+    run.rows.append((name, "drop_oldest", gone[2], gone[5], 4, 0))
+    kept: list[bytes] = []
+    whole: list[bytes] = []
+    for decided in (kept, whole):
+        replay(
+            source_of(tmp_path, None, run.cuts),
+            [everything],
+            clock=SystemClock(),
+            runs=runs,
+            on_decision=decided.append,
+        )
+        run.rows.clear()
+    assert run.missed == 0
+    assert kept != whole
+    missing = {f'"seq":{seq}' for seq in gone[2:6]}
+    assert any(words.encode() in line for line in whole for words in missing)
+    assert not any(f"{words},".encode() in line for line in kept for words in missing)

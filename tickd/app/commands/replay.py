@@ -117,12 +117,12 @@ def _show(line: bytes) -> None:
 
 
 def _verdict(run: LiveRun, replayed: dict[str, Any]) -> str:
-    if run.missed:
-        return f"was too slow live: {run.missed:,} records were merged or dropped on their way"
     if run.hash is None:
         return "was ended live before it could tell its hash"
     same = (run.hash, run.decisions) == (replayed.get("hash"), replayed.get("decisions"))
-    return "as live" if same else DIFFERENT
+    if not same:
+        return DIFFERENT
+    return f"as live, {run.missed:,} records merged or dropped as then" if run.missed else "as live"
 
 
 def _plain(result: Replayed, live: dict[str, str]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ pub enum Rule {
 
 impl Rule {
     /// Whether snapshots come with the changes, so that each replaces whatever was before.
-    const fn snapshots_in_stream(self) -> bool {
+    pub(crate) const fn snapshots_in_stream(self) -> bool {
         matches!(self, Rule::Okx | Rule::Whole)
     }
 

@@ -7,7 +7,7 @@ use crate::decode::continuity::Hole;
 use crate::decode::slot::{Slot, CHAINED};
 use crate::decode::{venues, Conclusion, Decoder, NO_VENUE_TIME};
 use crate::error::{Error, Reason, Result};
-use crate::event::GapCause;
+use crate::event::{flag, side, Event, GapCause, Kind, OrderState};
 use crate::instrument::Instrument;
 use crate::record::Record;
 use crate::topic::Channel;
@@ -53,6 +53,20 @@ struct Fill {
     gap: u64,
 }
 
+/// What became of an order of ours, of an instrument of `venue`.
+#[derive(Deserialize)]
+struct OrderNews {
+    client_id: u64,
+    state: String,
+    venue: String,
+    symbol: String,
+    #[serde(default)]
+    instrument: u32,
+    side: Option<String>,
+    price: Option<i64>,
+    size: Option<i64>,
+}
+
 #[derive(Deserialize)]
 struct Gap {
     cause: String,
@@ -86,6 +100,11 @@ impl Decoder {
             "start" => self.start(&fields(&value)?),
             "stop" => self.stage.count("stops"),
             "clock" => self.conclusions.push(Conclusion::Clock),
+            "order" => self.order(fields(&value)?, record)?,
+            "intent" | "cancel" => self.stage.count("intents"),
+            // What strategies did, for audits and replays; no market data.
+            "strategy" | "state" | "decisions" => self.stage.count("strategy_changes"),
+            "conflated" => self.stage.count("conflations"),
             "disk" => self.stage.count("disk_levels"),
             "plan" | "throttle" => self.stage.count("plan_changes"),
             "universe" => self.stage.count("universe_changes"),
@@ -245,6 +264,34 @@ impl Decoder {
                 }
             }
         }
+    }
+
+    /// Errors: `Malformed` for a state, a side or a topic that does not exist.
+    fn order(&mut self, news: OrderNews, record: &Record<'_>) -> Result<()> {
+        let state = OrderState::parse(&news.state).ok_or(Error::new(Reason::Malformed, 0))?;
+        let is_part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_part(&news.venue) || news.venue.contains('.') || !is_part(&news.symbol) {
+            return Err(Error::new(Reason::Malformed, 0));
+        }
+        let seq = self.stage.next_seq();
+        let mut event = Event::new(Kind::Order, seq, record.recv_ns, record.recv_ns, news.instrument);
+        event.id = news.client_id;
+        event.aux = state as i64;
+        event.price = news.price.unwrap_or(event.price);
+        event.size = news.size.unwrap_or(event.size);
+        event.side = match news.side.as_deref() {
+            None | Some("N") => side::NONE,
+            Some("B") => side::BID,
+            Some("A") => side::ASK,
+            Some(_) => return Err(Error::new(Reason::Malformed, 0)),
+        };
+        event.flags = flag::SYNTHETIC | flag::LAST;
+        let topic = format!("order.{}.{}", news.venue, news.symbol);
+        let topic = self.burst.topics.intern(&topic);
+        let at = self.stage.events.len();
+        self.stage.events.push(event);
+        self.burst.run(topic, at, at + 1, record.mono_ns);
+        Ok(())
     }
 
     fn close_book(&mut self, slot: u32) {

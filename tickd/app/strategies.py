@@ -1,0 +1,306 @@
+"""The strategies of a daemon: which run where, who comes back, what they said, what they missed.
+
+Strategies of a group share a process (`strategy_process.py`); trusted ones may run inside the
+daemon. While there are any, the clock is recorded: their timers fire on it, live and in replays.
+It starts nothing before the venues are known, and it is stopped before the raw log closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, final
+
+import msgspec
+import structlog
+
+from strategy_runner.config import StrategyConfig
+from strategy_runner.runner import StrategyHost
+from strategy_runner.wants import Wants, feed_of
+from tickd.app.strategy_answers import Answers
+from tickd.app.strategy_process import StrategyProcess
+from tickd.app.strategy_wire import Report
+from tickd.app.tap import Tap
+from tickd.bus import Bus
+from tickd.native import NativeError
+from tickd.ports import Clock
+
+__all__ = ["Group", "Strategies"]
+
+log = structlog.get_logger(__name__)
+
+CLOCK_S: Final = 0.1
+# What was merged or dropped is recorded together, this often.
+ROWS_S: Final = 0.25
+READY_POLL_S: Final = 0.1
+# A venue that does not come up keeps no strategy of another from starting.
+READY_S_MAX: Final = 15.0
+BACKOFF_S_MIN: Final = 1.0
+BACKOFF_S_MAX: Final = 60.0
+# Up this long, a failure counts as the first of a new row.
+HEALTHY_AFTER_S: Final = 60.0
+
+
+class Group:
+    """Strategies that share a process, or the daemon: their lives, one after the other."""
+
+    def __init__(
+        self, name: str, strategies: Sequence[StrategyConfig], *, host: Strategies
+    ) -> None:
+        self.name: Final = name
+        self.strategies: Final = tuple(strategies)
+        self.wants: Final = Wants(strategies, host.topic_name)
+        self.answers: Final = Answers(strategies, host.record)
+        self.stopped: dict[str, str] = {}
+        self.restarts = 0
+        self.process: StrategyProcess | None = None
+        self.inproc: StrategyHost | None = None
+        self._host = host
+        # Of lives that are over.
+        self._totals = (0, 0, 0, 0)
+
+    @property
+    def report(self) -> Report:
+        if self.inproc is not None:
+            return msgspec.convert(self.inproc.report(), Report)
+        return self.process.report if self.process is not None else Report()
+
+    @property
+    def totals(self) -> tuple[int, int, int, int]:
+        """(offered, delivered, dropped, merged) records of all lives."""
+        now = self.process.feed.totals if self.process is not None else (0, 0, 0, 0)
+        before = self._totals
+        return before[0] + now[0], before[1] + now[1], before[2] + now[2], before[3] + now[3]
+
+    def started(self) -> None:
+        self.stopped.clear()
+        for config in self.strategies:
+            self._host.note(config.name, "started", seq=self._host.seq, feed=self.name)
+
+    def note_stopped(self, strategy: str, reason: str) -> None:
+        """A strategy has ended; why, and up to which event it went, goes on record."""
+        if strategy in self.stopped:
+            return
+        self.stopped[strategy] = reason
+        seq = self.process.feed.progress()[3] if self.process is not None else self._host.seq
+        say = log.info if self._host.is_stopping else log.error
+        say("strategy_stopped", strategy=strategy, reason=reason)
+        self._host.note(strategy, "stopped", seq=seq, feed=self.name, reason=reason)
+
+    def note_missed(self) -> None:
+        """Record what the feed merged and dropped since the last time."""
+        rows = self.process.feed.take_rows() if self.process is not None else []
+        if rows:
+            named = [
+                [self.wants.resolve(topic)[0], policy, seq_from, seq_to, records, delivered]
+                for topic, policy, seq_from, seq_to, records, delivered in rows
+            ]
+            self._host.record({"kind": "conflated", "feed": self.name, "rows": named})
+
+    def life_over(self, reason: str) -> None:
+        """The process has ended."""
+        self.note_missed()
+        for config in self.strategies:
+            self.note_stopped(config.name, reason)
+        self._totals = self.totals
+        self.process = None
+
+    @property
+    def comes_back(self) -> bool:
+        return any(config.restart == "on_failure" for config in self.strategies)
+
+
+@final
+class Strategies:
+    """All of a daemon."""
+
+    def __init__(
+        self,
+        configs: Sequence[StrategyConfig],
+        *,
+        bus: Bus,
+        tap: Tap,
+        topic_name: Callable[[int], str],
+        clock: Clock,
+        state_dir: Path,
+    ) -> None:
+        self.topic_name: Final = topic_name
+        self._bus = bus
+        self._tap = tap
+        self._clock = clock
+        self._state_dir = state_dir
+        self._definitions: dict[int, bytes] = {}
+        self._stopping = False
+        shared: dict[str, list[StrategyConfig]] = {}
+        for config in configs:
+            shared.setdefault(feed_of(config), []).append(config)
+        self.groups: Final = tuple(
+            Group(name, members, host=self) for name, members in shared.items()
+        )
+
+    @property
+    def seq(self) -> int:
+        return self._bus.seq
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def record(self, fields: dict[str, object]) -> None:
+        """Put a control record into the raw log, if it is still open."""
+        self._tap.note(fields)
+
+    def note(self, strategy: str, state: str, *, seq: int, feed: str, reason: str = "") -> None:
+        fields = {"name": strategy, "feed": feed, "state": state, "reason": reason, "seq": seq}
+        self.record({"kind": "strategy", **fields})
+
+    def define(self, instrument: int, definition: bytes) -> None:
+        """Hand on a definition, before the first batch that uses it."""
+        self._definitions[instrument] = definition
+        for group in self.groups:
+            if group.process is not None and group.wants.instrument(definition):
+                group.process.define(instrument, definition)
+            if group.inproc is not None:
+                group.inproc.define(instrument, definition)
+
+    async def run(self, ready: Callable[[], bool]) -> None:
+        """Run every group until `stop`; `ready`: what the venues list is known."""
+        if not self.groups:
+            return
+        async with asyncio.TaskGroup() as tasks:
+            ticking = tasks.create_task(self._tick(), name="strategy clock")
+            try:
+                async with asyncio.TaskGroup() as lives:
+                    await self._until(ready)
+                    for group in self.groups:
+                        live = self._inproc if _is_inproc(group) else self._live
+                        lives.create_task(live(group), name=f"strategies {group.name}")
+            finally:
+                ticking.cancel()
+
+    async def stop(self, reason: str) -> None:
+        """Let strategies take what is on its way, then end them; the raw log must still be open."""
+        self._stopping = True
+        for group in self.groups:
+            if group.inproc is not None:
+                group.inproc.stop(reason)
+        async with asyncio.TaskGroup() as tasks:
+            for group in self.groups:
+                if group.process is not None:
+                    tasks.create_task(group.process.stop(reason), name=f"stop {group.name}")
+
+    def draw(self) -> list[dict[str, Any]]:
+        """One picture per strategy, for `tickd status`."""
+        return [_drawn(group, config) for group in self.groups for config in group.strategies]
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
+        waited = 0.0
+        while not ready() and waited < READY_S_MAX and not self._stopping:
+            await self._clock.sleep(READY_POLL_S)
+            waited += READY_POLL_S
+
+    async def _tick(self) -> None:
+        """Record the clock, and what was missed."""
+        for tick in range(1 << 62):
+            self.record({"kind": "clock"})
+            if tick % round(ROWS_S / CLOCK_S) == 0:
+                for group in self.groups:
+                    group.note_missed()
+            await self._clock.sleep(CLOCK_S)
+
+    async def _inproc(self, group: Group) -> None:
+        host = StrategyHost(
+            group.strategies,
+            record=group.answers.take,
+            clock=self._clock,
+            state_dir=self._state_dir,
+            on_stopped=group.note_stopped,
+        )
+        for instrument, definition in self._definitions.items():
+            host.define(instrument, definition)
+        group.inproc = host
+        group.started()
+        host.start()
+        handling = self._bus.handle_bursts(host.feed, name=f"strategies {group.name}")
+        while host.running:
+            await self._clock.sleep(READY_POLL_S)
+        handling.close()
+
+    async def _live(self, group: Group) -> None:
+        """One process after the other, as the group's policy wants it."""
+        backoff_s = BACKOFF_S_MIN
+        while not self._stopping:
+            began_ns = self._clock.mono_ns()
+            reason = await self._one_life(group)
+            if self._stopping or not group.comes_back:
+                return
+            if self._clock.mono_ns() - began_ns > HEALTHY_AFTER_S * 1e9:
+                backoff_s = BACKOFF_S_MIN
+            log.warning("strategies_restarting", group=group.name, in_s=backoff_s, reason=reason)
+            await self._clock.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            group.restarts += 1
+
+    async def _one_life(self, group: Group) -> str:
+        process = None
+        try:
+            process = StrategyProcess(
+                group.name,
+                group.strategies,
+                resolve=group.wants.resolve,
+                answers=group.answers,
+                on_start=group.started,
+                on_stopped=group.note_stopped,
+                bus=self._bus,
+                clock=self._clock,
+                state_dir=self._state_dir,
+            )
+            group.process = process
+            for instrument, definition in self._definitions.items():
+                if group.wants.instrument(definition):
+                    process.define(instrument, definition)
+            await process.spawn()
+        except (OSError, NativeError) as error:
+            reason = f"it cannot be started: {error}"
+            group.life_over(reason)
+            return reason
+        try:
+            return await process.watch()
+        finally:
+            group.life_over(process.ended or "the daemon ends")
+
+
+def _is_inproc(group: Group) -> bool:
+    return all(config.isolation == "inproc" for config in group.strategies)
+
+
+def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
+    process = group.process
+    known = group.report.strategies.get(config.name)
+    offered, delivered, dropped, merged = group.totals
+    stopped = group.stopped.get(config.name)
+    last = group.answers.decisions.get(config.name, {})
+    return {
+        "name": config.name,
+        "group": group.name,
+        "state": "stopped"
+        if stopped is not None
+        else "running"
+        if group.report.strategies
+        else "starting",
+        "reason": stopped or "",
+        "pid": process.pid if process is not None else None,
+        "events": known.events if known is not None else 0,
+        "decisions": last.get("count", known.decisions if known is not None else 0),
+        "hash": last.get("hash", known.hash if known is not None else ""),
+        "p99_us": known.latency.p99_ns / 1e3 if known is not None else 0.0,
+        "intents": group.answers.intents[config.name],
+        "offered": offered,
+        "delivered": delivered,
+        "dropped": dropped,
+        "merged": merged,
+        "waiting": process.feed.waiting if process is not None else 0,
+        "rss_bytes": process.rss_bytes if process is not None else 0,
+        "restarts": group.restarts,
+    }

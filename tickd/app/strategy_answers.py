@@ -1,0 +1,89 @@
+"""What strategies say becomes control records, checked line by line: they run an operator's code.
+
+An intent is answered at once: as there is no gate yet, every order is refused, on record. It knows
+no process and no ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
+
+import orjson
+
+from strategy_runner.config import StrategyConfig
+from strategy_runner.runner import owner_of
+from tickd.errors import TickdError
+
+__all__ = ["Answers", "StrategySaidError"]
+
+_KINDS: Final = frozenset({"intent", "cancel", "state", "decisions"})
+_INTENT: Final = {"client_id": int, "instrument": int, "venue": str, "symbol": str, "side": str}
+_SIDES: Final = ("A", "B")
+CLIENT_ID_MAX: Final = (1 << 63) - 1
+
+
+class StrategySaidError(TickdError):
+    """A strategy process said something that it cannot have meant."""
+
+
+@final
+class Answers:
+    """Records the lines of one group of strategies."""
+
+    def __init__(
+        self, strategies: Sequence[StrategyConfig], record: Callable[[dict[str, object]], None]
+    ) -> None:
+        self._owners = {config.name: owner_of(config.name) for config in strategies}
+        self._record = record
+        self.intents: dict[str, int] = dict.fromkeys(self._owners, 0)
+        self.decisions: dict[str, dict[str, object]] = {}
+
+    def take(self, line: bytes) -> None:
+        """Record a line, and what becomes of it. Raises StrategySaidError: nothing was recorded."""
+        fields = self._checked(line)
+        if fields["kind"] == "intent":
+            self._check_intent(fields)
+        self._record(fields)
+        strategy = str(fields["strategy"])
+        if fields["kind"] == "decisions":
+            self.decisions[strategy] = fields
+        if fields["kind"] == "intent":
+            self.intents[strategy] += 1
+            # One that comes back through the feed like any event, so that a replay has it, too.
+            self._record(
+                {
+                    "kind": "order",
+                    "strategy": strategy,
+                    "client_id": fields["client_id"],
+                    "state": "refused",
+                    "reason": "no gate",
+                    "venue": fields["venue"],
+                    "symbol": fields["symbol"],
+                    "instrument": fields["instrument"],
+                    "side": fields["side"],
+                }
+            )
+
+    def _checked(self, line: bytes) -> dict[str, Any]:
+        try:
+            fields = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            fields = None
+        if not isinstance(fields, dict) or fields.get("kind") not in _KINDS:
+            raise StrategySaidError(f"no line of a strategy: {line[:80]!r}")
+        if fields.get("strategy") not in self._owners:
+            raise StrategySaidError(f"a line of strategy {str(fields.get('strategy'))[:80]!r}")
+        return fields
+
+    def _check_intent(self, fields: dict[str, Any]) -> None:
+        for key, kind in _INTENT.items():
+            if type(fields.get(key)) is not kind:
+                raise StrategySaidError(f"an intent whose {key} is {str(fields.get(key))[:80]!r}")
+        client_id = fields["client_id"]
+        if not 0 <= client_id <= CLIENT_ID_MAX:
+            raise StrategySaidError(f"an intent with client id {client_id}")
+        if client_id >> 32 != self._owners[fields["strategy"]]:
+            raise StrategySaidError(f"an intent with the client id of another: {client_id}")
+        if fields["side"] not in _SIDES or not 0 <= fields["instrument"] < 1 << 32:
+            raise StrategySaidError(f"an intent on side {fields['side'][:8]!r}")
