@@ -46,7 +46,7 @@ def replay(
         strategy: "module:Class" or "path/to/file.py:Class"
         params: its parameters: JSON, or a .json or .toml file
         topics: what it gets, e.g. "trade.*.BTCUSDT"
-        config: a config file, whose [[strategies]] are run instead
+        config: a config file, whose [[strategies]] are run instead, with its [[indicators]]
         burst_frames: frames per batch; decisions do not depend on it
         decisions: print every decision, one JSON object per line
         as_json: print the result as JSON
@@ -62,7 +62,10 @@ def replay(
     if path.is_dir():
         names = {each.name for each in strategies}
         runs = {name: each for name, each in live_runs(path).items() if name in names}
-    source = source_of(path, burst_frames, {cut for each in runs.values() for cut in each.cuts})
+    cuts = {cut for each in runs.values() for cut in each.cuts}
+    computed_from = max((each.life_from for each in runs.values()), default=0)
+    indicators = load_config(config).indicators if config is not None else ()
+    source = source_of(path, burst_frames, cuts, indicators, computed_from)
     show = _show if decisions else None
     result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
     live = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
