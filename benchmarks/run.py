@@ -56,6 +56,7 @@ BENCHES = [
     Bench("ship", "Shipping to object storage, against boto3"),
     Bench("export", "Export, against rows in pandas and the csv module", checked=True),
     Bench("callback", "Callbacks of a broker's SDK, against one hand-over per event"),
+    Bench("indicators", "Indicators, against plain Python, numba and wickra", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("sim", "The load generator itself"),

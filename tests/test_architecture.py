@@ -59,12 +59,15 @@ PURE = (
     "recorder/errors.py",
     "recorder/sink/ledger.py",
     "recorder/sink/retry.py",
+    "strategy_runner/indicators/*.py",
+    "strategy_runner/indicators/twin/*.py",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "random"}
 # Where the time and the environment may be asked for: the clock, the composition roots, and child
 # processes, which are composition roots of their own.
 CLOCK_PLACES = (
     "tickd/clock.py",
+    "tickd/backend.py",  # chosen when a package is imported, before any composition root runs
     "tickd/app/*.py",
     "tickd/app/commands/*.py",
     "recorder/embedded/*.py",

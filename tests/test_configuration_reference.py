@@ -24,6 +24,7 @@ from gateway.config import (
 )
 from recorder.sinks.jsonl.config import JsonlConfig
 from strategy_runner.config import StrategyConfig
+from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.config import Config
 from tickd.secrets import Secret
 
@@ -36,6 +37,7 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     "[[universes]]": UniverseConfig,
     '[[sinks]] "jsonl"': JsonlConfig,
     "[[strategies]]": StrategyConfig,
+    "[[indicators]]": IndicatorConfig,
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}
 

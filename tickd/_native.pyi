@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Self, TypedDict, final, type_check_only
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict, final, type_check_only
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 __version__: str
@@ -598,6 +600,7 @@ class Dispatch:
 BLOCK_ENCODER_VERSION: int
 VENUES: tuple[str, ...]
 EVENT_TABLES: tuple[str, ...]
+DERIVED_TABLES: tuple[str, ...]
 
 def table_columns(table: str) -> tuple[tuple[str, str], ...]: ...
 def xxh3_hex(data: Buffer) -> str: ...
@@ -735,6 +738,8 @@ class Decoder:
     def state(self) -> bytes: ...
     def restore(self, state: bytes) -> None: ...
     def topic_name(self, topic: int) -> str: ...
+    def intern_topic(self, name: str) -> int:
+        """Return the number of a topic that something else than a frame feeds."""
     @property
     def topic_count(self) -> int: ...
     def topic_stats(self) -> list[tuple[int, int, int]]:
@@ -810,6 +815,39 @@ class BurstQueue:
     def release(self) -> None: ...
 
 @final
+class IndicatorSet:
+    """Many indicators advanced in one pass over a batch, in the order of the node."""
+
+    def __new__(
+        cls,
+        specs: list[tuple[int, bytes, bool]],
+        resolve: Callable[[int], tuple[int, str, list[int]]],
+    ) -> IndicatorSet:
+        """`specs`: (number of the definition, snapshot of a fresh indicator, every value a signal).
+
+        `resolve(topic)`, asked once per topic: the topic of its signals, its venue, which of the
+        indicators it feeds. Raises ValueError for a snapshot of nothing that a set can feed.
+        """
+    def define(self, definition: Buffer) -> None:
+        """Take an instrument definition (JSON), before its first event."""
+    def rows(self, batch: EventBatch) -> bytes:
+        """Feed a batch; packed rows of 40 bytes, one per message and indicator, in order."""
+    def signals(self, batch: EventBatch) -> EventBatch | None:
+        """Feed a batch; the SIGNAL events that it caused, grouped by topic."""
+    @property
+    def undefined(self) -> int: ...
+    @property
+    def values_count(self) -> int: ...
+    @property
+    def signals_count(self) -> int: ...
+
+def indicator_takes(snapshot: bytes) -> str:
+    """Return what a set feeds an indicator with: quotes, trades, levels or prices.
+
+    Raises ValueError.
+    """
+
+@final
 class BusCore:
     """Where batches are published; loop thread only."""
 
@@ -854,3 +892,498 @@ class BusCore:
     def publish_many(self, batches: Iterable[EventBatch]) -> None: ...
     def drops_reported(self) -> None: ...
     def want_turn(self) -> None: ...
+
+# Indicators. Arrays are C-contiguous: float64 or int64 mantissas (sides also int8), times int64 ns.
+# Nobody may write to an array of a running call; long batches run without the GIL.
+
+_Array: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
+_Sides: TypeAlias = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int8]
+_Times: TypeAlias = NDArray[np.int64]
+_Floats: TypeAlias = NDArray[np.float64]
+_Pair: TypeAlias = tuple[float, float]
+_Decays: TypeAlias = float | Sequence[float] | Sequence[Sequence[float]]
+
+@type_check_only
+class _Indicator:
+    @property
+    def value(self) -> float: ...
+    @property
+    def is_ready(self) -> bool: ...
+    @property
+    def initialized(self) -> bool: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def n_skipped(self) -> int: ...
+    @property
+    def n_crossed(self) -> int: ...
+    @property
+    def n_backward(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    def reset(self) -> None: ...
+    def copy(self) -> Self: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: object) -> Self: ...
+    def state(self) -> bytes: ...
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # mutable
+
+@type_check_only
+class _OnQuote(_Indicator):
+    def update(
+        self, bid_price: float, bid_size: float, ask_price: float, ask_size: float, ts_ns: int = 0
+    ) -> float: ...
+    def peek(
+        self, bid_price: float, bid_size: float, ask_price: float, ask_size: float, ts_ns: int = 0
+    ) -> float: ...
+    def update_many(
+        self,
+        bid_price: _Array,
+        bid_size: _Array,
+        ask_price: _Array,
+        ask_size: _Array,
+        ts_ns: _Times | None = None,
+        out: _Floats | None = None,
+    ) -> _Floats: ...
+    @classmethod
+    def batch(
+        cls,
+        bid_price: _Array,
+        bid_size: _Array,
+        ask_price: _Array,
+        ask_size: _Array,
+        ts_ns: _Times | None = None,
+        **params: Any,
+    ) -> _Floats: ...
+
+@type_check_only
+class _OnBook(_Indicator):
+    def update(self, flat_levels: Buffer | Sequence[float], ts_ns: int = 0) -> float: ...
+    def peek(self, flat_levels: Buffer | Sequence[float], ts_ns: int = 0) -> float: ...
+    def update_many(
+        self, flat_levels: _Floats, ts_ns: _Times | None = None, out: _Floats | None = None
+    ) -> _Floats: ...
+    @classmethod
+    def batch(cls, flat_levels: _Floats, ts_ns: _Times | None = None, **params: Any) -> _Floats: ...
+    @property
+    def levels(self) -> int: ...
+
+@type_check_only
+class _Levels(_OnBook):
+    @property
+    def events(self) -> list[float]: ...
+    @property
+    def sums(self) -> list[float]: ...
+    @property
+    def weights(self) -> list[float]: ...
+    @property
+    def n_early(self) -> int: ...
+    def take(self) -> list[float]: ...
+    def update_matrix(
+        self, flat_levels: _Floats, ts_ns: _Times | None = None, out: _Floats | None = None
+    ) -> _Floats: ...
+
+@type_check_only
+class _Traded(_Indicator):
+    def update_many(
+        self,
+        price: _Array,
+        size: _Array,
+        side: _Sides,
+        ts_ns: _Times | None = None,
+        out: _Floats | None = None,
+    ) -> _Floats: ...
+    @classmethod
+    def batch(
+        cls, price: _Array, size: _Array, side: _Sides, ts_ns: _Times | None = None, **params: Any
+    ) -> _Floats: ...
+
+@type_check_only
+class _OnTrade(_Traded):
+    def update(self, price: float, size: float, side: float, ts_ns: int = 0) -> float: ...
+    def peek(self, price: float, size: float, side: float, ts_ns: int = 0) -> float: ...
+
+@type_check_only
+class _OnBar(_Traded):
+    def update(self, price: float, size: float, side: float = ..., ts_ns: int = 0) -> float: ...
+    def peek(self, price: float, size: float, side: float = ..., ts_ns: int = 0) -> float: ...
+
+@type_check_only
+class _Bucketed(_Indicator):
+    @property
+    def cdf(self) -> float: ...
+    @property
+    def zscore(self) -> float: ...
+    @property
+    def is_toxic(self) -> bool: ...
+    @property
+    def unclassified(self) -> float: ...
+    @property
+    def buckets(self) -> int: ...
+    @property
+    def n_closed(self) -> int: ...
+    @property
+    def filled(self) -> float: ...
+    def drop_partial(self) -> None: ...
+
+@type_check_only
+class _OnPrice(_Indicator):
+    def update(self, price: float, ts_ns: int = 0) -> float: ...
+    def peek(self, price: float, ts_ns: int = 0) -> float: ...
+    def update_many(
+        self, price: _Array, ts_ns: _Times | None = None, out: _Floats | None = None
+    ) -> _Floats: ...
+    @classmethod
+    def batch(cls, price: _Array, ts_ns: _Times | None = None, **params: Any) -> _Floats: ...
+
+@type_check_only
+class _OnPrint(_Indicator):
+    def __new__(cls, strict: bool = False) -> Self: ...
+    def update(self, price: float, bid_price: float, ask_price: float) -> float: ...
+    def peek(self, price: float, bid_price: float, ask_price: float) -> float: ...
+    def update_many(
+        self, price: _Array, bid_price: _Array, ask_price: _Array, out: _Floats | None = None
+    ) -> _Floats: ...
+    @classmethod
+    def batch(
+        cls, price: _Array, bid_price: _Array, ask_price: _Array, **params: Any
+    ) -> _Floats: ...
+
+@final
+class Ofi(_OnQuote):
+    def __new__(
+        cls,
+        window: int | None = None,
+        horizon_ns: int | None = None,
+        half_life_ns: int | None = None,
+        missing: Literal["empty", "unknown"] = "empty",
+        strict: bool = False,
+        *,
+        skip_crossed: bool = False,
+    ) -> Self: ...
+    @property
+    def event(self) -> float: ...
+    @property
+    def n_early(self) -> int: ...
+    def take(self) -> float: ...
+    @staticmethod
+    def from_state(state: bytes) -> Ofi: ...
+
+@final
+class Mid(_OnQuote):
+    def __new__(cls, strict: bool = False, *, skip_crossed: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Mid: ...
+
+@final
+class Spread(_OnQuote):
+    def __new__(cls, strict: bool = False, *, skip_crossed: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Spread: ...
+
+@final
+class SpreadBps(_OnQuote):
+    def __new__(cls, strict: bool = False, *, skip_crossed: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> SpreadBps: ...
+
+@final
+class WeightedMid(_OnQuote):
+    def __new__(cls, strict: bool = False, *, skip_crossed: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> WeightedMid: ...
+
+@final
+class QueueImbalance(_OnQuote):
+    def __new__(cls, strict: bool = False, *, skip_crossed: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> QueueImbalance: ...
+
+@final
+class QuoteSlope(_OnQuote):
+    def __new__(cls, strict: bool = False, *, skip_crossed: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> QuoteSlope: ...
+
+@final
+class Microprice(_OnQuote):
+    def __new__(
+        cls, table: Sequence[Sequence[float]], tick: float, strict: bool = False
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Microprice: ...
+
+@final
+class Mlofi(_Levels):
+    def __new__(
+        cls,
+        levels: int,
+        window: int | None = None,
+        horizon_ns: int | None = None,
+        half_life_ns: int | None = None,
+        missing: Literal["empty", "unknown"] = "empty",
+        strict: bool = False,
+        *,
+        weights: Sequence[float] | None = None,
+        skip_crossed: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Mlofi: ...
+
+@final
+class IntegratedOfi(_Levels):
+    def __new__(
+        cls,
+        weights: Sequence[float],
+        window: int | None = None,
+        horizon_ns: int | None = None,
+        half_life_ns: int | None = None,
+        missing: Literal["empty", "unknown"] = "empty",
+        strict: bool = False,
+        *,
+        skip_crossed: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> IntegratedOfi: ...
+
+@final
+class DepthImbalance(_OnBook):
+    def __new__(cls, levels: int, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> DepthImbalance: ...
+
+@final
+class Vamp(_OnBook):
+    def __new__(cls, levels: int, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Vamp: ...
+
+@final
+class WeightedDepthPrice(_OnBook):
+    def __new__(cls, levels: int, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> WeightedDepthPrice: ...
+
+@final
+class BookSlope(_OnBook):
+    def __new__(
+        cls, levels: int, side: Literal["both", "bid", "ask"] = "both", strict: bool = False
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> BookSlope: ...
+
+@final
+class Vpin(_OnTrade, _Bucketed):
+    def __new__(
+        cls,
+        bucket_volume: float,
+        buckets: int,
+        split: bool = True,
+        *,
+        ranked: int = 1000,
+        strict: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Vpin: ...
+
+@final
+class VpinFixed(_OnTrade, _Bucketed):
+    def __new__(
+        cls,
+        bucket_volume: int,
+        buckets: int,
+        split: bool = True,
+        *,
+        ranked: int = 1000,
+        strict: bool = False,
+    ) -> Self: ...
+    @property
+    def parts_per_billion(self) -> int | None: ...
+    @staticmethod
+    def from_state(state: bytes) -> VpinFixed: ...
+
+@final
+class VpinBvc(_OnBar, _Bucketed):
+    def __new__(
+        cls,
+        bucket_volume: float,
+        buckets: int,
+        sigma: float | None = None,
+        distribution: Literal["normal", "t025"] = "normal",
+        *,
+        decay: float = 0.99,
+        split: bool = True,
+        ranked: int = 1000,
+        strict: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> VpinBvc: ...
+
+@final
+class TradeFlowImbalance(_OnTrade):
+    def __new__(
+        cls,
+        window: int | None = None,
+        horizon_ns: int | None = None,
+        half_life_ns: int | None = None,
+        strict: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> TradeFlowImbalance: ...
+
+@final
+class Cvd(_OnTrade):
+    def __new__(cls, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Cvd: ...
+
+@final
+class KyleLambda(_OnTrade):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> KyleLambda: ...
+
+@final
+class Amihud(_OnBar):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> Amihud: ...
+
+@final
+class RealizedVariance(_OnPrice):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> RealizedVariance: ...
+
+@final
+class BipowerVariation(_OnPrice):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> BipowerVariation: ...
+
+@final
+class MedRv(_OnPrice):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> MedRv: ...
+
+@final
+class MinRv(_OnPrice):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> MinRv: ...
+
+@final
+class RollSpread(_OnPrice):
+    def __new__(cls, window: int | None = None, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> RollSpread: ...
+
+@final
+class EwmaVariance(_OnPrice):
+    def __new__(
+        cls, decay: float | None = None, half_life_ns: int | None = None, strict: bool = False
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> EwmaVariance: ...
+
+@final
+class DecayedSum(_OnPrice):
+    def __new__(cls, half_life_ns: int, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> DecayedSum: ...
+
+@final
+class TickRule(_OnPrice):
+    def __new__(cls, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> TickRule: ...
+
+@final
+class BvcShare(_OnPrice):
+    def __new__(
+        cls,
+        sigma: float | None = None,
+        distribution: Literal["normal", "t025"] = "normal",
+        *,
+        decay: float = 0.99,
+        strict: bool = False,
+    ) -> Self: ...
+    @staticmethod
+    def from_state(state: bytes) -> BvcShare: ...
+
+@final
+class QuoteRule(_OnPrint):
+    @staticmethod
+    def from_state(state: bytes) -> QuoteRule: ...
+
+@final
+class LeeReady(_OnPrint):
+    @staticmethod
+    def from_state(state: bytes) -> LeeReady: ...
+
+@final
+class Emo(_OnPrint):
+    @staticmethod
+    def from_state(state: bytes) -> Emo: ...
+
+@final
+class Clnv(_OnPrint):
+    @staticmethod
+    def from_state(state: bytes) -> Clnv: ...
+
+@final
+class Hawkes(_Indicator):
+    def __new__(cls, mu: float, alpha: float, beta: float, *, strict: bool = False) -> Self: ...
+    @staticmethod
+    def from_branching(
+        mu: float, branching: float, half_life_ns: int, *, strict: bool = False
+    ) -> Hawkes: ...
+    def update(self, ts_ns: int, mark: float = 1.0) -> float: ...
+    def update_many(self, ts_ns: _Times, out: _Floats | None = None) -> _Floats: ...
+    @classmethod
+    def batch(cls, ts_ns: _Times, **params: Any) -> _Floats: ...
+    def left(self, ts_ns: int) -> float: ...
+    def peek(self, ts_ns: int) -> float: ...
+    def decay_to(self, ts_ns: int) -> float: ...
+    @staticmethod
+    def from_state(state: bytes) -> Hawkes: ...
+
+@final
+class HawkesBivariate(_Indicator):
+    def __new__(
+        cls,
+        mu: Sequence[float],
+        alpha: Sequence[Sequence[float]],
+        beta: _Decays,
+        *,
+        strict: bool = False,
+    ) -> Self: ...
+    def update(self, ts_ns: int, side: float) -> _Pair: ...
+    def update_many(self, ts_ns: _Times, side: _Sides, out: _Floats | None = None) -> _Floats: ...
+    @classmethod
+    def batch(cls, ts_ns: _Times, side: _Sides, **params: Any) -> _Floats: ...
+    @property
+    def values(self) -> _Pair: ...
+    def left(self, ts_ns: int) -> _Pair: ...
+    def peek(self, ts_ns: int) -> _Pair: ...
+    def decay_to(self, ts_ns: int) -> _Pair: ...
+    @staticmethod
+    def from_state(state: bytes) -> HawkesBivariate: ...
+
+def hawkes_log_likelihood(
+    times: _Times, horizon: int, mu: float, alpha: float, beta: float
+) -> tuple[float, tuple[float, float, float]]: ...
+def hawkes_bivariate_log_likelihood(
+    times: _Times,
+    sides: Sequence[float] | _Floats,
+    horizon: int,
+    mu: Sequence[float],
+    alpha: Sequence[Sequence[float]],
+    beta: _Decays,
+) -> tuple[float, list[float]]: ...
+def hawkes_residuals(times: _Times, mu: float, alpha: float, beta: float) -> _Floats: ...
+def hawkes_path(mu: float, alpha: float, beta: float, horizon: int, seed: int) -> bytes: ...

@@ -5,6 +5,7 @@ For `tickd inspect`, text sinks and tests; never on the hot path.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -39,7 +40,10 @@ def time_text(ns: int) -> str | None:
 def describe_event(
     topic: str, values: Mapping[str, int], instrument: Mapping[str, Any] | None
 ) -> dict[str, object]:
-    """Return an event's fields (`EVENT`'s names) with names and natural numbers, never a float."""
+    """Return an event's fields (`EVENT`'s names) with names and natural numbers.
+
+    Never a float, but for what is one: the value of a signal.
+    """
     kind = Kind(values["kind"])
     seq = values["seq"]
     fields: dict[str, object] = {
@@ -52,12 +56,15 @@ def describe_event(
         "ts_recv": time_text(values["ts_recv"]),
         "side": chr(values["side"]),
     }
-    if values["id"] != ID_UNDEF:
+    if kind is Kind.SIGNAL:
+        (value,) = struct.unpack("<d", struct.pack("<Q", values["id"]))
+        fields |= {"indicator": values["aux"], "value": value}
+    elif values["id"] != ID_UNDEF:
         fields["id"] = values["id"]
     if kind is Kind.ORDER:
         fields["state"] = OrderState(values["aux"]).name
         fields |= _scaled(values["price"], values["size"], instrument)
-    elif kind is not Kind.CLOCK:
+    elif kind not in (Kind.CLOCK, Kind.SIGNAL):
         fields |= _numbers(kind, values, instrument)
     if values["flags"]:
         fields["flags"] = "|".join(str(flag.name) for flag in Flag(values["flags"]))

@@ -130,3 +130,9 @@ class OrderState(IntEnum):
 def as_array(batch: object) -> npt.NDArray[np.void]:
     """Return a batch (anything with the buffer protocol) as a read-only array of EVENT, no copy."""
     return np.frombuffer(batch, dtype=EVENT)  # type: ignore[call-overload, no-any-return]
+
+
+def signal_values(events: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
+    """Return the values of SIGNAL events: the bits of their `id`."""
+    values: npt.NDArray[np.float64] = np.ascontiguousarray(events["id"]).view("<f8")
+    return values

@@ -19,7 +19,7 @@ from tickd.rows import Column, Lists
 
 __all__ = ["BlockReader", "read_block"]
 
-_PLAIN: Final[dict[str, np.dtype[np.integer[Any]]]] = {
+_PLAIN: Final[dict[str, np.dtype[Any]]] = {
     "UInt8": np.dtype("u1"),
     "UInt16": np.dtype("<u2"),
     "UInt32": np.dtype("<u4"),
@@ -27,6 +27,7 @@ _PLAIN: Final[dict[str, np.dtype[np.integer[Any]]]] = {
     "Int8": np.dtype("i1"),
     "Int32": np.dtype("<i4"),
     "Int64": np.dtype("<i8"),
+    "Float64": np.dtype("<f8"),
 }
 _ARRAY: Final = re.compile(r"Array\((\w+)\)")
 _ENDS: Final[np.dtype[np.uint64]] = np.dtype("<u8")

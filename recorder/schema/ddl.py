@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from recorder.config import SchemaConfig
-from tickd.native import EVENT_TABLES
+from tickd.native import DERIVED_TABLES, EVENT_TABLES
 
 __all__ = ["adapted", "create_database"]
 
@@ -70,7 +70,7 @@ def _table(rest: str, name: str, schema: SchemaConfig) -> str:
         where = f"'{schema.replica_path}', '{schema.replica_name}'"
         rest = _ENGINE.sub(lambda match: f"ENGINE = Replicated{match[1]}({where})", rest)
         rest = _WINDOW.sub(_WEEK, rest)
-    if schema.storage_policy is not None and name in EVENT_TABLES:
+    if schema.storage_policy is not None and name in (*EVENT_TABLES, *DERIVED_TABLES):
         # All event tables have settings; a policy that lacks the default disk must be there from
         # the start.
         rest = f"{rest}, storage_policy = '{schema.storage_policy}'"

@@ -14,7 +14,7 @@ import msgspec
 from recorder.clickhouse.clickhouse import ClickHouse
 from tickd.native import xxh3_hex
 
-__all__ = ["store_instruments", "store_segments", "store_topic_lag"]
+__all__ = ["store_indicators", "store_instruments", "store_segments", "store_topic_lag"]
 
 _NS: Final = 10**9
 _SHIPMENTS: Final = frozenset({"shipped", "verified", "removed", "restored"})
@@ -49,6 +49,25 @@ async def store_instruments(
         row |= {name: fields[name] for name in _INSTRUMENT_FIELDS}
         rows.append(row | {"valid_from": _text(valid_from_ns)})
     await _store(clickhouse, "instruments", node, rows)
+
+
+async def store_indicators(
+    clickhouse: ClickHouse,
+    *,
+    node: int,
+    definitions: Iterable[tuple[int, Mapping[str, object]]],
+    valid_from_ns: int,
+) -> None:
+    """Store (number, name, kind and params) of indicators; one stored again replaces itself.
+
+    Raises ClickHouseError.
+    """
+    stamp = _text(valid_from_ns)
+    rows = [
+        {"node": node, "indicator": number} | dict(fields) | {"valid_from": stamp}
+        for number, fields in definitions
+    ]
+    await _store(clickhouse, "indicators", node, rows)
 
 
 async def store_segments(

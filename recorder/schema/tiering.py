@@ -14,14 +14,15 @@ import structlog
 
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.config import SchemaConfig
-from tickd.native import EVENT_TABLES
+from tickd.native import DERIVED_TABLES, EVENT_TABLES
 
 __all__ = ["align", "alterations", "ttl_of"]
 
 _log = structlog.get_logger(__name__)
 
 _TTL: Final = re.compile(r" TTL (.+?)(?= SETTINGS |$)")
-_NAMES: Final = ", ".join(f"'{table}'" for table in EVENT_TABLES)
+_TABLES: Final = (*EVENT_TABLES, *DERIVED_TABLES)
+_NAMES: Final = ", ".join(f"'{table}'" for table in _TABLES)
 
 
 def ttl_of(schema: SchemaConfig) -> str | None:
@@ -42,7 +43,7 @@ def alterations(database: str, schema: SchemaConfig) -> list[str]:
     wanted = ttl_of(schema)
     if not wanted:
         return []
-    return [_alter(database, table, schema, f"MODIFY TTL {wanted}") for table in EVENT_TABLES]
+    return [_alter(database, table, schema, f"MODIFY TTL {wanted}") for table in _TABLES]
 
 
 async def align(server: ClickHouse) -> list[str]:

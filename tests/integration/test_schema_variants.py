@@ -14,7 +14,7 @@ from recorder.errors import ClickHouseError
 from recorder.schema.ddl import adapted
 from recorder.schema.migrate import ddl_directory, migrate, read_migrations
 from recorder.schema.tiering import align
-from tickd.native import EVENT_TABLES, BlockBuilder
+from tickd.native import DERIVED_TABLES, EVENT_TABLES, BlockBuilder
 from tickd.testing.events import EventStream
 
 pytestmark = pytest.mark.timeout(60)
@@ -98,13 +98,13 @@ async def test_a_ttl_comes_changes_and_goes_with_the_configuration(connect: Conn
     tiered = connect(
         ttl_days=90, storage_policy="default", cold_after_days=7, cold_volume="default"
     )
-    assert await align(tiered) == sorted(EVENT_TABLES)
+    assert await align(tiered) == sorted((*EVENT_TABLES, *DERIVED_TABLES))
     assert "TO VOLUME 'default', toDateTime(ts_recv) + toIntervalDay(90)" in await ttl(
         tiered, "book"
     )
     assert await align(tiered) == []
     assert await align(plain) == []  # silence changes nothing
-    assert await align(connect(ttl_days=0)) == sorted(EVENT_TABLES)
+    assert await align(connect(ttl_days=0)) == sorted((*EVENT_TABLES, *DERIVED_TABLES))
     assert await ttl(plain, "book") == ""
     with pytest.raises(ClickHouseError):
         await align(connect(storage_policy="nowhere"))

@@ -25,6 +25,7 @@ from recorder.config import (
 from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
 from strategy_runner.config import StrategyConfig
+from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.logs import LogConfig
 from tickd.config import load
 
@@ -76,6 +77,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     universes: tuple[UniverseConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
     strategies: tuple[StrategyConfig, ...] = ()
+    indicators: tuple[IndicatorConfig, ...] = ()
 
     def __post_init__(self) -> None:
         names = [venue.name for venue in self.venues]
@@ -83,7 +85,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
+        if len({indicator.name for indicator in self.indicators}) != len(self.indicators):
+            raise ValueError("two [[indicators]] have the same name")
         check_patterns(self.subscriptions, names, self.universes)
+        self._check_universes(names)
+        self._check_symbols()
+
+    def _check_universes(self, names: list[str]) -> None:
         if len(self.universes) > UNIVERSES_MAX:
             raise ValueError(f"{len(self.universes)} [[universes]], at most {UNIVERSES_MAX}")
         for table in ("universes", "subscriptions", "strategies"):
@@ -94,6 +102,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ValueError(
                     f"universe {universe.name}: venue {universe.venue} has no [[venues]] table"
                 )
+
+    def _check_symbols(self) -> None:
         selected = {parse(text).venue for group in self.subscriptions for text in group.patterns}
         for venue in self.venues:
             if not venue.symbols and venue.name not in selected:

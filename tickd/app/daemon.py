@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from tickd.app.allocator import give_free_pages_back
+from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
@@ -74,6 +75,7 @@ class Daemon:
                     tasks.create_task(sink.run(), name=f"sink {sink.name}")
                     for sink in self.parts.sinks
                 ]
+                sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
@@ -116,6 +118,9 @@ class Daemon:
         return ExitCode.OK if drained else ExitCode.FAILED
 
     def _say_start(self) -> None:
+        for choice in self.parts.backends:
+            say = log.info if choice.name == "native" else log.warning
+            say("backend_chosen", **described(choice))
         fields = {"version": VERSION, "node": self.parts.config.node.id}
         # This build's decoder keeps the ledger of gaps; the log may be one from before (ADR 24).
         self.parts.tap.control({"kind": "start", **fields, "ledger": True})
@@ -145,6 +150,7 @@ class Daemon:
                 self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
                 self.parts.tap.finish()
                 self.parts.raw_log.write_now(sync=True)
+                await self.parts.signals.finish()
                 self.parts.bus.close()
                 if sinking:
                     await asyncio.wait(sinking)

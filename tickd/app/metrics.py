@@ -16,6 +16,7 @@ from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
 from tickd.app.session_metrics import declare_sessions
 from tickd.app.ship_metrics import declare_ship
+from tickd.app.signal_metrics import declare_signals
 from tickd.app.strategy_metrics import declare_strategies
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
@@ -52,6 +53,7 @@ def metrics_of(parts: Parts) -> Metrics:
     declare_disk(metrics, parts.disk)
     declare_ship(metrics, parts.shipping, parts.clock)
     declare_strategies(metrics, parts.strategies)
+    declare_signals(metrics, parts.signals)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag

@@ -12,11 +12,13 @@ from tickd.app.filling import Filling
 from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
+from tickd.app.signals import Signals
 from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
 from tickd.app.universes import Universes
+from tickd.backend import Choice
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
 from tickd.ports import Clock
@@ -29,6 +31,7 @@ class Parts:
     """The stages of one daemon in the order of the flow, joined by `tickd/app/wiring.py`."""
 
     config: Config
+    backends: tuple[Choice, ...]
     clock: Clock
     loop_lag: Histogram
     raw_log: RawLog
@@ -38,6 +41,7 @@ class Parts:
     storage: Storage
     queues: RecorderQueues
     sinks: tuple[RunningSink, ...]
+    signals: Signals
     sessions: tuple[AnySession, ...]
     universes: Universes
     planning: Planning

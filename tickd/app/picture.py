@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from recorder.sink.sink import SinkState
+from tickd.app.backends import described
 from tickd.app.parts import Parts
 from tickd.bus import Bus
 from tickd.bus_queue import TopicLag
@@ -58,6 +59,7 @@ class Picture:
             "node": parts.config.node.id,
             "version": VERSION,
             "build": BUILD_PROFILE,
+            "backends": [described(choice) for choice in parts.backends],
             "pid": os.getpid(),
             "state": self.state(),
             "waiting_for": self.waiting_for(),
@@ -76,6 +78,7 @@ class Picture:
                 for sink in parts.sinks
             ],
             "strategies": parts.strategies.draw(),
+            "signals": parts.signals.draw(),
             "plan": {
                 "paused_below": parts.planning.floor,
                 "lag_s": parts.planning.lag_s,

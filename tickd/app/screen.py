@@ -88,6 +88,14 @@ def _head(status: dict[str, Any]) -> RenderableType:
         f"{sink['state']}, {format_bytes(sink['pending_bytes'])} waiting",
         f"recv→ack p99 {sink['ack_p99_ms']:.0f} ms",
     )
+    for choice in status["backends"]:
+        table.add_row(choice["what"], choice["backend"], choice["reason"])
+    if status["signals"]["indicators"]:
+        table.add_row(
+            "signals",
+            f"{status['signals']['signals']:,} of {status['signals']['values']:,} values",
+            f"{len(status['signals']['indicators'])} indicators",
+        )
     return table
 
 

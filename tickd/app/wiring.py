@@ -16,6 +16,7 @@ from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
@@ -25,6 +26,7 @@ from tickd.app.planning import Planning, wanted_of
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.sdk_files import keep_sdk_files
 from tickd.app.shipping import Shipping
+from tickd.app.signals import Signals, require_native
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
@@ -49,36 +51,31 @@ ACTIVITY_AGE_NS = 200_000_000
 def wire(config: Config) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
-    Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known.
+    Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
+    backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
+    backends = decide()
+    require_native(config.indicators, backends)
     clock = SystemClock()
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
-    frame_recovered = raw_log.recovery["frame_last"]
     bus = Bus(
         decoder.topic_name,
         clock,
-        seq=frame_recovered << SEQ_INDEX_BITS | 0xFFFF,
+        seq=raw_log.recovery["frame_last"] << SEQ_INDEX_BITS | 0xFFFF,
         on_dropped=lambda rows: _record_drops(tap, rows),
         on_failure=_failed,
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
-    storage = Storage(
-        config,
-        subscription=_for_clickhouse(bus),
-        progress=watermark,
-        frame_recovered=frame_recovered,
-        frame_next=_frame_next(raw_log),
-        definitions=decoder.instruments,
-        lag=partial(lag_rows, decoder, bus),
-        record=tap.note,
-        clock=clock,
-    )
+    storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
-    for define in (storage.define, *(sink.define for sink in sinks)):
+    signals = Signals(config.indicators, decoder=decoder, bus=bus)
+    if config.indicators:
+        signals.store_with(config, storage, bus, clock)
+    for define in (storage.define, *(sink.define for sink in sinks), signals.define):
         tap.on_definition(define)
     fill_time = Histogram()
     gaps = SharedGaps(decoder)
@@ -88,6 +85,7 @@ def wire(config: Config) -> Parts:
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     return Parts(
         config=config,
+        backends=backends,
         clock=clock,
         loop_lag=Histogram(),
         raw_log=raw_log,
@@ -97,6 +95,7 @@ def wire(config: Config) -> Parts:
         storage=storage,
         queues=RecorderQueues(tap=tap, watermark=watermark, storage=storage, clock=clock),
         sinks=tuple(sinks),
+        signals=signals,
         sessions=sessions,
         universes=universes,
         planning=Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock),
@@ -104,7 +103,29 @@ def wire(config: Config) -> Parts:
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
-        strategies=_strategies(config, bus, tap, decoder, clock),
+        strategies=_strategies(config, bus, tap, decoder, clock=clock, signals=signals),
+    )
+
+
+def _storage(
+    config: Config,
+    raw_log: RawLog,
+    decoder: Decoder,
+    *,
+    tap: Tap,
+    bus: Bus,
+    watermark: Watermark,
+) -> Storage:
+    return Storage(
+        config,
+        subscription=_for_clickhouse(bus),
+        progress=watermark,
+        frame_recovered=raw_log.recovery["frame_last"],
+        frame_next=_frame_next(raw_log),
+        definitions=decoder.instruments,
+        lag=partial(lag_rows, decoder, bus),
+        record=tap.note,
+        clock=SystemClock(),
     )
 
 
@@ -125,10 +146,13 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
     )
 
 
-def _strategies(config: Config, bus: Bus, tap: Tap, decoder: Decoder, clock: Clock) -> Strategies:
+def _strategies(
+    config: Config, bus: Bus, tap: Tap, decoder: Decoder, *, clock: Clock, signals: Signals
+) -> Strategies:
     strategies = Strategies(
         config.strategies,
         bus=bus,
+        behind=signals.behind,
         tap=tap,
         topic_name=decoder.topic_name,
         clock=clock,

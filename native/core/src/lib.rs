@@ -14,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod feed;
 pub mod histogram;
+pub mod indicators;
 pub mod instrument;
 pub mod last_values;
 pub mod own_orders;

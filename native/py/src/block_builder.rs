@@ -4,7 +4,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use tickd_core::block::{columns, definition, Assembler, Table, ENCODER_VERSION, TABLES};
+use tickd_core::block::{columns, definition, Assembler, Table, DERIVED, ENCODER_VERSION, TABLES};
 
 use crate::batch::EventBatch;
 use crate::block::{Block, Body};
@@ -15,6 +15,7 @@ use crate::errors::to_py;
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("BLOCK_ENCODER_VERSION", ENCODER_VERSION)?;
     m.add("EVENT_TABLES", PyTuple::new(m.py(), TABLES.map(Table::name))?)?;
+    m.add("DERIVED_TABLES", PyTuple::new(m.py(), DERIVED.map(Table::name))?)?;
     m.add_class::<BlockBuilder>()?;
     m.add_function(wrap_pyfunction!(table_columns, m)?)?;
     m.add_function(wrap_pyfunction!(xxh3_hex, m)?)?;
@@ -41,9 +42,10 @@ impl BlockBuilder {
         let wanted = tables
             .map(|names| names.iter().map(|name| table_of(name)).collect::<PyResult<Vec<_>>>())
             .transpose()?;
-        for table in TABLES {
+        for table in TABLES.into_iter().chain(DERIVED) {
+            let derived = wanted.is_none() && DERIVED.contains(&table);
             let unwanted = wanted.as_ref().is_some_and(|tables| !tables.contains(&table));
-            assembler.want_from(table, if unwanted { u64::MAX } else { seq_from });
+            assembler.want_from(table, if unwanted || derived { u64::MAX } else { seq_from });
         }
         if let Some(seq_to) = seq_to {
             assembler.want_to(seq_to);

@@ -146,3 +146,63 @@ pub fn references<T>(object: &Bound<'_, T>) -> isize {
     // SAFETY: the object is alive, and we are attached to the interpreter (`Bound`).
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
+
+/// The values of a C-contiguous buffer, for work without the GIL.
+pub fn values<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&[T]> {
+    if !buffer.is_c_contiguous() {
+        return Err(PyBufferError::new_err("the values must be C-contiguous"));
+    }
+    if buffer.item_count() == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: as in `contiguous`; PyBuffer<T> has checked the format, the size and the alignment of the items.
+    Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<T>(), buffer.item_count()) })
+}
+
+/// The values of a writable C-contiguous buffer that shares no memory with `inputs`.
+pub fn values_mut<'a>(buffer: &'a mut PyBuffer<f64>, inputs: &[(usize, usize)]) -> PyResult<&'a mut [f64]> {
+    if buffer.readonly() || !buffer.is_c_contiguous() {
+        return Err(PyBufferError::new_err("out must be writable and C-contiguous"));
+    }
+    if buffer.item_count() == 0 {
+        return Ok(&mut []);
+    }
+    let start = buffer.buf_ptr() as usize;
+    let end = start + buffer.len_bytes();
+    if inputs.iter().any(|(from, to)| start < *to && *from < end) {
+        return Err(PyBufferError::new_err("out shares memory with an input"));
+    }
+    // SAFETY: as in `values`, and writable; no input of this call overlaps it, and the caller promises that nobody else
+    // touches it during the call (stated in the stub).
+    Ok(unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<f64>(), buffer.item_count()) })
+}
+
+/// Calls `f` with the float64 or int64 values of a C-contiguous buffer, without the allocation of a `PyBuffer`; None when the
+/// object has another format. Integers are converted.
+pub fn with_floats<T>(object: &Bound<'_, PyAny>, f: impl FnOnce(&[f64]) -> T) -> PyResult<Option<T>> {
+    let mut view = std::mem::MaybeUninit::<ffi::Py_buffer>::zeroed();
+    let flags = ffi::PyBUF_FORMAT | ffi::PyBUF_C_CONTIGUOUS;
+    // SAFETY: as in `with_bytes`.
+    if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), flags) } != 0 {
+        return Err(PyErr::fetch(object.py()));
+    }
+    // SAFETY: as in `with_bytes`.
+    let view = Release(unsafe { view.assume_init() });
+    let count = usize::try_from(view.0.len).unwrap_or(0) / 8;
+    if view.0.itemsize != 8 || view.0.format.is_null() || view.0.buf.align_offset(8) != 0 || count == 0 {
+        return Ok(None);
+    }
+    // SAFETY: PyBUF_FORMAT fills `format` with a string that ends with 0 and lives as long as the view.
+    let format = unsafe { std::ffi::CStr::from_ptr(view.0.format) }.to_bytes();
+    match format {
+        // SAFETY: `count` aligned items of eight bytes at `buf`, of the type that the format names; the GIL is held.
+        b"d" => Ok(Some(f(unsafe { std::slice::from_raw_parts(view.0.buf.cast(), count) }))),
+        b"q" | b"l" => {
+            // SAFETY: the same.
+            let whole: &[i64] = unsafe { std::slice::from_raw_parts(view.0.buf.cast(), count) };
+            let floats: Vec<f64> = whole.iter().map(|x| *x as f64).collect();
+            Ok(Some(f(&floats)))
+        }
+        _ => Ok(None),
+    }
+}

@@ -73,6 +73,11 @@ impl Decoder {
             .ok_or_else(|| PyIndexError::new_err(format!("topic {topic} is not known")))
     }
 
+    /// The number of a topic that something else than a frame feeds, given out at first sight.
+    fn intern_topic(&mut self, name: &str) -> u32 {
+        self.core.intern_topic(name)
+    }
+
     #[getter]
     fn topic_count(&self) -> usize {
         self.core.topic_count()

@@ -19,6 +19,7 @@ mod errors;
 mod feed;
 mod histogram;
 mod hosted;
+mod indicators;
 mod last_values;
 mod manifest;
 mod market;
@@ -49,6 +50,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<dispatch::Dispatch>()?;
     m.add_class::<last_values::LastValues>()?;
     views::register(m)?;
+    indicators::register(m)?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
     m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;

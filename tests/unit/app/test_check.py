@@ -12,6 +12,7 @@ import pytest
 
 from tickd.app.commands.check import STAGES, check_stages
 from tickd.app.config import Config, load_config
+from tickd.backend import Choice
 from tickd.errors import ConfigError, TickdError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -23,6 +24,14 @@ state_dir = "/var/lib/tickd"
 [[venues]]
 name = "binance-usdm"
 symbols = ["BTCUSDT"]
+"""
+
+INDICATOR = """
+[[indicators]]
+name = "flow"
+kind = "ofi"
+topics = ["quote.*.*"]
+params = { window = 100 }
 """
 
 
@@ -41,8 +50,36 @@ def test_resolved_configuration_is_printed_and_is_a_configuration_again(command,
     ended = command("check", path)
     assert ended.code == 0
     assert "[raw_log]" in ended.out
+    assert "# indicators: native, " in ended.out
     again = msgspec.convert(tomllib.loads(ended.out), Config)
     assert again == load_config(path)
+
+
+def test_indicators_in_the_flow_pass_and_need_the_native_backend(
+    command, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(GOOD + INDICATOR)
+    ended = command("check", path)
+    assert ended.code == 0
+    (indicator,) = msgspec.convert(tomllib.loads(ended.out), Config).indicators
+    assert (indicator.params, indicator.publish) == ({"window": 100}, "changed")
+    refused = (Choice("indicators", "numpy", "differs from the twin: Ofi"),)
+    monkeypatch.setattr("tickd.app.commands.check.decide", lambda: refused)
+    ended = command("check", path)
+    assert ended.code == 1
+    assert "[[indicators]] need the native backend" in ended.err
+
+
+def test_a_backend_that_does_not_exist_is_refused(
+    command, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKD_NATIVE_BACKEND", "fortran")
+    monkeypatch.setattr("tickd.backend._choices", {})
+    monkeypatch.delitem(sys.modules, "strategy_runner.indicators.backend", raising=False)
+    ended = command("check", write(GOOD))
+    assert ended.code == 1
+    assert "TICKD_NATIVE_BACKEND is 'fortran'" in ended.err
+    assert "auto, native or numpy" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -55,6 +92,10 @@ def test_resolved_configuration_is_printed_and_is_a_configuration_again(command,
         (GOOD.replace("binance-usdm", "nowhere"), "nowhere"),
         (GOOD.replace('["BTCUSDT"]', "[]"), "no symbols"),
         (GOOD + 'channels = ["gossip"]\n', "gossip"),
+        (GOOD + INDICATOR.replace("ofi", "oof"), "indicator flow: no kind 'oof', one of"),
+        (GOOD + INDICATOR.replace("quote.", "trade."), "ofi takes quotes, which 'trade.*.*' has"),
+        (GOOD + INDICATOR.replace("100", "0"), "indicator flow: "),
+        (GOOD + INDICATOR * 2, "two [[indicators]] have the same name"),
         (
             GOOD + '[[subscriptions]]\nname = "x"\npatterns = ["binance-usdm:{top}@trade"]\n',
             "binance-usdm has no universe 'top'",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tickd.app.screen import _sink_trouble, plan_trouble
+from rich.console import Console
+
+from tickd.app.screen import _head, _sink_trouble, plan_trouble
 
 FINE: dict[str, Any] = {
     "circuit": "closed",
@@ -13,6 +15,48 @@ FINE: dict[str, Any] = {
     "spilled": [],
     "fault": None,
 }
+
+
+def test_the_head_says_what_computes_indicators_and_why() -> None:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(
+            _head(
+                {
+                    "state": "recording",
+                    "node": 1,
+                    "uptime_s": 1.0,
+                    "raw_log": {
+                        "frames": 1,
+                        "compressed_bytes": 1,
+                        "write_p99_ms": 1.0,
+                        "paused": False,
+                    },
+                    "sink": {
+                        "rows_committed": 1,
+                        "state": "live",
+                        "pending_bytes": 0,
+                        "ack_p99_ms": 1.0,
+                    },
+                    "decoder": {},
+                    "topics_count": 0,
+                    "signals": {"indicators": ["flow"], "values": 3_000, "signals": 1_500},
+                    "backends": [
+                        {
+                            "what": "indicators",
+                            "backend": "numpy",
+                            "reason": "the module is missing",
+                        }
+                    ],
+                }
+            )
+        )
+    backend, signals = (line.rstrip() for line in captured.get().splitlines()[-2:])
+    assert backend.split(maxsplit=2) == ["indicators", "numpy", "the module is missing"]
+    assert signals.split(maxsplit=5) == [
+        *("signals", "1,500", "of", "3,000", "values"),
+        "1 indicators",
+    ]
 
 
 def test_a_sink_without_trouble_is_no_line() -> None:

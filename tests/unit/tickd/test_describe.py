@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tickd.describe import describe_event, time_text
@@ -77,3 +78,10 @@ def test_without_its_instrument_an_event_shows_mantissas() -> None:
 def test_times_keep_all_nanoseconds() -> None:
     assert time_text(1_795_219_199_000_000_001) == "2026-11-20T23:59:59.000000001Z"
     assert time_text(TS_UNDEF) is None
+
+
+def test_a_signal_shows_its_value_and_not_its_bits() -> None:
+    bits = int(np.float64(-0.1).view("<u8"))
+    told = describe_event("signal.v.s", event(Kind.SIGNAL, id=bits, aux=7), INSTRUMENT)
+    assert (told["value"], told["indicator"]) == (-0.1, 7)
+    assert told.keys().isdisjoint({"id", "price", "size"})

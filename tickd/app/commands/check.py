@@ -9,8 +9,10 @@ from pathlib import Path
 from gateway.callbacks.session import check as check_callback
 from gateway.subscriptions.carried import Carried
 from gateway.venues import registry
+from tickd.app.backends import decide
 from tickd.app.config import load_config
 from tickd.app.planning import wanted_of
+from tickd.app.signals import require_native
 from tickd.config import dump
 from tickd.errors import TickdError
 from tickd.native import BUILD_PROFILE, VENUES, VERSION
@@ -36,7 +38,12 @@ def check(config: Path) -> int:
             check_callback(registry.find_callback(name, VENUES), wanted.config)
         # As far as symbols are named; what patterns select, `tickd plan` asks the venue.
         Carried(registry.find_any(name, VENUES), wanted)
-    sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n{dump(resolved)}")
+    backends = decide()
+    require_native(resolved.indicators, backends)
+    sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
+    for choice in backends:
+        sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
+    sys.stdout.write(dump(resolved))
     return 0
 
 

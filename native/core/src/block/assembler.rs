@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::column::{text, varint, Column};
 use super::rows::{Level, Row, Rows, Span};
-use super::schema::{columns, Table};
+use super::schema::{columns, Table, DERIVED};
 use super::spare::Spare;
 use super::DAY_NS;
 use crate::error::{Error, Reason, Result};
@@ -112,7 +112,8 @@ impl Assembler {
         Assembler {
             node,
             registry: Registry::default(),
-            wanted: BTreeMap::new(),
+            // What is derived has a sink of its own, which says so.
+            wanted: DERIVED.map(|table| (table, u64::MAX)).into(),
             limit: u64::MAX,
             open: BTreeMap::new(),
             seq_from,
@@ -375,6 +376,10 @@ fn own_columns(table: Table, own: &mut [Column], rows: &[Row], bids: &[Level], a
             from_id.put(rows, |row| row.id.to_le_bytes());
             to_id.put(rows, |row| row.a.to_le_bytes());
             missing.put(rows, |row| row.b.to_le_bytes());
+        }
+        (Table::Signals, [indicator, value]) => {
+            indicator.put(rows, |row| (row.c as u32).to_le_bytes());
+            value.put(rows, |row| row.id.to_le_bytes()); // the bits of the float
         }
         _ => debug_assert!(false, "schema and columns disagree"),
     }

@@ -17,7 +17,7 @@ pub use assembler::{definition, hash, Assembler, Block, Cut, UNKNOWN_SCALE};
 pub use compress::{compress, Compression};
 pub use format::Format;
 pub use row_binary::row_binary;
-pub use schema::{columns, Table, TABLES};
+pub use schema::{columns, Table, DERIVED, TABLES};
 
 /// Version of the mapping from events to block bytes. It rises with every change that alters a byte of any block: a planned
 /// block of another version cannot be rebuilt bit for bit and is resolved by counting its rows instead.

@@ -22,9 +22,11 @@ pub enum Table {
     States,
     /// What is missing, and why.
     Gaps,
+    /// Values of indicators: derived, so no table of the raw log's events.
+    Signals,
 }
 
-/// Every table, in the order in which blocks of one cut stand.
+/// Every table of the raw log's events, in the order in which blocks of one cut stand.
 pub const TABLES: [Table; 7] = [
     Table::Trades,
     Table::Quotes,
@@ -34,6 +36,9 @@ pub const TABLES: [Table; 7] = [
     Table::States,
     Table::Gaps,
 ];
+
+/// Tables of what tickd computes and can compute again; built only for whoever asks.
+pub const DERIVED: [Table; 1] = [Table::Signals];
 
 impl Table {
     /// The table's name in ClickHouse.
@@ -46,12 +51,14 @@ impl Table {
             Table::Liquidations => "liquidations",
             Table::States => "states",
             Table::Gaps => "gaps",
+            Table::Signals => "signals",
         }
     }
 
     /// The table with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        TABLES.into_iter().find(|table| table.name() == name)
+        let mut all = TABLES.into_iter().chain(DERIVED);
+        all.find(|table| table.name() == name)
     }
 
     /// The table that stores events of `kind`; none for kinds that no table holds yet (order by order).
@@ -69,6 +76,7 @@ impl Table {
         const BOOK_STATE: u8 = Kind::BookState as u8;
         const STATUS: u8 = Kind::Status as u8;
         const GAP: u8 = Kind::Gap as u8;
+        const SIGNAL: u8 = Kind::Signal as u8;
         match kind {
             TRADE => Some(Table::Trades),
             QUOTE => Some(Table::Quotes),
@@ -77,6 +85,7 @@ impl Table {
             LIQUIDATION => Some(Table::Liquidations),
             BOOK_STATE | STATUS => Some(Table::States),
             GAP => Some(Table::Gaps),
+            SIGNAL => Some(Table::Signals),
             _ => None,
         }
     }
@@ -164,6 +173,8 @@ const GAPS: [ColumnType; 5] = [
     ("missing", "UInt64"),
 ];
 
+const SIGNALS: [ColumnType; 2] = [("indicator", "UInt32"), ("value", "Float64")];
+
 /// The columns of `table`, in block order.
 pub fn columns(table: Table) -> impl Iterator<Item = ColumnType> {
     let rest: &'static [ColumnType] = match table {
@@ -174,6 +185,7 @@ pub fn columns(table: Table) -> impl Iterator<Item = ColumnType> {
         Table::Liquidations => &LIQUIDATIONS,
         Table::States => &STATES,
         Table::Gaps => &GAPS,
+        Table::Signals => &SIGNALS,
     };
     FIRST.into_iter().chain(rest.iter().copied())
 }
@@ -184,7 +196,7 @@ mod tests {
 
     #[test]
     fn names_read_back_and_every_kind_but_orders_has_a_table() {
-        for table in TABLES {
+        for table in TABLES.into_iter().chain(DERIVED) {
             assert_eq!(Table::from_name(table.name()), Some(table));
         }
         let homeless: Vec<u8> = (1..=17).filter(|kind| Table::of(*kind).is_none()).collect();

@@ -138,6 +138,11 @@ impl Decoder {
         self.burst.topics.name(topic)
     }
 
+    /// The number of a topic that something else than a frame feeds.
+    pub fn intern_topic(&mut self, name: &str) -> u32 {
+        self.burst.topics.intern(name)
+    }
+
     /// How many topics there are; their numbers are `0..topic_count`.
     pub fn topic_count(&self) -> usize {
         self.burst.topics.len()

@@ -8,8 +8,9 @@ from recorder.config import SchemaConfig
 from recorder.schema.ddl import adapted, create_database
 from recorder.schema.migrate import ddl_directory, read_migrations
 from recorder.schema.tiering import ttl_of
-from tickd.native import EVENT_TABLES
+from tickd.native import DERIVED_TABLES, EVENT_TABLES
 
+TABLES = (*EVENT_TABLES, *DERIVED_TABLES)
 PLACES = {"database": "d", "user": "u", "password": "p"}
 RECV = "toDateTime(ts_recv)"
 CLUSTER = SchemaConfig(engine="replicated", cluster="prod", distributed=True)
@@ -41,7 +42,7 @@ def test_every_statement_of_a_cluster_runs_on_it_once():
 
 def test_every_table_has_the_replicated_form_of_its_engine_and_a_week_of_tokens():
     tables = [s for s in shipped() if s.startswith("CREATE TABLE")]
-    assert len(tables) == len(EVENT_TABLES) + 6
+    assert len(tables) == len(TABLES) + 7
     for statement in tables:
         own = adapted(statement, CLUSTER)[0]
         (engine,) = re.findall(r"ENGINE = (\w*MergeTree)", statement)
@@ -64,10 +65,10 @@ def test_a_table_of_all_shards_stands_beside_everything_that_people_read():
             )
             assert match is not None, each
             names.add(match[1])
-    wanted = {*EVENT_TABLES, *(f"{table}_v" for table in EVENT_TABLES)}
+    wanted = {*TABLES, *(f"{table}_v" for table in TABLES)}
     wanted |= {f"{kind}_{size}" for kind in ("bars", "ohlcv") for size in ("1s", "1m", "1h")}
     wanted |= {"trades_once_v", "gaps_open_v"}
-    assert names == wanted | {"instruments", "segments", "topic_lag", "book_levels"}
+    assert names == wanted | {"instruments", "indicators", "segments", "topic_lag", "book_levels"}
 
 
 def test_what_is_changed_later_is_changed_in_the_table_of_all_shards():
@@ -97,7 +98,7 @@ def test_only_events_follow_the_storage_policy():
         for each in adapted(statement, schema)
         if each.endswith(", storage_policy = 'tiered'")
     }
-    assert with_policy == set(EVENT_TABLES)
+    assert with_policy == set(TABLES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,208 @@
+//! Indicators of prices, and rules that sign trades: the faces.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyType};
+use tickd_core::indicators::columns::{self, Column};
+use tickd_core::indicators::returns::{
+    DecayedSum as DecayedCore, Estimator, EwmaVariance as EwmaCore, RealizedVariance as RealizedCore,
+    RollSpread as RollCore,
+};
+use tickd_core::indicators::signing::{BulkShare as BulkCore, Rule, TradeSign};
+use tickd_core::indicators::{Indicator, OnPrice, OnPrint};
+
+use super::arrays::{run, Inputs, Output};
+use super::face::{answer, bad_state, refused, strict_error};
+use super::trades::bulk;
+
+/// Takes prices.
+macro_rules! price_face {
+    ($(#[$doc:meta])* $name:ident($core:ty, $kind:expr) [$($signature:tt)*] ($($args:tt)*) $make:block) => {
+        face! {
+            $(#[$doc])* $name($core, $kind) [$($signature)*] ($($args)*) $make
+            [
+                #[pyo3(signature = (price, ts_ns=0))]
+                fn update(&mut self, price: f64, ts_ns: i64) -> PyResult<f64> {
+                    let value = self.core.price(price, ts_ns);
+                    answer(&mut self.core, value)
+                }
+
+                #[pyo3(signature = (price, ts_ns=0))]
+                fn peek(&self, price: f64, ts_ns: i64) -> f64 {
+                    self.core.clone().price(price, ts_ns)
+                }
+
+                #[pyo3(signature = (price, ts_ns=None, out=None))]
+                fn update_many<'py>(
+                    &mut self,
+                    py: Python<'py>,
+                    price: &Bound<'py, PyAny>,
+                    ts_ns: Option<&Bound<'py, PyAny>>,
+                    out: Option<Bound<'py, PyAny>>,
+                ) -> PyResult<Bound<'py, PyAny>> {
+                    let inputs = Inputs::new([price], ts_ns)?;
+                    let [column] = inputs.columns()?;
+                    let rows = column.len();
+                    let times = inputs.times(rows)?;
+                    let mut output = Output::new(py, out, rows, 0)?;
+                    let values = output.values(&inputs.ranges())?;
+                    let core = &mut self.core;
+                    match run(py, rows, || columns::prices(core, column, times, values)) {
+                        Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                        None => Ok(output.array()),
+                    }
+                }
+
+                #[classmethod]
+                #[pyo3(signature = (price, ts_ns=None, **params))]
+                fn batch<'py>(
+                    cls: &Bound<'py, PyType>,
+                    price: Bound<'py, PyAny>,
+                    ts_ns: Option<Bound<'py, PyAny>>,
+                    params: Option<&Bound<'py, PyDict>>,
+                ) -> PyResult<Bound<'py, PyAny>> {
+                    cls.call((), params)?.call_method1("update_many", (price, ts_ns))
+                }
+            ]
+            []
+        }
+    };
+}
+
+macro_rules! variances {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal $estimator:ident;)*) => {$(
+        price_face! {
+            $(#[$doc])*
+            $name(RealizedCore, $kind) [window=None, strict=false] (window: Option<i64>, strict: bool)
+            {
+                RealizedCore::new(Estimator::$estimator, window, strict)
+                    .map_err(refused("a window of at least 2 returns, 3 for MedRv"))?
+            }
+        }
+    )*};
+}
+
+variances! {
+    /// Sum of squared log returns.
+    RealizedVariance = 80 Realized;
+    /// Bipower variation.
+    BipowerVariation = 81 Bipower;
+    /// MedRV.
+    MedRv = 82 Median;
+    /// MinRV.
+    MinRv = 83 Minimum;
+}
+
+price_face! {
+    /// EWMA of squared log returns.
+    EwmaVariance(EwmaCore, 61) [decay=None, half_life_ns=None, strict=false]
+    (decay: Option<f64>, half_life_ns: Option<i64>, strict: bool)
+    {
+        EwmaCore::new(decay, half_life_ns, strict)
+            .map_err(refused("either a decay between 0 and 1 or a half_life_ns from 1"))?
+    }
+}
+
+price_face! {
+    /// Sum of values that halve with time.
+    DecayedSum(DecayedCore, 62) [half_life_ns, strict=false] (half_life_ns: i64, strict: bool)
+    { DecayedCore::new(half_life_ns, strict).map_err(refused("a half_life_ns from 1"))? }
+}
+
+price_face! {
+    /// Roll's spread.
+    RollSpread(RollCore, 63) [window=None, strict=false] (window: Option<i64>, strict: bool)
+    { RollCore::new(window, strict).map_err(refused("a window of at least 2 pairs of changes"))? }
+}
+
+price_face! {
+    /// The tick rule.
+    TickRule(TradeSign, 70) [strict=false] (strict: bool) { TradeSign::new(Rule::Tick, strict) }
+}
+
+price_face! {
+    /// The bought share of each bar.
+    BvcShare(BulkCore, 79) [sigma=None, distribution="normal", *, decay=0.99, strict=false]
+    (sigma: Option<f64>, distribution: &str, decay: f64, strict: bool)
+    { BulkCore::new(bulk(sigma, decay, distribution)?, strict) }
+}
+
+/// Takes a trade's price and the quote it met.
+macro_rules! print_face {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal $rule:ident;)*) => {$(
+        face! {
+            $(#[$doc])* $name(TradeSign, $kind) [strict=false] (strict: bool) { TradeSign::new(Rule::$rule, strict) }
+            [
+                fn update(&mut self, price: f64, bid_price: f64, ask_price: f64) -> PyResult<f64> {
+                    let value = self.core.print(price, bid_price, ask_price);
+                    answer(&mut self.core, value)
+                }
+
+                fn peek(&self, price: f64, bid_price: f64, ask_price: f64) -> f64 {
+                    self.core.clone().print(price, bid_price, ask_price)
+                }
+
+                #[pyo3(signature = (price, bid_price, ask_price, out=None))]
+                fn update_many<'py>(
+                    &mut self,
+                    py: Python<'py>,
+                    price: &Bound<'py, PyAny>,
+                    bid_price: &Bound<'py, PyAny>,
+                    ask_price: &Bound<'py, PyAny>,
+                    out: Option<Bound<'py, PyAny>>,
+                ) -> PyResult<Bound<'py, PyAny>> {
+                    let inputs = Inputs::new([price, bid_price, ask_price], None)?;
+                    let columns = inputs.columns()?;
+                    let rows = columns.first().map_or(0, Column::len);
+                    let mut output = Output::new(py, out, rows, 0)?;
+                    let values = output.values(&inputs.ranges())?;
+                    let core = &mut self.core;
+                    match run(py, rows, || columns::prints(core, columns, values)) {
+                        Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                        None => Ok(output.array()),
+                    }
+                }
+
+                #[classmethod]
+                #[pyo3(signature = (price, bid_price, ask_price, **params))]
+                fn batch<'py>(
+                    cls: &Bound<'py, PyType>,
+                    price: Bound<'py, PyAny>,
+                    bid_price: Bound<'py, PyAny>,
+                    ask_price: Bound<'py, PyAny>,
+                    params: Option<&Bound<'py, PyDict>>,
+                ) -> PyResult<Bound<'py, PyAny>> {
+                    cls.call((), params)?.call_method1("update_many", (price, bid_price, ask_price))
+                }
+            ]
+            []
+        }
+    )*};
+}
+
+print_face! {
+    /// Against the mid.
+    QuoteRule = 71 Quote;
+    /// Lee and Ready.
+    LeeReady = 72 LeeReady;
+    /// Ellis, Michaely and O'Hara.
+    Emo = 73 Emo;
+    /// Chakrabarty, Li, Nguyen and Van Ness.
+    Clnv = 74 Clnv;
+}
+
+/// Exports them.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<RealizedVariance>()?;
+    m.add_class::<BipowerVariation>()?;
+    m.add_class::<MedRv>()?;
+    m.add_class::<MinRv>()?;
+    m.add_class::<EwmaVariance>()?;
+    m.add_class::<DecayedSum>()?;
+    m.add_class::<RollSpread>()?;
+    m.add_class::<TickRule>()?;
+    m.add_class::<BvcShare>()?;
+    m.add_class::<QuoteRule>()?;
+    m.add_class::<LeeReady>()?;
+    m.add_class::<Emo>()?;
+    m.add_class::<Clnv>()
+}
