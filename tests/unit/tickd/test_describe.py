@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tickd.describe import describe_event, time_text
-from tickd.events import ID_UNDEF, PRICE_UNDEF, TS_UNDEF, BookState, Flag, GapCause, Kind
+from tickd.events import (
+    ID_UNDEF,
+    PRICE_UNDEF,
+    TS_UNDEF,
+    BookState,
+    Flag,
+    GapCause,
+    Kind,
+    OrderState,
+)
 from tickd.topics import CHANNELS
 
 INSTRUMENT = {"price_scale": 2, "size_scale": 3}
@@ -77,3 +86,23 @@ def test_without_its_instrument_an_event_shows_mantissas() -> None:
 def test_times_keep_all_nanoseconds() -> None:
     assert time_text(1_795_219_199_000_000_001) == "2026-11-20T23:59:59.000000001Z"
     assert time_text(TS_UNDEF) is None
+
+
+def test_news_of_an_order_has_its_state_and_its_fill() -> None:
+    news = event(Kind.ORDER, id=7, aux=OrderState.PARTLY_FILLED, price=125, size=1_500)
+    told = describe_event("order.v.s", news, INSTRUMENT)
+    assert (told["id"], told["state"], told["price"], told["size"]) == (
+        7,
+        "PARTLY_FILLED",
+        "1.25",
+        "1.500",
+    )
+    refused = event(Kind.ORDER, aux=OrderState.REFUSED, price=PRICE_UNDEF, size=PRICE_UNDEF)
+    assert {"price", "size", "aux"}.isdisjoint(describe_event("order.v.s", refused, INSTRUMENT))
+
+
+def test_a_clock_tick_says_its_time_and_nothing_else() -> None:
+    told = describe_event("clock.node.tick", event(Kind.CLOCK, price=PRICE_UNDEF), None)
+    assert set(told) == {
+        *("seq", "frame_no", "index", "topic", "kind", "ts_event", "ts_recv", "side"),
+    }
