@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from rich.console import Console
 
-from tickd.app.screen import _head, _sink_trouble, plan_trouble
+from tickd.app.screen import _head, _sink_trouble, _strategies, plan_trouble
 
 FINE: dict[str, Any] = {
     "circuit": "closed",
@@ -90,3 +91,25 @@ def test_what_is_recorded_less_than_wanted_is_said_with_its_reason() -> None:
         "okx: too many",
         "1 readings of the file were refused",
     ]
+
+
+def test_a_strategy_that_ended_shows_its_reason() -> None:
+    row: dict[str, Any] = {
+        "name": "mine",
+        "state": "stopped",
+        "restarts": 2,
+        "events": 12_345,
+        "p99_us": 7.6,
+        "decisions": 9,
+        "hash": "ab" * 32,
+        "merged": 4,
+        "dropped": 0,
+        "rss_bytes": 0,
+        "reason": "RuntimeError: a bad day",
+    }
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(_strategies([row]))
+    text = console.export_text()
+    for word in ("mine", "stopped (2 restarts)", "12,345", "8 µs", "ab" * 8, row["reason"]):
+        assert word in text
+    assert "ab" * 9 not in text
