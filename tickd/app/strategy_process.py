@@ -66,11 +66,11 @@ class StrategyProcess:
         on_start: Callable[[], None],
         on_stopped: Callable[[str, str], None],
         bus: Bus,
-        behind: Callable[[BurstHandler], BurstHandler],
         clock: Clock,
         state_dir: Path,
+        behind: Callable[[BurstHandler], BurstHandler] = lambda handler: handler,
     ) -> None:
-        """Raises NativeError: no shared memory."""
+        """Raises NativeError: no shared memory. `behind`: puts signals behind their causes."""
         self.group: Final = group
         self._strategies = tuple(strategies)
         self._resolve = resolve
