@@ -35,6 +35,8 @@ class LiveRun:
     # None: it was killed before it could say.
     decisions: int | None = None
     hash: str | None = None
+    # The last frame before the daemon started in whose life it ran.
+    life_from: int = 0
     # The feed of its process, and what of it was merged or dropped because it was too slow: (topic,
     # policy, first number, last number, records, records that came).
     feed: str = ""
@@ -47,28 +49,32 @@ class LiveRun:
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Frames behind which this run begins and ends."""
+        """Frames behind which its daemon, and this run, began and ended."""
         ends = (self.seq_from,) if self.seq_to is None else (self.seq_from, self.seq_to)
-        return tuple(seq >> SEQ_INDEX_BITS for seq in ends)
+        return (self.life_from, *(seq >> SEQ_INDEX_BITS for seq in ends))
 
 
 def live_runs(path: Path) -> dict[str, LiveRun]:
     """Return the last run of each strategy of a state directory or raw log. Raises ConfigError."""
     runs: dict[str, LiveRun] = {}
+    life_from = 0
     for _, chunk in RawLogReader(str(log_directory(path))):
         heads = np.frombuffer(record_heads(chunk), HEAD)
         for head in heads[heads["type"] == _CONTROL]:
             start = int(head["at"])
             fields = orjson.loads(chunk[start : start + int(head["bytes"])])
+            if fields.get("kind") == "start":
+                life_from = int(head["frame_no"]) - 1
             if fields.get("kind") in _KINDS:
-                _take(runs, fields)
+                _take(runs, fields, life_from)
     return runs
 
 
-def _take(runs: dict[str, LiveRun], fields: dict[str, Any]) -> None:
+def _take(runs: dict[str, LiveRun], fields: dict[str, Any], life_from: int) -> None:
     match fields:
         case {"kind": "strategy", "name": name, "state": "started", "seq": seq}:
-            runs[name] = LiveRun(name, seq_from=seq, feed=fields.get("feed", name))
+            feed = fields.get("feed", name)
+            runs[name] = LiveRun(name, seq_from=seq, life_from=life_from, feed=feed)
         case {"kind": "strategy", "name": name, "state": "stopped", "seq": seq} if name in runs:
             runs[name].seq_to = seq
         case {"kind": "state", "strategy": name, "values": values} if name in runs:

@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, final
 
@@ -18,6 +18,8 @@ from gateway.servers.captures import Capture, Line, merged, scan
 from gateway.servers.rules import RULES
 from gateway.venue import RestRequest
 from gateway.venues import registry
+from strategy_runner.indicator_config import IndicatorConfig
+from strategy_runner.indicators.indicator_set import IndicatorSet
 from tickd.errors import ConfigError, TickdError
 from tickd.native import Decoder, EventBatch, RawLogReader, record_heads
 
@@ -57,16 +59,24 @@ class Source(Protocol):
         ...
 
 
-def source_of(path: Path, burst_frames: int | None = None, cuts: Collection[int] = ()) -> Source:
+def source_of(
+    path: Path,
+    burst_frames: int | None = None,
+    cuts: Collection[int] = (),
+    indicators: Sequence[IndicatorConfig] = (),
+    computed_from: int = 0,
+) -> Source:
     """Return the source behind a path: a directory is a raw log, a file a capture.
 
     Args: `burst_frames`: frames per batch; None: a busy socket's, or a chunk of the log. `cuts`:
-    frames of a log behind which a batch ends in any case.
+    frames of a log behind which a batch ends in any case. `indicators`: their signals follow the
+    messages that cause them, from `computed_from` (a frame of `cuts`) on: a daemon's indicators
+    begin empty with its start.
     Raises ConfigError: nothing there, not known.
     """
     if path.is_dir():
-        return LogSource(path, burst_frames, cuts)
-    return CaptureSource(path, burst_frames or BURST_FRAMES)
+        return LogSource(path, burst_frames, cuts, _Decoding(indicators, computed_from))
+    return CaptureSource(path, burst_frames or BURST_FRAMES, _Decoding(indicators))
 
 
 def log_directory(path: Path) -> Path:
@@ -80,11 +90,21 @@ def log_directory(path: Path) -> Path:
 
 
 class _Decoding:
-    """A decoder that tells which definitions are new."""
+    """A decoder that tells which definitions are new, and computes indicators on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, indicators: Sequence[IndicatorConfig] = (), computed_from: int = 0) -> None:
         self._decoder = Decoder()
         self._known: set[int] = set()
+        self._computed_from = computed_from
+        self._indicators = (
+            IndicatorSet(
+                indicators,
+                topic_name=self._decoder.topic_name,
+                intern_topic=self._decoder.intern_topic,
+            )
+            if indicators
+            else None
+        )
 
     def part(self, records: bytes, *, defines: bool) -> Part:
         batch = self._decoder.decode(records)
@@ -93,6 +113,12 @@ class _Decoding:
             every = self._decoder.instruments()
             new = [each for each in every if each[0] not in self._known]
             self._known.update(number for number, _ in new)
+        if self._indicators is not None:
+            for number, definition in new:
+                self._indicators.define(number, definition)
+            if batch.frame_last > self._computed_from:
+                signals = self._indicators.signals(batch)
+                batch = batch if signals is None else batch.joined(signals)
         return Part(new, batch, self._decoder.topic_name)
 
 
@@ -100,12 +126,13 @@ class _Decoding:
 class CaptureSource:
     """A capture behind the records that a daemon would have added: definitions, clock, one leg."""
 
-    def __init__(self, path: Path, burst_frames: int) -> None:
+    def __init__(self, path: Path, burst_frames: int, decoding: _Decoding) -> None:
         self._capture: Final[Capture] = scan(str(path))
         self._burst_frames = burst_frames
+        self._decoding = decoding
 
     def parts(self) -> Iterator[Part]:
-        decoding = _Decoding()
+        decoding = self._decoding
         burst: list[bytes] = []
         first = True
         for record in self._records():
@@ -174,14 +201,19 @@ class LogSource:
     """A raw log with everything that was recorded, clock and orders included."""
 
     def __init__(
-        self, path: Path, burst_frames: int | None = None, cuts: Collection[int] = ()
+        self,
+        path: Path,
+        burst_frames: int | None,
+        cuts: Collection[int],
+        decoding: _Decoding,
     ) -> None:
         self._directory = log_directory(path)
         self._burst_frames = burst_frames
+        self._decoding = decoding
         self._cuts = np.array(sorted(cuts), np.uint64)
 
     def parts(self) -> Iterator[Part]:
-        decoding = _Decoding()
+        decoding = self._decoding
         reader = RawLogReader(str(self._directory))
         for _, chunk in reader:
             heads = np.frombuffer(record_heads(chunk), HEAD)

@@ -145,8 +145,9 @@ class HostedStrategy:
 
     async def _bounded(self, awaitable: Coroutine[Any, Any, object], name: str) -> None:
         limit_ms = self.config.callback_timeout_ms
+        limit = asyncio.timeout(limit_ms / 1e3)
         try:
-            async with asyncio.timeout(limit_ms / 1e3) as limit:
+            async with limit:
                 await awaitable
         except TimeoutError as error:
             if not limit.expired():

@@ -36,8 +36,8 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     "[[subscriptions]]": SubscriptionConfig,
     "[[universes]]": UniverseConfig,
     '[[sinks]] "jsonl"': JsonlConfig,
-    "[[indicators]]": IndicatorConfig,
     "[[strategies]]": StrategyConfig,
+    "[[indicators]]": IndicatorConfig,
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}
 

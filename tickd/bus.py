@@ -33,7 +33,7 @@ from tickd.native import BusCore, BusHandler, EventBatch, TopicQueues
 from tickd.ports import Clock
 from tickd.topics import Selection, Topic
 
-__all__ = ["Bus", "BusStats", "HandlerFailure", "Handling"]
+__all__ = ["BurstHandler", "Bus", "BusStats", "HandlerFailure", "Handling"]
 
 # Failures of a handler in a row after which it is switched off.
 FAILURES_MAX: Final = 16

@@ -56,15 +56,15 @@ def describe_event(
         "ts_recv": time_text(values["ts_recv"]),
         "side": chr(values["side"]),
     }
-    if values["id"] != ID_UNDEF and kind is not Kind.SIGNAL:
-        fields["id"] = values["id"]
     if kind is Kind.SIGNAL:
         (value,) = struct.unpack("<d", struct.pack("<Q", values["id"]))
         fields |= {"indicator": values["aux"], "value": value}
-    elif kind is Kind.ORDER:
+    elif values["id"] != ID_UNDEF:
+        fields["id"] = values["id"]
+    if kind is Kind.ORDER:
         fields["state"] = OrderState(values["aux"]).name
         fields |= _scaled(values["price"], values["size"], instrument)
-    elif kind is not Kind.CLOCK:
+    elif kind not in (Kind.CLOCK, Kind.SIGNAL):
         fields |= _numbers(kind, values, instrument)
     if values["flags"]:
         fields["flags"] = "|".join(str(flag.name) for flag in Flag(values["flags"]))

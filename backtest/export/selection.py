@@ -16,11 +16,12 @@ import numpy.typing as npt
 from backtest.export.errors import ExportError, RefusedRowsError
 from tickd.events import Flag
 from tickd.rows import NO_INSTRUMENT, Definition, Mask, TableRows
-from tickd.topics import CHANNELS, Pattern, Topic
+from tickd.topics import Pattern, Topic
 
 __all__ = ["CHANNEL_TABLES", "Selected"]
 
-# The table that holds a channel's rows.
+# The table that holds a channel's rows, in the order of `tickd.topics.CHANNELS`. The channels that
+# are not here (clock, order, signal) have no rows among the recorded events.
 CHANNEL_TABLES: Final[Mapping[str, str]] = {
     "trade": "trades",
     "aggtrade": "trades",
@@ -54,14 +55,14 @@ class Selected:
             pattern = Pattern.parse(text)
             found = False
             for definition in known:
-                for channel in CHANNELS:
+                for channel in CHANNEL_TABLES:
                     if pattern.matches(Topic(channel, definition.venue, definition.symbol)):
                         chosen.setdefault(channel, set()).add(definition.instrument)
                         found = True
             if not found:
                 raise _nothing(pattern, known)
         self.everything: Final = any(Pattern.parse(text).everything for text in patterns)
-        self.channels: Final = tuple(channel for channel in CHANNELS if channel in chosen)
+        self.channels: Final = tuple(channel for channel in CHANNEL_TABLES if channel in chosen)
         self.tables: Final = tuple(dict.fromkeys(CHANNEL_TABLES[each] for each in self.channels))
         self._chosen = {
             channel: np.array(sorted(ids), np.uint32) for channel, ids in chosen.items()
@@ -122,7 +123,8 @@ def _of_channel(rows: TableRows, channel: str) -> Mask:
 
 def _nothing(pattern: Pattern, known: Sequence[Definition]) -> ExportError:
     """The error for a pattern without a match, naming what comes nearest."""
-    channels = CHANNELS if pattern.channel == "*" else (pattern.channel,)
+    exact = pattern.channel in CHANNEL_TABLES
+    channels = (pattern.channel,) if exact else tuple(CHANNEL_TABLES)
     names = [
         f"{channel}.{each.venue}.{each.symbol}"
         for channel in channels

@@ -76,8 +76,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     universes: tuple[UniverseConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
-    indicators: tuple[IndicatorConfig, ...] = ()
     strategies: tuple[StrategyConfig, ...] = ()
+    indicators: tuple[IndicatorConfig, ...] = ()
 
     def __post_init__(self) -> None:
         names = [venue.name for venue in self.venues]

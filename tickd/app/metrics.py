@@ -52,8 +52,8 @@ def metrics_of(parts: Parts) -> Metrics:
     declare_fill(metrics, parts)
     declare_disk(metrics, parts.disk)
     declare_ship(metrics, parts.shipping, parts.clock)
-    declare_signals(metrics, parts.signals)
     declare_strategies(metrics, parts.strategies)
+    declare_signals(metrics, parts.signals)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag

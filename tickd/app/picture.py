@@ -77,8 +77,8 @@ class Picture:
                 {"name": sink.name, "failures": sink.failures, "fault": sink.fault}
                 for sink in parts.sinks
             ],
-            "signals": parts.signals.draw(),
             "strategies": parts.strategies.draw(),
+            "signals": parts.signals.draw(),
             "plan": {
                 "paused_below": parts.planning.floor,
                 "lag_s": parts.planning.lag_s,

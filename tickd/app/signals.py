@@ -22,7 +22,7 @@ from strategy_runner.indicators.indicator_set import IndicatorSet
 from tickd.app.config import Config
 from tickd.app.storage import Storage
 from tickd.backend import Choice
-from tickd.bus import Bus
+from tickd.bus import BurstHandler, Bus
 from tickd.bus_queue import WhenFull
 from tickd.errors import Action, TickdError
 from tickd.native import Decoder, EventBatch
@@ -42,6 +42,9 @@ class Signals:
             configs, topic_name=decoder.topic_name, intern_topic=decoder.intern_topic
         )
         self._publish = bus.publish
+        # The burst in hand, and what was made of it.
+        self._cause: EventBatch | None = None
+        self._made: EventBatch | None = None
         if configs:
             bus.handle_bursts(self._take, name="indicators")
 
@@ -87,10 +90,27 @@ class Signals:
             async with asyncio.timeout(_END_S):
                 await self._ended.wait()
 
+    def behind(self, handler: BurstHandler) -> BurstHandler:
+        """Return a handler for `handler` that gets each burst and the signals it caused as one.
+
+        So their order by number is that of causes and effects, whatever a burst holds: what a
+        replay repeats. It must be registered after this object was made.
+        """
+
+        def take(batch: EventBatch) -> None:
+            if batch is self._made:
+                return  # it came with its cause
+            made = self._made if batch is self._cause else None
+            handler(batch if made is None else batch.joined(made))
+
+        return take
+
     def _take(self, batch: EventBatch) -> None:
-        signals = self._set.signals(batch)
-        if signals is not None:
-            self._publish(signals)
+        if batch is self._made:
+            return
+        self._cause, self._made = batch, self._set.signals(batch)
+        if self._made is not None:
+            self._publish(self._made)
 
     def draw(self) -> dict[str, Any]:
         """What the status shows."""

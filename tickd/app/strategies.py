@@ -22,7 +22,7 @@ from tickd.app.strategy_answers import Answers
 from tickd.app.strategy_process import StrategyProcess
 from tickd.app.strategy_wire import Report
 from tickd.app.tap import Tap
-from tickd.bus import Bus
+from tickd.bus import BurstHandler, Bus
 from tickd.native import NativeError
 from tickd.ports import Clock
 
@@ -120,6 +120,7 @@ class Strategies:
         configs: Sequence[StrategyConfig],
         *,
         bus: Bus,
+        behind: Callable[[BurstHandler], BurstHandler],
         tap: Tap,
         topic_name: Callable[[int], str],
         clock: Clock,
@@ -127,6 +128,8 @@ class Strategies:
     ) -> None:
         self.topic_name: Final = topic_name
         self._bus = bus
+        # Puts signals behind their causes: see `Signals.behind`.
+        self._behind = behind
         self._tap = tap
         self._clock = clock
         self._state_dir = state_dir
@@ -222,7 +225,8 @@ class Strategies:
         group.inproc = host
         group.started()
         host.start()
-        handling = self._bus.handle_bursts(host.feed, name=f"strategies {group.name}")
+        name = f"strategies {group.name}"
+        handling = self._bus.handle_bursts(self._behind(host.feed), name=name)
         while host.running:
             await self._clock.sleep(READY_POLL_S)
         handling.close()
@@ -253,6 +257,7 @@ class Strategies:
                 on_start=group.started,
                 on_stopped=group.note_stopped,
                 bus=self._bus,
+                behind=self._behind,
                 clock=self._clock,
                 state_dir=self._state_dir,
             )

@@ -30,7 +30,7 @@ from tickd.app.strategy_wire import (
     Stopped,
     Told,
 )
-from tickd.bus import Bus, Handling
+from tickd.bus import BurstHandler, Bus, Handling
 from tickd.native import FeedWriter, NativeError, RingReader
 from tickd.ports import Clock
 
@@ -68,8 +68,9 @@ class StrategyProcess:
         bus: Bus,
         clock: Clock,
         state_dir: Path,
+        behind: Callable[[BurstHandler], BurstHandler] = lambda handler: handler,
     ) -> None:
-        """Raises NativeError: no shared memory."""
+        """Raises NativeError: no shared memory. `behind`: puts signals behind their causes."""
         self.group: Final = group
         self._strategies = tuple(strategies)
         self._resolve = resolve
@@ -77,6 +78,7 @@ class StrategyProcess:
         self._on_start = on_start
         self._on_stopped = on_stopped
         self._bus = bus
+        self._behind = behind
         self._clock = clock
         self._state_dir = state_dir
         self.feed: Final = FeedWriter(
@@ -141,7 +143,8 @@ class StrategyProcess:
         """
         self._on_start()
         self.feed.text(Told.START, b"")
-        self._handling = self._bus.handle_bursts(self.feed.publish, name=f"strategies {self.group}")
+        take = self._behind(self.feed.publish)
+        self._handling = self._bus.handle_bursts(take, name=f"strategies {self.group}")
 
     async def watch(self) -> str:
         """Wait for the end of the process and return why it ended; kill it when it has to be."""

@@ -103,7 +103,7 @@ def wire(config: Config) -> Parts:
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
-        strategies=_strategies(config, bus, tap, decoder, clock),
+        strategies=_strategies(config, bus, tap, decoder, clock=clock, signals=signals),
     )
 
 
@@ -146,10 +146,13 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
     )
 
 
-def _strategies(config: Config, bus: Bus, tap: Tap, decoder: Decoder, clock: Clock) -> Strategies:
+def _strategies(
+    config: Config, bus: Bus, tap: Tap, decoder: Decoder, *, clock: Clock, signals: Signals
+) -> Strategies:
     strategies = Strategies(
         config.strategies,
         bus=bus,
+        behind=signals.behind,
         tap=tap,
         topic_name=decoder.topic_name,
         clock=clock,

@@ -140,6 +140,13 @@ pub fn call_objects(py: Python<'_>, call: &Py<PyAny>, arguments: &[&Bound<'_, Py
     result.map(drop)
 }
 
+/// How many references an object has.
+#[inline]
+pub fn references<T>(object: &Bound<'_, T>) -> isize {
+    // SAFETY: the object is alive, and we are attached to the interpreter (`Bound`).
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
 /// The values of a C-contiguous buffer, for work without the GIL.
 pub fn values<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&[T]> {
     if !buffer.is_c_contiguous() {
@@ -198,11 +205,4 @@ pub fn with_floats<T>(object: &Bound<'_, PyAny>, f: impl FnOnce(&[f64]) -> T) ->
         }
         _ => Ok(None),
     }
-}
-
-/// How many references an object has.
-#[inline]
-pub fn references<T>(object: &Bound<'_, T>) -> isize {
-    // SAFETY: the object is alive, and we are attached to the interpreter (`Bound`).
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }

@@ -47,10 +47,10 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<book::L3Book>()?;
     decoder::register(m)?;
     m.add_class::<histogram::Histogram>()?;
-    indicators::register(m)?;
     m.add_class::<dispatch::Dispatch>()?;
     m.add_class::<last_values::LastValues>()?;
     views::register(m)?;
+    indicators::register(m)?;
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
     m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from tickd.describe import describe_event, time_text
-from tickd.events import ID_UNDEF, PRICE_UNDEF, TS_UNDEF, BookState, Flag, GapCause, Kind
+from tickd.events import (
+    ID_UNDEF,
+    PRICE_UNDEF,
+    TS_UNDEF,
+    BookState,
+    Flag,
+    GapCause,
+    Kind,
+    OrderState,
+)
 from tickd.topics import CHANNELS
 
 INSTRUMENT = {"price_scale": 2, "size_scale": 3}
@@ -85,3 +94,23 @@ def test_a_signal_shows_its_value_and_not_its_bits() -> None:
     told = describe_event("signal.v.s", event(Kind.SIGNAL, id=bits, aux=7), INSTRUMENT)
     assert (told["value"], told["indicator"]) == (-0.1, 7)
     assert told.keys().isdisjoint({"id", "price", "size"})
+
+
+def test_news_of_an_order_has_its_state_and_its_fill() -> None:
+    news = event(Kind.ORDER, id=7, aux=OrderState.PARTLY_FILLED, price=125, size=1_500)
+    told = describe_event("order.v.s", news, INSTRUMENT)
+    assert (told["id"], told["state"], told["price"], told["size"]) == (
+        7,
+        "PARTLY_FILLED",
+        "1.25",
+        "1.500",
+    )
+    refused = event(Kind.ORDER, aux=OrderState.REFUSED, price=PRICE_UNDEF, size=PRICE_UNDEF)
+    assert {"price", "size", "aux"}.isdisjoint(describe_event("order.v.s", refused, INSTRUMENT))
+
+
+def test_a_clock_tick_says_its_time_and_nothing_else() -> None:
+    told = describe_event("clock.node.tick", event(Kind.CLOCK, price=PRICE_UNDEF), None)
+    assert set(told) == {
+        *("seq", "frame_no", "index", "topic", "kind", "ts_event", "ts_recv", "side"),
+    }

@@ -13,7 +13,7 @@ from tickd.errors import TickdError
 from tickd.native import Histogram
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.loop_lag import probe_loop_lag
-from tickd.telemetry.metrics import OTHER, SERIES_MAX, VALUES_MAX, Metrics, buckets
+from tickd.telemetry.metrics import OTHER, SERIES_MAX, VALUES_MAX, Metrics, Summary, buckets
 from tickd.testing.batches import counted_batch
 from tickd.testing.clock import ManualClock
 from tickd.testing.loop import run_virtual
@@ -144,3 +144,16 @@ def test_loop_lag_is_recorded_per_probe() -> None:
         task.cancel()
 
     run_virtual(main())
+
+
+def test_summary_shows_quantiles_in_seconds_by_label() -> None:
+    metrics = Metrics()
+    summary = Summary(count=4, sum_ns=2_000_000_000, quantiles_ns={"0.5": 250_000_000, "0.99": 5})
+    metrics.read_summary("tickd_test_wait_seconds", "w", lambda: {("a",): summary}, ("strategy",))
+    lines = metrics.text().decode().splitlines()
+    assert 'tickd_test_wait_seconds{quantile="0.5",strategy="a"} 0.25' in lines
+    assert 'tickd_test_wait_seconds{quantile="0.99",strategy="a"} 5e-09' in lines
+    assert 'tickd_test_wait_seconds_count{strategy="a"} 4.0' in lines
+    assert 'tickd_test_wait_seconds_sum{strategy="a"} 2.0' in lines
+    with pytest.raises(TickdError, match="_seconds"):
+        metrics.read_summary("tickd_test_wait_count", "w", dict, ("strategy",))

@@ -46,7 +46,7 @@ def replay(
         strategy: "module:Class" or "path/to/file.py:Class"
         params: its parameters: JSON, or a .json or .toml file
         topics: what it gets, e.g. "trade.*.BTCUSDT"
-        config: a config file, whose [[strategies]] are run instead
+        config: a config file, whose [[strategies]] are run instead, with its [[indicators]]
         burst_frames: frames per batch; decisions do not depend on it
         decisions: print every decision, one JSON object per line
         as_json: print the result as JSON
@@ -62,10 +62,13 @@ def replay(
     if path.is_dir():
         names = {each.name for each in strategies}
         runs = {name: each for name, each in live_runs(path).items() if name in names}
-    source = source_of(path, burst_frames, {cut for each in runs.values() for cut in each.cuts})
+    cuts = {cut for each in runs.values() for cut in each.cuts}
+    computed_from = max((each.life_from for each in runs.values()), default=0)
+    indicators = load_config(config).indicators if config is not None else ()
+    source = source_of(path, burst_frames, cuts, indicators, computed_from)
     show = _show if decisions else None
     result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
-    live = {name: _verdict(runs.get(name), each) for name, each in result.strategies.items()}
+    live = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
     if as_json:
         sys.stdout.write(orjson.dumps(_plain(result, live)).decode() + "\n")
     else:
@@ -116,9 +119,7 @@ def _show(line: bytes) -> None:
     sys.stdout.write(line.decode() + "\n")
 
 
-def _verdict(run: LiveRun | None, replayed: dict[str, Any]) -> str:
-    if run is None:
-        return "did not run live on this log"
+def _verdict(run: LiveRun, replayed: dict[str, Any]) -> str:
     if run.hash is None:
         return "was ended live before it could tell its hash"
     same = (run.hash, run.decisions) == (replayed.get("hash"), replayed.get("decisions"))
@@ -133,7 +134,7 @@ def _plain(result: Replayed, live: dict[str, str]) -> dict[str, Any]:
         "batches": result.batches,
         "ns_per_event": round(result.ns_per_event, 1),
         "strategies": {
-            name: {**each, "live": live[name]} for name, each in result.strategies.items()
+            name: {**each, "live": live.get(name)} for name, each in result.strategies.items()
         },
     }
 
@@ -154,5 +155,6 @@ def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
         if each["failures"]:
             lines.append(f"  failed: {each['stopped']}")
         lines.append(f"  decisions {each['hash']}")
-        lines.append(f"  {live[name]}")
+        if name in live:
+            lines.append(f"  {live[name]}")
     return lines

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Policy;
+use super::{Key, Policy};
 use crate::book::sync::{OnChange, OnSnapshot, Rule, Synchroniser};
 use crate::event::{flag, BookState, Event, Kind, SIZE_UNDEF};
 
@@ -33,7 +33,7 @@ pub(super) struct Lane {
     pub policy: Policy,
     watch: Option<Watch>,
     /// Keys of its waiting messages, oldest first.
-    pub keys: VecDeque<u64>,
+    pub keys: VecDeque<Key>,
     /// Records that wait; not kept for conflated lanes.
     pub records: usize,
     /// The last change handed over was a merged one. A repeat of its newest part names another predecessor than it did, and

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
 use crate::decode::venues;
-use crate::event::{flag, Event};
+use crate::event::{flag, Event, Kind};
 
 mod lane;
 pub mod replayed;
@@ -134,9 +134,9 @@ pub struct Feed {
     topics: Vec<Known>,
     lanes: Vec<Lane>,
     /// By the last number of the newest message in it: the order in which they go out.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: BTreeMap<Key, Waiting>,
     /// Keys of those that may be dropped.
-    droppable: BTreeSet<u64>,
+    droppable: BTreeSet<Key>,
     waiting_records: usize,
     rows: Vec<Row>,
     totals: Totals,
@@ -359,8 +359,8 @@ impl Feed {
             Policy::Conflate => self.conflate(number, message, ts_mono),
             Policy::DropOldest => {
                 lane.records += message.len();
-                lane.keys.push_back(last.seq);
-                self.droppable.insert(last.seq);
+                lane.keys.push_back(key_of(last));
+                self.droppable.insert(key_of(last));
                 self.keep(Waiting::whole(number, message, ts_mono));
                 while let Some(key) = self.overfull(number) {
                     self.drop_message(key);
@@ -368,7 +368,7 @@ impl Feed {
             }
             Policy::Disconnect => {
                 lane.records += message.len();
-                lane.keys.push_back(last.seq);
+                lane.keys.push_back(key_of(last));
                 let is_full = lane.records > self.limits.records;
                 let topic = lane.topic;
                 self.keep(Waiting::whole(number, message, ts_mono));
@@ -397,9 +397,16 @@ fn rule_of(name: &str) -> Option<crate::book::sync::Rule> {
     Some(venue.rule())
 }
 
-/// The whole messages of a stretch of one topic.
+/// The place of a message among those that wait: its last number; signals have that of their cause and stand behind it.
+type Key = (u64, bool);
+
+const fn key_of(last: &Event) -> Key {
+    (last.seq, last.kind == Kind::Signal as u8)
+}
+
+/// The whole messages of a stretch of one topic. Signals of one cause have one number and are one message.
 pub fn messages(events: &[Event]) -> impl Iterator<Item = &[Event]> {
-    events.split_inclusive(|event| event.flags & flag::LAST != 0)
+    events.chunk_by(|one, next| one.flags & flag::LAST == 0 || one.seq == next.seq)
 }
 
 /// How many events of the front are whole messages within `room`.

@@ -10,7 +10,7 @@ use crate::batch::TopicRange;
 use crate::book::builder::BookBuilder;
 use crate::book::l2::Side;
 use crate::book::sync::Rule;
-use crate::event::{side, Kind, SEQ_INDEX_BITS, SIZE_UNDEF};
+use crate::event::{side, SEQ_INDEX_BITS, SIZE_UNDEF};
 
 const NAMES: [&str; 5] = [
     "depth.binance-spot.A",
@@ -425,4 +425,50 @@ fn a_message_larger_than_the_ring_ends_the_feed() {
     let huge = Step::Message(1, vec![(true, 1, 1); 24], 0);
     assert_eq!(world.run(&[huge, Step::Cut]), Err(Ending::TooLarge(1)));
     assert!(world.ring.entries.is_empty());
+}
+
+#[test]
+fn signals_wait_behind_their_causes_and_share_their_numbers() {
+    for policy in [Policy::DropOldest, Policy::Disconnect] {
+        let limits = Limits {
+            records: 100,
+            records_total: 1_000,
+        };
+        let mut feed = Feed::new(limits);
+        feed.set_topic(0, "trade.v.s", Some(policy));
+        feed.set_topic(1, "signal.v.s", Some(policy));
+        // Full, until the other side takes.
+        let mut ring = Ring {
+            entry_max: 1_000,
+            capacity: 1_000,
+            waiting: 1_000,
+            entries: Vec::new(),
+        };
+        let event = |kind, seq| {
+            let mut event = Event::new(kind, seq, 1, 1, 7);
+            event.flags = flag::LAST;
+            event
+        };
+        for seq in 1..=5_u64 {
+            let cause = batch_of(&[(0, vec![event(Kind::Trade, seq)])]);
+            // Two indicators of one topic.
+            let made = batch_of(&[(1, vec![event(Kind::Signal, seq), event(Kind::Signal, seq)])]);
+            feed.offer(&cause.joined(&made), &mut ring).unwrap();
+        }
+        assert_eq!((feed.depth(), ring.entries.len()), (15, 0));
+        ring.waiting = 0;
+        feed.flush(&mut ring).unwrap();
+        let got: Vec<(u64, u8)> = ring
+            .entries
+            .concat()
+            .iter()
+            .map(|event| (event.seq, event.kind))
+            .collect();
+        let (trade, signal) = (Kind::Trade as u8, Kind::Signal as u8);
+        let expected: Vec<(u64, u8)> = (1..=5)
+            .flat_map(|seq| [(seq, trade), (seq, signal), (seq, signal)])
+            .collect();
+        assert_eq!(got, expected);
+        assert_eq!((feed.depth(), feed.take_rows().len()), (0, 0));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::lane::Effect;
-use super::{Feed, Policy, Row};
+use super::{key_of, Feed, Key, Policy, Row};
 use crate::event::{flag, Event, Kind};
 
 /// A message that waits, or several that became one.
@@ -123,26 +123,26 @@ impl Feed {
     /// Lets a message wait in its place.
     pub(super) fn keep(&mut self, message: Waiting) {
         let key = match &message.body {
-            Body::Whole(events) => events.last().map_or(0, |last| last.seq),
-            Body::Merged { seq, .. } => *seq,
+            Body::Whole(events) => events.last().map_or((0, false), key_of),
+            Body::Merged { seq, .. } => (*seq, false),
         };
         self.waiting_records += message.records();
         self.waiting.insert(key, message);
     }
 
     /// Takes a message out of its place.
-    fn take(&mut self, key: u64) -> Option<Waiting> {
+    fn take(&mut self, key: Key) -> Option<Waiting> {
         let message = self.waiting.remove(&key)?;
         self.waiting_records -= message.records();
         Some(message)
     }
 
     /// A message goes out with the entry that is being made; it is out of `waiting` already.
-    pub(super) fn leave(&mut self, key: u64, message: Waiting) {
+    pub(super) fn leave(&mut self, key: Key, message: Waiting) {
         self.waiting_records -= message.records();
         self.droppable.remove(&key);
         message.write(&mut self.entry);
-        self.seq = key;
+        self.seq = key.0;
         let Some(lane) = self.lanes.get_mut(message.lane) else {
             return;
         };
@@ -160,7 +160,7 @@ impl Feed {
                 topic,
                 policy,
                 seq_from: message.seq_from,
-                seq_to: key,
+                seq_to: key.0,
                 records: message.covered,
                 delivered,
             });
@@ -183,7 +183,7 @@ impl Feed {
     }
 
     /// Key of the oldest message of a lane that holds more than its limit and more than one message.
-    pub(super) fn overfull(&self, lane: usize) -> Option<u64> {
+    pub(super) fn overfull(&self, lane: usize) -> Option<Key> {
         let lane = self.lanes.get(lane)?;
         (lane.records > self.limits.records && lane.keys.len() > 1)
             .then(|| lane.keys.front().copied())
@@ -191,7 +191,7 @@ impl Feed {
     }
 
     /// Drops a waiting message of a lane with the policy `DropOldest`: always the lane's oldest.
-    pub(super) fn drop_message(&mut self, key: u64) {
+    pub(super) fn drop_message(&mut self, key: Key) {
         self.droppable.remove(&key);
         let Some(message) = self.take(key) else { return };
         let Some(lane) = self.lanes.get_mut(message.lane) else {
@@ -206,14 +206,14 @@ impl Feed {
             // Nothing of the topic went out since: what was dropped next is part of the same stretch.
             row.topic == topic && row.policy == Policy::DropOldest && self.seq < row.seq_from
         }) {
-            (row.seq_to, row.records) = (key, row.records + records);
+            (row.seq_to, row.records) = (key.0, row.records + records);
             return;
         }
         self.rows.push(Row {
             topic,
             policy: Policy::DropOldest,
             seq_from: message.seq_from,
-            seq_to: key,
+            seq_to: key.0,
             records,
             delivered: 0,
         });
@@ -275,7 +275,7 @@ impl Feed {
         self.stand_last(number, newest);
     }
 
-    fn merge(&mut self, number: usize, key: u64, message: &[Event]) {
+    fn merge(&mut self, number: usize, key: Key, message: &[Event]) {
         let Some(mut old) = self.take(key) else { return };
         if let Some(lane) = self.lanes.get_mut(number) {
             lane.keys.pop_back();

@@ -28,9 +28,17 @@ def chosen(patterns, table_rows):
     return Selected(patterns, KNOWN).take(table_rows).integers("seq").tolist()
 
 
-def test_every_channel_has_a_table():
-    assert set(CHANNEL_TABLES) == set(CHANNELS)
+def test_every_channel_of_recorded_rows_has_a_table():
+    derived = ("clock", "order", "signal")
+    assert tuple(CHANNEL_TABLES) == tuple(each for each in CHANNELS if each not in derived)
     assert set(CHANNEL_TABLES.values()) == set(EVENT_TABLES)
+
+
+def test_a_channel_without_rows_selects_nothing():
+    with pytest.raises(ExportError, match="no instrument matches 'clock") as caught:
+        Selected(["clock.*.*"], KNOWN)
+    assert "there is" in (caught.value.hint or "")
+    assert "clock." not in (caught.value.hint or "")
 
 
 def test_merged_trades_are_a_channel_of_their_own():

@@ -19,7 +19,7 @@ from tickd.bus_queue import BurstSubscription, Limits
 from tickd.testing.batches import counted_batch
 from tickd.testing.clock import ManualClock
 
-NAMES = {1: "trade.sim.A", 2: "quote.sim.A", 3: "trade.sim.B"}
+NAMES = {1: "trade.sim.A", 2: "quote.sim.A", 3: "trade.sim.B", 4: "clock.node.tick"}
 DEFINITION = {"price_scale": 2, "size_scale": 3}
 
 
@@ -53,6 +53,15 @@ async def test_selected_topics_are_written_in_the_order_of_the_node(tmp_path: Pa
     assert seqs == sorted(seqs)
     (name,) = os.listdir(tmp_path)  # noqa: PTH208 - no path of pathlib in a coroutine
     assert name == f"{seqs[0]:020d}.jsonl"
+
+
+async def test_the_clock_of_strategies_is_no_line_even_when_everything_is(tmp_path: Path) -> None:
+    bus, sink, bursts = wired(tmp_path, JsonlConfig(topics=("*",)))
+    sink.define(0, json.dumps(DEFINITION).encode())
+    bus.publish(counted_batch(1, {1: 1, 4: 1}))
+    bus.close()
+    await sink.run(bursts)
+    assert [line["topic"] for line in lines(tmp_path)] == ["trade.sim.A"]
 
 
 async def test_what_the_full_queue_let_go_stands_in_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""A strategy process beside a bus: what it is given, what it says, how it ends. A real child."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strategy_runner.config import StrategyConfig
+from strategy_runner.wants import Wants
+from tests.unit.strategy_runner.kit import BTC, Tape, definition
+from tickd.app.strategy_answers import Answers
+from tickd.app.strategy_process import StrategyProcess
+from tickd.bus import Bus
+from tickd.clock import SystemClock
+from tickd.native import EventBatch
+
+CODE = """
+from strategy_runner.strategy import Strategy
+
+
+class Buyer(Strategy):
+    def on_trade(self, trade):
+        self.context.submit(trade.instrument, side="B", size=5)
+
+
+class Raising(Strategy):
+    def on_trade(self, trade):
+        raise RuntimeError("no")
+
+
+class Unstartable(Strategy):
+    def on_start(self):
+        raise RuntimeError("not today")
+"""
+TOPIC = "trade.binance-usdm.BTCUSDT"
+
+
+class World:
+    """One process, and everything that was said of it."""
+
+    def __init__(self, directory: Path, *kinds: str, **settings: Any) -> None:
+        code = directory / "strategies.py"
+        code.write_text(CODE)
+        self.recorded: list[dict[str, object]] = []
+        self.stopped: dict[str, str] = {}
+        self.starts = 0
+        configs = [
+            StrategyConfig(name=kind.lower(), class_=f"{code}:{kind}", **settings) for kind in kinds
+        ]
+        self.bus = Bus(lambda _: TOPIC, SystemClock())
+        self.process = StrategyProcess(
+            "group",
+            configs,
+            resolve=Wants(configs, lambda _: TOPIC).resolve,
+            answers=Answers(configs, self.recorded.append),
+            on_start=self._started,
+            on_stopped=self.stopped.__setitem__,
+            bus=self.bus,
+            clock=SystemClock(),
+            state_dir=directory / "state",
+        )
+        self.process.define(BTC, definition("BTCUSDT"))
+
+    def _started(self) -> None:
+        self.starts += 1
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await SystemClock().sleep(0.01)  # the timeout of the test is the judge
+
+    def kinds(self) -> list[object]:
+        return [fields["kind"] for fields in self.recorded]
+
+
+def trades(count: int) -> EventBatch:
+    tape = Tape()
+    for _ in range(count):
+        tape.trade(100, 5)
+    return tape.take()
+
+
+async def test_intents_come_back_and_a_stop_takes_everything_before(tmp_path: Path) -> None:
+    world = World(tmp_path, "Buyer")
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        world.bus.publish(trades(3))
+        await world.process.stop("that is all")
+        assert await watching == "it ended by itself"
+    assert world.starts == 1
+    assert world.kinds() == ["state", *["intent", "order"] * 3, "decisions"]
+    assert world.stopped == {"buyer": "that is all"}
+    (report,) = world.process.report.strategies.values()
+    assert (report.events, report.decisions) == (3, 3)
+    assert world.process.feed.progress()[1] == 3
+    assert world.recorded[-1]["hash"] == report.hash
+
+
+async def test_one_that_raises_ends_and_its_neighbour_goes_on(tmp_path: Path) -> None:
+    world = World(tmp_path, "Raising", "Buyer")
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        world.bus.publish(trades(4))
+        await world.until(lambda: world.kinds().count("intent") == 4)
+        assert "RuntimeError: no" in world.stopped["raising"]
+        assert "buyer" not in world.stopped
+        await world.process.stop("enough")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("Unstartable", "not today"), ("Missing", "has no Missing")]
+)
+async def test_without_a_strategy_the_process_ends(tmp_path: Path, kind: str, reason: str) -> None:
+    world = World(tmp_path, kind)
+    await world.process.spawn()
+    assert await world.process.watch() == "it ended by itself"
+    assert reason in world.stopped[kind.lower()]
+
+
+async def test_a_process_that_cannot_even_begin_says_why(tmp_path: Path) -> None:
+    world = World(tmp_path, "Buyer")
+    log = tmp_path / "state" / "group.log"
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        assert world.process.pid is not None
+        world.process.feed.text(2, b"\xff")  # no reason of ours: what it raises ends it
+        ended = await watching
+    assert ended.startswith("it ended with exit code 1: UnicodeDecodeError")
+    assert "Traceback" in log.read_text()
