@@ -7,7 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from tickd.app.screen import _head, _sink_trouble, _strategies, plan_trouble
+from tickd.app.screen import (
+    _head,
+    _sink_trouble,
+    _strategies,
+    other_sinks_trouble,
+    plan_trouble,
+    rates_of,
+)
 
 FINE: dict[str, Any] = {
     "circuit": "closed",
@@ -113,3 +120,29 @@ def test_a_strategy_that_ended_shows_its_reason() -> None:
     for word in ("mine", "stopped (2 restarts)", "12,345", "8 µs", "ab" * 8, row["reason"]):
         assert word in text
     assert "ab" * 9 not in text
+
+
+def test_a_sink_beside_clickhouse_that_did_without_something_is_a_line() -> None:
+    queue = {"subscription": "jsonl", "dropped": 0}
+    sink = {"name": "jsonl", "failures": 0, "fault": None}
+    status = {"bus": {"queues": [queue]}, "sinks": [sink]}
+    assert other_sinks_trouble(status) == []
+    status = {
+        "bus": {"queues": [queue | {"dropped": 4_117}]},
+        "sinks": [sink | {"failures": 2, "fault": "OSError: no space"}],
+    }
+    assert other_sinks_trouble(status) == [
+        (
+            "sink jsonl: 4,117 events dropped, its queue was full;"
+            " failed 2 times, the last time: OSError: no space"
+        )
+    ]
+
+
+def test_a_rate_is_what_came_between_two_pictures() -> None:
+    before = {"uptime_s": 10.0, "topics": [{"topic": "a", "events": 100}]}
+    now = {
+        "uptime_s": 12.0,
+        "topics": [{"topic": "a", "events": 700}, {"topic": "b", "events": 4}],
+    }
+    assert rates_of(before, now) == {"a": 300.0, "b": 2.0}
