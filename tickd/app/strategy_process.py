@@ -268,6 +268,8 @@ class StrategyProcess:
         asyncio.get_running_loop().remove_reader(self._answers.fileno())
         if self._handling is not None:
             self._handling.close()
+            # It belongs to this thread; a later collection may run on another.
+            self._handling = None
         if self._child is not None and self._child.stdin is not None:
             self._child.stdin.close()
 

@@ -17,7 +17,7 @@ use crate::ring::batch_of;
 const CONTROLS_BYTES_MAX: usize = 64 << 20;
 
 /// The writing side of a ring behind the policies of its topics.
-#[pyclass(unsendable, module = "tickd._native")]
+#[pyclass(module = "tickd._native")]
 pub struct FeedWriter {
     feed: Feed,
     ring: Writer,
@@ -209,7 +209,7 @@ impl FeedWriter {
 }
 
 /// A recorded feed in a replay: what it merged and dropped, done again to the same events.
-#[pyclass(unsendable, module = "tickd._native")]
+#[pyclass(module = "tickd._native")]
 pub struct FeedReplay {
     replayed: Replayed,
     resolve: Py<PyAny>,

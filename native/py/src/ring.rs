@@ -18,7 +18,7 @@ fn refused(error: io::Error) -> PyErr {
 }
 
 /// The side that takes.
-#[pyclass(unsendable, module = "tickd._native")]
+#[pyclass(module = "tickd._native")]
 pub struct RingReader {
     ring: Reader,
     bytes: Vec<u8>,
@@ -124,7 +124,7 @@ pub fn batch_of(events: Vec<Event>, ts_mono: i64) -> Batch {
 }
 
 /// The side that writes bytes back.
-#[pyclass(unsendable, module = "tickd._native")]
+#[pyclass(module = "tickd._native")]
 pub struct RingWriter {
     ring: Writer,
 }

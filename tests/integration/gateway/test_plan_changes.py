@@ -230,7 +230,7 @@ async def test_the_old_connection_lets_go_only_when_the_new_one_has_answered(sta
         assert sorted(gone["params"]) == ["cusdt@trade", "dusdt@trade"]
         (shed,) = s.tap.controls("shed")
         assert shed["cause"] == "moved"
-        assert s.session.counters.ends == {"plan": 1}
+        await s.until(lambda: s.session.counters.ends == {"plan": 1})
 
 
 async def test_a_symbol_that_was_never_asked_for_is_defined_before_it_is_subscribed(stage) -> None:
