@@ -14,13 +14,14 @@ import numpy as np
 import orjson
 
 from backtest.sources import HEAD, log_directory
+from strategy_runner.image import joined
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import RawLogReader, record_heads
 
 __all__ = ["LiveRun", "live_runs"]
 
 _CONTROL: Final = ord("C")
-_KINDS: Final = ("strategy", "state", "decisions", "conflated")
+_KINDS: Final = ("strategy", "state", "warm", "decisions", "conflated")
 
 
 @dataclass(slots=True)
@@ -41,6 +42,20 @@ class LiveRun:
     # policy, first number, last number, records, records that came).
     feed: str = ""
     rows: list[tuple[str, str, int, int, int, int]] = field(default_factory=list)
+
+    # What it knew when it began, in pieces, and how many there are; empty: it began cold.
+    warm: list[str] = field(default_factory=list)
+    warm_parts: int = 0
+
+    @property
+    def image(self) -> bytes | None:
+        """What it knew before its first event; None: nothing, or it never came to an event.
+
+        Raises StrategyError: the record of it is damaged.
+        """
+        if not self.warm or len(self.warm) != self.warm_parts:
+            return None
+        return joined(self.warm)
 
     @property
     def missed(self) -> int:
@@ -80,6 +95,10 @@ def _take(runs: dict[str, LiveRun], fields: dict[str, Any], life_from: int) -> N
         case {"kind": "state", "strategy": name, "values": values} if name in runs:
             runs[name].values = values
             runs[name].orders_reserved = fields["orders_reserved"]
+        case {"kind": "warm", "feed": feed, "parts": parts, "image": piece}:
+            for run in (each for each in runs.values() if each.feed == feed):
+                run.warm.append(piece)
+                run.warm_parts = parts
         case {"kind": "decisions", "strategy": name} if name in runs:
             runs[name].decisions, runs[name].hash = fields["count"], fields["hash"]
         case {"kind": "conflated", "feed": feed, "rows": rows}:

@@ -16,6 +16,7 @@ from strategy_runner.config import StrategyConfig
 from strategy_runner.runner import StrategyHost
 from strategy_runner.state import State
 from strategy_runner.wants import Wants, feed_of
+from tickd.events import SEQ_INDEX_BITS as SEQ_BITS
 from tickd.native import EventBatch, FeedReplay
 from tickd.ports import Clock
 
@@ -50,10 +51,25 @@ class _Window:
         self._run = run or LiveRun("")
         self._together = together
         self._feed: FeedReplay | None = None
+        self._image = self._run.image
+        self._is_started = False
 
     @property
     def is_open(self) -> bool:
-        return self.host.running > 0
+        return not self._is_started or self.host.running > 0
+
+    def start(self, part: Part | None) -> None:
+        """Start in front of `part`, if not done: cold at once, else where it started live.
+
+        Only there the instruments are known of which it begins with something.
+        """
+        is_before = part is not None and part.batch.frame_last <= self._run.seq_from >> SEQ_BITS
+        if self._is_started or (self._image is not None and is_before):
+            return
+        self._is_started = True
+        if self._image is not None:
+            self.host.restore(self._image)
+        self.host.start()
 
     def feed(self, part: Part) -> None:
         """A batch lies on one side of each border: the source was told to cut there."""
@@ -95,7 +111,7 @@ def replay(
     part = next(parts, None)
     _define(windows, part)  # strategies may look for their instruments when they start
     for window in windows:
-        window.host.start()
+        window.start(part)
     try:
         while part is not None and any(window.is_open for window in windows):
             if on_batch is not None:
@@ -108,6 +124,8 @@ def replay(
             events += len(part.batch)
             batches += 1
             part = next(parts, None)
+            for window in windows:
+                window.start(part)
             _define(windows, part)
     finally:
         for window in windows:

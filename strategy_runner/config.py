@@ -15,6 +15,7 @@ __all__ = ["StrategyConfig"]
 # 64 bytes each: 64 KiB to 1 GiB of shared memory.
 QUEUE_EVENTS_MIN: Final = 1_024
 QUEUE_EVENTS_MAX: Final = 1 << 24
+WARMUP_SECONDS_MAX: Final = 86_400
 WhenFull = Literal["conflate", "drop_oldest", "disconnect"]
 
 # The name stands in file names, metrics and records.
@@ -28,6 +29,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     class: `module:Class`, or `path/to/file.py:Class`. topics: what it gets besides clock and its
     own orders. queue_events: what may be on its way to the process before `when_full` applies.
     group: strategies of the same group share a child process; empty = one of its own.
+    warmup_seconds: how much of the raw log is read before it starts; 0 = it starts cold.
     """
 
     name: str
@@ -43,6 +45,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     memory_bytes_max: int = 1 << 30
     restart: Literal["never", "on_failure"] = "never"
     callback_timeout_ms: int = 1_000
+    warmup_seconds: int = 300
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -65,3 +68,8 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for key in ("hang_ms_max", "memory_bytes_max", "callback_timeout_ms"):
             if getattr(self, key) < 1:
                 raise ValueError(f"strategy {self.name}: {key} must be positive")
+        if not 0 <= self.warmup_seconds <= WARMUP_SECONDS_MAX:
+            raise ValueError(
+                f"strategy {self.name}: warmup_seconds is {self.warmup_seconds},"
+                f" 0 to {WARMUP_SECONDS_MAX} possible"
+            )

@@ -71,12 +71,15 @@ class Context:
         state: State,
         record: Callable[[bytes], None],
         on_decision: Callable[[bytes], None] | None = None,
+        known_from: int = 0,
     ) -> None:
         self.name: Final = name
         self.instruments: Final = instruments
         self.state: Final = state
         self.last: Final[LastValues] = dispatch.last
         """Last trade, quote, top of book, mark, funding … of each instrument; answers are yours."""
+        self.known_from: Final = known_from
+        """Above this number nothing is missing in values, books and positions. 0: no warm-up."""
         self.log: Final[Any] = structlog.get_logger().bind(strategy=name)
         self.decisions: Final = DecisionLog()
         self.timers: Final = Timers()

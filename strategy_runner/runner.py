@@ -20,13 +20,26 @@ from strategy_runner.decisions import line_of
 from strategy_runner.errors import StrategyError
 from strategy_runner.garbage import GarbageWatch
 from strategy_runner.host import HostedStrategy
+from strategy_runner.image import (
+    Image,
+    KeptPosition,
+    batch_of,
+    book_of,
+    events_of,
+    order_rows,
+    pack,
+    position_rows,
+    unpack,
+)
 from strategy_runner.state import State
+from tickd.events import SEQ_INDEX_BITS, BookState
 from tickd.native import Dispatch, EventBatch, Histogram, xxh3_hex
 from tickd.ports import Clock
 from tickd.topics import CHANNELS, Selection, Topic
 
 __all__ = ["StrategyHost", "owner_of"]
 
+FRAME_MASK: Final = (1 << SEQ_INDEX_BITS) - 1
 QUANTILES: Final = (("p50_ns", 0.5), ("p99_ns", 0.99), ("p999_ns", 0.999))
 
 
@@ -83,6 +96,10 @@ class StrategyHost:
         # Receipt of a batch's oldest frame to its arrival here.
         self._delay = Histogram()
         self._ended = False
+        # Above this number every wanted event is in what is known; 0: since the first one fed.
+        self.known_from = 0
+        # Instruments with positions that nobody defined any more.
+        self._traded: set[int] = set()
 
     def define(self, instrument: int, definition: bytes) -> None:
         """Take the JSON definition of an instrument, before its first event."""
@@ -121,19 +138,72 @@ class StrategyHost:
         self._dispatch.feed(events)
 
     def warm(self, events: EventBatch) -> None:
-        """Bring last values and books up to what came before the start; call nobody."""
+        """Bring last values, books and orders up to what came before the start; call nobody."""
         self._dispatch.warm(events)
 
-    def image(self) -> bytes:
-        """Return the last values as they are now, with their number, to be kept over a restart."""
-        return self._dispatch.last.snapshot()
+    def image(self, seq: int | None = None, *, books: bool = True) -> bytes:
+        """Return what is known now as another host can begin with it: values, books, orders.
+
+        `seq`: the number up to which that is everything; None: that of the last event. Levels of
+        books that are not live are not kept. Raises StrategyError: there is too much of it.
+        """
+        last = self._dispatch.last
+        instruments = [*self._instruments, *self._traded]
+        positions = {
+            (owner, each): last.position(owner, each)
+            for owner in self._owners
+            for each in instruments
+        }
+        kept = (
+            book_of(known.venue, book)
+            for number, known in self._instruments.items()
+            if books and (book := self._dispatch.book(number)) is not None
+        )
+        image = Image(
+            # The last number of its frame, as the node counts.
+            seq=(seq if seq is not None else self._dispatch.seq) | FRAME_MASK,
+            now_ns=self._dispatch.now_ns,
+            known_from=self.known_from,
+            values=last.snapshot(),
+            books=tuple(each for each in kept if each is not None),
+            orders=order_rows([each for owner in self._owners for each in last.open_orders(owner)]),
+            positions=tuple(
+                KeptPosition(owner, instrument, size, str(cost))
+                for (owner, instrument), (size, cost) in positions.items()
+                if size or cost
+            ),
+        )
+        return pack(image)
 
     def restore(self, image: bytes) -> int:
-        """Take such an image back; return its number: what is above it is still to be warmed.
+        """Begin with such an image; return its number: what is above it is still to be warmed.
 
-        Raises ValueError: damaged, another version.
+        Instruments must be defined, and nothing may have been fed. Raises StrategyError: damaged,
+        another version; values may have changed then.
         """
-        return self._dispatch.last.restore(image)
+        kept = unpack(image)
+        dispatch = self._dispatch
+        try:
+            dispatch.last.restore(kept.values)
+            if kept.orders:
+                dispatch.warm(batch_of(kept.orders))
+            fills = []
+            for owner, instrument, size, cost in map(msgspec.structs.astuple, kept.positions):
+                # Part of it is in the news of the orders that are open.
+                has_size, has_cost = dispatch.last.position(owner, instrument)
+                fills += position_rows(owner, instrument, size - has_size, int(cost) - has_cost)
+            dispatch.warm(events_of(kept, fills))
+        except ValueError as error:
+            raise StrategyError(f"the image makes no sense: {error}") from error
+        self._traded = {each.instrument for each in kept.positions} - set(self._instruments)
+        self.known_from = kept.known_from
+        return kept.seq
+
+    @property
+    def has_waiting_books(self) -> bool:
+        """Whether a book has changes and waits for its snapshot, which no image can hold."""
+        books = map(self._dispatch.book, self._instruments)
+        return any(book is not None and book.state == BookState.BUFFERING for book in books)
 
     def stop(self, reason: str) -> None:
         """Call `on_stop`, keep every state, record what the decisions came to. Idempotent."""
@@ -215,6 +285,7 @@ class StrategyHost:
             state=state,
             record=self._record,
             on_decision=self._on_decision,
+            known_from=self.known_from,
         )
         return HostedStrategy(config, context, saves=self._own_process)
 

@@ -125,7 +125,14 @@ class Strategies:
         topic_name: Callable[[int], str],
         clock: Clock,
         state_dir: Path,
+        raw_log: Path,
+        write_now: Callable[[], None],
     ) -> None:
+        """Args.
+
+        `raw_log`: the directory of the log that new processes warm up from; `write_now`: has what
+        was recorded so far written to it.
+        """
         self.topic_name: Final = topic_name
         self._bus = bus
         # Puts signals behind their causes: see `Signals.behind`.
@@ -133,6 +140,8 @@ class Strategies:
         self._tap = tap
         self._clock = clock
         self._state_dir = state_dir
+        self._raw_log = raw_log
+        self._write_now = write_now
         self._definitions: dict[int, bytes] = {}
         self._stopping = False
         shared: dict[str, list[StrategyConfig]] = {}
@@ -260,6 +269,8 @@ class Strategies:
                 behind=self._behind,
                 clock=self._clock,
                 state_dir=self._state_dir,
+                raw_log=self._raw_log if _warms_up(group) else None,
+                write_now=self._write_now,
             )
             group.process = process
             for instrument, definition in self._definitions.items():
@@ -278,6 +289,10 @@ class Strategies:
 
 def _is_inproc(group: Group) -> bool:
     return all(config.isolation == "inproc" for config in group.strategies)
+
+
+def _warms_up(group: Group) -> bool:
+    return any(config.warmup_seconds for config in group.strategies)
 
 
 def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
@@ -308,4 +323,6 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         "waiting": process.feed.waiting if process is not None else 0,
         "rss_bytes": process.rss_bytes if process is not None else 0,
         "restarts": group.restarts,
+        "warmed_from": group.report.warmth.known_from,
+        "warmth": msgspec.to_builtins(group.report.warmth),
     }

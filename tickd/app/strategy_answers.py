@@ -13,13 +13,17 @@ import orjson
 
 from strategy_runner.config import StrategyConfig
 from strategy_runner.runner import owner_of
+from strategy_runner.wants import feed_of
 from tickd.errors import TickdError
 
 __all__ = ["Answers", "StrategySaidError"]
 
-_KINDS: Final = frozenset({"intent", "cancel", "state", "decisions"})
+_KINDS: Final = frozenset({"intent", "cancel", "state", "warm", "decisions"})
 _INTENT: Final = {"client_id": int, "instrument": int, "venue": str, "symbol": str, "side": str}
+_WARM: Final = {"feed": str, "seq": int, "part": int, "parts": int, "image": str}
 _SIDES: Final = ("A", "B")
+# Of an image: 8 MiB in pieces of 48,000 bytes.
+PARTS_MAX: Final = 256
 CLIENT_ID_MAX: Final = (1 << 63) - 1
 
 
@@ -34,6 +38,7 @@ class Answers:
     def __init__(
         self, strategies: Sequence[StrategyConfig], record: Callable[[dict[str, object]], None]
     ) -> None:
+        self._feed = feed_of(strategies[0])
         self._owners = {config.name: owner_of(config.name) for config in strategies}
         self._record = record
         self.intents: dict[str, int] = dict.fromkeys(self._owners, 0)
@@ -44,6 +49,8 @@ class Answers:
         fields = self._checked(line)
         if fields["kind"] == "intent":
             self._check_intent(fields)
+        if fields["kind"] == "warm":
+            self._check_warm(fields)
         self._record(fields)
         strategy = str(fields["strategy"])
         if fields["kind"] == "decisions":
@@ -75,6 +82,15 @@ class Answers:
         if fields.get("strategy") not in self._owners:
             raise StrategySaidError(f"a line of strategy {str(fields.get('strategy'))[:80]!r}")
         return fields
+
+    def _check_warm(self, fields: dict[str, Any]) -> None:
+        for key, kind in _WARM.items():
+            if type(fields.get(key)) is not kind:
+                raise StrategySaidError(f"an image whose {key} is {str(fields.get(key))[:80]!r}")
+        if fields["feed"] != self._feed:
+            raise StrategySaidError(f"an image of feed {fields['feed'][:80]!r}")
+        if not 0 <= fields["part"] < fields["parts"] <= PARTS_MAX:
+            raise StrategySaidError(f"part {fields['part']} of {fields['parts']} of an image")
 
     def _check_intent(self, fields: dict[str, Any]) -> None:
         for key, kind in _INTENT.items():

@@ -24,11 +24,18 @@ from typing import Final  # noqa: E402
 
 import msgspec  # noqa: E402
 import orjson  # noqa: E402
+import structlog  # noqa: E402
 
+from strategy_runner.decisions import line_of  # noqa: E402
 from strategy_runner.runner import StrategyHost  # noqa: E402
-from tickd.app.strategy_wire import Said, Start, Stopped, Told  # noqa: E402
+from strategy_runner.wants import feed_of  # noqa: E402
+from tickd.app.strategy_images import ImageFile  # noqa: E402
+from tickd.app.strategy_warmup import Warmup  # noqa: E402
+from tickd.app.strategy_wire import Said, Start, Stopped, Told, Warmth  # noqa: E402
 from tickd.clock import SystemClock  # noqa: E402
 from tickd.native import EventBatch, RingReader, RingWriter  # noqa: E402
+
+log = structlog.get_logger(__name__)
 
 _PR_SET_PDEATHSIG: Final = 1
 _PIPE: Final = 0
@@ -53,25 +60,35 @@ class _Child:
         for descriptor in (*start.feed, *start.answers):
             os.close(descriptor)
         self._clock = SystemClock()
-        self._host = StrategyHost(
-            start.strategies,
-            record=lambda line: self._say(Said.RECORD, line),
-            clock=self._clock,
-            state_dir=Path(start.state_dir),
-            on_stopped=self._stopped,
-            own_process=True,
-        )
+        self._config = start
+        self._definitions: dict[int, bytes] = {}
+        image = Path(start.state_dir) / f"{start.group}.image"
+        self._images = ImageFile(image)
+        self._warmth = Warmth()
+        self._warmup: Warmup | None = None
+        if start.raw_log:
+            self._warmup = Warmup(
+                self._new_host,
+                raw_log=Path(start.raw_log),
+                image=image,
+                seconds=start.warmup_seconds,
+                clock=self._clock,
+                wait=time.sleep,
+            )
+        self._host = self._new_host()
         self._portion = 1
         self._started = False
         self._report_due_ns = 0
 
     def run(self) -> None:
         """Raises NativeError: the ring makes no sense."""
-        self._say(Said.READY, b"")
+        if self._warmup is None:
+            self._say(Said.READY, b"")
         reason = self._work()
         self._feed.finish()
         self._host.stop(reason)
         self._report()
+        self._images.close()
 
     def _work(self) -> str:
         while True:
@@ -83,18 +100,60 @@ class _Child:
                 if is_pipe and not there:
                     return "the daemon is gone"
             elif entry[0] == "definition":
-                self._host.define(entry[1], entry[2])
+                self._define(entry[1], entry[2])
                 continue
-            elif entry[1] == Told.START:
-                self._host.start()
-                self._started = True
-                self._say(Said.STARTED, b"")
             elif entry[1] == Told.STOP:
                 return entry[2].decode()
+            else:
+                self._told(entry[1], int(entry[2] or b"0"))
             if self._clock.mono_ns() >= self._report_due_ns:
                 self._report()
             if self._started and not self._host.running:
                 return "no strategy is left"
+
+    def _told(self, what: int, seq: int) -> None:
+        if what == Told.WARM and self._warmup is not None:
+            self._say(Said.READY, b"%d" % self._warmup.advance(seq))
+        elif what == Told.START:
+            if self._warmup is not None:
+                self._begin_warm(self._warmup, seq)
+            self._host.start()
+            self._started = True
+            self._say(Said.STARTED, b"")
+        elif what == Told.KEEP:
+            self._images.keep(self._host, seq)
+
+    def _begin_warm(self, warmup: Warmup, seq: int) -> None:
+        """Begin with an image that is on record, and with nothing else: so does a replay."""
+        image, pieces, self._warmth = warmup.finish(seq)
+        self._warmup = None
+        strategy = self._config.strategies[0]
+        for number, piece in enumerate(pieces):
+            fields = {"kind": "warm", "strategy": strategy.name, "feed": feed_of(strategy)}
+            part = {"seq": seq, "part": number, "parts": len(pieces), "image": piece}
+            self._say(Said.RECORD, line_of({**fields, **part}))
+        self._host = self._new_host()
+        self._host.restore(image)
+        log.info("strategies_warmed", **msgspec.to_builtins(self._warmth))
+
+    def _define(self, instrument: int, definition: bytes) -> None:
+        self._definitions[instrument] = definition
+        self._host.define(instrument, definition)
+        if self._warmup is not None:
+            self._warmup.define(instrument, definition)
+
+    def _new_host(self) -> StrategyHost:
+        host = StrategyHost(
+            self._config.strategies,
+            record=lambda line: self._say(Said.RECORD, line),
+            clock=self._clock,
+            state_dir=Path(self._config.state_dir),
+            on_stopped=self._stopped,
+            own_process=True,
+        )
+        for instrument, definition in self._definitions.items():
+            host.define(instrument, definition)
+        return host
 
     def _portion_of(self, events: EventBatch) -> None:
         began_ns = self._clock.mono_ns()
@@ -110,7 +169,8 @@ class _Child:
 
     def _report(self) -> None:
         self._report_due_ns = self._clock.mono_ns() + _REPORT_NS
-        self._say(Said.REPORT, orjson.dumps(self._host.report()))
+        warmth = msgspec.to_builtins(self._warmth)
+        self._say(Said.REPORT, orjson.dumps({**self._host.report(), "warmth": warmth}))
 
     def _say(self, what: Said, content: bytes) -> None:
         """Send to the daemon; waits for room, which a busy daemon makes soon."""

@@ -47,6 +47,11 @@ STOP_S_MAX: Final = 5.0
 WAITING_MAX: Final = 1 << 20
 # Answers taken in one turn of the loop, so that a chatty strategy delays nobody.
 ANSWERS_A_TURN: Final = 64
+# Warming is repeated while it takes longer than this, so that little is left for the start: what
+# comes during that waits in the ring.
+WARMUP_NS_MAX: Final = 100_000_000
+WARMUPS_MAX: Final = 4
+KEEP_NS: Final = 5_000_000_000
 LOG_BYTES_MAX: Final = 8 << 20
 REASON_CHARACTERS_MAX: Final = 512
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -69,8 +74,14 @@ class StrategyProcess:
         clock: Clock,
         state_dir: Path,
         behind: Callable[[BurstHandler], BurstHandler] = lambda handler: handler,
+        raw_log: Path | None = None,
+        write_now: Callable[[], None] = lambda: None,
     ) -> None:
-        """Raises NativeError: no shared memory. `behind`: puts signals behind their causes."""
+        """Raises NativeError: no shared memory.
+
+        `behind`: puts signals behind their causes. `raw_log`: what it warms up from; None: nothing;
+        `write_now`: has what was recorded so far written to it.
+        """
         self.group: Final = group
         self._strategies = tuple(strategies)
         self._resolve = resolve
@@ -81,6 +92,10 @@ class StrategyProcess:
         self._behind = behind
         self._clock = clock
         self._state_dir = state_dir
+        self._raw_log = raw_log
+        self._write_now = write_now
+        self._warmups = 0
+        self._keep_due_ns = 0
         self.feed: Final = FeedWriter(
             resolve,
             capacity=_slots(strategies),
@@ -130,11 +145,30 @@ class StrategyProcess:
             parent=os.getpid(),
             feed=self.feed.descriptors(),
             answers=self._answers.descriptors(),
+            group=self.group,
+            raw_log="" if self._raw_log is None else str(self._raw_log),
+            warmup_seconds=max(config.warmup_seconds for config in self._strategies),
         )
         assert self._child.stdin is not None
         self._child.stdin.write(msgspec.json.encode(start) + b"\n")
+        if self._raw_log is not None:
+            self._warm()
         asyncio.get_running_loop().add_reader(self._answers.fileno(), self._on_bell)
         self._on_bell()
+
+    def _warm(self) -> None:
+        """Let it read the raw log as far as it goes; what comes meanwhile is read afterwards."""
+        self._warmups += 1
+        self._write_now()
+        self.feed.text(Told.WARM, b"%d" % self._bus.seq)
+
+    def _ready(self, took_ns: int) -> None:
+        if self._handling is not None or self._is_told_to_stop:
+            return
+        if took_ns > WARMUP_NS_MAX and self._warmups < WARMUPS_MAX:
+            self._warm()
+        else:
+            self._start()
 
     def _start(self) -> None:
         """Let it make its strategies, and give it every event from now on.
@@ -142,7 +176,8 @@ class StrategyProcess:
         Not earlier: what came while it loads its modules would wait, and be merged.
         """
         self._on_start()
-        self.feed.text(Told.START, b"")
+        self._write_now()
+        self.feed.text(Told.START, b"%d" % self._bus.seq)
         take = self._behind(self.feed.publish)
         self._handling = self._bus.handle_bursts(take, name=f"strategies {self.group}")
 
@@ -152,6 +187,8 @@ class StrategyProcess:
         try:
             while self._child.returncode is None:
                 self.feed.flush()
+                if self._clock.mono_ns() >= self._keep_due_ns:
+                    self.keep()
                 if fault := self._fault():
                     self.kill(fault)
                 with contextlib.suppress(TimeoutError):
@@ -162,6 +199,12 @@ class StrategyProcess:
             return self.ended
         finally:
             self._release()
+
+    def keep(self) -> None:
+        """Have it keep what it knows, if it is given everything there is at this moment."""
+        self._keep_due_ns = self._clock.mono_ns() + KEEP_NS
+        if self._raw_log is not None and self.is_started and not self.feed.waiting:
+            self.feed.text(Told.KEEP, b"%d" % self._bus.seq)
 
     async def stop(self, reason: str) -> None:
         """Let it take what is on its way and stop its strategies; kill it when the time is up.
@@ -175,6 +218,7 @@ class StrategyProcess:
             async with asyncio.timeout(STOP_S_MAX):
                 while self.feed.waiting and self.feed.closed is None and not self.ended:
                     await self._clock.sleep(WATCH_S)
+                self.keep()
                 self.feed.text(Told.STOP, reason.encode())
                 if self._child is not None:
                     await self._child.wait()
@@ -249,8 +293,7 @@ class StrategyProcess:
         if what == Said.RECORD:
             self._answers_of.take(content)
         elif what == Said.READY:
-            if self._handling is None and not self._is_told_to_stop:
-                self._start()
+            self._ready(int(content) if content.isdigit() else 0)
         elif what == Said.STARTED:
             self.is_started = True
         elif what == Said.REPORT:

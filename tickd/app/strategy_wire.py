@@ -13,7 +13,7 @@ import msgspec
 
 from strategy_runner.config import StrategyConfig
 
-__all__ = ["Latency", "Report", "Said", "Start", "Stopped", "StrategyReport", "Told"]
+__all__ = ["Latency", "Report", "Said", "Start", "Stopped", "StrategyReport", "Told", "Warmth"]
 
 # Of the ring back; 4 MiB: the state of a strategy is at most 1 MiB.
 ANSWER_SLOTS: Final = 1 << 16
@@ -22,17 +22,23 @@ ANSWER_SLOTS: Final = 1 << 16
 class Told(IntEnum):
     """To the process."""
 
+    # With the number of the last event that it does not get: those above it follow.
     START = 1
     STOP = 2
+    # Number up to which the raw log may be read before the start; answered by READY.
+    WARM = 3
+    # With a number up to which it has had everything: an image is worth keeping.
+    KEEP = 4
 
 
 class Said(IntEnum):
     """By the process."""
 
-    # It has its modules, and waits for START.
+    # It has its modules, is as warm as it was asked to be, and waits for START. With the time that
+    # warming took, ns.
     READY = 1
     STARTED = 2
-    # A canonical line: intent, cancel, state, decisions.
+    # A canonical line: intent, cancel, state, warm, decisions.
     RECORD = 3
     STOPPED = 4
     REPORT = 5
@@ -46,6 +52,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     parent: int
     feed: tuple[int, int]
     answers: tuple[int, int]
+    # Names the files of the group.
+    group: str = ""
+    # Directory to warm up from; empty: it starts cold.
+    raw_log: str = ""
+    warmup_seconds: int = 0
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +77,20 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     sum_ns: int = 0
 
 
+class Warmth(msgspec.Struct, frozen=True, kw_only=True):
+    """What was known before the first event; `notes` say why it is not more.
+
+    Above `known_from` nothing is missing; 0: there was no warm-up.
+    """
+
+    known_from: int = 0
+    to: int = 0
+    from_image: bool = False
+    events: int = 0
+    took_ms: int = 0
+    notes: tuple[str, ...] = ()
+
+
 class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `StrategyHost.report` says of one strategy."""
 
@@ -80,9 +105,10 @@ class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`StrategyHost.report`, once a second."""
+    """`StrategyHost.report`, and how it began; once a second."""
 
     strategies: dict[str, StrategyReport] = {}
     delay: Latency = Latency()
     gc: dict[str, int] = {}
     cache: dict[str, Any] = {}
+    warmth: Warmth = Warmth()

@@ -103,7 +103,7 @@ def wire(config: Config) -> Parts:
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
-        strategies=_strategies(config, bus, tap, decoder, clock=clock, signals=signals),
+        strategies=_strategies(config, bus, tap, decoder, raw_log=raw_log, signals=signals),
     )
 
 
@@ -147,7 +147,7 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
 
 
 def _strategies(
-    config: Config, bus: Bus, tap: Tap, decoder: Decoder, *, clock: Clock, signals: Signals
+    config: Config, bus: Bus, tap: Tap, decoder: Decoder, *, raw_log: RawLog, signals: Signals
 ) -> Strategies:
     strategies = Strategies(
         config.strategies,
@@ -155,8 +155,10 @@ def _strategies(
         behind=signals.behind,
         tap=tap,
         topic_name=decoder.topic_name,
-        clock=clock,
+        clock=SystemClock(),
         state_dir=config.state_dir.absolute() / "strategies",
+        raw_log=config.state_dir.absolute() / "raw",
+        write_now=raw_log.write_now,
     )
     if config.strategies:
         tap.on_definition(strategies.define)

@@ -362,7 +362,7 @@ def test_values_and_books_are_warm_from_an_image_and_what_came_behind_it() -> No
     image = first.host.image()
     first.host.stop("done")
     second = World(Noting)
-    assert second.host.restore(image) == 3 << 16 | 1
+    assert second.host.restore(image) == 3 << 16 | 0xFFFF
     events.depth((1, 9, 0), (Side.BID, 100, 4), snapshot=True)
     second.host.warm(events.take())
     events.trade(40, 1)
