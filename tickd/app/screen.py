@@ -246,7 +246,7 @@ def _strategies(strategies: list[dict[str, Any]]) -> RenderableType:
             f"{each['merged']:,}",
             f"{each['dropped']:,}",
             format_bytes(each["rss_bytes"]) if each["rss_bytes"] else "",
-            each["reason"],
+            each["reason"] or "; ".join(each["warmth"]["notes"]),
         )
     return table
 

@@ -84,7 +84,7 @@ class Warmup:
         try:
             if self._host is None:
                 self._begin(seq)
-            if not self._is_over:
+            if self._host is not None and not self._is_over:
                 self._read(seq >> SEQ_INDEX_BITS)
         except (OSError, NativeError, TickdError, ValueError) as error:
             self._stop_reading(f"the raw log cannot be read: {error}")
@@ -101,7 +101,8 @@ class Warmup:
         took_ns = self.advance(seq)
         while not self._is_over and self._frame < seq >> SEQ_INDEX_BITS:
             if self._clock.mono_ns() > until_ns:
-                self._stop_reading("the raw log does not have the newest frames yet")
+                if self._host is not None:
+                    self._stop_reading("the newest frames are not in the raw log")
                 break
             # Every look reads the live segment again.
             self._wait(max(POLL_S, took_ns / 1e9))
@@ -109,7 +110,10 @@ class Warmup:
         return self._begun(seq)
 
     def _begun(self, seq: int) -> tuple[bytes, list[str], Warmth]:
-        host = self._host or self._fresh(seq)
+        host = self._host
+        if host is None:
+            self._notes.append("there is no raw log")
+            host = self._fresh(seq)
         if self._has_hole:
             host.known_from = seq
         image, recorded = b"", None
@@ -142,10 +146,7 @@ class Warmup:
         """Find where to begin; take the image if the log goes on behind it."""
         segments = self._segments()
         if not segments:
-            self._host = self._fresh(seq)
-            self._is_over = True
-            self._notes.append("there is no raw log")
-            return
+            return  # not yet
         self._host = self._make_host()
         held = self._restored(self._host, seq)
         starts = [first_frame(path) for path in segments]

@@ -113,6 +113,7 @@ def test_a_strategy_that_ended_shows_its_reason() -> None:
         "dropped": 0,
         "rss_bytes": 0,
         "reason": "RuntimeError: a bad day",
+        "warmth": {"notes": ["there is no image"]},
     }
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(_strategies([row]))
@@ -120,6 +121,9 @@ def test_a_strategy_that_ended_shows_its_reason() -> None:
     for word in ("mine", "stopped (2 restarts)", "12,345", "8 µs", "ab" * 8, row["reason"]):
         assert word in text
     assert "ab" * 9 not in text
+    assert "image" not in text
+    console.print(_strategies([row | {"reason": ""}]))
+    assert "there is no image" in console.export_text()
 
 
 def test_a_sink_beside_clickhouse_that_did_without_something_is_a_line() -> None:
