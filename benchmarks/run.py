@@ -49,6 +49,7 @@ BENCHES = [
     Bench("bus", "Bus, against a dictionary bus and asyncio.Queue", checked=True),
     Bench("strategy", "Strategies, against NautilusTrader and asyncio.Queue", checked=True),
     Bench("feed", "Feed of a strategy process, against the queues of Python's library"),
+    Bench("strategy_warmup", "Warm-up of a strategy process"),
     Bench("raw_log", "Raw log, against cryptofeed's raw callback", checked=True),
     Bench("sink", "ClickHouse sink, against clickhouse-connect insert()", checked=True),
     Bench("delivery", "Drain after an outage, parallel writers, against naive loops"),

@@ -319,3 +319,20 @@ async def test_warm_up_can_be_off_and_needs_no_log(tmp_path: Path, *, log: bool)
     assert process.report.warmth.events == 0
     assert process.report.warmth.notes == (("there is no raw log",) if log else ())
     world.log.close()
+
+
+async def test_one_that_is_stopped_while_it_warms_up_just_ends(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.begin()
+    world.feed(500)
+    heard: list[dict[str, Any]] = []
+    process = world.process("steady", heard)
+    await process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(process.watch(), name="watch")
+        await process.stop("not now")
+        assert await watching == "it ended by itself"
+    assert heard == []
+    assert not process.is_started
+    assert not (tmp_path / "state" / "steady.image").exists()
+    close(world)

@@ -48,6 +48,8 @@ _QUICK_NS: Final = 5_000_000
 _SLOW_NS: Final = 20_000_000
 # The daemon takes answers in every turn of its loop; one that does not for so long is gone or lost.
 _ANSWER_S_MAX: Final = 10.0
+# Between two pieces of an image, so that the daemon has turns of its loop for others.
+_PIECE_S: Final = 0.001
 _LINE_BYTES_MAX: Final = 16 << 20
 
 
@@ -63,7 +65,7 @@ class _Child:
         self._config = start
         self._definitions: dict[int, bytes] = {}
         image = Path(start.state_dir) / f"{start.group}.image"
-        self._images = ImageFile(image)
+        self._images = ImageFile(image, self._clock)
         self._warmth = Warmth()
         self._warmup: Warmup | None = None
         if start.raw_log:
@@ -132,6 +134,7 @@ class _Child:
             fields = {"kind": "warm", "strategy": strategy.name, "feed": feed_of(strategy)}
             part = {"seq": seq, "part": number, "parts": len(pieces), "image": piece}
             self._say(Said.RECORD, line_of({**fields, **part}))
+            time.sleep(_PIECE_S)
         self._host = self._new_host()
         self._host.restore(image)
         log.info("strategies_warmed", **msgspec.to_builtins(self._warmth))

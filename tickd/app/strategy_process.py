@@ -39,7 +39,7 @@ __all__ = ["StrategyProcess"]
 log = structlog.get_logger(__name__)
 
 WATCH_S: Final = 0.05
-# To import, to make the strategies, and their `on_start`.
+# To import, to warm up, to make the strategies, and their `on_start`.
 START_MS_MAX: Final = 30_000
 # What its events may still take when it is told to stop, and what `on_stop` may.
 STOP_S_MAX: Final = 5.0

@@ -9,7 +9,7 @@ import pytest
 
 from strategy_runner.config import StrategyConfig
 from strategy_runner.runner import owner_of
-from tickd.app.strategy_answers import Answers, StrategySaidError
+from tickd.app.strategy_answers import PARTS_MAX, Answers, StrategySaidError
 
 CLIENT_ID = owner_of("mine") << 32 | 1
 INTENT = {
@@ -81,4 +81,32 @@ def test_nonsense_is_refused_and_leaves_nothing(line: bytes) -> None:
     mine, recorded = answers()
     with pytest.raises(StrategySaidError):
         mine.take(line)
+    assert recorded == []
+
+
+WARM = {"kind": "warm", "strategy": "mine", "feed": "mine", "seq": 9, "part": 0, "parts": 1}
+
+
+def test_an_image_is_recorded_as_it_is() -> None:
+    mine, recorded = answers()
+    mine.take(orjson.dumps({**WARM, "image": "AAAA"}))
+    assert recorded == [{**WARM, "image": "AAAA"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "image is 'None'"),
+        ({"image": 5}, "image is '5'"),
+        ({"image": "A", "feed": "yours"}, "of feed 'yours'"),
+        ({"image": "A", "part": 1}, "part 1 of 1"),
+        ({"image": "A", "part": -1}, "part -1 of 1"),
+        ({"image": "A", "parts": PARTS_MAX + 1}, f"part 0 of {PARTS_MAX + 1}"),
+        ({"image": "A", "seq": "9"}, "seq is '9'"),
+    ],
+)
+def test_an_image_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
+    mine, recorded = answers()
+    with pytest.raises(StrategySaidError, match=words):
+        mine.take(orjson.dumps(WARM | change))
     assert recorded == []

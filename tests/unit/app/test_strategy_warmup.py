@@ -6,6 +6,7 @@ import json
 import select
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from strategy_runner.image import Image, joined, pack, unpack
 from strategy_runner.runner import StrategyHost, owner_of
 from tests.harness.market_lines import SYMBOL, lines
 from tickd.app import strategy_warmup
-from tickd.app.strategy_images import SKIPPED_MAX, ImageFile
+from tickd.app.strategy_images import SHARE, SKIPPED_MAX, ImageFile
 from tickd.app.strategy_warmup import Warmup
 from tickd.app.strategy_wire import Warmth
 from tickd.clock import SystemClock
@@ -331,7 +332,7 @@ def test_no_image_is_kept_while_a_book_waits_for_its_snapshot(tmp_path: Path) ->
     assert waiting.has_waiting_books
     path = tmp_path / "kept" / "mine.image"
     path.parent.mkdir()
-    file = ImageFile(path)
+    file = ImageFile(path, ManualClock())
     for _ in range(SKIPPED_MAX + 1):
         assert not path.exists()
         file.keep(waiting, recorded.seq)
@@ -342,7 +343,41 @@ def test_no_image_is_kept_while_a_book_waits_for_its_snapshot(tmp_path: Path) ->
 def test_a_disk_that_takes_no_image_stops_nobody(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path, 100)
     recorded.log.close()
-    file = ImageFile(tmp_path / "missing" / "mine.image")
+    file = ImageFile(tmp_path / "missing" / "mine.image", ManualClock())
     file.keep(recorded.watcher(), recorded.seq)
     file.close()
     assert not (tmp_path / "missing").exists()
+
+
+class Slow:
+    """A clock on which taking an image takes half a second."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def mono_ns(self) -> int:
+        self.now_ns += 500_000_000
+        return self.now_ns
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(seconds)
+
+
+def test_images_take_no_more_than_their_share_of_the_time(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path, 100)
+    recorded.log.close()
+    clock, path = Slow(), tmp_path / "mine.image"
+    file, kept = ImageFile(path, clock), []
+    for _ in range(3 * SHARE):
+        file.keep(recorded.watcher(), recorded.seq)
+        if file._writing is not None:
+            file._writing.result()
+        if path.exists():
+            kept.append(clock.now_ns)
+            path.unlink()
+    file.close()
+    assert len(kept) == 4
+    assert all(later - one >= SHARE * 500_000_000 for one, later in pairwise(kept))

@@ -6,14 +6,17 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import ModuleType
 
 import pytest
 
-from backtest.live_runs import live_runs
+from backtest.live_runs import LiveRun, live_runs
 from backtest.run import Replayed, replay
 from backtest.sources import source_of
 from strategy_runner.config import StrategyConfig
+from strategy_runner.errors import StrategyError
+from strategy_runner.image import pieces
 from strategy_runner.runner import StrategyHost
 from strategy_runner.strategy import Strategy
 from strategy_runner.timers import Timer
@@ -285,6 +288,20 @@ def test_the_last_run_on_a_log_is_repeated_from_what_it_began_with(
         )
         assert again == lives[2]
         assert result.strategies["everything"]["hash"] == run.hash
+
+
+def test_an_image_that_was_not_recorded_to_its_end_began_no_run() -> None:
+    parts = pieces(bytes(200_000) + Random(1).randbytes(100_000))
+    assert len(parts) > 1
+    run = LiveRun("mine")
+    assert run.image is None
+    run.warm_parts = len(parts)
+    for number, part in enumerate(parts, 1):
+        run.warm.append(part)
+        assert (run.image is not None) == (number == len(parts))
+    run.warm[0] = "A" + run.warm[0][1:]
+    with pytest.raises(StrategyError, match="damaged"):
+        assert run.image
 
 
 def test_what_a_feed_dropped_is_dropped_again(everything: StrategyConfig, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from strategy_runner.image import IMAGE_BYTES_MAX, PIECE_BYTES, Image, joined, p
 from strategy_runner.runner import StrategyHost, owner_of
 from strategy_runner.strategy import Strategy
 from tests.unit.strategy_runner.kit import BTC, ETH, VENUE, Tape, World, definition
-from tickd.events import BookState, OrderState, Side
+from tickd.events import ID_UNDEF, BookState, OrderState, Side
 from tickd.native import L2Book
 
 VENUES = ("binance-usdm", "binance-spot", "binance-coinm", "okx")
@@ -103,6 +103,17 @@ def test_a_book_from_an_image_is_that_book_and_goes_on_as_it(venue: str, seed: i
         each.host.warm(events)
     assert known(second.host) == known(first.host)
     assert book_of(second.host).state == BookState.SYNCED
+
+
+def test_a_book_whose_every_message_is_whole_needs_no_change() -> None:
+    tape, first = Tape(), world("shioaji")
+    for size in (3, 4):
+        tape.depth((0, ID_UNDEF, 0), (Side.BID, 10, size), (Side.ASK, 11, 2), snapshot=True)
+    first.host.warm(tape.take())
+    second = world("shioaji")
+    second.host.restore(first.host.image())
+    assert known(second.host) == known(first.host)
+    assert book_of(second.host).levels("B") == [(10, 4)]
 
 
 def test_an_image_of_an_image_is_the_same_image() -> None:

@@ -90,6 +90,7 @@ def test_parameters_become_the_typed_config(tmp_path: Path) -> None:
         ({"policies": {"x": "conflate"}}, "not a topic pattern"),
         ({"policies": {"trade.*.*": "block"}}, "Invalid enum value 'block'"),
         ({"hang_ms_max": 0}, "hang_ms_max must be positive"),
+        ({"warmup_seconds": -1}, "warmup_seconds is -1, 0 to 86400 possible"),
     ],
 )
 def test_what_an_operator_may_not_say(fields: dict[str, object], reason: str) -> None:
