@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, final
+from weakref import WeakMethod
 
 import msgspec
 import orjson
@@ -87,7 +88,9 @@ class StrategyHost:
         self._configs = tuple(strategies)
         self._wants = [Selection(config.topics) for config in strategies]
         self._owners = owners
-        self._dispatch = Dispatch(owners, self._failed)
+        # The native loop is no part of a cycle that Python can find: it must not hold its host.
+        failed = WeakMethod(self._failed)
+        self._dispatch = Dispatch(owners, lambda number, error: _told(failed, number, error))
         self._instruments: dict[int, Instrument] = {}
         # Empty before `start`; one that could not be loaded is None.
         self._hosted: list[HostedStrategy | None] = []
@@ -294,6 +297,14 @@ class StrategyHost:
         if hosted is not None:
             hosted.fail(error)
             self._on_stopped(hosted.config.name, hosted.stopped or "")
+
+
+def _told(
+    failed: WeakMethod[Callable[[int, BaseException], None]], number: int, error: BaseException
+) -> None:
+    host = failed()
+    if host is not None:
+        host(number, error)
 
 
 def _quantiles(histogram: Histogram) -> dict[str, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import Any
+from weakref import ref
 
 import msgspec
 import numpy as np
@@ -406,3 +408,12 @@ def test_a_signal_follows_the_message_that_caused_it_in_every_cut(size: int) -> 
     values = [line["fields"]["value"] for line in lines if line["what"] == "signal"]
     assert values == list(range(2, 10))
     assert world.report(Signalled)["failures"] == 0
+
+
+def test_a_host_that_nobody_has_is_gone_with_its_books() -> None:
+    world = World(Noting)
+    world.host.warm(Tape().depth((1, 9, 0), (Side.BID, 100, 4), snapshot=True).take())
+    gone = ref(world.host)
+    del world
+    gc.collect()
+    assert gone() is None
