@@ -92,7 +92,7 @@ class Context:
 
     @property
     def now_ns(self) -> int:
-        """When the record in hand was received, ns UTC; 0 before the first one."""
+        """When the record in hand was received, ns UTC; before it that of the warm-up, or 0."""
         return self._dispatch.now_ns
 
     @property

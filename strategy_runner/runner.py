@@ -41,6 +41,7 @@ from tickd.topics import CHANNELS, Selection, Topic
 __all__ = ["StrategyHost", "owner_of"]
 
 FRAME_MASK: Final = (1 << SEQ_INDEX_BITS) - 1
+_Failed = WeakMethod[Callable[[int, BaseException], None]]
 QUANTILES: Final = (("p50_ns", 0.5), ("p99_ns", 0.99), ("p999_ns", 0.999))
 
 
@@ -89,7 +90,7 @@ class StrategyHost:
         self._wants = [Selection(config.topics) for config in strategies]
         self._owners = owners
         # The native loop is no part of a cycle that Python can find: it must not hold its host.
-        failed = WeakMethod(self._failed)
+        failed: _Failed = WeakMethod(self._failed)
         self._dispatch = Dispatch(owners, lambda number, error: _told(failed, number, error))
         self._instruments: dict[int, Instrument] = {}
         # Empty before `start`; one that could not be loaded is None.
@@ -196,7 +197,7 @@ class StrategyHost:
                 has_size, has_cost = dispatch.last.position(owner, instrument)
                 fills += position_rows(owner, instrument, size - has_size, int(cost) - has_cost)
             dispatch.warm(events_of(kept, fills))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise StrategyError(f"the image makes no sense: {error}") from error
         self._traded = {each.instrument for each in kept.positions} - set(self._instruments)
         self.known_from = kept.known_from
@@ -299,9 +300,7 @@ class StrategyHost:
             self._on_stopped(hosted.config.name, hosted.stopped or "")
 
 
-def _told(
-    failed: WeakMethod[Callable[[int, BaseException], None]], number: int, error: BaseException
-) -> None:
+def _told(failed: _Failed, number: int, error: BaseException) -> None:
     host = failed()
     if host is not None:
         host(number, error)

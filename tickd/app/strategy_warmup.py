@@ -197,7 +197,7 @@ class Warmup:
             if self._clock.mono_ns() > until_ns:
                 self._stop_reading(f"reading takes longer than {READ_S_MAX:g} s")
                 break
-        if reader.damaged:
+        if reader.damaged and not self._has_hole:
             self._has_hole = True
             self._notes.append(f"{len(reader.damaged)} damaged stretches in the raw log")
 
