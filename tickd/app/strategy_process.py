@@ -39,18 +39,19 @@ __all__ = ["StrategyProcess"]
 log = structlog.get_logger(__name__)
 
 WATCH_S: Final = 0.05
-# To import, to warm up, to make the strategies, and their `on_start`.
+# To import, to make the strategies, and their `on_start`; and to warm up before that, which ends by
+# itself after 30 s of reading.
 START_MS_MAX: Final = 30_000
+WARM_START_MS_MAX: Final = 75_000
 # What its events may still take when it is told to stop, and what `on_stop` may.
 STOP_S_MAX: Final = 5.0
 # Events that may wait outside of the ring: 64 B each, so 64 MiB; of one topic a quarter.
 WAITING_MAX: Final = 1 << 20
 # Answers taken in one turn of the loop, so that a chatty strategy delays nobody.
 ANSWERS_A_TURN: Final = 64
-# Warming is repeated while it takes longer than this, so that little is left for the start: what
-# comes during that waits in the ring.
+# Warming is repeated while it takes longer than this and less than half of the time before, so that
+# little is left for the start: what comes during that waits in the ring.
 WARMUP_NS_MAX: Final = 100_000_000
-WARMUPS_MAX: Final = 4
 KEEP_NS: Final = 5_000_000_000
 LOG_BYTES_MAX: Final = 8 << 20
 REASON_CHARACTERS_MAX: Final = 512
@@ -94,7 +95,7 @@ class StrategyProcess:
         self._state_dir = state_dir
         self._raw_log = raw_log
         self._write_now = write_now
-        self._warmups = 0
+        self._warmed_ns = 0
         self._keep_due_ns = 0
         self.feed: Final = FeedWriter(
             resolve,
@@ -158,14 +159,15 @@ class StrategyProcess:
 
     def _warm(self) -> None:
         """Let it read the raw log as far as it goes; what comes meanwhile is read afterwards."""
-        self._warmups += 1
         self._write_now()
         self.feed.text(Told.WARM, b"%d" % self._bus.seq)
 
     def _ready(self, took_ns: int) -> None:
         if self._handling is not None or self._is_told_to_stop:
             return
-        if took_ns > WARMUP_NS_MAX and self._warmups < WARMUPS_MAX:
+        shrinks = not self._warmed_ns or took_ns < self._warmed_ns // 2
+        self._warmed_ns = took_ns
+        if took_ns > WARMUP_NS_MAX and shrinks:
             self._warm()
         else:
             self._start()
@@ -241,7 +243,7 @@ class StrategyProcess:
             return "its feed failed, see handler_failed in the log"
         now_ns = self._clock.mono_ns()
         if not self.is_started:
-            hang_ms = START_MS_MAX
+            hang_ms = START_MS_MAX if self._raw_log is None else WARM_START_MS_MAX
             since_ns = self._spawned_ns
         else:
             hang_ms = max(config.hang_ms_max for config in self._strategies)
