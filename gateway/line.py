@@ -167,7 +167,7 @@ class Line:
             session.counters.connects += 1
             leg.version = session.version
             await self._subscriber.begin(leg, session.wanted(self.planned))
-            session.arrived(leg.streams)
+            session.arrived(self, leg.streams)
         except TickdError as error:
             leg.cut(str(error))
             self._legs.remove(leg)
@@ -183,7 +183,7 @@ class Line:
         leg.version = session.version
         wanted = session.wanted(self.planned)
         try:
-            session.arrived(await self._subscriber.change(leg, wanted, session.cause_of))
+            session.arrived(self, await self._subscriber.change(leg, wanted, session.cause_of))
         except (ConnectFailedError, SubscribeTimeoutError) as error:
             return None if leg.ended is not None else str(error)
         return None

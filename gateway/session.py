@@ -222,11 +222,14 @@ class Session(PlannedSession):
         self._next_id += len(built)
         return built
 
-    def arrived(self, streams: Iterable[Stream]) -> None:
-        """A connection carries `streams` now: those they are moving away from let go."""
+    def arrived(self, at: Line, streams: Iterable[Stream]) -> None:
+        """The connection of `at` carries `streams` now: lines that they are moving from let go.
+
+        Never `at` itself: it may have opened with streams that have been given to another since.
+        """
         every = frozenset(streams)
         for line in (*self._lines.values(), *self._leaving):
-            if line.let_go(every):
+            if line is not at and line.let_go(every):
                 self.version += 1
                 line.reconsider()
 

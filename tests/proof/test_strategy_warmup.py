@@ -83,7 +83,8 @@ def test_every_start_but_the_first_knows_what_was_known(tmp_path: Path) -> None:
             daemon.wait_for(lambda now: mine(now)["restarts"] == 1 and is_warm(now))
             daemon.kill()
             daemon.start()
-            daemon.wait_for(is_warm)
+            # Long enough for the books of this life: those of the one before ended with it.
+            daemon.wait_for(lambda now: is_warm(now) and mine(now)["decisions"] > 4)
             assert daemon.stop() == 0
             daemon.start()
             status = daemon.wait_for(lambda now: is_warm(now) and mine(now)["decisions"] > 4)
@@ -103,7 +104,7 @@ def test_every_start_but_the_first_knows_what_was_known(tmp_path: Path) -> None:
     first = json.loads(done.stdout.splitlines()[0])
     assert first["what"] == "start"
     for book, trade in first["fields"]["books"].values():
-        assert book[0] == 2, "live before its first event"
-        assert len(book[3][0]) == 3
+        # A daemon's restart ends its books; each begins again with the venue's snapshot.
+        assert book is None or (book[0] == 2 and len(book[3][0]) == 3)
         assert trade[0] <= started[-1]["seq"]
     assert live_runs(tmp_path / "state")["knowing"].image is not None
