@@ -203,15 +203,16 @@ async def test_streams_that_must_move_are_made_before_they_are_broken(fast, tmp_
     assert len(controls(tmp_path, "plan")[1]["moved"]) == 2
 
 
+def requests(client, method: bytes) -> list[dict]:
+    texts = [text for _, _, text in client.received if method in text]
+    return [json.loads(text) for text in texts]
+
+
 async def test_the_old_connection_lets_go_only_when_the_new_one_has_answered(stage) -> None:
     symbols = ("AUSDT", "BUSDT", "CUSDT", "DUSDT")
 
     def listed(venue) -> None:
         venue.symbols = symbols
-
-    def requests(client, method: bytes) -> list[dict]:
-        texts = [text for _, _, text in client.received if method in text]
-        return [json.loads(text) for text in texts]
 
     async with stage(listed, symbols=symbols, streams_per_connection=2) as s:
         await s.until(lambda: [len(client.streams) for client in s.venue.open] == [2, 2])
@@ -231,6 +232,26 @@ async def test_the_old_connection_lets_go_only_when_the_new_one_has_answered(sta
         (shed,) = s.tap.controls("shed")
         assert shed["cause"] == "moved"
         await s.until(lambda: s.session.counters.ends == {"plan": 1})
+
+
+async def test_a_connection_that_has_just_opened_keeps_what_it_gives_away(stage) -> None:
+    """Its own answer comes behind the change of the plan: that is not the arrival elsewhere."""
+    symbols = ("AUSDT", "BUSDT", "CUSDT", "DUSDT")
+
+    def listed(venue) -> None:
+        venue.symbols = symbols
+        venue.acknowledge = False
+
+    async with stage(listed, symbols=symbols, streams_per_connection=2) as s:
+        await s.until(lambda: [len(client.streams) for client in s.venue.open] == [2, 2])
+        old, new = s.venue.open[1], s.venue.open[0]
+        roomy = {"streams_per_connection": 4, "connections_max": 2}
+        s.session.want(Wanted(msgspec.structs.replace(s.session.config, **roomy)), "reload")
+        for client in (old, new):
+            client.send({"result": None, "id": requests(client, b'"SUBSCRIBE"')[0]["id"]})
+        await s.until(lambda: len(requests(new, b'"SUBSCRIBE"')) == 2)
+        await asyncio.sleep(0.2)  # much longer than a turn of its loop
+        assert requests(old, b"UNSUBSCRIBE") == []
 
 
 async def test_a_symbol_that_was_never_asked_for_is_defined_before_it_is_subscribed(stage) -> None:
