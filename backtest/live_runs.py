@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
-from backtest.sources import HEAD, log_directory
+from backtest.sources import log_directory
+from recorder.raw.records import heads_of
 from strategy_runner.image import joined
 from tickd.events import SEQ_INDEX_BITS
-from tickd.native import RawLogReader, record_heads
+from tickd.native import RawLogReader
 
 __all__ = ["LiveRun", "live_runs"]
 
@@ -74,10 +74,10 @@ def live_runs(path: Path) -> dict[str, LiveRun]:
     runs: dict[str, LiveRun] = {}
     life_from = 0
     for _, chunk in RawLogReader(str(log_directory(path))):
-        heads = np.frombuffer(record_heads(chunk), HEAD)
+        heads = heads_of(chunk)
         for head in heads[heads["type"] == _CONTROL]:
-            start = int(head["at"])
-            fields = orjson.loads(chunk[start : start + int(head["bytes"])])
+            start = int(head["payload_at"])
+            fields = orjson.loads(chunk[start : start + int(head["payload_bytes"])])
             if fields.get("kind") == "start":
                 life_from = int(head["frame_no"]) - 1
             if fields.get("kind") in _KINDS:

@@ -11,34 +11,23 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, final
 
 import numpy as np
-import numpy.typing as npt
 
 from backtest.records import CLOCK_NS, clock_record, control_record, wire_record
 from gateway.servers.captures import Capture, Line, merged, scan
 from gateway.servers.rules import RULES
 from gateway.venue import RestRequest
 from gateway.venues import registry
+from recorder.raw.records import Heads, heads_of
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.indicators.indicator_set import IndicatorSet
 from tickd.errors import ConfigError, TickdError
-from tickd.native import Decoder, EventBatch, RawLogReader, record_heads
+from tickd.native import Decoder, EventBatch, RawLogReader
 
-__all__ = ["HEAD", "CaptureSource", "LogSource", "Part", "Source", "log_directory", "source_of"]
+__all__ = ["CaptureSource", "LogSource", "Part", "Source", "log_directory", "source_of"]
 
 # Frames in a batch where nobody asks for another cut: about what a busy socket gives.
 BURST_FRAMES: Final = 256
 CONNECTION: Final = 1
-HEAD: Final = np.dtype(
-    [
-        ("frame_no", "<u8"),
-        ("recv_ns", "<i8"),
-        ("at", "<u4"),
-        ("bytes", "<u4"),
-        ("connection", "<u4"),
-        ("type", "u1"),
-        ("_", "V3"),
-    ]
-)
 _CONTROL: Final = frozenset(b"CK")
 
 
@@ -216,12 +205,12 @@ class LogSource:
         decoding = self._decoding
         reader = RawLogReader(str(self._directory))
         for _, chunk in reader:
-            heads = np.frombuffer(record_heads(chunk), HEAD)
+            heads = heads_of(chunk)
             start = 0
             for part in np.split(heads, self._borders(heads)):
                 if not len(part):
                     continue
-                end = int(part["at"][-1] + part["bytes"][-1]) + 1  # the line feed
+                end = int(part["payload_at"][-1] + part["payload_bytes"][-1]) + 1  # the line feed
                 defines = not _CONTROL.isdisjoint(part["type"].tolist())
                 yield decoding.part(chunk[start:end], defines=defines)
                 start = end
@@ -231,7 +220,7 @@ class LogSource:
                 hint="what is behind them cannot be replayed as it was; see tickd verify",
             )
 
-    def _borders(self, heads: npt.NDArray[np.void]) -> list[int]:
+    def _borders(self, heads: Heads) -> list[int]:
         """Where in a chunk batches end."""
         step = self._burst_frames or len(heads) or 1
         cuts = np.searchsorted(heads["frame_no"], self._cuts, side="right")

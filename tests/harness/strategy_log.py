@@ -6,23 +6,24 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
 from backtest.live_runs import live_runs
 from backtest.run import replay
-from backtest.sources import HEAD, source_of
+from backtest.sources import source_of
+from recorder.raw.records import heads_of
 from strategy_runner.config import StrategyConfig
 from tickd.clock import SystemClock
-from tickd.native import RawLogReader, record_heads
+from tickd.native import RawLogReader
 
 
 def records(state_dir: Path) -> list[tuple[str, bytes]]:
     """(type, payload) of everything in the raw log."""
     found = []
     for _, chunk in RawLogReader(str(state_dir / "raw")):
-        for head in np.frombuffer(record_heads(chunk), HEAD):
-            payload = chunk[int(head["at"]) : int(head["at"]) + int(head["bytes"])]
+        for head in heads_of(chunk):
+            start = int(head["payload_at"])
+            payload = chunk[start : start + int(head["payload_bytes"])]
             found.append((chr(head["type"]), payload))
     return found
 

@@ -127,7 +127,7 @@ class Daemon:
 
     def _venues_known(self) -> bool:
         """Whether the instruments of every venue are defined."""
-        return all(session.status().started for session in self.parts.sessions)
+        return all(session.started for session in self.parts.sessions)
 
     async def _drain(
         self,

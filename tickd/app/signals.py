@@ -96,6 +96,8 @@ class Signals:
         So their order by number is that of causes and effects, whatever a burst holds: what a
         replay repeats. It must be registered after this object was made.
         """
+        if not self._set.configs:
+            return handler  # no step more per burst
 
         def take(batch: EventBatch) -> None:
             if batch is self._made:
