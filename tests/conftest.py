@@ -6,7 +6,6 @@ Where the recorded captures are, and what a missing prerequisite means.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 from collections.abc import Generator
@@ -40,17 +39,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.outcome = "failed"
             report.longrepr = f"missing prerequisite of {item.nodeid}: {reason}"
     return report
-
-
-@pytest.fixture
-def own_garbage() -> Generator[None]:
-    """Garbage of this test is collected on this thread: some native objects are of one thread."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect()
-        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,6 @@ from tickd.bus import Bus
 from tickd.clock import SystemClock
 from tickd.native import Decoder, EventBatch, RawLog
 
-pytestmark = pytest.mark.usefixtures("own_garbage")
-
 INDICATORS = (
     IndicatorConfig(name="flow", kind="ofi", topics=("quote.*.*",), params={"window": 20}),
     IndicatorConfig(name="mid", kind="mid", topics=("quote.*.*",), publish="every"),

@@ -18,8 +18,6 @@ from tickd.bus import Bus
 from tickd.clock import SystemClock
 from tickd.native import EventBatch
 
-pytestmark = pytest.mark.usefixtures("own_garbage")
-
 CODE = """
 from strategy_runner.strategy import Strategy
 

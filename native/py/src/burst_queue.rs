@@ -10,10 +10,16 @@ use tickd_core::queue::{bursts, State, WhenFull};
 
 use crate::batch::EventBatch;
 use crate::bus_queue::{dropped_rows, limits_of, policy, spilled, state_name, Bursts, Names, Queue};
+use crate::cpython::OneThread;
+
+/// (topic, depth, high_water, oldest_mono_ns, dropped, events)
+type Lag = (&'static str, usize, usize, i64, u64, u64);
 
 /// One subscription's bounded queue of whole batches.
-#[pyclass(frozen, unsendable, module = "tickd._native")]
-pub struct BurstQueue {
+#[pyclass(frozen, module = "tickd._native")]
+pub struct BurstQueue(OneThread<Face>);
+
+struct Face {
     inner: Rc<Bursts>,
     names: Rc<Names>,
 }
@@ -34,15 +40,13 @@ impl BurstQueue {
         }
         let limits = limits_of(limits);
         let core = bursts::BurstQueue::new(limits, when_full, after);
-        Ok(BurstQueue {
-            inner: Rc::new(Queue::new(core, wake, when_full, drops)),
-            names,
-        })
+        let inner = Rc::new(Queue::new(core, wake, when_full, drops));
+        Ok(BurstQueue(OneThread::new(Face { inner, names })))
     }
 
     /// The part the bus holds.
-    pub fn inner(&self) -> Rc<Bursts> {
-        Rc::clone(&self.inner)
+    pub fn inner(&self, py: Python<'_>) -> PyResult<Rc<Bursts>> {
+        Ok(Rc::clone(&self.0.get(py)?.inner))
     }
 }
 
@@ -50,7 +54,7 @@ impl BurstQueue {
 impl BurstQueue {
     /// [batch, ...]: up to `records_max` records together, at least one batch.
     fn take<'py>(&self, py: Python<'py>, records_max: usize) -> PyResult<Bound<'py, PyList>> {
-        let taken = self.inner.core.borrow_mut().take(records_max);
+        let taken = self.0.get(py)?.inner.core.borrow_mut().take(records_max);
         let faces = taken.into_iter().map(|batch| {
             let stop = batch.events.len();
             Py::new(py, EventBatch::part(batch, 0, stop))
@@ -59,51 +63,53 @@ impl BurstQueue {
     }
 
     /// Asks to be woken once at the next batch; False when something is there already.
-    fn arm(&self) -> bool {
-        let core = self.inner.core.borrow();
-        self.inner.arm(core.depth() == 0 && core.state() == State::Live)
+    fn arm(&self, py: Python<'_>) -> PyResult<bool> {
+        let queue = &self.0.get(py)?.inner;
+        let core = queue.core.borrow();
+        Ok(queue.arm(core.depth() == 0 && core.state() == State::Live))
     }
 
     #[getter]
-    fn depth(&self) -> usize {
-        self.inner.core.borrow().depth()
+    fn depth(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.0.get(py)?.inner.core.borrow().depth())
     }
 
     #[getter]
-    fn state(&self) -> &'static str {
-        state_name(self.inner.core.borrow().state())
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(state_name(self.0.get(py)?.inner.core.borrow().state()))
     }
 
     #[getter]
-    fn spilled(&self) -> Option<(u64, u64)> {
-        spilled(self.inner.core.borrow().state())
+    fn spilled(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        Ok(spilled(self.0.get(py)?.inner.core.borrow().state()))
     }
 
     #[getter]
-    fn has_dropped(&self) -> bool {
-        self.inner.core.borrow().has_unreported()
+    fn has_dropped(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.get(py)?.inner.core.borrow().has_unreported())
     }
 
-    fn resume(&self) -> Option<(u64, u64)> {
-        self.inner.core.borrow_mut().resume()
+    fn resume(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        Ok(self.0.get(py)?.inner.core.borrow_mut().resume())
     }
 
     /// [(topic, records, seq_from, seq_to), ...] since the last call.
     fn take_dropped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let rows = self.inner.core.borrow_mut().take_dropped();
-        dropped_rows(py, &self.names, rows)
+        let rows = self.0.get(py)?.inner.core.borrow_mut().take_dropped();
+        dropped_rows(py, &self.0.get(py)?.names, rows)
     }
 
     /// [("*", depth, high_water, oldest_mono_ns, dropped, events)].
     #[pyo3(signature = (reset=false))]
-    fn lag(&self, reset: bool) -> Vec<(&'static str, usize, usize, i64, u64, u64)> {
-        let mut core = self.inner.core.borrow_mut();
+    fn lag(&self, py: Python<'_>, reset: bool) -> PyResult<[Lag; 1]> {
+        let mut core = self.0.get(py)?.inner.core.borrow_mut();
         let (events, dropped, high_water) = core.totals(reset);
-        vec![("*", core.depth(), high_water, core.oldest_ns(), dropped, events)]
+        Ok([("*", core.depth(), high_water, core.oldest_ns(), dropped, events)])
     }
 
     /// Forgets the waker, which knows the subscription.
-    fn release(&self) {
-        self.inner.release();
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.get(py)?.inner.release();
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use crate::cpython::call_objects;
+use crate::cpython::{call_objects, OneThread};
 
 /// What the bus and the Python face of a handler share.
 pub struct Handler {
@@ -22,13 +22,13 @@ pub struct Handler {
 }
 
 /// A synchronous consumer: called in the loop, isolated, switched off after too many failures in a row.
-#[pyclass(frozen, unsendable, module = "tickd._native")]
-pub struct BusHandler(Rc<Handler>);
+#[pyclass(frozen, module = "tickd._native")]
+pub struct BusHandler(OneThread<Rc<Handler>>);
 
 impl BusHandler {
     /// Gets batches that end after `after`; is switched off after `failures_max` failures in a row.
     pub fn new(call: Py<PyAny>, number: u64, after: u64, failures_max: u64) -> Self {
-        BusHandler(Rc::new(Handler {
+        BusHandler(OneThread::new(Rc::new(Handler {
             call,
             number,
             after,
@@ -37,12 +37,12 @@ impl BusHandler {
             calls: Cell::new(0),
             failures: Cell::new(0),
             failures_in_row: Cell::new(0),
-        }))
+        })))
     }
 
     /// The part the bus holds.
-    pub fn inner(&self) -> Rc<Handler> {
-        Rc::clone(&self.0)
+    pub fn inner(&self, py: Python<'_>) -> PyResult<Rc<Handler>> {
+        self.0.get(py).map(Rc::clone)
     }
 }
 
@@ -50,28 +50,29 @@ impl BusHandler {
 impl BusHandler {
     /// Its name in `on_failure`.
     #[getter]
-    fn number(&self) -> u64 {
-        self.0.number
+    fn number(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.0.get(py)?.number)
     }
 
     #[getter]
-    fn active(&self) -> bool {
-        self.0.active.get()
+    fn active(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.get(py)?.active.get())
     }
 
     #[getter]
-    fn calls(&self) -> u64 {
-        self.0.calls.get()
+    fn calls(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.0.get(py)?.calls.get())
     }
 
     #[getter]
-    fn failures(&self) -> u64 {
-        self.0.failures.get()
+    fn failures(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.0.get(py)?.failures.get())
     }
 
     /// Calls it no more.
-    fn close(&self) {
-        self.0.active.set(false);
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.get(py)?.active.set(false);
+        Ok(())
     }
 }
 

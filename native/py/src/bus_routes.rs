@@ -58,9 +58,9 @@ impl Routes {
 
     /// After a change of subscribers: who gets batches whole, all queues of topics, whether topics have handlers. Topics are
     /// asked about again.
-    pub fn set(&self, whole: Whole, queues: impl Iterator<Item = Rc<Queues>>, topics_have_handlers: bool) {
+    pub fn set(&self, whole: Whole, queues: Vec<Rc<Queues>>, topics_have_handlers: bool) {
         *self.whole.borrow_mut() = Rc::new(whole);
-        *self.atomic.borrow_mut() = queues.filter(|queue| queue.is_atomic()).collect();
+        *self.atomic.borrow_mut() = queues.into_iter().filter(|queue| queue.is_atomic()).collect();
         self.topics_have_handlers.set(topics_have_handlers);
         self.known.borrow_mut().clear();
     }
@@ -131,8 +131,14 @@ impl Routes {
         );
         let (name, queues, handlers): Resolved<'_> = self.resolve.bind(py).call1((topic,))?.extract()?;
         self.names.set(topic, name.clone().unbind());
-        let queues = queues.iter().map(|queue| queue.borrow().inner()).collect();
-        let handlers = handlers.iter().map(|handler| handler.borrow().inner()).collect();
+        let queues = queues
+            .iter()
+            .map(|queue| queue.get().inner(py))
+            .collect::<PyResult<_>>()?;
+        let handlers = handlers
+            .iter()
+            .map(|handler| handler.get().inner(py))
+            .collect::<PyResult<_>>()?;
         Ok(Rc::new(Route {
             name: name.unbind(),
             queues,

@@ -1,13 +1,14 @@
 //! The only file with unsafe code of this crate: what pyo3 has no safe word for, or a slower one.
 //!
-//! Buffers lent and borrowed, and calls without a tuple.
+//! Buffers lent and borrowed, calls without a tuple, and what is touched under the interpreter's lock only.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
+use std::thread::{self, ThreadId};
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
@@ -204,5 +205,56 @@ pub fn with_floats<T>(object: &Bound<'_, PyAny>, f: impl FnOnce(&[f64]) -> T) ->
             Ok(Some(f(&floats)))
         }
         _ => Ok(None),
+    }
+}
+
+/// What is touched by threads attached to the interpreter only, and so by one at a time: the stable ABI of 3.11 exists with
+/// a global lock alone. A class may hold a `Cell` or an `Rc` in it and yet be dropped on any thread, which is where the
+/// garbage collector happens to run.
+pub struct Attached<T>(T);
+
+// SAFETY: `get` wants a token of attachment, and the reference it returns cannot be carried into `detach` unless `T` is
+// `Sync` anyway; CPython deallocates objects with its lock held. So no two threads touch the value at the same time.
+unsafe impl<T> Send for Attached<T> {}
+// SAFETY: the same.
+unsafe impl<T> Sync for Attached<T> {}
+
+impl<T> Attached<T> {
+    /// Keeps `value`.
+    pub const fn new(value: T) -> Self {
+        Attached(value)
+    }
+
+    /// The value, as long as the thread is attached.
+    #[inline]
+    pub fn get<'a>(&'a self, _: Python<'a>) -> &'a T {
+        &self.0
+    }
+}
+
+/// What belongs to the thread that made it, which every use is checked for; it may be dropped on any.
+pub struct OneThread<T> {
+    value: Attached<T>,
+    home: ThreadId,
+}
+
+impl<T> OneThread<T> {
+    /// Belongs to the current thread.
+    pub fn new(value: T) -> Self {
+        OneThread {
+            value: Attached::new(value),
+            home: thread::current().id(),
+        }
+    }
+
+    /// The value. Raises RuntimeError on another thread.
+    #[inline]
+    pub fn get<'a>(&'a self, py: Python<'a>) -> PyResult<&'a T> {
+        if thread::current().id() == self.home {
+            return Ok(self.value.get(py));
+        }
+        Err(PyRuntimeError::new_err(
+            "the bus belongs to the thread of its loop: use loop.call_soon_threadsafe from another one",
+        ))
     }
 }

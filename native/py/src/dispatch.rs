@@ -1,13 +1,14 @@
 //! `Dispatch`: the face of the dispatch loop, one call per batch.
 
-use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::batch::EventBatch;
 use crate::book::L2Book;
+use crate::cpython::Attached;
 use crate::dispatch_loop::DispatchLoop;
 use crate::histogram::Histogram;
 use crate::hosted::{Handlers, Hosted};
@@ -15,10 +16,10 @@ use crate::last_values::LastValues;
 use crate::view_reuse::Scales;
 
 /// The dispatch loop of a host.
-#[pyclass(frozen, unsendable, module = "tickd._native")]
+#[pyclass(frozen, module = "tickd._native")]
 pub struct Dispatch {
-    events: DispatchLoop,
-    busy: Cell<bool>,
+    events: Attached<DispatchLoop>,
+    busy: AtomicBool,
 }
 
 #[pymethods]
@@ -27,8 +28,8 @@ impl Dispatch {
     #[new]
     fn new(py: Python<'_>, owners: Vec<u32>, on_failure: Py<PyAny>) -> PyResult<Self> {
         Ok(Dispatch {
-            events: DispatchLoop::new(py, owners, on_failure)?,
-            busy: Cell::new(false),
+            events: Attached::new(DispatchLoop::new(py, owners, on_failure)?),
+            busy: AtomicBool::new(false),
         })
     }
 
@@ -43,84 +44,84 @@ impl Dispatch {
         size_scale: u8,
         wants: Vec<u32>,
     ) -> PyResult<()> {
-        if wants.len() != self.events.strategies.len() {
+        if wants.len() != self.events.get(py).strategies.len() {
             return Err(PyValueError::new_err("one entry of wants per strategy"));
         }
         let scales = Scales {
             price: price_scale,
             size: size_scale,
         };
-        self.events.define(py, instrument, venue, scales, wants);
+        self.events.get(py).define(py, instrument, venue, scales, wants);
         Ok(())
     }
 
     /// The handlers of a strategy by name: `trade quote book signal order clock batch`; once. It gets events from now on.
-    fn attach(&self, strategy: usize, handlers: HashMap<String, Py<PyAny>>) -> PyResult<()> {
-        self.strategy(strategy)?.attach(Handlers::from_names(handlers)?)
+    fn attach(&self, py: Python<'_>, strategy: usize, handlers: HashMap<String, Py<PyAny>>) -> PyResult<()> {
+        self.strategy(py, strategy)?.attach(Handlers::from_names(handlers)?)
     }
 
     /// Calls a strategy no more.
-    fn detach(&self, strategy: usize) -> PyResult<()> {
-        self.strategy(strategy)?.end();
+    fn detach(&self, py: Python<'_>, strategy: usize) -> PyResult<()> {
+        self.strategy(py, strategy)?.end();
         Ok(())
     }
 
     /// Hands out a batch. Raises ValueError where numbers do not rise, and RuntimeError from inside a handler.
     fn feed(&self, batch: &Bound<'_, EventBatch>) -> PyResult<()> {
-        self.alone(|events| events.batch(batch, true))
+        self.alone(batch.py(), |events| events.batch(batch, true))
     }
 
     /// Brings last values and books up to a batch, calling nobody: what came before the start. Raises as `feed`.
     fn warm(&self, batch: &Bound<'_, EventBatch>) -> PyResult<()> {
-        self.alone(|events| events.batch(batch, false))
+        self.alone(batch.py(), |events| events.batch(batch, false))
     }
 
     /// Receive stamp of the record in hand, ns.
     #[getter]
-    fn now_ns(&self) -> i64 {
-        self.events.now_ns.get()
+    fn now_ns(&self, py: Python<'_>) -> i64 {
+        self.events.get(py).now_ns.get()
     }
 
     /// Number of the record in hand.
     #[getter]
-    fn seq(&self) -> u64 {
-        self.events.seq.get()
+    fn seq(&self, py: Python<'_>) -> u64 {
+        self.events.get(py).seq.get()
     }
 
     /// The cache that this loop fills.
     #[getter]
-    fn last(&self) -> LastValues {
-        LastValues::of(&self.events.shared)
+    fn last(&self, py: Python<'_>) -> LastValues {
+        LastValues::of(&self.events.get(py).shared)
     }
 
     /// The live book of an instrument; None before its first depth message.
     fn book(&self, py: Python<'_>, instrument: u32) -> Option<Py<L2Book>> {
-        self.events.market(instrument)?.book(py)
+        self.events.get(py).market(instrument)?.book(py)
     }
 
     /// How long a strategy's handlers took, per call.
-    fn latency(&self, strategy: usize) -> PyResult<Histogram> {
-        Ok(Histogram::of(&self.strategy(strategy)?.latency))
+    fn latency(&self, py: Python<'_>, strategy: usize) -> PyResult<Histogram> {
+        Ok(Histogram::of(&self.strategy(py, strategy)?.latency))
     }
 
     /// Events that a strategy was given.
-    fn events(&self, strategy: usize) -> PyResult<u64> {
-        Ok(self.strategy(strategy)?.events.get())
+    fn events(&self, py: Python<'_>, strategy: usize) -> PyResult<u64> {
+        Ok(self.strategy(py, strategy)?.events.get())
     }
 }
 
 impl Dispatch {
-    fn strategy(&self, number: usize) -> PyResult<&Hosted> {
-        let found = self.events.strategies.get(number);
+    fn strategy<'a>(&'a self, py: Python<'a>, number: usize) -> PyResult<&'a Hosted> {
+        let found = self.events.get(py).strategies.get(number);
         found.ok_or_else(|| PyKeyError::new_err(format!("no strategy {number}")))
     }
 
-    fn alone(&self, work: impl FnOnce(&DispatchLoop) -> PyResult<()>) -> PyResult<()> {
-        if self.busy.replace(true) {
+    fn alone(&self, py: Python<'_>, work: impl FnOnce(&DispatchLoop) -> PyResult<()>) -> PyResult<()> {
+        if self.busy.swap(true, Ordering::Relaxed) {
             return Err(PyRuntimeError::new_err("a handler cannot feed its own host"));
         }
-        let result = work(&self.events);
-        self.busy.set(false);
+        let result = work(self.events.get(py));
+        self.busy.store(false, Ordering::Relaxed);
         result
     }
 }

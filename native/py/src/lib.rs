@@ -8,6 +8,7 @@ mod block_builder;
 mod book;
 mod burst_queue;
 mod bus;
+mod bus_delivery;
 mod bus_handler;
 mod bus_queue;
 mod bus_routes;

@@ -9,10 +9,13 @@ use tickd_core::queue::{topics, State, Taken};
 
 use crate::batch::EventBatch;
 use crate::bus_queue::{dropped_rows, limits_of, policy, spilled, state_name, Names, Queue, Queues};
+use crate::cpython::OneThread;
 
 /// One subscription's bounded queues, one per topic.
-#[pyclass(frozen, unsendable, module = "tickd._native")]
-pub struct TopicQueues {
+#[pyclass(frozen, module = "tickd._native")]
+pub struct TopicQueues(OneThread<Face>);
+
+struct Face {
     inner: Rc<Queues>,
     names: Rc<Names>,
 }
@@ -31,15 +34,13 @@ impl TopicQueues {
         let when_full = policy(when_full)?;
         let limits = limits_of(limits);
         let core = topics::TopicQueues::new(limits, when_full, quantum, after);
-        Ok(TopicQueues {
-            inner: Rc::new(Queue::new(core, wake, when_full, drops)),
-            names,
-        })
+        let inner = Rc::new(Queue::new(core, wake, when_full, drops));
+        Ok(TopicQueues(OneThread::new(Face { inner, names })))
     }
 
     /// The part the bus holds.
-    pub fn inner(&self) -> Rc<Queues> {
-        Rc::clone(&self.inner)
+    pub fn inner(&self, py: Python<'_>) -> PyResult<Rc<Queues>> {
+        Ok(Rc::clone(&self.0.get(py)?.inner))
     }
 }
 
@@ -48,7 +49,13 @@ impl TopicQueues {
     /// [(topic, batch), ...]: up to `records_max` records, one quantum per topic and turn.
     fn take<'py>(&self, py: Python<'py>, records_max: usize, now_ns: i64) -> PyResult<Bound<'py, PyList>> {
         let mut taken: Vec<Taken> = Vec::new();
-        self.inner.core.borrow_mut().take(records_max, now_ns, &mut taken);
+        self.0
+            .get(py)?
+            .inner
+            .core
+            .borrow_mut()
+            .take(records_max, now_ns, &mut taken);
+        let names = &self.0.get(py)?.names;
         PyList::new(
             py,
             taken.into_iter().map(|run| {
@@ -58,56 +65,58 @@ impl TopicQueues {
                     start,
                     stop,
                 } = run;
-                (self.names.get(py, topic), EventBatch::part(batch, start, stop))
+                (names.get(py, topic), EventBatch::part(batch, start, stop))
             }),
         )
     }
 
     /// Asks to be woken once at the next record; False when something is there already.
-    fn arm(&self) -> bool {
-        let core = self.inner.core.borrow();
-        self.inner.arm(core.depth() == 0 && core.state() == State::Live)
+    fn arm(&self, py: Python<'_>) -> PyResult<bool> {
+        let queue = &self.0.get(py)?.inner;
+        let core = queue.core.borrow();
+        Ok(queue.arm(core.depth() == 0 && core.state() == State::Live))
     }
 
     #[getter]
-    fn depth(&self) -> usize {
-        self.inner.core.borrow().depth()
+    fn depth(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.0.get(py)?.inner.core.borrow().depth())
     }
 
     #[getter]
-    fn state(&self) -> &'static str {
-        state_name(self.inner.core.borrow().state())
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(state_name(self.0.get(py)?.inner.core.borrow().state()))
     }
 
     #[getter]
-    fn spilled(&self) -> Option<(u64, u64)> {
-        spilled(self.inner.core.borrow().state())
+    fn spilled(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        Ok(spilled(self.0.get(py)?.inner.core.borrow().state()))
     }
 
     #[getter]
-    fn has_dropped(&self) -> bool {
-        self.inner.core.borrow().has_unreported()
+    fn has_dropped(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.0.get(py)?.inner.core.borrow().has_unreported())
     }
 
-    fn resume(&self) -> Option<(u64, u64)> {
-        self.inner.core.borrow_mut().resume()
+    fn resume(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        Ok(self.0.get(py)?.inner.core.borrow_mut().resume())
     }
 
     /// [(topic, records, seq_from, seq_to), ...] since the last call.
     fn take_dropped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let rows = self.inner.core.borrow_mut().take_dropped();
-        dropped_rows(py, &self.names, rows)
+        let rows = self.0.get(py)?.inner.core.borrow_mut().take_dropped();
+        dropped_rows(py, &self.0.get(py)?.names, rows)
     }
 
     /// [(topic, depth, high_water, oldest_mono_ns, dropped, events), ...]; `reset` begins a new high-water period.
     #[pyo3(signature = (reset=false))]
     fn lag<'py>(&self, py: Python<'py>, reset: bool) -> PyResult<Bound<'py, PyList>> {
-        let rows = self.inner.core.borrow_mut().lag(reset);
+        let rows = self.0.get(py)?.inner.core.borrow_mut().lag(reset);
+        let names = &self.0.get(py)?.names;
         PyList::new(
             py,
             rows.iter().map(|row| {
                 (
-                    self.names.get(py, row.topic),
+                    names.get(py, row.topic),
                     row.depth,
                     row.high_water,
                     row.oldest_ns,
@@ -119,7 +128,8 @@ impl TopicQueues {
     }
 
     /// Forgets the waker, which knows the subscription.
-    fn release(&self) {
-        self.inner.release();
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.get(py)?.inner.release();
+        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! What makes a view cheap: one object of each class, filled again for the next event unless somebody kept it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::PyClass;
 
-use crate::cpython::references;
+use crate::cpython::{references, Attached};
 
 /// Decimals of an instrument's price and size mantissas.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,16 +29,44 @@ pub fn natural(mantissa: i64, scale: u8) -> f64 {
     mantissa as f64 / POWERS.get(usize::from(scale)).copied().unwrap_or(f64::NAN)
 }
 
+/// What a view shows, and the decimals that go with it.
+pub struct Shown<C: Copy>(Attached<Cell<(C, Scales)>>);
+
+impl<C: Copy> Shown<C> {
+    /// Shows `content` first.
+    pub fn new(content: C) -> Self {
+        Shown(Attached::new(Cell::new((content, Scales::default()))))
+    }
+
+    /// Shows this from now on.
+    #[inline]
+    pub fn set(&self, py: Python<'_>, content: &C, scales: Scales) {
+        self.0.get(py).set((*content, scales));
+    }
+
+    /// What it shows now.
+    #[inline]
+    pub fn get(&self, py: Python<'_>) -> C {
+        self.0.get(py).get().0
+    }
+
+    /// The decimals of it.
+    #[inline]
+    pub fn scales(&self, py: Python<'_>) -> Scales {
+        self.0.get(py).get().1
+    }
+}
+
 /// A view that the dispatch loop fills.
-pub trait View: PyClass<Frozen = True> + Into<PyClassInitializer<Self>> {
+pub trait View: PyClass<Frozen = True> + Sync + Into<PyClassInitializer<Self>> {
     /// What it shows.
     type Content: Copy;
 
     /// An empty one.
     fn empty() -> Self;
 
-    /// Shows this from now on.
-    fn fill(&self, content: &Self::Content, scales: Scales);
+    /// Where it has what it shows.
+    fn shown(&self) -> &Shown<Self::Content>;
 }
 
 /// The one view of its class that is used again and again, until somebody keeps it.
@@ -60,7 +88,7 @@ impl<T: View> Reused<T> {
         f: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
     ) -> PyResult<()> {
         let view = self.0.borrow().bind(py).clone();
-        view.borrow().fill(content, scales);
+        view.get().shown().set(py, content, scales);
         let result = f(view.as_any());
         // One reference is ours here, one the cell's.
         if references(&view) > 2 {

@@ -1,12 +1,10 @@
 //! Views: one event, or one quote of two events, as a strategy's callback receives it. How they are used again stands in
 //! `view_reuse.rs`; they compute nothing but natural numbers for people.
 
-use std::cell::Cell;
-
 use pyo3::prelude::*;
 use tickd_core::event::{Event, Kind, PRICE_UNDEF, SIZE_UNDEF};
 
-use crate::view_reuse::{natural, Scales, View};
+use crate::view_reuse::{natural, Shown, View};
 
 const fn letter(side: u8) -> &'static str {
     match side {
@@ -23,80 +21,76 @@ const NOTHING: Event = Event::new(Kind::Trade, 0, 0, 0, 0);
 macro_rules! event_view {
     ($(#[$doc:meta])* $name:ident { $($more:tt)* }) => {
         $(#[$doc])*
-        #[pyclass(frozen, unsendable, module = "tickd._native")]
-        pub struct $name {
-            event: Cell<Event>,
-            scales: Cell<Scales>,
-        }
+        #[pyclass(frozen, module = "tickd._native")]
+        pub struct $name(Shown<Event>);
 
         impl View for $name {
             type Content = Event;
 
             fn empty() -> Self {
-                $name { event: Cell::new(NOTHING), scales: Cell::default() }
+                $name(Shown::new(NOTHING))
             }
 
             #[inline]
-            fn fill(&self, event: &Event, scales: Scales) {
-                self.event.set(*event);
-                self.scales.set(scales);
+            fn shown(&self) -> &Shown<Event> {
+                &self.0
             }
         }
 
         #[pymethods]
         impl $name {
             #[getter]
-            fn instrument(&self) -> u32 {
-                self.event.get().instrument
+            fn instrument(&self, py: Python<'_>) -> u32 {
+                self.0.get(py).instrument
             }
 
             #[getter]
-            fn seq(&self) -> u64 {
-                self.event.get().seq
+            fn seq(&self, py: Python<'_>) -> u64 {
+                self.0.get(py).seq
             }
 
             #[getter]
-            fn id(&self) -> u64 {
-                self.event.get().id
+            fn id(&self, py: Python<'_>) -> u64 {
+                self.0.get(py).id
             }
 
             #[getter]
-            fn ts_event_ns(&self) -> i64 {
-                self.event.get().ts_event
+            fn ts_event_ns(&self, py: Python<'_>) -> i64 {
+                self.0.get(py).ts_event
             }
 
             #[getter]
-            fn ts_recv_ns(&self) -> i64 {
-                self.event.get().ts_recv
+            fn ts_recv_ns(&self, py: Python<'_>) -> i64 {
+                self.0.get(py).ts_recv
             }
 
             #[getter]
-            fn price(&self) -> i64 {
-                self.event.get().price
+            fn price(&self, py: Python<'_>) -> i64 {
+                self.0.get(py).price
             }
 
             #[getter]
-            fn size(&self) -> i64 {
-                self.event.get().size
+            fn size(&self, py: Python<'_>) -> i64 {
+                self.0.get(py).size
             }
 
             #[getter]
-            fn side(&self) -> &'static str {
-                letter(self.event.get().side)
+            fn side(&self, py: Python<'_>) -> &'static str {
+                letter(self.0.get(py).side)
             }
 
             #[getter]
-            fn flags(&self) -> u16 {
-                self.event.get().flags
+            fn flags(&self, py: Python<'_>) -> u16 {
+                self.0.get(py).flags
             }
 
             #[getter]
-            fn kind(&self) -> u8 {
-                self.event.get().kind
+            fn kind(&self, py: Python<'_>) -> u8 {
+                self.0.get(py).kind
             }
 
-            fn __repr__(&self) -> String {
-                let event = self.event.get();
+            fn __repr__(&self, py: Python<'_>) -> String {
+                let event = self.0.get(py);
                 format!(
                     "{}(seq={}, instrument={}, side={}, price={}, size={})",
                     stringify!($name), event.seq, event.instrument, letter(event.side), event.price, event.size
@@ -113,20 +107,20 @@ event_view! {
     Trade {
         /// Price as a float, for people and indicators; never for sums of money.
         #[getter]
-        fn price_f(&self) -> f64 {
-            natural(self.event.get().price, self.scales.get().price)
+        fn price_f(&self, py: Python<'_>) -> f64 {
+            natural(self.0.get(py).price, self.0.scales(py).price)
         }
 
         /// Size as a float.
         #[getter]
-        fn size_f(&self) -> f64 {
-            natural(self.event.get().size, self.scales.get().size)
+        fn size_f(&self, py: Python<'_>) -> f64 {
+            natural(self.0.get(py).size, self.0.scales(py).size)
         }
 
         /// Fills it stands for.
         #[getter]
-        fn fills(&self) -> i64 {
-            self.event.get().aux
+        fn fills(&self, py: Python<'_>) -> i64 {
+            self.0.get(py).aux
         }
     }
 }
@@ -136,8 +130,8 @@ event_view! {
     Value {
         /// See `native/core/src/event.rs`: decimals of a price that is not in the instrument's scale, a status code, …
         #[getter]
-        fn aux(&self) -> i64 {
-            self.event.get().aux
+        fn aux(&self, py: Python<'_>) -> i64 {
+            self.0.get(py).aux
         }
     }
 }
@@ -147,14 +141,14 @@ event_view! {
     Signal {
         /// The value; NaN where there is none.
         #[getter]
-        fn value(&self) -> f64 {
-            f64::from_bits(self.event.get().id)
+        fn value(&self, py: Python<'_>) -> f64 {
+            f64::from_bits(self.0.get(py).id)
         }
 
         /// Number of the indicator's definition.
         #[getter]
-        fn indicator(&self) -> i64 {
-            self.event.get().aux
+        fn indicator(&self, py: Python<'_>) -> i64 {
+            self.0.get(py).aux
         }
     }
 }
@@ -164,105 +158,98 @@ event_view! {
     Order {
         /// The number that `submit` returned.
         #[getter]
-        fn client_id(&self) -> u64 {
-            self.event.get().id
+        fn client_id(&self, py: Python<'_>) -> u64 {
+            self.0.get(py).id
         }
 
         /// `OrderState` as an integer.
         #[getter]
-        fn state(&self) -> i64 {
-            self.event.get().aux
+        fn state(&self, py: Python<'_>) -> i64 {
+            self.0.get(py).aux
         }
 
         /// Whether it tells of a fill.
         #[getter]
-        fn is_fill(&self) -> bool {
-            let event = self.event.get();
+        fn is_fill(&self, py: Python<'_>) -> bool {
+            let event = self.0.get(py);
             event.price != PRICE_UNDEF && event.size != SIZE_UNDEF
         }
     }
 }
 
 /// The best bid and offer, both sides of one message.
-#[pyclass(frozen, unsendable, module = "tickd._native")]
-pub struct Quote {
-    sides: Cell<(Event, Event)>,
-    scales: Cell<Scales>,
-}
+#[pyclass(frozen, module = "tickd._native")]
+pub struct Quote(Shown<(Event, Event)>);
 
 impl View for Quote {
     type Content = (Event, Event);
 
     fn empty() -> Self {
-        Quote {
-            sides: Cell::new((NOTHING, NOTHING)),
-            scales: Cell::default(),
-        }
+        Quote(Shown::new((NOTHING, NOTHING)))
     }
 
     #[inline]
-    fn fill(&self, sides: &(Event, Event), scales: Scales) {
-        self.sides.set(*sides);
-        self.scales.set(scales);
+    fn shown(&self) -> &Shown<(Event, Event)> {
+        &self.0
     }
 }
 
 #[pymethods]
 impl Quote {
     #[getter]
-    fn instrument(&self) -> u32 {
-        self.sides.get().1.instrument
+    fn instrument(&self, py: Python<'_>) -> u32 {
+        self.0.get(py).1.instrument
     }
 
     /// Of the second record.
     #[getter]
-    fn seq(&self) -> u64 {
-        self.sides.get().1.seq
+    fn seq(&self, py: Python<'_>) -> u64 {
+        self.0.get(py).1.seq
     }
 
     #[getter]
-    fn id(&self) -> u64 {
-        self.sides.get().1.id
+    fn id(&self, py: Python<'_>) -> u64 {
+        self.0.get(py).1.id
     }
 
     #[getter]
-    fn ts_event_ns(&self) -> i64 {
-        self.sides.get().1.ts_event
+    fn ts_event_ns(&self, py: Python<'_>) -> i64 {
+        self.0.get(py).1.ts_event
     }
 
     #[getter]
-    fn ts_recv_ns(&self) -> i64 {
-        self.sides.get().1.ts_recv
+    fn ts_recv_ns(&self, py: Python<'_>) -> i64 {
+        self.0.get(py).1.ts_recv
     }
 
     #[getter]
-    fn flags(&self) -> u16 {
-        self.sides.get().1.flags
+    fn flags(&self, py: Python<'_>) -> u16 {
+        self.0.get(py).1.flags
     }
 
     #[getter]
-    fn bid_price(&self) -> i64 {
-        self.sides.get().0.price
+    fn bid_price(&self, py: Python<'_>) -> i64 {
+        self.0.get(py).0.price
     }
 
     #[getter]
-    fn bid_size(&self) -> i64 {
-        self.sides.get().0.size
+    fn bid_size(&self, py: Python<'_>) -> i64 {
+        self.0.get(py).0.size
     }
 
     #[getter]
-    fn ask_price(&self) -> i64 {
-        self.sides.get().1.price
+    fn ask_price(&self, py: Python<'_>) -> i64 {
+        self.0.get(py).1.price
     }
 
     #[getter]
-    fn ask_size(&self) -> i64 {
-        self.sides.get().1.size
+    fn ask_size(&self, py: Python<'_>) -> i64 {
+        self.0.get(py).1.size
     }
 
     /// `(bid price, bid size, ask price, ask size)` as floats: what the indicators take, in one call.
-    fn floats(&self) -> (f64, f64, f64, f64) {
-        let ((bid, ask), scales) = (self.sides.get(), self.scales.get());
+    fn floats(&self, py: Python<'_>) -> (f64, f64, f64, f64) {
+        let ((bid, ask), scales) = (self.0.get(py), self.0.scales(py));
         (
             natural(bid.price, scales.price),
             natural(bid.size, scales.size),
@@ -271,8 +258,8 @@ impl Quote {
         )
     }
 
-    fn __repr__(&self) -> String {
-        let (bid, ask) = self.sides.get();
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let (bid, ask) = self.0.get(py);
         format!(
             "Quote(seq={}, instrument={}, bid={}x{}, ask={}x{})",
             ask.seq, ask.instrument, bid.price, bid.size, ask.price, ask.size

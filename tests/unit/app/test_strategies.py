@@ -15,8 +15,6 @@ from strategy_runner.wants import Wants
 from tests.unit.strategy_runner.kit import Tape, World
 from tickd.app.strategy_wire import Report, Start
 
-pytestmark = pytest.mark.usefixtures("own_garbage")
-
 NAMES = [
     "trade.okx.A",
     "quote.okx.A",
