@@ -15,6 +15,7 @@ DEMO_SECONDS ?= 0
 WORKERS ?= 2
 SECONDS ?= 30
 SOAK_SECONDS ?= 3600
+COVERAGE ?=
 SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
 
 .PHONY: help setup demo test check proof soak fuzz bench bench-check fmt lint lock wheel clean
@@ -37,8 +38,8 @@ setup: $(VENV)/.native ## the virtual environment with every dependency and the 
 demo: setup ## record a simulated market and watch it; DEMO_SECONDS=20 ends by itself
 	$(BIN)/tickd demo --seconds $(DEMO_SECONDS)
 
-test: setup ## the quick tests with coverage (≤ 3 min)
-	$(PYTEST) -n $(WORKERS) -m "not proof and not server" --cov --cov-report=term:skip-covered
+test: setup ## the quick tests (≤ 3 min)
+	$(PYTEST) -n $(WORKERS) -m "not proof and not server" $(COVERAGE)
 
 lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
 	$(BIN)/ruff format --check .
@@ -49,9 +50,9 @@ lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
 	cd native && cargo fmt --all --check
 	$(CARGO) clippy --manifest-path $(CARGO_MANIFEST) --all-targets --quiet -- -D warnings
 
-check: lint ## everything CI checks before the slow proofs: lint, cargo test, make test
+check: lint ## everything CI checks before the slow proofs: lint, cargo test, make test with coverage
 	$(CARGO) test --manifest-path $(CARGO_MANIFEST) --workspace --exclude tickd-py --quiet
-	$(MAKE) test
+	$(MAKE) test COVERAGE="--cov --cov-report=term:skip-covered"
 
 proof: setup ## the slow proofs: crash, chaos, real servers
 	scripts/libchdb.sh

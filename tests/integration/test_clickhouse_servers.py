@@ -23,8 +23,6 @@ from recorder.schema.bars import BARS
 from recorder.schema.migrate import MigrationReport, migrate
 from tickd.clock import SystemClock
 
-pytestmark = pytest.mark.timeout(60)
-
 TRADE = np.dtype(
     [
         ("node", "<u2"),

@@ -24,7 +24,6 @@ from tickd.app.exit_codes import ExitCode
 from tickd.app.wiring import wire
 from tickd.clock import SystemClock
 
-pytestmark = pytest.mark.timeout(60)
 VENUE = "binance-usdm"
 NOWHERE = "http://127.0.0.1:1"
 POLL_S = 0.02

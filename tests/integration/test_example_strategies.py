@@ -66,7 +66,6 @@ def test_every_strategy_among_the_examples_is_run_here() -> None:
     assert files == {file for file, *_ in CASES}
 
 
-@pytest.mark.timeout(60)
 def test_the_recorder_alone_records_the_simulated_venue(tmp_path: Path) -> None:
     with server("sim", "--symbols", "3", "--rate", "2000", log=tmp_path / "sim.log") as sim:
         text = (EXAMPLES / "recorder_only.toml").read_text()

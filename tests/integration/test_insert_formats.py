@@ -14,7 +14,7 @@ from tests.reference.extreme_events import TIMES, extreme_batch
 from tickd.native import EVENT_TABLES, SinkWorker, table_columns
 from tickd.testing.events import EPOCH_NS
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.proof]
 
 Packing = Literal["none", "gzip", "lz4", "zstd"]
 Format = Literal["native", "row_binary", "json"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.captures, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.captures, pytest.mark.proof, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = ["usdm_btcusdt_20240808", "spot_btcusdt_20240808", "cm_btcusd_perp_20240808"]

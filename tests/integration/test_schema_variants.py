@@ -17,8 +17,6 @@ from recorder.schema.tiering import align
 from tickd.native import DERIVED_TABLES, EVENT_TABLES, BlockBuilder
 from tickd.testing.events import EventStream
 
-pytestmark = pytest.mark.timeout(60)
-
 Connect = Callable[..., ClickHouse]
 PLACES = {"database": "tickd", "user": "default", "password": ""}
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.harness.processes import REPOSITORY, tickd
 
-pytestmark = pytest.mark.timeout(60)
 TRADE = '"e":"trade","E":1,"T":1,"s":"BTCUSDT","t":1,"p":"1","q":"1","X":"MARKET","m":true'
 CAPTURE = f'1723075200000000000 {{"stream":"btcusdt@trade","data":{{{TRADE}}}}}\n'
 

@@ -16,6 +16,7 @@ from tickd.events import signal_values
 
 pytestmark = [
     pytest.mark.embedded,
+    pytest.mark.proof,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
     pytest.mark.timeout(120),
 ]

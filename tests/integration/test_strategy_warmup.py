@@ -228,6 +228,7 @@ def same_from(steady: list[dict[str, Any]], other: list[dict[str, Any]]) -> int:
     return len(at)
 
 
+@pytest.mark.proof
 async def test_one_that_was_killed_knows_what_one_that_never_died_knows(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.begin()

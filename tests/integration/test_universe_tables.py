@@ -18,8 +18,6 @@ from tickd.app.universe_sources import own_tables
 from tickd.app.universes import SourceNotReadyError
 from tickd.testing.clock import ManualClock
 
-pytestmark = pytest.mark.timeout(60)
-
 HOUR_NS = 3_600 * 10**9
 NOW_NS = 1_723_118_400 * 10**9  # 2024-08-08 12:00
 SYMBOLS = ("AAA", "BBB", "OTHER")

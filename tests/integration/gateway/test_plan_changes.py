@@ -155,7 +155,6 @@ def controls(directory: Path, kind: str) -> list[dict[str, object]]:
     return [record for record in records if record["kind"] == kind]
 
 
-@pytest.mark.timeout(60)
 async def test_symbols_come_and_go_and_the_others_lose_nothing(fast, tmp_path: Path) -> None:
     async with recording(tmp_path, fast, streams_per_connection=3) as (r, names):
         await r.until(lambda: r.streams == trades_of(*names[:4]))
@@ -185,7 +184,6 @@ async def test_symbols_come_and_go_and_the_others_lose_nothing(fast, tmp_path: P
     assert controls(tmp_path, "shed")[0]["topics"] == [f"trade.{VENUE}.{names[0]}"]
 
 
-@pytest.mark.timeout(60)
 async def test_streams_that_must_move_are_made_before_they_are_broken(fast, tmp_path: Path) -> None:
     """One connection less may be open: the emptiest is drained, nothing is lost or doubled."""
     async with recording(tmp_path, fast, streams_per_connection=2) as (r, names):
@@ -284,7 +282,6 @@ async def test_a_symbol_that_was_never_asked_for_is_defined_before_it_is_subscri
         ]
 
 
-@pytest.mark.timeout(60)
 async def test_a_rotation_shows_everybody_and_its_gaps_say_so(fast, tmp_path: Path) -> None:
     groups = [
         SubscriptionConfig(
@@ -312,7 +309,6 @@ async def test_a_rotation_shows_everybody_and_its_gaps_say_so(fast, tmp_path: Pa
     assert {plan["cause"] for plan in controls(tmp_path, "plan")} == {"start", "rotation"}
 
 
-@pytest.mark.timeout(60)
 async def test_low_priorities_are_paused_and_come_back(fast, tmp_path: Path) -> None:
     groups = [SubscriptionConfig(name="low", patterns=(f"{VENUE}:*@trade",), priority=10)]
     async with recording(tmp_path, fast, groups=groups) as (r, names):
@@ -335,7 +331,6 @@ async def test_low_priorities_are_paused_and_come_back(fast, tmp_path: Path) -> 
         assert {record["cause"] for record in controls(tmp_path, kind)} == {"lag"}
 
 
-@pytest.mark.timeout(60)
 async def test_a_plan_beyond_the_limits_changes_nothing(fast, tmp_path: Path) -> None:
     small = {"streams_per_connection": 2, "connections_max": 3}
     async with recording(tmp_path, fast, **small) as (r, names):

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from gateway.config import VenueConfig
 from gateway.servers.config import SimServerConfig
 from gateway.servers.sim import SimServer
@@ -122,7 +120,6 @@ async def recording(directory: Path, fast: dict[str, object], **fields) -> Async
         bus.close()
 
 
-@pytest.mark.timeout(60)
 async def test_depth_is_given_up_at_the_venue_and_comes_back_whole(fast, tmp_path: Path) -> None:
     async with recording(tmp_path, fast) as r:
         await r.until(lambda: r.synced() == SYMBOLS)
@@ -149,7 +146,6 @@ async def test_depth_is_given_up_at_the_venue_and_comes_back_whole(fast, tmp_pat
     assert {tuple(r["channels"]) for r in records if r["kind"] == "shed"} == {("depth",)}
 
 
-@pytest.mark.timeout(60)
 async def test_a_new_connection_does_without_what_is_given_up(fast, tmp_path: Path) -> None:
     """Rotations go on, silence is no fault, and the streams come back on whatever is open then."""
     quick = {"rotation_seconds": 0.5, "silence_seconds": {"depth": 0.3}}
@@ -169,7 +165,6 @@ async def test_a_new_connection_does_without_what_is_given_up(fast, tmp_path: Pa
         assert {cause for cause, _ in r.gaps()} <= {"SHED", "DISCONNECT"}
 
 
-@pytest.mark.timeout(60)
 async def test_a_start_without_the_channel_and_a_change_of_mind(fast, tmp_path: Path) -> None:
     async with recording(tmp_path, fast) as r:
         r.session.shed(["depth"], "disk")

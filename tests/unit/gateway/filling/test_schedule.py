@@ -173,7 +173,6 @@ def test_an_operator_may_cut_the_waiting_short() -> None:
     missing=st.sets(st.integers(1, 3000), min_size=1, max_size=40),
     absent=st.floats(0, 1),
 )
-@pytest.mark.timeout(60)
 def test_every_id_that_the_venue_has_is_fetched_and_the_gap_ends(
     missing: set[int], absent: float
 ) -> None:

@@ -166,7 +166,6 @@ def recorded(path: Path) -> dict[str, list[str]]:
 
 @pytest.mark.proof
 @pytest.mark.captures
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("name", "venue_name"),
     [

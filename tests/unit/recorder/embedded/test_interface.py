@@ -14,7 +14,7 @@ import pytest
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.supervisor import EmbeddedClickHouse
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.embedded]
 
 
 @pytest.fixture

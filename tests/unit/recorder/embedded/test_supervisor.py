@@ -29,7 +29,6 @@ from tickd.secrets import Secret
 pytestmark = [
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
-    pytest.mark.timeout(60),
 ]
 
 ROOT = Path(__file__).resolve().parents[4]

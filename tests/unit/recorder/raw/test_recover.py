@@ -202,7 +202,7 @@ async def repair(state, client):
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(60)
+@pytest.mark.proof
 async def test_lives_on_a_real_raw_log_add_up_and_verify_finds_no_difference(client, tmp_path):
     dice = Random(7)
     for number in range(5):
@@ -218,7 +218,6 @@ async def test_lives_on_a_real_raw_log_add_up_and_verify_finds_no_difference(cli
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(60)
 async def test_a_token_that_is_remembered_without_its_rows_loses_none(client, tmp_path):
     """As a server leaves it that is killed between the two; the repeat is answered, and ignored."""
     await life(tmp_path, client, 1, bursts=20)

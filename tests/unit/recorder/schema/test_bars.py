@@ -272,7 +272,6 @@ async def made_anew(client):
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(60)
 async def test_fetched_trades_stand_in_bars_where_they_happened(client):
     await trade(client, (10, 21, 10), (20, 25, 40))
     live = {0: (21, 25, 21, 25, 2, 2)}
@@ -292,7 +291,6 @@ async def test_fetched_trades_stand_in_bars_where_they_happened(client):
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(60)
 async def test_a_trade_that_was_fetched_and_came_live_counts_once(client):
     await trade(client, (10, 21, 10), (20, 22, 12, 60), (30, 22, 12))
     await made_anew(client)

@@ -11,7 +11,7 @@ from recorder.verify.report import Kind, Pending
 from recorder.verify.sql import verify_in_sql
 from tests.harness.stored_log import NODE, StoredLog
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.embedded]
 
 HOLE_FRAMES = 200
 

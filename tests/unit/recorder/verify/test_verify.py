@@ -16,7 +16,7 @@ from tests.harness.stored_log import NODE, StoredLog
 from tickd.native import EVENT_TABLES, xxh3_hex
 from tickd.testing.wire_log import WireLog
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.embedded]
 
 SYNC = "SETTINGS mutations_sync = 1"
 
