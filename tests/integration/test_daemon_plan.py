@@ -40,14 +40,15 @@ class Stage:
         self.config.write_text(self.config.read_text() + groups)
 
     def carries(self, streams: int) -> dict[str, Any]:
-        """Wait until the venue sends so many streams; the daemon's picture of then."""
+        """Wait until the venue sends so many streams; the daemon's picture after that."""
         rest_url = self.sim["rest"][VENUE]
 
         def there(_: dict[str, Any]) -> bool:
             carried = venue_stats(rest_url)["connections"]
             return sum(each["streams"] for each in carried) == streams
 
-        return self.daemon.wait_for(there, timeout=30)
+        self.daemon.wait_for(there, timeout=30)
+        return self.daemon.status()
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return tickd(command, str(self.config), *arguments)
