@@ -25,8 +25,8 @@ macro_rules! event_view {
         $(#[$doc])*
         #[pyclass(frozen, unsendable, module = "tickd._native")]
         pub struct $name {
-            event: Cell<Event>,
-            scales: Cell<Scales>,
+            pub(crate) event: Cell<Event>,
+            pub(crate) scales: Cell<Scales>,
         }
 
         impl View for $name {
@@ -186,8 +186,8 @@ event_view! {
 /// The best bid and offer, both sides of one message.
 #[pyclass(frozen, unsendable, module = "tickd._native")]
 pub struct Quote {
-    sides: Cell<(Event, Event)>,
-    scales: Cell<Scales>,
+    pub(crate) sides: Cell<(Event, Event)>,
+    pub(crate) scales: Cell<Scales>,
 }
 
 impl View for Quote {
