@@ -88,7 +88,9 @@ class _Objective:
         return -value / len(self.times), -gradient / len(self.times)
 
 
-def descend(objective: Callable[[Floats], tuple[float, Floats]], x: Floats) -> tuple[float, Floats, bool]:
+def descend(
+    objective: Callable[[Floats], tuple[float, Floats]], x: Floats
+) -> tuple[float, Floats, bool]:
     """BFGS with backtracking: the least value, where it is, and whether the gradient vanished."""
     value, gradient = objective(x)
     inverse: Floats = np.eye(len(x))

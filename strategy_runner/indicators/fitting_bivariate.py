@@ -7,7 +7,6 @@ stream is in `fitting`.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,7 +70,7 @@ def simulate_hawkes_bivariate(
     """
     if not spectral_radius(alpha, beta) < 1.0:
         raise ValueError("the spectral radius of alpha over beta must be below 1")
-    draw = random.Random(seed).random  # noqa: S311 - a simulation, no secret
+    draw = np.random.Generator(np.random.PCG64(seed)).random
     base, jumps = np.asarray(mu, dtype=np.float64), np.asarray(alpha, dtype=np.float64)
     decays, excited = _matrix(beta), np.zeros((2, 2))
     now, until = 0.0, horizon * _NS
@@ -159,9 +158,7 @@ def _standard_errors(objective: _Objective, natural: Floats) -> tuple[float, ...
     return tuple(np.sqrt(np.diag(np.linalg.inv(information))).tolist())
 
 
-def fit_hawkes_bivariate(
-    times: Times, sides: Sides | Floats, horizon: int
-) -> HawkesBivariateFit:
+def fit_hawkes_bivariate(times: Times, sides: Sides | Floats, horizon: int) -> HawkesBivariateFit:
     """Fit mu, alpha and one decay to events in [0, horizon], int64 ns, ascending.
 
     Raises ValueError for fewer than 10 events of a side, an event without a side, or times that
@@ -177,8 +174,8 @@ def fit_hawkes_bivariate(
     tried = []
     for start in _STARTS:
         beta = mean * start
-        natural = [buys / seconds / 2.0, sells / seconds / 2.0, *[beta / 4.0] * 4, beta]
-        tried.append(descend(objective, np.log(natural)))
+        first = [buys / seconds / 2.0, sells / seconds / 2.0, *[beta / 4.0] * 4, beta]
+        tried.append(descend(objective, np.log(first)))
     value, x, is_converged = min(tried, key=lambda each: each[0])
     natural = np.exp(x)
     mu0, mu1, a00, a01, a10, a11, decay = natural.tolist()
