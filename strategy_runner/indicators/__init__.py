@@ -8,6 +8,13 @@ from strategy_runner.indicators.fitting import (
     fit_microprice,
     simulate_hawkes,
 )
+from strategy_runner.indicators.fitting_bivariate import (
+    HawkesBivariateFit,
+    fit_hawkes_bivariate,
+    hawkes_bivariate_residuals,
+    simulate_hawkes_bivariate,
+)
+from strategy_runner.indicators.nautilus import NautilusIndicator
 from strategy_runner.indicators.selected import (
     Amihud,
     BipowerVariation,
@@ -64,6 +71,7 @@ __all__ = [
     "EwmaVariance",
     "Hawkes",
     "HawkesBivariate",
+    "HawkesBivariateFit",
     "HawkesFit",
     "IntegratedOfi",
     "KyleLambda",
@@ -73,6 +81,7 @@ __all__ = [
     "Mid",
     "MinRv",
     "Mlofi",
+    "NautilusIndicator",
     "Ofi",
     "QueueImbalance",
     "QuoteRule",
@@ -90,11 +99,14 @@ __all__ = [
     "WeightedDepthPrice",
     "WeightedMid",
     "fit_hawkes",
+    "fit_hawkes_bivariate",
     "fit_integrated_weights",
     "fit_microprice",
     "hawkes_bivariate_log_likelihood",
+    "hawkes_bivariate_residuals",
     "hawkes_log_likelihood",
     "hawkes_residuals",
     "load",
     "simulate_hawkes",
+    "simulate_hawkes_bivariate",
 ]

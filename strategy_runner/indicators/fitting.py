@@ -7,6 +7,7 @@ online.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -87,17 +88,19 @@ class _Objective:
         return -value / len(self.times), -gradient / len(self.times)
 
 
-def _descend(objective: _Objective, x: Floats) -> tuple[float, Floats, bool]:
+def descend(
+    objective: Callable[[Floats], tuple[float, Floats]], x: Floats
+) -> tuple[float, Floats, bool]:
     """BFGS with backtracking: the least value, where it is, and whether the gradient vanished."""
     value, gradient = objective(x)
-    inverse: Floats = np.eye(3)
+    inverse: Floats = np.eye(len(x))
     for _ in range(_STEPS_MAX):
         if np.max(np.abs(gradient)) < 1e-8:
             return value, x, True
         direction = -inverse @ gradient
         slope = float(gradient @ direction)
         if slope >= 0.0:
-            inverse, direction, slope = np.eye(3), -gradient, -float(gradient @ gradient)
+            inverse, direction, slope = np.eye(len(x)), -gradient, -float(gradient @ gradient)
         step = min(1.0, 2.0 / float(np.max(np.abs(direction))))
         new_value, new_gradient = objective(x + step * direction)
         for _ in range(40):
@@ -111,7 +114,7 @@ def _descend(objective: _Objective, x: Floats) -> tuple[float, Floats, bool]:
         x, value, gradient = x + moved, new_value, new_gradient
         curvature = float(moved @ turned)
         if curvature > 1e-14:
-            left = np.eye(3) - np.outer(moved, turned) / curvature
+            left = np.eye(len(x)) - np.outer(moved, turned) / curvature
             turned_back: Floats = left @ inverse @ left.T
             inverse = turned_back + np.outer(moved, moved) / curvature
     return value, x, False
@@ -159,7 +162,7 @@ def fit_hawkes(times: Times, horizon: int) -> HawkesFit:
     objective = _Objective(times, horizon)
     rate = len(times) / (horizon * 1e-9)
     tried = [
-        _descend(objective, np.array([math.log(rate / 2.0), 0.0, math.log(rate * start)]))
+        descend(objective, np.array([math.log(rate / 2.0), 0.0, math.log(rate * start)]))
         for start in _STARTS
     ]
     value, x, is_converged = min(tried, key=lambda each: each[0])

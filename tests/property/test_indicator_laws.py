@@ -370,10 +370,10 @@ def test_the_gradient_of_two_streams_is_the_slope(
         assert found == pytest.approx(slope(value, at, k), rel=1e-4, abs=1e-6 + noise)
 
 
-@settings(max_examples=25, deadline=None)
+@laws
 @given(st.integers(0, 2**64 - 1))
 def test_residuals_of_the_true_model_are_exponential(seed: int) -> None:
-    """25 paths of some 4,000 events; a wrong compensator fails all of them."""
+    """A thousand paths of some 4,000 events; a wrong compensator fails all of them."""
     path = simulate_hawkes(1.0, 1.5, 2.5, 1600 * 10**9, seed)
     assume(len(path) > 1000)
     _, p_value = ks_exponential(hawkes_residuals(path, 1.0, 1.5, 2.5))

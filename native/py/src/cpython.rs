@@ -1,4 +1,4 @@
-//! The only file with unsafe code of this crate: what pyo3 has no safe word for, or a slower one.
+//! Unsafe code: what pyo3 has no safe word for, or a slower one. The other files with any are `direct.rs` and `lent.rs`.
 //!
 //! Buffers lent and borrowed, calls without a tuple, and what is touched under the interpreter's lock only.
 

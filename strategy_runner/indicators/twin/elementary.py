@@ -117,9 +117,9 @@ def normal(x: float) -> float:
     if a >= 8.5:
         tail = _lower_tail(a) if a < 38.0 else 0.0
         return tail if x < 0.0 else 1.0 - tail
-    cell = int(a * _CELLS_PER_UNIT + 0.5)
+    cell = (a * _CELLS_PER_UNIT + _ROUNDER) - _ROUNDER
     h = a - cell / _CELLS_PER_UNIT
-    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10 = _row(cell)
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10 = _row(int(cell))
     h2 = h * h
     h4 = h2 * h2
     low = (c0 + c1 * h) + h2 * (c2 + c3 * h)

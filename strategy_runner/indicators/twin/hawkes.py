@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from strategy_runner.indicators.twin.elementary import LN_2, exp_decay
+from strategy_runner.indicators.twin.seen import TradeView, side_of, time_of
 from strategy_runner.indicators.twin.snapshot import (
     Array,
     Floats,
@@ -116,6 +117,9 @@ class Hawkes(_Timed):
         self.last_ns = now
         self.count += 1
         return self._value
+
+    def on_trade(self, trade: TradeView) -> float:
+        return self.update(time_of(trade))
 
     def update_many(self, ts_ns: Times, out: Floats | None = None) -> Floats:
         times = times_of(ts_ns, len(ts_ns))
@@ -229,6 +233,9 @@ class HawkesBivariate(_Timed):
         self.last_ns = now
         self.count += 1
         return self.values
+
+    def on_trade(self, trade: TradeView) -> tuple[float, float]:
+        return self.update(time_of(trade), side_of(trade))
 
     def update_many(self, ts_ns: Times, side: Array, out: Floats | None = None) -> Floats:
         sides = column(side)

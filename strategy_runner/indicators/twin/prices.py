@@ -6,6 +6,7 @@ import math
 from typing import ClassVar
 
 from strategy_runner.indicators.twin.elementary import LN_2, exp_decay, ln
+from strategy_runner.indicators.twin.seen import TradeView, time_of
 from strategy_runner.indicators.twin.snapshot import (
     Array,
     Floats,
@@ -38,6 +39,9 @@ class PriceTwin(Twin):
             return self._skip()
         self.count += 1
         return self._take(price, ts_ns)
+
+    def on_trade(self, trade: TradeView) -> float:
+        return self.update(trade.price_f, time_of(trade))
 
     def peek(self, price: float, ts_ns: int = 0) -> float:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from strategy_runner.indicators.twin.elementary import ln
+from strategy_runner.indicators.twin.seen import QuoteView, quote_of, time_of
 from strategy_runner.indicators.twin.snapshot import (
     Array,
     Floats,
@@ -91,6 +92,9 @@ class QuoteTwin(Twin):
         numbers = float(bid_price), float(bid_size), float(ask_price), float(ask_size)
         now = cleaned(*numbers)
         return self._skip() if now is None else self._take(now, ts_ns)
+
+    def on_quote(self, quote: QuoteView) -> float:
+        return self.update(*quote_of(quote), time_of(quote))
 
     def peek(
         self,

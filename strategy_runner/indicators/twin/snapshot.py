@@ -16,6 +16,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy_runner.indicators.twin.params import params_of
+
 Floats = NDArray[np.float64]
 Array = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int8]
 Times = NDArray[np.int64]
@@ -112,6 +114,10 @@ class Twin(Fields):
         return make(**params)
 
     @property
+    def params(self) -> dict[str, object]:
+        return params_of(self)
+
+    @property
     def value(self) -> float:
         return self._value
 
@@ -197,7 +203,8 @@ class Twin(Fields):
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(count={self.count}, value={self.value!r})"
+        params = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        return f"<{type(self).__name__}({params}) count={self.count} value={self.value!r}>"
 
 
 def column(array: Array) -> list[float]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from strategy_runner.indicators.twin.buckets import BUCKETS, Buckets, WholeBuckets
 from strategy_runner.indicators.twin.elementary import normal, student_quarter
+from strategy_runner.indicators.twin.seen import TradeView, side_of, time_of
 from strategy_runner.indicators.twin.snapshot import (
     Array,
     Fields,
@@ -38,6 +39,9 @@ class TradeTwin(Twin):
         if not (math.isfinite(price) and 0.0 <= size < math.inf) or math.isnan(side):
             return self._skip()
         return self._take(price, size, side, ts_ns)
+
+    def on_trade(self, trade: TradeView) -> float:
+        return self.update(trade.price_f, trade.size_f, side_of(trade), time_of(trade))
 
     def peek(self, price: float, size: float, side: float = 0.0, ts_ns: int = 0) -> float:
         try:

@@ -165,6 +165,37 @@ impl<V: Volume> Buckets<V> {
         self.fill_over(size, shares)
     }
 
+    /// Many at once: `parts(share, part)` are (buy, sell) of a part; `out` gets `value` after each, which changes when a bucket
+    /// closes. The open bucket stays in registers meanwhile.
+    #[inline(always)]
+    pub fn fill_many<S: Copy>(
+        &mut self,
+        rows: impl Iterator<Item = (V, S)>,
+        parts: impl Fn(S, V) -> (V, V),
+        value: &mut f64,
+        out: &mut [f64],
+    ) {
+        let residue = V::residue(self.volume);
+        let (mut left, mut buy, mut sell, mut total) = (self.left, self.buy, self.sell, self.total);
+        let mut now = *value;
+        for (slot, (size, share)) in out.iter_mut().zip(rows) {
+            let rest = left - size;
+            if rest >= residue {
+                let (bought, sold) = parts(share, size);
+                (buy, sell, left, total) = (buy + bought, sell + sold, rest, total + size);
+            } else {
+                (self.left, self.buy, self.sell, self.total) = (left, buy, sell, total);
+                if self.fill_over(size, |part| parts(share, part)) {
+                    now = self.value();
+                }
+                (left, buy, sell, total) = (self.left, self.buy, self.sell, self.total);
+            }
+            *slot = now;
+        }
+        (self.left, self.buy, self.sell, self.total) = (left, buy, sell, total);
+        *value = now;
+    }
+
     /// The same for a trade that closes a bucket.
     #[inline(never)]
     fn fill_over(&mut self, size: V, shares: impl Fn(V) -> (V, V)) -> bool {

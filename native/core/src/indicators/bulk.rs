@@ -1,6 +1,6 @@
 //! Bulk volume classification: the bought share of a bar from its price change.
 
-use super::distribution::{normal, student_quarter};
+use super::distribution::{normal, normals, student_quarter};
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
 
@@ -16,9 +16,9 @@ pub fn positive(x: f64) -> Result<f64> {
 /// Which share of a bar's volume was bought, from its price change.
 #[derive(Debug, Clone)]
 pub struct Bulk {
-    sigma: f64, // 0: estimated
-    decay: f64,
-    is_student: bool,
+    pub(super) sigma: f64, // 0: estimated
+    pub(super) decay: f64,
+    pub(super) is_student: bool,
     price: f64, // NaN before the first
     variance: f64,
     has_variance: bool,
@@ -53,7 +53,7 @@ impl Bulk {
     }
 
     /// The bought share of a bar that ended at `price`; 1/2 for the first.
-    #[inline]
+    #[inline(always)]
     pub fn share(&mut self, price: f64) -> f64 {
         let change = price - self.price;
         let is_first = self.price.is_nan();
@@ -66,11 +66,8 @@ impl Bulk {
         } else {
             self.estimate(change)
         };
-        if sigma > 0.0 && !self.is_student {
-            return normal(change / sigma); // exactly 1/2 at 0
-        }
         if change == 0.0 {
-            return 0.5;
+            return 0.5; // what most trades leave the price at
         }
         let x = change / sigma; // infinite when sigma is 0: the sign decides
         if self.is_student {
@@ -80,7 +77,25 @@ impl Bulk {
         }
     }
 
+    /// The share of each bar, in order.
+    pub fn shares(&mut self, prices: &[f64], out: &mut [f64]) {
+        if self.is_student || self.sigma == 0.0 || self.price.is_nan() {
+            for (slot, price) in out.iter_mut().zip(prices) {
+                *slot = self.share(*price);
+            }
+            return;
+        }
+        // First all changes, by pairs, then the distribution of each.
+        let before = std::iter::once(&self.price).chain(prices);
+        for (slot, (now, before)) in out.iter_mut().zip(prices.iter().zip(before)) {
+            *slot = (now - before) / self.sigma;
+        }
+        normals(out);
+        self.price = prices.last().copied().unwrap_or(self.price);
+    }
+
     /// Sigma before this change, which then joins the estimate.
+    #[inline]
     fn estimate(&mut self, change: f64) -> f64 {
         let sigma = self.variance.sqrt();
         let square = change * change;

@@ -2,11 +2,10 @@
 
 use super::hawkes::Hawkes;
 use super::hawkes_bivariate::HawkesBivariate;
-use super::Indicator;
 use super::{OnLevels, OnPrice, OnPrint, OnQuote, OnTrade, Quote, Trade};
 
-/// Rows that are converted at once.
-const CHUNK: usize = 512;
+/// Rows that are converted, checked and computed at once.
+pub const CHUNK: usize = 256;
 static NO_TIMES: [i64; CHUNK] = [0; CHUNK];
 
 /// Numbers of one kind, one per row.
@@ -57,10 +56,94 @@ fn convert<'b, T: Copy>(values: &[T], scratch: &'b mut [f64; CHUNK], float: impl
     scratch.get(..values.len()).unwrap_or_default()
 }
 
-fn times_of(times: Option<&[i64]>, start: usize) -> &[i64] {
-    match times {
-        Some(all) => all.get(start..all.len().min(start + CHUNK)).unwrap_or_default(),
-        None => &NO_TIMES,
+fn times_of(times: Option<&[i64]>, start: usize, rows: usize) -> &[i64] {
+    let found = match times {
+        Some(all) => all.get(start..start + rows),
+        None => NO_TIMES.get(..rows),
+    };
+    found.unwrap_or_default()
+}
+
+/// Up to `CHUNK` quotes; the columns are equally long.
+#[derive(Debug, Clone, Copy)]
+pub struct Quotes<'a> {
+    /// Best bids.
+    pub bid_price: &'a [f64],
+    /// Sizes at them.
+    pub bid_size: &'a [f64],
+    /// Best asks.
+    pub ask_price: &'a [f64],
+    /// Sizes at them.
+    pub ask_size: &'a [f64],
+    /// Times.
+    pub ts_ns: &'a [i64],
+}
+
+impl<'a> Quotes<'a> {
+    /// Quote by quote.
+    #[inline(always)]
+    pub fn each(&self) -> impl Iterator<Item = (Quote, i64)> + 'a {
+        let sides = self.bid_price.iter().zip(self.bid_size).zip(self.ask_price);
+        let rows = sides.zip(self.ask_size).zip(self.ts_ns);
+        rows.map(|((((bid_price, bid_size), ask_price), ask_size), ts_ns)| {
+            let quote = Quote {
+                bid_price: *bid_price,
+                bid_size: *bid_size,
+                ask_price: *ask_price,
+                ask_size: *ask_size,
+            };
+            (quote, *ts_ns)
+        })
+    }
+
+    /// The last quote.
+    pub fn last(&self) -> Option<Quote> {
+        Some(Quote {
+            bid_price: *self.bid_price.last()?,
+            bid_size: *self.bid_size.last()?,
+            ask_price: *self.ask_price.last()?,
+            ask_size: *self.ask_size.last()?,
+        })
+    }
+
+    /// The quotes from this one on.
+    pub fn from(&self, row: usize) -> Self {
+        Quotes {
+            bid_price: self.bid_price.get(row..).unwrap_or_default(),
+            bid_size: self.bid_size.get(row..).unwrap_or_default(),
+            ask_price: self.ask_price.get(row..).unwrap_or_default(),
+            ask_size: self.ask_size.get(row..).unwrap_or_default(),
+            ts_ns: self.ts_ns.get(row..).unwrap_or_default(),
+        }
+    }
+}
+
+/// Up to `CHUNK` trades; the columns are equally long.
+#[derive(Debug, Clone, Copy)]
+pub struct Trades<'a> {
+    /// Prices.
+    pub price: &'a [f64],
+    /// Sizes.
+    pub size: &'a [f64],
+    /// Aggressors.
+    pub side: &'a [f64],
+    /// Times.
+    pub ts_ns: &'a [i64],
+}
+
+impl<'a> Trades<'a> {
+    /// Trade by trade.
+    #[inline(always)]
+    pub fn each(&self) -> impl Iterator<Item = (Trade, i64)> + 'a {
+        let rows = self.price.iter().zip(self.size).zip(self.side).zip(self.ts_ns);
+        rows.map(|(((price, size), side), ts_ns)| {
+            let trade = Trade {
+                price: *price,
+                size: *size,
+                side: *side,
+            };
+            (trade, *ts_ns)
+        })
     }
 }
 
@@ -89,19 +172,14 @@ pub fn quotes<I: OnQuote>(
     let [c0, c1, c2, c3] = columns;
     for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = chunk * CHUNK;
-        let (a, b) = (c0.floats(start, s0), c1.floats(start, s1));
-        let (c, d) = (c2.floats(start, s2), c3.floats(start, s3));
-        let rows = a.iter().zip(b).zip(c).zip(d).zip(times_of(times, start));
-        let quotes = rows.map(|((((bid_price, bid_size), ask_price), ask_size), ts)| {
-            let quote = Quote {
-                bid_price: *bid_price,
-                bid_size: *bid_size,
-                ask_price: *ask_price,
-                ask_size: *ask_size,
-            };
-            (quote, *ts)
-        });
-        if let Some(row) = indicator.quotes(quotes, out) {
+        let rows = Quotes {
+            bid_price: c0.floats(start, s0),
+            bid_size: c1.floats(start, s1),
+            ask_price: c2.floats(start, s2),
+            ask_size: c3.floats(start, s3),
+            ts_ns: times_of(times, start, out.len()),
+        };
+        if let Some(row) = indicator.quotes(&rows, out) {
             return Some(start + row);
         }
     }
@@ -120,15 +198,14 @@ pub fn trades<I: OnTrade>(
     let [c0, c1, c2] = columns;
     for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = chunk * CHUNK;
-        let (a, b, c) = (c0.floats(start, s0), c1.floats(start, s1), c2.floats(start, s2));
-        let rows = a.iter().zip(b).zip(c).zip(times_of(times, start));
-        for (i, (slot, (((price, size), side), ts))) in out.iter_mut().zip(rows).enumerate() {
-            let trade = Trade {
-                price: *price,
-                size: *size,
-                side: *side,
-            };
-            answer!(indicator, slot, start + i, indicator.trade(trade, *ts));
+        let rows = Trades {
+            price: c0.floats(start, s0),
+            size: c1.floats(start, s1),
+            side: c2.floats(start, s2),
+            ts_ns: times_of(times, start, out.len()),
+        };
+        if let Some(row) = indicator.trades(&rows, out) {
+            return Some(start + row);
         }
     }
     None
@@ -139,7 +216,10 @@ pub fn prices<I: OnPrice>(indicator: &mut I, column: Column<'_>, times: Option<&
     let mut scratch = [0.0; CHUNK];
     for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = chunk * CHUNK;
-        let rows = column.floats(start, &mut scratch).iter().zip(times_of(times, start));
+        let rows = column
+            .floats(start, &mut scratch)
+            .iter()
+            .zip(times_of(times, start, out.len()));
         for (i, (slot, (price, ts))) in out.iter_mut().zip(rows).enumerate() {
             answer!(indicator, slot, start + i, indicator.price(*price, *ts));
         }
@@ -182,18 +262,12 @@ pub fn books<I: OnLevels>(
 
 /// Events of one stream.
 pub fn events(hawkes: &mut Hawkes, times: &[i64], out: &mut [f64]) -> Refused {
-    // A copy without an address outside lives in registers.
-    let mut local = hawkes.clone();
-    let mut refused = None;
-    for (i, (slot, ts)) in out.iter_mut().zip(times).enumerate() {
-        *slot = local.event(*ts, 1.0);
-        if local.tally().refused {
-            refused = Some(i);
-            break;
+    for (chunk, (out, times)) in out.chunks_mut(CHUNK).zip(times.chunks(CHUNK)).enumerate() {
+        if let Some(row) = hawkes.events(times, out) {
+            return Some(chunk * CHUNK + row);
         }
     }
-    *hawkes = local;
-    refused
+    None
 }
 
 /// Events of two streams; `out` holds (buy, sell) per row.
@@ -201,10 +275,8 @@ pub fn sided_events(hawkes: &mut HawkesBivariate, times: &[i64], sides: Column<'
     let mut scratch = [0.0; CHUNK];
     for (chunk, out) in out.chunks_mut(2 * CHUNK).enumerate() {
         let start = chunk * CHUNK;
-        let rows = times_of(Some(times), start)
-            .iter()
-            .zip(sides.floats(start, &mut scratch));
-        if let Some(row) = hawkes.events(rows.map(|(ts, side)| (*ts, *side)), out) {
+        let times = times_of(Some(times), start, out.len() / 2);
+        if let Some(row) = hawkes.events(times, sides.floats(start, &mut scratch), out) {
             return Some(start + row);
         }
     }

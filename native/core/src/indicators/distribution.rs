@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::elementary::exp_decay;
+use super::elementary::{exp_decay, ROUNDER};
 
 const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 const CELLS: usize = 137; // up to |x| = 8.5
@@ -53,17 +53,42 @@ fn lower_tail(a: f64) -> f64 {
     density / fraction
 }
 
+#[cold]
+#[inline(never)]
+fn far(x: f64) -> f64 {
+    let a = x.abs();
+    let tail = if a < 38.0 { lower_tail(a) } else { 0.0 };
+    if x < 0.0 {
+        tail
+    } else {
+        1.0 - tail
+    }
+}
+
 /// Z(x), the standard normal distribution function.
 #[inline]
 pub fn normal(x: f64) -> f64 {
+    normal_by(&ROWS, x)
+}
+
+/// Z of each, in place.
+pub fn normals(all: &mut [f64]) {
+    let rows: &[[f64; TERMS]] = &ROWS;
+    for x in all {
+        *x = normal_by(rows, *x);
+    }
+}
+
+#[inline(always)]
+fn normal_by(rows: &[[f64; TERMS]], x: f64) -> f64 {
     let a = x.abs();
     if a >= 8.5 {
-        let tail = if a < 38.0 { lower_tail(a) } else { 0.0 };
-        return if x < 0.0 { tail } else { 1.0 - tail };
+        return far(x);
     }
-    let cell = (a * CELLS_PER_UNIT + 0.5) as usize;
-    let h = a - cell as f64 / CELLS_PER_UNIT;
-    let Some([c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10]) = ROWS.get(cell) else {
+    let shifted = a * CELLS_PER_UNIT + ROUNDER;
+    let h = a - (shifted - ROUNDER) / CELLS_PER_UNIT;
+    let cell = shifted.to_bits() as u32 as usize;
+    let Some([c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10]) = rows.get(cell) else {
         return f64::NAN; // x is NaN
     };
     let h2 = h * h;
@@ -73,7 +98,7 @@ pub fn normal(x: f64) -> f64 {
     let high = (c8 + c9 * h) + h2 * c10;
     let tail = low + h4 * (middle + h4 * high);
     // Both, and one picked by bits: the sign of a price change cannot be predicted.
-    let is_below = u64::from(x < 0.0).wrapping_neg();
+    let is_below = (x.to_bits() as i64 >> 63) as u64;
     f64::from_bits((tail.to_bits() & is_below) | ((1.0 - tail).to_bits() & !is_below))
 }
 

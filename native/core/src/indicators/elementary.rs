@@ -13,7 +13,7 @@ const STEP_HIGH: f64 = LN2_HIGH / 128.0;
 const STEP_LOW: f64 = LN2_LOW / 128.0;
 const STEPS_PER_UNIT: f64 = 184.664_965_233_787_3; // 128 / ln 2
 /// 1.5 * 2^52: adding and taking it away rounds to an integer, which the low bits of the sum hold.
-const ROUNDER: f64 = 6_755_399_441_055_744.0;
+pub const ROUNDER: f64 = 6_755_399_441_055_744.0;
 /// Below this a decay is nothing: e^-708 is still a normal number.
 const EXP_MIN: f64 = -708.0;
 
@@ -33,6 +33,34 @@ pub fn exp_decay(x: f64) -> f64 {
     let head = f64::from_bits(head);
     let scale = f64::from_bits((((index >> 7) + 1023) as u64) << 52);
     (head + head * (f64::from_bits(tail) + rest)) * scale
+}
+
+/// `exp_decay` of each, in place: the same operations in the same order, in two passes, so that the arithmetic goes by pairs.
+#[inline(always)]
+pub fn exp_decays(all: &mut [f64], indices: &mut [i32]) {
+    for (x, index) in all.iter_mut().zip(indices.iter_mut()) {
+        let shifted = *x * STEPS_PER_UNIT + ROUNDER;
+        let steps = shifted - ROUNDER;
+        let r = (*x - steps * STEP_HIGH) - steps * STEP_LOW;
+        let square = r * r;
+        let rest = r + square * ((0.5 + r * (1.0 / 6.0)) + square * (1.0 / 24.0 + r * (1.0 / 120.0)));
+        *index = if *x < EXP_MIN {
+            i32::MIN
+        } else {
+            shifted.to_bits() as i64 as i32
+        };
+        *x = rest;
+    }
+    for (x, index) in all.iter_mut().zip(indices) {
+        if *index == i32::MIN {
+            *x = 0.0;
+            continue;
+        }
+        let (head, tail) = POWERS.get((*index & 127) as usize).copied().unwrap_or_default();
+        let head = f64::from_bits(head);
+        let scale = f64::from_bits((((*index >> 7) + 1023) as u64) << 52);
+        *x = (head + head * (f64::from_bits(tail) + *x)) * scale;
+    }
 }
 
 /// 1 - e^-y for y >= 0, without cancellation for small y.

@@ -14,9 +14,9 @@ fn signed(trade: &Trade) -> f64 {
 /// Sum of signed volume over the sum of volume that has a side.
 #[derive(Debug, Clone)]
 pub struct TradeFlowImbalance {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    window: Rows, // signed, classified
+    pub(super) window: Rows, // signed, classified
 }
 
 saved_fields!(TradeFlowImbalance { tally, value, window } is_sound);
@@ -80,7 +80,7 @@ impl OnTrade for TradeFlowImbalance {
 /// Cumulative volume delta: the sum of signed volume since the beginning.
 #[derive(Debug, Clone)]
 pub struct Cvd {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
     sum: f64,
 }
@@ -137,10 +137,10 @@ impl OnTrade for Cvd {
 /// Kyle's lambda: slope, with intercept, of price changes on signed volume.
 #[derive(Debug, Clone)]
 pub struct KyleLambda {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
     price: f64,
-    window: Rows, // x, y, xx, xy
+    pub(super) window: Rows, // x, y, xx, xy
 }
 
 saved_fields!(KyleLambda { tally, value, price, window } is_sound);
@@ -220,10 +220,10 @@ impl OnTrade for KyleLambda {
 /// Amihud's illiquidity: mean of |log return| over traded value.
 #[derive(Debug, Clone)]
 pub struct Amihud {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
     price: f64,
-    window: Rows,
+    pub(super) window: Rows,
 }
 
 saved_fields!(Amihud { tally, value, price, window } is_sound);

@@ -17,8 +17,8 @@ pub trait Formula: Clone {
 /// The last value of a formula. A missing side makes it NaN.
 #[derive(Debug, Clone)]
 pub struct Reading<F> {
-    tally: Tally,
-    skip_crossed: bool,
+    pub(super) tally: Tally,
+    pub(super) skip_crossed: bool,
     value: f64,
     formula: PhantomData<F>,
 }

@@ -3,7 +3,8 @@
 //! Times are integer nanoseconds, subtracted before they are scaled; parameters are per second. Equal times are sequential: an
 //! earlier event excites a later one at once. Two streams that excite each other: `hawkes_bivariate`.
 
-use super::elementary::exp_decay;
+use super::columns::CHUNK;
+use super::elementary::{exp_decay, exp_decays};
 use super::{answers, Indicator, Tally};
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
@@ -23,10 +24,10 @@ pub fn checked(x: f64, above: bool) -> Result<f64> {
 /// The intensity of one stream of events.
 #[derive(Debug, Clone)]
 pub struct Hawkes {
-    tally: Tally,
-    mu: f64,
-    alpha: f64,
-    beta: f64,
+    pub(super) tally: Tally,
+    pub(super) mu: f64,
+    pub(super) alpha: f64,
+    pub(super) beta: f64,
     excited: f64, // R: decayed count of the events, each with its mark
     last_ns: i64,
     left: f64, // left limit at the last event
@@ -89,6 +90,32 @@ impl Hawkes {
         self.value
     }
 
+    /// Up to `CHUNK` events, in order; the row that a strict indicator refused.
+    pub fn events(&mut self, times: &[i64], out: &mut [f64]) -> Option<usize> {
+        let mut keeps = [0.0; CHUNK];
+        let Some(keeps) = decays(self.tally.count, self.last_ns, self.beta, times, &mut keeps) else {
+            for (row, (slot, ts_ns)) in out.iter_mut().zip(times).enumerate() {
+                *slot = self.event(*ts_ns, 1.0);
+                if self.tally.refused {
+                    return Some(row);
+                }
+            }
+            return None;
+        };
+        let (mut before, mut excited) = (0.0, self.excited);
+        for (slot, keep) in out.iter_mut().zip(keeps) {
+            before = excited * *keep;
+            excited = before + 1.0;
+            *slot = self.mu + self.alpha * excited;
+        }
+        self.left = self.mu + self.alpha * before;
+        self.excited = excited;
+        self.value = out.last().copied().unwrap_or(self.value);
+        self.last_ns = times.last().copied().unwrap_or(self.last_ns);
+        self.tally.count += times.len() as u64;
+        None
+    }
+
     /// One event; `mark` scales its jump, 0 makes none. The intensity after it.
     #[inline(always)]
     pub fn event(&mut self, ts_ns: i64, mark: f64) -> f64 {
@@ -111,6 +138,34 @@ impl Hawkes {
         self.tally.count += 1;
         self.value
     }
+}
+
+/// What is left of the excitement at each of the times, as a share of what it was at the one before. None for what needs a look
+/// at each: the first event, and times that run backward.
+#[inline(always)]
+pub fn decays<'a>(
+    count: u64,
+    last_ns: i64,
+    beta: f64,
+    times: &[i64],
+    keeps: &'a mut [f64; CHUNK],
+) -> Option<&'a mut [f64]> {
+    let (first, last) = (times.first()?, times.last()?);
+    let ascend = times
+        .iter()
+        .zip(times.iter().skip(1))
+        .fold(true, |so_far, (a, b)| so_far & (a <= b));
+    if count == 0 || *first < last_ns || !ascend || last.checked_sub(last_ns).is_none() {
+        return None;
+    }
+    let keeps = keeps.get_mut(..times.len())?;
+    let mut before = last_ns;
+    for (keep, ts_ns) in keeps.iter_mut().zip(times) {
+        *keep = -beta * ((ts_ns - before) as f64 * NS);
+        before = *ts_ns;
+    }
+    exp_decays(keeps, &mut [0; CHUNK]);
+    Some(keeps)
 }
 
 impl Indicator for Hawkes {

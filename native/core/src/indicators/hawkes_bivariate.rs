@@ -3,8 +3,9 @@
 //! `alpha[k][s]` is the jump of the intensity of k when an event of s happens. With one common decay two states and one exp
 //! per event are enough; the variant is chosen when it is made.
 
+use super::columns::CHUNK;
 use super::elementary::exp_decay;
-use super::hawkes::{checked, NS};
+use super::hawkes::{checked, decays, NS};
 use super::{Indicator, Tally};
 use crate::error::Result;
 use crate::saved_fields;
@@ -15,11 +16,11 @@ pub type Pair = [f64; 2];
 /// Intensities of buys and sells.
 #[derive(Debug, Clone)]
 pub struct HawkesBivariate {
-    tally: Tally,
-    mu: Pair,
-    alpha: [Pair; 2],
-    beta: [Pair; 2],
-    is_common: bool,
+    pub(super) tally: Tally,
+    pub(super) mu: Pair,
+    pub(super) alpha: [Pair; 2],
+    pub(super) beta: [Pair; 2],
+    pub(super) is_common: bool,
     excited: [Pair; 2], // R_ks; with a common decay both rows are the same
     last_ns: i64,
     left: Pair,
@@ -120,26 +121,36 @@ impl HawkesBivariate {
         self.unusual(ts_ns, side)
     }
 
-    /// Many events; `out` holds (buy, sell) per row. The row that a strict indicator refused.
-    pub fn events(&mut self, rows: impl Iterator<Item = (i64, f64)>, out: &mut [f64]) -> Option<usize> {
-        let mut hot = self.hot();
-        for (row, (slot, (ts_ns, side))) in out.chunks_exact_mut(2).zip(rows).enumerate() {
-            let [buy, sell] = if hot.takes(ts_ns, side) {
-                hot.step(ts_ns, side)
-            } else {
-                self.cool(&hot);
-                let value = self.unusual(ts_ns, side);
-                hot = self.hot();
-                value
-            };
-            if let [first, second] = slot {
-                (*first, *second) = (buy, sell);
+    /// Up to `CHUNK` events; `out` holds (buy, sell) per row. The row that a strict indicator refused.
+    pub fn events(&mut self, times: &[i64], sides: &[f64], out: &mut [f64]) -> Option<usize> {
+        let mut keeps = [0.0; CHUNK];
+        let [[beta, _], _] = self.beta;
+        let are_sided = sides
+            .iter()
+            .fold(true, |so_far, side| so_far & ((*side > 0.0) | (*side < 0.0)));
+        let found = decays(self.tally.count, self.last_ns, beta, times, &mut keeps);
+        let (Some(keeps), true) = (found, are_sided && self.is_common) else {
+            for (row, (slot, (ts_ns, side))) in out.chunks_exact_mut(2).zip(times.iter().zip(sides)).enumerate() {
+                slot.copy_from_slice(&self.event(*ts_ns, *side));
+                if self.tally.refused {
+                    return Some(row);
+                }
             }
-            if self.tally.refused {
-                return Some(row);
-            }
+            return None;
+        };
+        let [[mut buys, mut sells], _] = self.excited;
+        let mut before = [0.0; 2];
+        for (slot, (keep, side)) in out.chunks_exact_mut(2).zip(keeps.iter().zip(sides)) {
+            before = [buys * keep, sells * keep];
+            buys = before[0] + f64::from(u8::from(*side > 0.0));
+            sells = before[1] + f64::from(u8::from(*side < 0.0));
+            self.value = intensities(self.mu, self.alpha, [[buys, sells]; 2]);
+            slot.copy_from_slice(&self.value);
         }
-        self.cool(&hot);
+        self.left = self.intensities([before; 2]);
+        self.excited = [[buys, sells]; 2];
+        self.last_ns = times.last().copied().unwrap_or(self.last_ns);
+        self.tally.count += times.len() as u64;
         None
     }
 

@@ -57,9 +57,9 @@ impl super::state::Saved for Shape {
 /// The last value of a book.
 #[derive(Debug, Clone)]
 pub struct BookReading {
-    tally: Tally,
-    shape: Shape,
-    levels: u64,
+    pub(super) tally: Tally,
+    pub(super) shape: Shape,
+    pub(super) levels: u64,
     value: f64,
 }
 

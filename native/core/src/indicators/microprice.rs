@@ -10,12 +10,12 @@ const CELLS_MAX: usize = 1 << 20;
 /// Mid plus a looked up adjustment.
 #[derive(Debug, Clone)]
 pub struct Microprice {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    tick: f64,
-    buckets: u64,    // of imbalance
-    spreads: u64,    // 1 .. spreads ticks
-    table: Vec<f64>, // spreads rows of buckets, in price units
+    pub(super) tick: f64,
+    pub(super) buckets: u64,    // of imbalance
+    spreads: u64,               // 1 .. spreads ticks
+    pub(super) table: Vec<f64>, // spreads rows of buckets, in price units
 }
 
 saved_fields!(Microprice { tally, value, tick, buckets, spreads, table } is_sound);

@@ -41,16 +41,16 @@ impl Saved for Scratch {
 /// MLOFI: one OFI per level; the value is their sum weighted by `weights` (by default their mean).
 #[derive(Debug, Clone)]
 pub struct Mlofi {
-    tally: Tally,
-    policy: Policy,
-    weights: Vec<f64>,
-    is_integrated: bool,
+    pub(super) tally: Tally,
+    pub(super) policy: Policy,
+    pub(super) weights: Vec<f64>,
+    pub(super) is_integrated: bool,
     before: Vec<Quote>,
     now: Scratch,
     has_before: bool,
     row: Vec<f64>, // e of each level, size shown at all levels, 1
     value: f64,
-    window: Rows,
+    pub(super) window: Rows,
 }
 
 saved_fields!(

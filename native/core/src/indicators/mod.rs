@@ -21,6 +21,7 @@ pub mod member;
 pub mod microprice;
 pub mod mlofi;
 pub mod ofi;
+pub mod params;
 pub mod returns;
 pub mod set;
 pub mod signing;
@@ -30,6 +31,7 @@ pub mod toxicity;
 pub mod vpin;
 pub mod window;
 
+use columns::{Quotes, Trades};
 use state::Saved;
 
 use crate::saved_fields;
@@ -95,7 +97,7 @@ impl Tally {
 }
 
 /// What every indicator can be asked.
-pub trait Indicator: Clone + Saved {
+pub trait Indicator: Clone + Saved + params::Described {
     /// Which state machine a snapshot belongs to; never reused. Variants count from here.
     const KIND: u16;
     /// Layout of the snapshot.
@@ -250,8 +252,8 @@ pub trait OnQuote: Indicator {
 
     /// Many quotes, in order; the row that a strict indicator refused.
     #[inline]
-    fn quotes(&mut self, rows: impl Iterator<Item = (Quote, i64)>, out: &mut [f64]) -> Option<usize> {
-        for (row, (slot, (quote, ts_ns))) in out.iter_mut().zip(rows).enumerate() {
+    fn quotes(&mut self, rows: &Quotes<'_>, out: &mut [f64]) -> Option<usize> {
+        for (row, (slot, (quote, ts_ns))) in out.iter_mut().zip(rows.each()).enumerate() {
             *slot = self.quote(quote, ts_ns);
             if self.tally().refused {
                 return Some(row);
@@ -265,6 +267,18 @@ pub trait OnQuote: Indicator {
 pub trait OnTrade: Indicator {
     /// One trade; the value after it.
     fn trade(&mut self, trade: Trade, ts_ns: i64) -> f64;
+
+    /// Many trades, in order; the row that a strict indicator refused.
+    #[inline]
+    fn trades(&mut self, rows: &Trades<'_>, out: &mut [f64]) -> Option<usize> {
+        for (row, (slot, (trade, ts_ns))) in out.iter_mut().zip(rows.each()).enumerate() {
+            *slot = self.trade(trade, ts_ns);
+            if self.tally().refused {
+                return Some(row);
+            }
+        }
+        None
+    }
 }
 
 /// Takes ranked levels: bid price, bid size, ask price, ask size, best first.

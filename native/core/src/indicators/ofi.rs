@@ -2,7 +2,8 @@
 //!
 //! An adverse price move removes the *previous* size. Levels beyond the touch: `mlofi`.
 
-use super::window::{Moving, Rows, Span};
+use super::columns::{Quotes, CHUNK};
+use super::window::{Rows, Span};
 use super::{answers, masked, Indicator, OnQuote, Quote, Tally};
 use crate::error::Result;
 use crate::saved_fields;
@@ -37,13 +38,13 @@ impl Policy {
 /// OFI of the best quotes.
 #[derive(Debug, Clone)]
 pub struct Ofi {
-    tally: Tally,
-    policy: Policy,
+    pub(super) tally: Tally,
+    pub(super) policy: Policy,
     before: Quote,
     has_before: bool,
     event: f64,
     value: f64,
-    window: Rows,
+    pub(super) window: Rows,
 }
 
 saved_fields!(Ofi { tally, policy, before, has_before, event, value, window } is_sound);
@@ -110,64 +111,70 @@ impl OnQuote for Ofi {
     #[inline(always)] // by reference, the four numbers would be stored apart and loaded in pairs: a stall
     fn quote(&mut self, quote: Quote, ts_ns: i64) -> f64 {
         if self.is_usual(&quote) {
-            let mut hot = self.hot();
-            let value = hot.step(self.window.ring_mut(), quote, ts_ns);
-            self.cool(hot);
-            return value;
+            self.tally.count += 1;
+            self.event = flow(&self.before, &quote);
+            self.before = quote;
+            let mut moving = self.window.moving();
+            moving.push(self.window.ring_mut(), self.event, ts_ns);
+            self.window.set_moving(moving);
+            if moving.seen() >= self.window.warmup() {
+                self.value = moving.sum();
+            }
+            return self.value;
         }
         self.unusual(quote, ts_ns)
     }
 
-    /// Whole quotes on a window by count go through registers; everything else takes the single step.
-    fn quotes(&mut self, rows: impl Iterator<Item = (Quote, i64)>, out: &mut [f64]) -> Option<usize> {
-        let mut hot = self.hot();
-        // Lent, so that its address stays in a register, too.
-        let mut ring = std::mem::take(self.window.ring_mut());
-        let mut refused = None;
-        for (row, (slot, (quote, ts_ns))) in out.iter_mut().zip(rows).enumerate() {
-            if hot.is_usable & quote.is_plain() & !quote.is_crossed() {
-                *slot = hot.step(&mut ring, quote, ts_ns);
-                continue;
-            }
-            self.cool(hot);
-            std::mem::swap(self.window.ring_mut(), &mut ring);
-            *slot = self.unusual(quote, ts_ns);
-            std::mem::swap(self.window.ring_mut(), &mut ring);
-            hot = self.hot();
-            if self.tally.refused {
-                refused = Some(row);
+    /// Whole quotes on a window by count: first all events, then the window. Everything else takes the single step.
+    fn quotes(&mut self, rows: &Quotes<'_>, out: &mut [f64]) -> Option<usize> {
+        let mut events = [0.0; CHUNK];
+        let are_usual = flows(rows, &mut events);
+        let mut done = 0;
+        for (slot, (quote, ts_ns)) in out.iter_mut().zip(rows.each()) {
+            if are_usual && self.is_moving() {
                 break;
             }
+            *slot = self.quote(quote, ts_ns);
+            if self.tally.refused {
+                return Some(done);
+            }
+            done += 1;
         }
-        self.cool(hot);
-        *self.window.ring_mut() = ring;
-        refused
+        if let (Some(events), Some(rest)) = (events.get_mut(done..out.len()), out.get_mut(done..)) {
+            self.take_many(&rows.from(done), events, rest);
+        }
+        None
     }
 }
 
-/// What moves with every whole quote.
-#[derive(Clone, Copy)]
-struct Hot {
-    is_usable: bool,
-    needed: u64,
-    count: u64,
-    before: Quote,
-    event: f64,
-    value: f64,
-    moving: Moving,
+/// e_n of every quote after the first, and whether all of them are whole, proper and uncrossed. Without a branch per row, and
+/// in one pass, so two rows are computed together.
+#[inline(always)]
+#[allow(clippy::eq_op)] // x - x: 0 for a number, else not
+fn flows(rows: &Quotes<'_>, events: &mut [f64; CHUNK]) -> bool {
+    let Some((first, _)) = rows.each().next() else {
+        return false;
+    };
+    let (mut faults, mut signs) = (0, 0);
+    let pairs = rows.from(1).each().zip(rows.each());
+    for (slot, ((now, _), (before, _))) in events.iter_mut().skip(1).zip(pairs) {
+        // What is infinite or no number makes the sum so; a sum of numbers that is too large only takes the long way.
+        let sum = (now.bid_price + now.bid_size) + (now.ask_price + now.ask_size);
+        faults |= (sum - sum).to_bits();
+        let least = smaller(smaller(now.bid_size, now.ask_size), now.ask_price - now.bid_price);
+        signs |= least.to_bits() | least.to_bits().wrapping_sub(1); // no highest bit: above 0
+        *slot = flow(&before, &now);
+    }
+    faults | (signs >> 63) == 0 && first.is_plain() && !first.is_crossed()
 }
 
-impl Hot {
-    #[inline(always)]
-    fn step(&mut self, ring: &mut [f64], now: Quote, ts_ns: i64) -> f64 {
-        self.count += 1;
-        self.event = flow(&self.before, &now);
-        self.before = now;
-        self.moving.push(ring, self.event, ts_ns);
-        if self.moving.seen() >= self.needed {
-            self.value = self.moving.sum();
-        }
-        self.value
+/// One instruction, unlike `f64::min`: NaN is found elsewhere.
+#[inline(always)]
+fn smaller(a: f64, b: f64) -> f64 {
+    if a < b {
+        a
+    } else {
+        b
     }
 }
 
@@ -176,6 +183,27 @@ impl Ofi {
     #[inline(always)]
     fn is_moving(&self) -> bool {
         self.has_before & self.window.is_by_count() & !self.window.is_empty()
+    }
+
+    /// Usual quotes, on a window that moves, and their events; the first event is still missing.
+    #[inline(always)]
+    fn take_many(&mut self, rows: &Quotes<'_>, events: &mut [f64], out: &mut [f64]) {
+        let (Some(first_event), Some((first, _)), Some(last)) = (events.first_mut(), rows.each().next(), rows.last())
+        else {
+            return;
+        };
+        *first_event = flow(&self.before, &first);
+        let (mut moving, needed) = (self.window.moving(), self.window.warmup());
+        let waiting = needed.saturating_sub(moving.seen() + 1).min(out.len() as u64) as usize;
+        moving.push_many(self.window.ring_mut(), events, rows.ts_ns, out);
+        self.window.set_moving(moving);
+        if let Some(early) = out.get_mut(..waiting) {
+            early.fill(self.value);
+        }
+        self.tally.count += out.len() as u64;
+        self.before = last;
+        self.event = events.last().copied().unwrap_or(self.event);
+        self.value = out.last().copied().unwrap_or(self.value);
     }
 
     #[inline(always)]
@@ -211,28 +239,6 @@ impl Ofi {
             self.value = self.window.sum(0);
         }
         self.value
-    }
-
-    #[inline(always)]
-    fn hot(&self) -> Hot {
-        Hot {
-            is_usable: self.is_moving(),
-            needed: self.window.warmup(),
-            count: self.tally.count,
-            before: self.before,
-            event: self.event,
-            value: self.value,
-            moving: self.window.moving(),
-        }
-    }
-
-    #[inline(always)]
-    fn cool(&mut self, hot: Hot) {
-        if hot.is_usable {
-            self.tally.count = hot.count;
-            (self.before, self.event, self.value) = (hot.before, hot.event, hot.value);
-            self.window.set_moving(hot.moving);
-        }
     }
 }
 

@@ -40,7 +40,7 @@ impl super::state::Saved for Estimator {
 
 impl Estimator {
     /// How many returns one term takes.
-    fn reach(self) -> i64 {
+    pub(super) fn reach(self) -> i64 {
         match self {
             Estimator::Realized => 1,
             Estimator::Bipower | Estimator::Minimum => 2,
@@ -52,14 +52,14 @@ impl Estimator {
 /// Realised variance over the last returns, or all.
 #[derive(Debug, Clone)]
 pub struct RealizedVariance {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    estimator: Estimator,
+    pub(super) estimator: Estimator,
     returns: u64,
     price: f64,
     last: f64,   // |r| of the last return
     second: f64, // |r| of the one before
-    window: Rows,
+    pub(super) window: Rows,
 }
 
 saved_fields!(RealizedVariance { tally, value, estimator, returns, price, last, second, window } is_sound);
@@ -163,10 +163,10 @@ impl OnPrice for RealizedVariance {
 /// EWMA of squared log returns, started with the first; its root is the volatility per return.
 #[derive(Debug, Clone)]
 pub struct EwmaVariance {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    keep: f64,         // weight of the past per return; 0: by time
-    half_life_ns: i64, // 0: per return
+    pub(super) keep: f64,         // weight of the past per return; 0: by time
+    pub(super) half_life_ns: i64, // 0: per return
     price: f64,
     last_ns: i64,
 }
@@ -252,9 +252,9 @@ impl OnPrice for EwmaVariance {
 /// Sum of what came, each halved every `half_life_ns`.
 #[derive(Debug, Clone)]
 pub struct DecayedSum {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    half_life_ns: i64,
+    pub(super) half_life_ns: i64,
     last_ns: i64,
 }
 
@@ -320,11 +320,11 @@ impl OnPrice for DecayedSum {
 /// Roll's spread: 2 sqrt(-cov) of neighbouring price changes; NaN where they are not negatively correlated.
 #[derive(Debug, Clone)]
 pub struct RollSpread {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
     price: f64,
     change: f64,
-    window: Rows, // previous, current, product
+    pub(super) window: Rows, // previous, current, product
 }
 
 saved_fields!(RollSpread { tally, value, price, change, window } is_sound);

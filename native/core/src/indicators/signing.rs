@@ -42,9 +42,9 @@ impl super::state::Saved for Rule {
 /// A rule and the last prices.
 #[derive(Debug, Clone)]
 pub struct TradeSign {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    rule: Rule,
+    pub(super) rule: Rule,
     price: f64,
     tick: f64, // sign of the last change
 }
@@ -150,9 +150,9 @@ impl OnPrice for TradeSign {
 /// The bought share of each bar, by bulk volume classification.
 #[derive(Debug, Clone)]
 pub struct BulkShare {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    bulk: Bulk,
+    pub(super) bulk: Bulk,
 }
 
 saved_fields!(BulkShare { tally, value, bulk } is_any);

@@ -165,6 +165,11 @@ impl<V: Volume> History<V> {
         }
     }
 
+    /// Among how many values the rank is taken.
+    pub fn ranked(&self) -> usize {
+        self.values.size()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.imbalances.clear();

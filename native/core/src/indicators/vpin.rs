@@ -5,6 +5,7 @@
 
 use super::buckets::{Buckets, Volume};
 use super::bulk::{positive, Bulk};
+use super::columns::{Trades, CHUNK};
 use super::{answers, masked, Indicator, OnTrade, Tally, Trade};
 use crate::error::{Error, Reason, Result};
 use crate::saved_fields;
@@ -15,9 +16,9 @@ const CLOSED_PER_TRADE_MAX: f64 = 1e6;
 /// VPIN of trades with an aggressor.
 #[derive(Debug, Clone)]
 pub struct Vpin {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    buckets: Buckets<f64>,
+    pub(super) buckets: Buckets<f64>,
 }
 
 saved_fields!(Vpin { tally, value, buckets } is_any);
@@ -93,7 +94,7 @@ impl Indicator for Vpin {
 }
 
 impl OnTrade for Vpin {
-    #[inline]
+    #[inline(always)]
     fn trade(&mut self, trade: Trade, _ts_ns: i64) -> f64 {
         if !trade.is_clean() || trade.size > CLOSED_PER_TRADE_MAX * self.buckets.volume {
             return self.tally.skip();
@@ -115,9 +116,9 @@ impl OnTrade for Vpin {
 /// VPIN in whole lots: every sum is an integer, so nothing ever rounds but the last division.
 #[derive(Debug, Clone)]
 pub struct VpinFixed {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    buckets: Buckets<i64>,
+    pub(super) buckets: Buckets<i64>,
 }
 
 saved_fields!(VpinFixed { tally, value, buckets } is_any);
@@ -194,7 +195,7 @@ impl Indicator for VpinFixed {
 }
 
 impl OnTrade for VpinFixed {
-    #[inline]
+    #[inline(always)]
     fn trade(&mut self, trade: Trade, _ts_ns: i64) -> f64 {
         let whole = trade.size as i64;
         if !trade.is_clean() || whole as f64 != trade.size {
@@ -207,10 +208,10 @@ impl OnTrade for VpinFixed {
 /// VPIN with bulk volume classification: sides are estimated from price changes.
 #[derive(Debug, Clone)]
 pub struct VpinBvc {
-    tally: Tally,
+    pub(super) tally: Tally,
     value: f64,
-    bulk: Bulk,
-    buckets: Buckets<f64>,
+    pub(super) bulk: Bulk,
+    pub(super) buckets: Buckets<f64>,
 }
 
 saved_fields!(VpinBvc { tally, value, bulk, buckets } is_any);
@@ -253,7 +254,7 @@ impl Indicator for VpinBvc {
 }
 
 impl OnTrade for VpinBvc {
-    #[inline]
+    #[inline(always)]
     fn trade(&mut self, trade: Trade, _ts_ns: i64) -> f64 {
         if !trade.is_clean() || trade.size > CLOSED_PER_TRADE_MAX * self.buckets.volume {
             return self.tally.skip();
@@ -271,6 +272,43 @@ impl OnTrade for VpinBvc {
         }
         self.value
     }
+
+    /// Trades that all count: first the shares, then the buckets. Everything else takes the single step.
+    fn trades(&mut self, rows: &Trades<'_>, out: &mut [f64]) -> Option<usize> {
+        let mut shares = [0.0; CHUNK];
+        let Some(shares) = shares
+            .get_mut(..rows.price.len())
+            .filter(|_| count_all(rows, self.buckets.volume))
+        else {
+            for (row, (slot, (trade, ts_ns))) in out.iter_mut().zip(rows.each()).enumerate() {
+                *slot = self.trade(trade, ts_ns);
+                if self.tally.refused {
+                    return Some(row);
+                }
+            }
+            return None;
+        };
+        self.bulk.shares(rows.price, shares);
+        self.tally.count += shares.len() as u64;
+        let sized = rows.size.iter().copied().zip(shares.iter().copied());
+        let parts = |share: f64, part: f64| (share * part, part - share * part);
+        self.buckets.fill_many(sized, parts, &mut self.value, out);
+        None
+    }
+}
+
+/// Whether every trade is clean, has a size, and none is too large. Without a branch per row.
+fn count_all(rows: &Trades<'_>, volume: f64) -> bool {
+    let most = CLOSED_PER_TRADE_MAX * volume;
+    rows.each().fold(true, |so_far, (trade, _)| {
+        let is_price = (trade.price - trade.price) == 0.0;
+        so_far
+            & is_price
+            & (trade.size > 0.0)
+            & (trade.size <= most)
+            & (trade.size < f64::INFINITY)
+            & !trade.side.is_nan()
+    })
 }
 
 #[cfg(test)]

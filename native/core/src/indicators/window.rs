@@ -97,11 +97,58 @@ impl Moving {
         *place = value;
         self.head += 1;
         if self.head == ring.len() {
-            self.head = 0;
-            self.stale += ring.len() as u64;
-            if self.stale >= FRESH_EVERY {
-                (self.stale, self.sum) = (0, total(ring));
+            self.turn(ring);
+        }
+    }
+
+    /// Adds many; `out` gets the sum after each. The same additions in the same order, a lap of the ring at a time.
+    #[inline]
+    pub fn push_many(&mut self, ring: &mut [f64], values: &[f64], times: &[i64], out: &mut [f64]) {
+        self.seen += values.len() as u64;
+        let (mut sum, mut last_ns) = (self.sum, self.last_ns);
+        if ring.is_empty() {
+            for ((slot, value), ts_ns) in out.iter_mut().zip(values).zip(times) {
+                last_ns = last_ns.max(*ts_ns);
+                sum += value;
+                *slot = sum;
             }
+            (self.sum, self.last_ns) = (sum, last_ns);
+            return;
+        }
+        let (mut values, mut times, mut out) = (values, times, out);
+        while !values.is_empty() {
+            let lap = ring.get_mut(self.head..).unwrap_or_default();
+            let count = lap.len().min(values.len()).min(times.len()).min(out.len());
+            let (slots, others) = out.split_at_mut(count);
+            for (((place, slot), value), ts_ns) in lap.iter_mut().zip(slots.iter_mut()).zip(values).zip(times) {
+                last_ns = last_ns.max(*ts_ns);
+                sum += value - *place;
+                *place = *value;
+                *slot = sum;
+            }
+            self.sum = sum;
+            self.head += count;
+            if self.head == ring.len() {
+                self.turn(ring);
+                sum = self.sum;
+                if let Some(last) = slots.last_mut() {
+                    *last = sum;
+                }
+            }
+            values = values.get(count..).unwrap_or_default();
+            times = times.get(count..).unwrap_or_default();
+            out = others;
+        }
+        self.last_ns = last_ns;
+    }
+
+    /// Back to the first place of the ring; now and then the sum is made anew.
+    #[inline(always)]
+    fn turn(&mut self, ring: &[f64]) {
+        self.head = 0;
+        self.stale += ring.len() as u64;
+        if self.stale >= FRESH_EVERY {
+            (self.stale, self.sum) = (0, total(ring));
         }
     }
 
@@ -193,6 +240,16 @@ impl Rows {
             && self.line.0.len() == self.times.0.len().saturating_mul(width)
             && self.times.0.len() <= ROWS_MAX
             && (self.times.0.is_empty() || self.mode == HORIZON)
+    }
+
+    /// What it forgets.
+    pub fn span(&self) -> Span {
+        let given = |mode| (self.mode == mode).then_some(self.limit);
+        Span {
+            window: given(LAST),
+            horizon_ns: given(HORIZON),
+            half_life_ns: given(FADING),
+        }
     }
 
     /// Forgets every row, keeps the span.

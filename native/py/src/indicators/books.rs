@@ -6,13 +6,15 @@ use pyo3::types::{PyDict, PyType};
 use tickd_core::indicators::columns::{self, Column};
 use tickd_core::indicators::levels::{BookReading, Shape};
 use tickd_core::indicators::mlofi::Mlofi as MlofiCore;
+use tickd_core::indicators::params::Described;
 use tickd_core::indicators::window::Span;
 use tickd_core::indicators::{Indicator, OnLevels};
 
 use super::arrays::{run, Inputs, Output};
-use super::face::{answer, bad_state, refused, strict_error};
+use super::face::{answer, bad_state, described, mapping, refused, strict_error};
 use super::quotes::{policy, SPANS};
 use crate::cpython::with_floats;
+use crate::lent::Lent;
 
 /// One book through the indicator: a buffer of float64 or int64, or a sequence of numbers.
 #[inline]
@@ -92,23 +94,24 @@ macro_rules! book_face {
             $(#[$doc])* $name($core, $kind) [$($signature)*] ($($args)*) $make
             [
                 #[pyo3(signature = (flat_levels, ts_ns=0))]
-                fn update(&mut self, flat_levels: &Bound<'_, PyAny>, ts_ns: i64) -> PyResult<f64> {
-                    book(&mut self.core, flat_levels, ts_ns)
+                fn update(&self, flat_levels: &Bound<'_, PyAny>, ts_ns: i64) -> PyResult<f64> {
+                    book(&mut *self.core.lend(flat_levels.py())?, flat_levels, ts_ns)
                 }
 
                 #[pyo3(signature = (flat_levels, ts_ns=0))]
                 fn peek(&self, flat_levels: &Bound<'_, PyAny>, ts_ns: i64) -> PyResult<f64> {
-                    book(&mut self.core.clone(), flat_levels, ts_ns)
+                    let mut tried = self.core.lend(flat_levels.py())?.clone();
+                    book(&mut tried, flat_levels, ts_ns)
                 }
 
                 #[pyo3(signature = (flat_levels, ts_ns=None, out=None))]
                 fn update_many<'py>(
-                    &mut self,
+                    &self,
                     flat_levels: &Bound<'py, PyAny>,
                     ts_ns: Option<&Bound<'py, PyAny>>,
                     out: Option<Bound<'py, PyAny>>,
                 ) -> PyResult<Bound<'py, PyAny>> {
-                    books(&mut self.core, flat_levels, ts_ns, out, None)
+                    books(&mut *self.core.lend(flat_levels.py())?, flat_levels, ts_ns, out, None)
                 }
 
                 #[classmethod]
@@ -123,8 +126,8 @@ macro_rules! book_face {
                 }
 
                 #[getter]
-                fn levels(&self) -> usize {
-                    OnLevels::levels(&self.core)
+                fn levels(&self, py: Python<'_>) -> PyResult<usize> {
+                    Ok(OnLevels::levels(&*self.core.lend(py)?))
                 }
             ]
             [$($extra)*]
@@ -139,37 +142,37 @@ macro_rules! mlofi_face {
             $(#[$doc])* $name(MlofiCore, $kind) [$($signature)*] ($($args)*) $make
             [
                 #[getter]
-                fn events(&self) -> Vec<f64> {
-                    self.core.events().to_vec()
+                fn events(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+                    Ok(self.core.lend(py)?.events().to_vec())
                 }
 
                 #[getter]
-                fn sums(&self) -> Vec<f64> {
-                    self.core.sums().to_vec()
+                fn sums(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+                    Ok(self.core.lend(py)?.sums().to_vec())
                 }
 
                 #[getter]
-                fn weights(&self) -> Vec<f64> {
-                    self.core.weights().to_vec()
+                fn weights(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+                    Ok(self.core.lend(py)?.weights().to_vec())
                 }
 
                 #[getter]
-                fn n_early(&self) -> u64 {
-                    self.core.window().early()
+                fn n_early(&self, py: Python<'_>) -> PyResult<u64> {
+                    Ok(self.core.lend(py)?.window().early())
                 }
 
-                fn take(&mut self) -> Vec<f64> {
-                    self.core.take()
+                fn take(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+                    Ok(self.core.lend(py)?.take())
                 }
 
                 #[pyo3(signature = (flat_levels, ts_ns=None, out=None))]
                 fn update_matrix<'py>(
-                    &mut self,
+                    &self,
                     flat_levels: &Bound<'py, PyAny>,
                     ts_ns: Option<&Bound<'py, PyAny>>,
                     out: Option<Bound<'py, PyAny>>,
                 ) -> PyResult<Bound<'py, PyAny>> {
-                    books(&mut self.core, flat_levels, ts_ns, out, Some(MlofiCore::sums))
+                    books(&mut *self.core.lend(flat_levels.py())?, flat_levels, ts_ns, out, Some(MlofiCore::sums))
                 }
             ]
         }

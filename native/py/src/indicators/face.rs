@@ -4,9 +4,12 @@
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
+use pyo3::types::{PyDict, PyFloat, PyInt};
 use tickd_core::error::Error;
+use tickd_core::indicators::params::{Param, Params};
 use tickd_core::indicators::Indicator;
+
+use crate::direct::{install, Direct};
 
 /// Parameters that the core refuses; `what` says which are allowed.
 pub fn refused(what: &'static str) -> impl Fn(Error) -> PyErr {
@@ -35,6 +38,39 @@ pub fn answer<I: Indicator, T>(core: &mut I, value: T) -> PyResult<T> {
         return Err(strict_error(core, None));
     }
     Ok(value)
+}
+
+/// Parameters as Python has them.
+pub fn mapping(py: Python<'_>, params: Params) -> PyResult<Bound<'_, PyDict>> {
+    let made = PyDict::new(py);
+    for (name, param) in params {
+        match param {
+            Param::Nothing => made.set_item(name, py.None()),
+            Param::Switch(is) => made.set_item(name, is),
+            Param::Whole(number) => made.set_item(name, number),
+            Param::Float(number) => made.set_item(name, number),
+            Param::Word(word) => made.set_item(name, word),
+            Param::Floats(numbers) => made.set_item(name, numbers),
+            Param::Table(rows) => made.set_item(name, rows),
+        }?;
+    }
+    Ok(made)
+}
+
+/// `<Ofi(window=100, ...) count=3 value=1.0>`.
+pub fn described(py: Python<'_>, name: &str, params: Params, count: u64, value: f64) -> PyResult<String> {
+    let mut words = Vec::new();
+    for (key, param) in mapping(py, params)? {
+        words.push(format!("{key}={}", param.repr()?));
+    }
+    let value = PyFloat::new(py, value).repr()?;
+    Ok(format!("<{name}({}) count={count} value={value}>", words.join(", ")))
+}
+
+/// Exports a class whose `update` is called directly.
+pub fn add<T: Direct>(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<T>()?;
+    install::<T>(m.py())
 }
 
 /// An aggressor: an int or a float; ints are read without a detour.
@@ -67,9 +103,9 @@ macro_rules! face {
         [$($shape:tt)*] [$($extra:tt)*]
     ) => {
         $(#[$doc])*
-        #[pyclass(module = "tickd._native")]
+        #[pyclass(frozen, module = "tickd._native")]
         pub struct $name {
-            core: $core,
+            core: Lent<$core>,
         }
 
         #[pymethods]
@@ -78,7 +114,7 @@ macro_rules! face {
             #[pyo3(signature = ($($signature)*))]
             fn new($($args)*) -> PyResult<Self> {
                 let core: $core = $make;
-                Ok($name { core })
+                Ok($name { core: Lent::new(core) })
             }
 
             $($shape)*
@@ -86,88 +122,101 @@ macro_rules! face {
             $($extra)*
 
             #[getter]
-            fn value(&self) -> f64 {
-                Indicator::value(&self.core)
+            fn value(&self, py: Python<'_>) -> PyResult<f64> {
+                Ok(Indicator::value(&*self.core.lend(py)?))
             }
 
             #[getter]
-            fn is_ready(&self) -> bool {
-                self.core.is_ready()
+            fn is_ready(&self, py: Python<'_>) -> PyResult<bool> {
+                Ok(self.core.lend(py)?.is_ready())
             }
 
             #[getter]
-            fn initialized(&self) -> bool {
-                self.core.is_ready()
+            fn initialized(&self, py: Python<'_>) -> PyResult<bool> {
+                Ok(self.core.lend(py)?.is_ready())
             }
 
             #[getter]
-            fn count(&self) -> u64 {
-                self.core.tally().count
+            fn count(&self, py: Python<'_>) -> PyResult<u64> {
+                Ok(self.core.lend(py)?.tally().count)
             }
 
             #[getter]
-            fn n_skipped(&self) -> u64 {
-                self.core.tally().skipped
+            fn n_skipped(&self, py: Python<'_>) -> PyResult<u64> {
+                Ok(self.core.lend(py)?.tally().skipped)
             }
 
             #[getter]
-            fn n_crossed(&self) -> u64 {
-                self.core.tally().crossed
+            fn n_crossed(&self, py: Python<'_>) -> PyResult<u64> {
+                Ok(self.core.lend(py)?.tally().crossed)
             }
 
             #[getter]
-            fn n_backward(&self) -> u64 {
-                self.core.tally().backward
+            fn n_backward(&self, py: Python<'_>) -> PyResult<u64> {
+                Ok(self.core.lend(py)?.tally().backward)
             }
 
             #[getter]
-            fn warmup(&self) -> u64 {
-                self.core.warmup()
+            fn warmup(&self, py: Python<'_>) -> PyResult<u64> {
+                Ok(self.core.lend(py)?.warmup())
             }
 
-            fn reset(&mut self) {
-                self.core.reset();
+            fn reset(&self, py: Python<'_>) -> PyResult<()> {
+                self.core.lend(py)?.reset();
+                Ok(())
             }
 
-            fn copy(&self) -> Self {
-                $name { core: self.core.clone() }
+            fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+                let core = self.core.lend(py)?.clone();
+                Ok($name { core: Lent::new(core) })
             }
 
-            fn __copy__(&self) -> Self {
-                self.copy()
+            fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
+                self.copy(py)
             }
 
-            fn __deepcopy__(&self, memo: &Bound<'_, PyAny>) -> Self {
-                let _ = memo;
-                self.copy()
+            fn __deepcopy__(&self, memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+                self.copy(memo.py())
             }
 
-            fn state<'py>(&self, py: Python<'py>) -> Bound<'py, pyo3::types::PyBytes> {
-                pyo3::types::PyBytes::new(py, &self.core.snapshot())
+            fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyBytes>> {
+                let snapshot = self.core.lend(py)?.snapshot();
+                Ok(pyo3::types::PyBytes::new(py, &snapshot))
             }
 
             #[staticmethod]
             fn from_state(state: &[u8]) -> PyResult<Self> {
                 let core = <$core>::restore($kind, state).map_err(|error| bad_state(&error))?;
-                Ok($name { core })
+                Ok($name { core: Lent::new(core) })
             }
 
             fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, pyo3::types::PyBytes>,))> {
                 let restore = slf.get_type().getattr("from_state")?;
-                let state = slf.borrow().state(slf.py());
+                let state = slf.get().state(slf.py())?;
                 Ok((restore, (state,)))
             }
 
-            fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-                match other.cast::<Self>() {
-                    Ok(other) => other.borrow().core.snapshot() == self.core.snapshot(),
-                    Err(_) => false,
-                }
+            fn __eq__(&self, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+                let Ok(other) = other.cast::<Self>() else {
+                    return Ok(false);
+                };
+                let own = self.core.lend(other.py())?.snapshot();
+                let others = other.get().core.lend(other.py())?.snapshot();
+                Ok(own == others)
             }
 
-            fn __repr__(&self) -> String {
-                let (count, value) = (self.core.tally().count, Indicator::value(&self.core));
-                format!(concat!(stringify!($name), "(count={}, value={:?})"), count, value)
+            #[getter]
+            fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
+                let params = self.core.lend(py)?.params();
+                mapping(py, params)
+            }
+
+            fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+                let (params, count, value) = {
+                    let core = self.core.lend(py)?;
+                    (core.params(), core.tally().count, Indicator::value(&*core))
+                };
+                described(py, stringify!($name), params, count, value)
             }
         }
     };

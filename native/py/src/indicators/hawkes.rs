@@ -1,5 +1,7 @@
 //! Hawkes intensities, likelihoods, residuals and simulation: the faces. Times are integer nanoseconds, rates per second.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
@@ -7,11 +9,16 @@ use tickd_core::indicators::columns;
 use tickd_core::indicators::elementary::LN_2;
 use tickd_core::indicators::hawkes::Hawkes as HawkesCore;
 use tickd_core::indicators::hawkes_bivariate::{HawkesBivariate as BivariateCore, Pair};
+use tickd_core::indicators::params::Described;
 use tickd_core::indicators::{hawkes_likelihood, hawkes_simulation, Indicator};
 
 use super::arrays::{lock_times, run, Inputs, Output};
-use super::face::{answer, bad_state, refused, strict_error, Side};
+use super::face::{add, answer, bad_state, described, mapping, refused, strict_error, Side};
+use super::seen;
 use crate::cpython::values;
+use crate::direct::{Direct, Numbers};
+use crate::lent::Lent;
+use crate::views;
 
 const RATES: &str = "finite rates, mu and alpha from 0, beta above 0";
 const TIMES: &str = "ascending times from 0 to the horizon, mu and beta above 0, alpha from 0";
@@ -22,14 +29,17 @@ face! {
     { HawkesCore::new(mu, alpha, beta, strict).map_err(refused(RATES))? }
     [
         #[pyo3(signature = (ts_ns, mark=1.0))]
-        fn update(&mut self, ts_ns: i64, mark: f64) -> PyResult<f64> {
-            let value = self.core.event(ts_ns, mark);
-            answer(&mut self.core, value)
+        fn update(&self, py: Python<'_>, ts_ns: i64, mark: f64) -> PyResult<f64> {
+            self.step(py, (mark, 0.0, 0.0, 0.0), ts_ns)
+        }
+
+        fn on_trade(&self, trade: &Bound<'_, views::Trade>) -> PyResult<f64> {
+            self.step(trade.py(), (1.0, 0.0, 0.0, 0.0), seen::trade(trade).1)
         }
 
         #[pyo3(signature = (ts_ns, out=None))]
         fn update_many<'py>(
-            &mut self,
+            &self,
             py: Python<'py>,
             ts_ns: &Bound<'py, PyAny>,
             out: Option<Bound<'py, PyAny>>,
@@ -39,9 +49,10 @@ face! {
             let from = times.as_ptr() as usize;
             let mut output = Output::new(py, out, times.len(), 0)?;
             let slots = output.values(&[(from, from + buffer.len_bytes())])?;
-            let core = &mut self.core;
+            let mut lent = self.core.lend(py)?;
+            let core = &mut *lent;
             match run(py, times.len(), || columns::events(core, times, slots)) {
-                Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                Some(row) => Err(strict_error(&mut *lent, Some(row))),
                 None => Ok(output.array()),
             }
         }
@@ -62,21 +73,37 @@ face! {
         fn from_branching(mu: f64, branching: f64, half_life_ns: i64, strict: bool) -> PyResult<Self> {
             let beta = LN_2 / (half_life_ns as f64 * 1e-9);
             let core = HawkesCore::new(mu, branching * beta, beta, strict).map_err(refused(RATES))?;
-            Ok(Hawkes { core })
+            Ok(Hawkes { core: Lent::new(core) })
         }
 
-        fn left(&self, ts_ns: i64) -> f64 {
-            self.core.left(ts_ns)
+        fn left(&self, py: Python<'_>, ts_ns: i64) -> PyResult<f64> {
+            Ok(self.core.lend(py)?.left(ts_ns))
         }
 
-        fn peek(&self, ts_ns: i64) -> f64 {
-            self.core.peek(ts_ns)
+        fn peek(&self, py: Python<'_>, ts_ns: i64) -> PyResult<f64> {
+            Ok(self.core.lend(py)?.peek(ts_ns))
         }
 
-        fn decay_to(&mut self, ts_ns: i64) -> f64 {
-            self.core.decay_to(ts_ns)
+        fn decay_to(&self, py: Python<'_>, ts_ns: i64) -> PyResult<f64> {
+            Ok(self.core.lend(py)?.decay_to(ts_ns))
         }
     ]
+}
+
+impl Direct for Hawkes {
+    const TEXT: &'static CStr = c"update($self, ts_ns, mark=1.0)\n--\n\n";
+    const COUNT: usize = 2;
+    const REQUIRED: usize = 1;
+    const TIME_AT: usize = 0;
+    const ABSENT: [f64; 4] = [1.0, 0.0, 0.0, 0.0];
+    type Answer = f64;
+
+    #[inline(always)]
+    fn step(&self, py: Python<'_>, (mark, _, _, _): Numbers, ts_ns: i64) -> PyResult<f64> {
+        let mut core = self.core.lend(py)?;
+        let value = core.event(ts_ns, mark);
+        answer(&mut *core, value)
+    }
 }
 
 /// One decay for all, one per target, or one per pair.
@@ -103,14 +130,18 @@ face! {
     (mu: Pair, alpha: [Pair; 2], beta: Decays, strict: bool)
     { BivariateCore::new(mu, alpha, beta.matrix(), strict).map_err(refused(RATES))? }
     [
-        fn update(&mut self, ts_ns: i64, side: Side) -> PyResult<(f64, f64)> {
-            let [buy, sell] = self.core.event(ts_ns, side.0);
-            answer(&mut self.core, (buy, sell))
+        fn update(&self, py: Python<'_>, ts_ns: i64, side: Side) -> PyResult<(f64, f64)> {
+            self.step(py, (side.0, 0.0, 0.0, 0.0), ts_ns)
+        }
+
+        fn on_trade(&self, trade: &Bound<'_, views::Trade>) -> PyResult<(f64, f64)> {
+            let (seen, ts_ns) = seen::trade(trade);
+            self.step(trade.py(), (seen.side, 0.0, 0.0, 0.0), ts_ns)
         }
 
         #[pyo3(signature = (ts_ns, side, out=None))]
         fn update_many<'py>(
-            &mut self,
+            &self,
             py: Python<'py>,
             ts_ns: &Bound<'py, PyAny>,
             side: &Bound<'py, PyAny>,
@@ -121,9 +152,10 @@ face! {
             let times = inputs.times(sides.len())?.unwrap_or_default();
             let mut output = Output::new(py, out, times.len(), 2)?;
             let slots = output.values(&inputs.ranges())?;
-            let core = &mut self.core;
+            let mut lent = self.core.lend(py)?;
+            let core = &mut *lent;
             match run(py, times.len(), || columns::sided_events(core, times, sides, slots)) {
-                Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                Some(row) => Err(strict_error(&mut *lent, Some(row))),
                 None => Ok(output.array()),
             }
         }
@@ -141,22 +173,37 @@ face! {
     ]
     [
         #[getter]
-        fn values(&self) -> (f64, f64) {
-            self.core.values().into()
+        fn values(&self, py: Python<'_>) -> PyResult<(f64, f64)> {
+            Ok(self.core.lend(py)?.values().into())
         }
 
-        fn left(&self, ts_ns: i64) -> (f64, f64) {
-            self.core.left(ts_ns).into()
+        fn left(&self, py: Python<'_>, ts_ns: i64) -> PyResult<(f64, f64)> {
+            Ok(self.core.lend(py)?.left(ts_ns).into())
         }
 
-        fn peek(&self, ts_ns: i64) -> (f64, f64) {
-            self.core.peek(ts_ns).into()
+        fn peek(&self, py: Python<'_>, ts_ns: i64) -> PyResult<(f64, f64)> {
+            Ok(self.core.lend(py)?.peek(ts_ns).into())
         }
 
-        fn decay_to(&mut self, ts_ns: i64) -> (f64, f64) {
-            self.core.decay_to(ts_ns).into()
+        fn decay_to(&self, py: Python<'_>, ts_ns: i64) -> PyResult<(f64, f64)> {
+            Ok(self.core.lend(py)?.decay_to(ts_ns).into())
         }
     ]
+}
+
+impl Direct for HawkesBivariate {
+    const TEXT: &'static CStr = c"update($self, ts_ns, side)\n--\n\n";
+    const COUNT: usize = 2;
+    const REQUIRED: usize = 2;
+    const TIME_AT: usize = 0;
+    type Answer = (f64, f64);
+
+    #[inline(always)]
+    fn step(&self, py: Python<'_>, (side, _, _, _): Numbers, ts_ns: i64) -> PyResult<(f64, f64)> {
+        let mut core = self.core.lend(py)?;
+        let [buy, sell] = core.event(ts_ns, side);
+        answer(&mut *core, (buy, sell))
+    }
 }
 
 /// Log-likelihood on [0, horizon] and its derivatives by mu, alpha, beta.
@@ -236,8 +283,8 @@ fn hawkes_path<'py>(
 
 /// Exports them.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<Hawkes>()?;
-    m.add_class::<HawkesBivariate>()?;
+    add::<Hawkes>(m)?;
+    add::<HawkesBivariate>(m)?;
     m.add_function(wrap_pyfunction!(hawkes_log_likelihood, m)?)?;
     m.add_function(wrap_pyfunction!(hawkes_bivariate_log_likelihood, m)?)?;
     m.add_function(wrap_pyfunction!(hawkes_residuals, m)?)?;

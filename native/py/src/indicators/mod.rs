@@ -12,6 +12,7 @@ mod books;
 mod hawkes;
 mod prices;
 mod quotes;
+mod seen;
 mod set;
 mod trades;
 

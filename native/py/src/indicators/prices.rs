@@ -1,8 +1,11 @@
 //! Indicators of prices, and rules that sign trades: the faces.
 
+use std::ffi::CStr;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use tickd_core::indicators::columns::{self, Column};
+use tickd_core::indicators::params::Described;
 use tickd_core::indicators::returns::{
     DecayedSum as DecayedCore, Estimator, EwmaVariance as EwmaCore, RealizedVariance as RealizedCore,
     RollSpread as RollCore,
@@ -11,8 +14,12 @@ use tickd_core::indicators::signing::{BulkShare as BulkCore, Rule, TradeSign};
 use tickd_core::indicators::{Indicator, OnPrice, OnPrint};
 
 use super::arrays::{run, Inputs, Output};
-use super::face::{answer, bad_state, refused, strict_error};
+use super::face::{add, answer, bad_state, described, mapping, refused, strict_error};
+use super::seen;
 use super::trades::bulk;
+use crate::direct::{Direct, Numbers};
+use crate::lent::Lent;
+use crate::views;
 
 /// Takes prices.
 macro_rules! price_face {
@@ -21,19 +28,23 @@ macro_rules! price_face {
             $(#[$doc])* $name($core, $kind) [$($signature)*] ($($args)*) $make
             [
                 #[pyo3(signature = (price, ts_ns=0))]
-                fn update(&mut self, price: f64, ts_ns: i64) -> PyResult<f64> {
-                    let value = self.core.price(price, ts_ns);
-                    answer(&mut self.core, value)
+                fn update(&self, py: Python<'_>, price: f64, ts_ns: i64) -> PyResult<f64> {
+                    self.step(py, (price, 0.0, 0.0, 0.0), ts_ns)
+                }
+
+                fn on_trade(&self, trade: &Bound<'_, views::Trade>) -> PyResult<f64> {
+                    let (seen, ts_ns) = seen::trade(trade);
+                    self.step(trade.py(), (seen.price, 0.0, 0.0, 0.0), ts_ns)
                 }
 
                 #[pyo3(signature = (price, ts_ns=0))]
-                fn peek(&self, price: f64, ts_ns: i64) -> f64 {
-                    self.core.clone().price(price, ts_ns)
+                fn peek(&self, py: Python<'_>, price: f64, ts_ns: i64) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.clone().price(price, ts_ns))
                 }
 
                 #[pyo3(signature = (price, ts_ns=None, out=None))]
                 fn update_many<'py>(
-                    &mut self,
+                    &self,
                     py: Python<'py>,
                     price: &Bound<'py, PyAny>,
                     ts_ns: Option<&Bound<'py, PyAny>>,
@@ -45,9 +56,10 @@ macro_rules! price_face {
                     let times = inputs.times(rows)?;
                     let mut output = Output::new(py, out, rows, 0)?;
                     let values = output.values(&inputs.ranges())?;
-                    let core = &mut self.core;
+                    let mut lent = self.core.lend(py)?;
+                    let core = &mut *lent;
                     match run(py, rows, || columns::prices(core, column, times, values)) {
-                        Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                        Some(row) => Err(strict_error(&mut *lent, Some(row))),
                         None => Ok(output.array()),
                     }
                 }
@@ -64,6 +76,21 @@ macro_rules! price_face {
                 }
             ]
             []
+        }
+
+        impl Direct for $name {
+            const TEXT: &'static CStr = c"update($self, price, ts_ns=0)\n--\n\n";
+            const COUNT: usize = 2;
+            const REQUIRED: usize = 1;
+            const TIME_AT: usize = 1;
+            type Answer = f64;
+
+            #[inline(always)]
+            fn step(&self, py: Python<'_>, (price, _, _, _): Numbers, ts_ns: i64) -> PyResult<f64> {
+                let mut core = self.core.lend(py)?;
+                let value = core.price(price, ts_ns);
+                answer(&mut *core, value)
+            }
         }
     };
 }
@@ -132,18 +159,17 @@ macro_rules! print_face {
         face! {
             $(#[$doc])* $name(TradeSign, $kind) [strict=false] (strict: bool) { TradeSign::new(Rule::$rule, strict) }
             [
-                fn update(&mut self, price: f64, bid_price: f64, ask_price: f64) -> PyResult<f64> {
-                    let value = self.core.print(price, bid_price, ask_price);
-                    answer(&mut self.core, value)
+                fn update(&self, py: Python<'_>, price: f64, bid_price: f64, ask_price: f64) -> PyResult<f64> {
+                    self.step(py, (price, bid_price, ask_price, 0.0), 0)
                 }
 
-                fn peek(&self, price: f64, bid_price: f64, ask_price: f64) -> f64 {
-                    self.core.clone().print(price, bid_price, ask_price)
+                fn peek(&self, py: Python<'_>, price: f64, bid_price: f64, ask_price: f64) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.clone().print(price, bid_price, ask_price))
                 }
 
                 #[pyo3(signature = (price, bid_price, ask_price, out=None))]
                 fn update_many<'py>(
-                    &mut self,
+                    &self,
                     py: Python<'py>,
                     price: &Bound<'py, PyAny>,
                     bid_price: &Bound<'py, PyAny>,
@@ -155,9 +181,10 @@ macro_rules! print_face {
                     let rows = columns.first().map_or(0, Column::len);
                     let mut output = Output::new(py, out, rows, 0)?;
                     let values = output.values(&inputs.ranges())?;
-                    let core = &mut self.core;
+                    let mut lent = self.core.lend(py)?;
+                    let core = &mut *lent;
                     match run(py, rows, || columns::prints(core, columns, values)) {
-                        Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                        Some(row) => Err(strict_error(&mut *lent, Some(row))),
                         None => Ok(output.array()),
                     }
                 }
@@ -176,6 +203,21 @@ macro_rules! print_face {
             ]
             []
         }
+
+        impl Direct for $name {
+            const TEXT: &'static CStr = c"update($self, price, bid_price, ask_price)\n--\n\n";
+            const COUNT: usize = 3;
+            const REQUIRED: usize = 3;
+            const TIME_AT: usize = 3;
+            type Answer = f64;
+
+            #[inline(always)]
+            fn step(&self, py: Python<'_>, (price, bid_price, ask_price, _): Numbers, _ts_ns: i64) -> PyResult<f64> {
+                let mut core = self.core.lend(py)?;
+                let value = core.print(price, bid_price, ask_price);
+                answer(&mut *core, value)
+            }
+        }
     )*};
 }
 
@@ -192,17 +234,17 @@ print_face! {
 
 /// Exports them.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<RealizedVariance>()?;
-    m.add_class::<BipowerVariation>()?;
-    m.add_class::<MedRv>()?;
-    m.add_class::<MinRv>()?;
-    m.add_class::<EwmaVariance>()?;
-    m.add_class::<DecayedSum>()?;
-    m.add_class::<RollSpread>()?;
-    m.add_class::<TickRule>()?;
-    m.add_class::<BvcShare>()?;
-    m.add_class::<QuoteRule>()?;
-    m.add_class::<LeeReady>()?;
-    m.add_class::<Emo>()?;
-    m.add_class::<Clnv>()
+    add::<RealizedVariance>(m)?;
+    add::<BipowerVariation>(m)?;
+    add::<MedRv>(m)?;
+    add::<MinRv>(m)?;
+    add::<EwmaVariance>(m)?;
+    add::<DecayedSum>(m)?;
+    add::<RollSpread>(m)?;
+    add::<TickRule>(m)?;
+    add::<BvcShare>(m)?;
+    add::<QuoteRule>(m)?;
+    add::<LeeReady>(m)?;
+    add::<Emo>(m)?;
+    add::<Clnv>(m)
 }

@@ -1,5 +1,7 @@
 //! Indicators of best quotes: the faces.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
@@ -7,11 +9,16 @@ use tickd_core::indicators::columns::{self, Column};
 use tickd_core::indicators::formula::{self, Reading};
 use tickd_core::indicators::microprice::Microprice as MicropriceCore;
 use tickd_core::indicators::ofi::{Ofi as OfiCore, Policy};
+use tickd_core::indicators::params::Described;
 use tickd_core::indicators::window::Span;
 use tickd_core::indicators::{Indicator, OnQuote, Quote};
 
 use super::arrays::{run, Inputs, Output};
-use super::face::{answer, bad_state, refused, strict_error};
+use super::face::{add, answer, bad_state, described, mapping, refused, strict_error};
+use super::seen;
+use crate::direct::{Direct, Numbers};
+use crate::lent::Lent;
+use crate::views;
 
 /// The three spans that most windowed indicators offer.
 pub const SPANS: &str = "give at most one of window, horizon_ns and half_life_ns, from 1";
@@ -40,19 +47,23 @@ macro_rules! quote_face {
             $(#[$doc])* $name($core, $kind) [$($signature)*] ($($args)*) $make
             [
                 #[pyo3(signature = (bid_price, bid_size, ask_price, ask_size, ts_ns=0))]
-                fn update(&mut self, bid_price: f64, bid_size: f64, ask_price: f64, ask_size: f64, ts_ns: i64) -> PyResult<f64> {
-                    let value = self.core.quote(Quote { bid_price, bid_size, ask_price, ask_size }, ts_ns);
-                    answer(&mut self.core, value)
+                fn update(&self, py: Python<'_>, bid_price: f64, bid_size: f64, ask_price: f64, ask_size: f64, ts_ns: i64) -> PyResult<f64> {
+                    self.step(py, (bid_price, bid_size, ask_price, ask_size), ts_ns)
+                }
+
+                fn on_quote(&self, quote: &Bound<'_, views::Quote>) -> PyResult<f64> {
+                    let (Quote { bid_price, bid_size, ask_price, ask_size }, ts_ns) = seen::quote(quote);
+                    self.step(quote.py(), (bid_price, bid_size, ask_price, ask_size), ts_ns)
                 }
 
                 #[pyo3(signature = (bid_price, bid_size, ask_price, ask_size, ts_ns=0))]
-                fn peek(&self, bid_price: f64, bid_size: f64, ask_price: f64, ask_size: f64, ts_ns: i64) -> f64 {
-                    self.core.clone().quote(Quote { bid_price, bid_size, ask_price, ask_size }, ts_ns)
+                fn peek(&self, py: Python<'_>, bid_price: f64, bid_size: f64, ask_price: f64, ask_size: f64, ts_ns: i64) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.clone().quote(Quote { bid_price, bid_size, ask_price, ask_size }, ts_ns))
                 }
 
                 #[pyo3(signature = (bid_price, bid_size, ask_price, ask_size, ts_ns=None, out=None))]
                 fn update_many<'py>(
-                    &mut self,
+                    &self,
                     py: Python<'py>,
                     bid_price: &Bound<'py, PyAny>,
                     bid_size: &Bound<'py, PyAny>,
@@ -67,9 +78,10 @@ macro_rules! quote_face {
                     let times = inputs.times(rows)?;
                     let mut output = Output::new(py, out, rows, 0)?;
                     let values = output.values(&inputs.ranges())?;
-                    let core = &mut self.core;
+                    let mut lent = self.core.lend(py)?;
+                    let core = &mut *lent;
                     match run(py, rows, || columns::quotes(core, columns, times, values)) {
-                        Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                        Some(row) => Err(strict_error(&mut *lent, Some(row))),
                         None => Ok(output.array()),
                     }
                 }
@@ -91,6 +103,21 @@ macro_rules! quote_face {
             ]
             [$($extra)*]
         }
+
+        impl Direct for $name {
+            const TEXT: &'static CStr = c"update($self, bid_price, bid_size, ask_price, ask_size, ts_ns=0)\n--\n\n";
+            const COUNT: usize = 5;
+            const REQUIRED: usize = 4;
+            const TIME_AT: usize = 4;
+            type Answer = f64;
+
+            #[inline(always)]
+            fn step(&self, py: Python<'_>, (bid_price, bid_size, ask_price, ask_size): Numbers, ts_ns: i64) -> PyResult<f64> {
+                let mut core = self.core.lend(py)?;
+                let value = core.quote(Quote { bid_price, bid_size, ask_price, ask_size }, ts_ns);
+                answer(&mut *core, value)
+            }
+        }
     };
 }
 
@@ -105,17 +132,17 @@ quote_face! {
     }
     [
         #[getter]
-        fn event(&self) -> f64 {
-            self.core.event()
+        fn event(&self, py: Python<'_>) -> PyResult<f64> {
+            Ok(self.core.lend(py)?.event())
         }
 
         #[getter]
-        fn n_early(&self) -> u64 {
-            self.core.window().early()
+        fn n_early(&self, py: Python<'_>) -> PyResult<u64> {
+            Ok(self.core.lend(py)?.window().early())
         }
 
-        fn take(&mut self) -> f64 {
-            self.core.take()
+        fn take(&self, py: Python<'_>) -> PyResult<f64> {
+            Ok(self.core.lend(py)?.take())
         }
     ]
 }
@@ -162,12 +189,12 @@ quote_face! {
 
 /// Exports them.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<Ofi>()?;
-    m.add_class::<Mid>()?;
-    m.add_class::<Spread>()?;
-    m.add_class::<SpreadBps>()?;
-    m.add_class::<WeightedMid>()?;
-    m.add_class::<QueueImbalance>()?;
-    m.add_class::<QuoteSlope>()?;
-    m.add_class::<Microprice>()
+    add::<Ofi>(m)?;
+    add::<Mid>(m)?;
+    add::<Spread>(m)?;
+    add::<SpreadBps>(m)?;
+    add::<WeightedMid>(m)?;
+    add::<QueueImbalance>(m)?;
+    add::<QuoteSlope>(m)?;
+    add::<Microprice>(m)
 }

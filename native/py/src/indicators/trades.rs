@@ -1,5 +1,7 @@
 //! Indicators of trades: the faces.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
@@ -9,13 +11,18 @@ use tickd_core::indicators::columns::{self, Column};
 use tickd_core::indicators::flow::{
     Amihud as AmihudCore, Cvd as CvdCore, KyleLambda as KyleCore, TradeFlowImbalance as FlowCore,
 };
+use tickd_core::indicators::params::Described;
 use tickd_core::indicators::vpin::{Bucketed, Vpin as VpinCore, VpinBvc as VpinBvcCore, VpinFixed as VpinFixedCore};
 use tickd_core::indicators::window::Span;
 use tickd_core::indicators::{Indicator, OnTrade, Trade};
 
 use super::arrays::{run, Inputs, Output};
-use super::face::{answer, bad_state, refused, strict_error, Side};
+use super::face::{add, answer, bad_state, described, mapping, refused, strict_error, Side};
 use super::quotes::SPANS;
+use super::seen;
+use crate::direct::{Direct, Numbers};
+use crate::lent::Lent;
+use crate::views;
 
 const BUCKETS: &str = "a bucket volume above 0, 1 to 65,535 buckets, 1 to 65,536 ranked values";
 
@@ -40,19 +47,23 @@ macro_rules! trade_face {
             $(#[$doc])* $name($core, $kind) [$($signature)*] ($($args)*) $make
             [
                 #[pyo3(signature = (price, size, $($side)*, ts_ns=0))]
-                fn update(&mut self, price: f64, size: f64, side: Side, ts_ns: i64) -> PyResult<f64> {
-                    let value = self.core.trade(Trade { price, size, side: side.0 }, ts_ns);
-                    answer(&mut self.core, value)
+                fn update(&self, py: Python<'_>, price: f64, size: f64, side: Side, ts_ns: i64) -> PyResult<f64> {
+                    self.step(py, (price, size, side.0, 0.0), ts_ns)
+                }
+
+                fn on_trade(&self, trade: &Bound<'_, views::Trade>) -> PyResult<f64> {
+                    let (Trade { price, size, side }, ts_ns) = seen::trade(trade);
+                    self.step(trade.py(), (price, size, side, 0.0), ts_ns)
                 }
 
                 #[pyo3(signature = (price, size, $($side)*, ts_ns=0))]
-                fn peek(&self, price: f64, size: f64, side: Side, ts_ns: i64) -> f64 {
-                    self.core.clone().trade(Trade { price, size, side: side.0 }, ts_ns)
+                fn peek(&self, py: Python<'_>, price: f64, size: f64, side: Side, ts_ns: i64) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.clone().trade(Trade { price, size, side: side.0 }, ts_ns))
                 }
 
                 #[pyo3(signature = (price, size, side, ts_ns=None, out=None))]
                 fn update_many<'py>(
-                    &mut self,
+                    &self,
                     py: Python<'py>,
                     price: &Bound<'py, PyAny>,
                     size: &Bound<'py, PyAny>,
@@ -66,9 +77,10 @@ macro_rules! trade_face {
                     let times = inputs.times(rows)?;
                     let mut output = Output::new(py, out, rows, 0)?;
                     let values = output.values(&inputs.ranges())?;
-                    let core = &mut self.core;
+                    let mut lent = self.core.lend(py)?;
+                    let core = &mut *lent;
                     match run(py, rows, || columns::trades(core, columns, times, values)) {
-                        Some(row) => Err(strict_error(&mut self.core, Some(row))),
+                        Some(row) => Err(strict_error(&mut *lent, Some(row))),
                         None => Ok(output.array()),
                     }
                 }
@@ -89,6 +101,41 @@ macro_rules! trade_face {
             ]
             [$($extra)*]
         }
+
+        impl Direct for $name {
+            const TEXT: &'static CStr = sided_text!($($side)*);
+            const COUNT: usize = 4;
+            const REQUIRED: usize = sided_count!($($side)*);
+            const TIME_AT: usize = 3;
+            type Answer = f64;
+
+            #[inline(always)]
+            fn step(&self, py: Python<'_>, (price, size, side, _): Numbers, ts_ns: i64) -> PyResult<f64> {
+                let mut core = self.core.lend(py)?;
+                let value = core.trade(Trade { price, size, side }, ts_ns);
+                answer(&mut *core, value)
+            }
+        }
+    };
+}
+
+/// The signature of `update`, where the side must be given and where it need not be.
+macro_rules! sided_text {
+    (side) => {
+        c"update($self, price, size, side, ts_ns=0)\n--\n\n"
+    };
+    ($($side:tt)*) => {
+        c"update($self, price, size, side=0.0, ts_ns=0)\n--\n\n"
+    };
+}
+
+/// Arguments that must be given.
+macro_rules! sided_count {
+    (side) => {
+        3
+    };
+    ($($side:tt)*) => {
+        2
     };
 }
 
@@ -101,42 +148,43 @@ macro_rules! vpin_face {
                 $($extra)*
 
                 #[getter]
-                fn cdf(&self) -> f64 {
-                    self.core.buckets().history().cdf()
+                fn cdf(&self, py: Python<'_>) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.buckets().history().cdf())
                 }
 
                 #[getter]
-                fn zscore(&self) -> f64 {
-                    self.core.buckets().history().z()
+                fn zscore(&self, py: Python<'_>) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.buckets().history().z())
                 }
 
                 #[getter]
-                fn is_toxic(&self) -> bool {
-                    self.core.buckets().history().is_toxic()
+                fn is_toxic(&self, py: Python<'_>) -> PyResult<bool> {
+                    Ok(self.core.lend(py)?.buckets().history().is_toxic())
                 }
 
                 #[getter]
-                fn unclassified(&self) -> f64 {
-                    self.core.buckets().unclassified()
+                fn unclassified(&self, py: Python<'_>) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.buckets().unclassified())
                 }
 
                 #[getter]
-                fn buckets(&self) -> u64 {
-                    self.core.buckets().size()
+                fn buckets(&self, py: Python<'_>) -> PyResult<u64> {
+                    Ok(self.core.lend(py)?.buckets().size())
                 }
 
                 #[getter]
-                fn n_closed(&self) -> u64 {
-                    self.core.buckets().closed()
+                fn n_closed(&self, py: Python<'_>) -> PyResult<u64> {
+                    Ok(self.core.lend(py)?.buckets().closed())
                 }
 
                 #[getter]
-                fn filled(&self) -> f64 {
-                    self.core.buckets().filled().float()
+                fn filled(&self, py: Python<'_>) -> PyResult<f64> {
+                    Ok(self.core.lend(py)?.buckets().filled().float())
                 }
 
-                fn drop_partial(&mut self) {
-                    self.core.buckets_mut().drop_partial();
+                fn drop_partial(&self, py: Python<'_>) -> PyResult<()> {
+                    self.core.lend(py)?.buckets_mut().drop_partial();
+                    Ok(())
                 }
             ]
         }
@@ -163,8 +211,8 @@ vpin_face! {
     }
     [
         #[getter]
-        fn parts_per_billion(&self) -> Option<i64> {
-            self.core.parts_per_billion()
+        fn parts_per_billion(&self, py: Python<'_>) -> PyResult<Option<i64>> {
+            Ok(self.core.lend(py)?.parts_per_billion())
         }
     ]
 }
@@ -212,11 +260,11 @@ trade_face! {
 
 /// Exports them.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<Vpin>()?;
-    m.add_class::<VpinFixed>()?;
-    m.add_class::<VpinBvc>()?;
-    m.add_class::<TradeFlowImbalance>()?;
-    m.add_class::<Cvd>()?;
-    m.add_class::<KyleLambda>()?;
-    m.add_class::<Amihud>()
+    add::<Vpin>(m)?;
+    add::<VpinFixed>(m)?;
+    add::<VpinBvc>(m)?;
+    add::<TradeFlowImbalance>(m)?;
+    add::<Cvd>(m)?;
+    add::<KyleLambda>(m)?;
+    add::<Amihud>(m)
 }
