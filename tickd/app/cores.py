@@ -7,6 +7,7 @@ a second whatever came is moved: the daemon's threads, its children and theirs. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -52,18 +53,26 @@ class LoopCore:
         self._others = usable - {core}
 
     async def run(self) -> None:
-        """Take the core and keep everything else off it; raises CancelledError only."""
+        """Take the core and keep everything else off it; raises CancelledError only.
+
+        A core that was taken from the process since it started is not worth a recorder's life.
+        """
         if self._core is None:
             return
         loop_thread = threading.get_native_id()
-        os.sched_setaffinity(loop_thread, {self._core})
+        try:
+            os.sched_setaffinity(loop_thread, {self._core})
+        except OSError as error:
+            log.warning("loop_core_refused", core=self._core, words=str(error))
+            return
         log.info("loop_core_taken", core=self._core, others=sorted(self._others))
         try:
             while True:
                 await asyncio.to_thread(self.sweep, loop_thread)
                 await self._clock.sleep(SWEEP_S)
         finally:
-            os.sched_setaffinity(loop_thread, {self._core} | self._others)
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(loop_thread, {self._core} | self._others)
 
     def sweep(self, loop_thread: int) -> None:
         """Move what came since the last time; what the operator has moved already stays there."""
