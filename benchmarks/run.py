@@ -60,6 +60,8 @@ BENCHES = [
     Bench("indicators", "Indicators, against plain Python, numba and wickra", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
     Bench("daemon", "Whole daemon under load", long=True),
+    Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),
+    Bench("containment", "What a misbehaving strategy costs the recorder"),
     Bench("sim", "The load generator itself"),
 ]
 

@@ -36,6 +36,7 @@ from strategy_runner.state import State
 from tickd.events import SEQ_INDEX_BITS, BookState
 from tickd.native import Dispatch, EventBatch, Histogram, xxh3_hex
 from tickd.ports import Clock
+from tickd.telemetry.latency_bounds import BOUNDS_NS
 from tickd.topics import CHANNELS, Selection, Topic
 
 __all__ = ["StrategyHost", "owner_of"]
@@ -138,7 +139,9 @@ class StrategyHost:
         Raises ValueError where numbers do not rise from batch to batch.
         """
         if events.ts_mono_ns:
-            self._delay.record(max(0, self._clock.mono_ns() - events.ts_mono_ns))
+            # The oldest frame of a burst speaks for all: never better than the truth.
+            taken_ns = max(0, self._clock.mono_ns() - events.ts_mono_ns)
+            self._delay.record(taken_ns, len(events))
         self._dispatch.feed(events)
 
     def warm(self, events: EventBatch) -> None:
@@ -249,6 +252,7 @@ class StrategyHost:
                 for number, config in enumerate(self._configs)
             },
             "delay": _quantiles(self._delay),
+            "delay_counts": self._delay.counts(BOUNDS_NS),
             "gc": {"pauses": pauses.count, "sum_ns": pauses.sum, "max_ns": pauses.max},
             "cache": {"instruments": last.count, "refused": last.refused, "seq": last.seq},
         }

@@ -14,6 +14,8 @@ class EmbeddedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Loopback port; 0 lets the kernel pick, and a restart takes the same one again."""
     workers: int = 8
     """Statements that may run at once; more wait."""
+    nice: int = 10
+    """How far it stands behind the recorder and the strategies when cores are short, 0 to 19."""
     memory_bytes_max: int = 4 << 30
     """Limit of the whole engine; a query or insert above it gets code 241 and may be sent again."""
     query_memory_bytes_max: int = 2 << 30
@@ -34,6 +36,8 @@ class EmbeddedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError(f"port {self.port} is not in 0..65535")
         if self.workers < 2:
             raise ValueError(f"workers {self.workers}: one insert and one query need 2")
+        if not 0 <= self.nice <= 19:
+            raise ValueError(f"nice {self.nice} is not in 0..19")
         if self.memory_bytes_max < 512 << 20:
             raise ValueError(f"memory_bytes_max {self.memory_bytes_max}: the engine needs 512 MiB")
         if self.query_memory_bytes_max > self.memory_bytes_max:

@@ -37,6 +37,8 @@ REFUSED: Final = 3
 
 def main() -> int:
     options = _options()
+    # Before its threads are made: each begins as far behind as its maker.
+    os.nice(options.nice)
     directory: Path = options.directory.absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock_fd = _lock(directory, options.lock_timeout_ms / 1000)
@@ -167,6 +169,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--memory-bytes-max", type=int, default=4 << 30)
     parser.add_argument("--query-memory-bytes-max", type=int, default=2 << 30)
     parser.add_argument("--body-bytes-max", type=int, default=1 << 30)

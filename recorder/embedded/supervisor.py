@@ -154,6 +154,7 @@ class EmbeddedClickHouse:
             f"--directory={self._directory}",
             f"--port={self._port}",
             f"--workers={config.workers}",
+            f"--nice={config.nice}",
             f"--memory-bytes-max={config.memory_bytes_max}",
             f"--query-memory-bytes-max={config.query_memory_bytes_max}",
             f"--body-bytes-max={config.body_bytes_max}",

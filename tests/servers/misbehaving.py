@@ -1,4 +1,4 @@
-"""Strategies that do what strategies do on a bad day; run by `tests/proof/`."""
+"""Strategies that do what strategies do on a bad day; run by `tests/proof/` and benchmarks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import asyncio
 import os
 import signal
 import time
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from strategy_runner.strategy import Strategy
 from tickd.native import Trade
+
+Way: TypeAlias = Literal[
+    "raise", "spin_50_ms", "spin_5_ms", "loop", "hog", "segfault", "exit", "print"
+]
 
 
 class Counting(Strategy):
@@ -32,9 +37,7 @@ class Bad(Strategy):
     """After some trades it does `what`."""
 
     class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-        what: Literal[
-            "raise", "spin_50_ms", "spin_5_ms", "loop", "hog", "segfault", "exit", "print"
-        ]
+        what: Way
         after: int = 20
 
     config: Config
@@ -46,8 +49,10 @@ class Bad(Strategy):
     def on_trade(self, trade: Trade) -> None:
         self.trades += 1
         self.context.decide("trade", id=trade.id, price=trade.price)
-        if self.trades < self.config.after:
-            return
+        if self.trades >= self.config.after:
+            self.misbehave()
+
+    def misbehave(self) -> None:
         match self.config.what:
             case "raise":
                 raise RuntimeError("a bad day")
@@ -73,3 +78,44 @@ class Hanging(Strategy):
 
     async def on_trade(self, trade: Trade) -> None:
         await asyncio.Event().wait()
+
+
+# A look at a file costs some microseconds: not for every trade.
+TRADES_PER_LOOK = 32
+
+
+class Commanded(Bad):
+    """Does `what` as long as a file names it."""
+
+    class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+        what: Way
+        file: str
+
+    config: Config  # type: ignore[assignment]
+
+    def on_trade(self, trade: Trade) -> None:
+        self.trades += 1
+        if self.trades % TRADES_PER_LOOK == 0 and is_named(self.config.file, self.config.what):
+            self.misbehave()
+
+
+class CommandedToHang(Strategy):
+    """Awaits what never comes as soon as a file names it."""
+
+    class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+        what: Literal["hang"] = "hang"
+        file: str
+
+    config: Config
+
+    def on_start(self) -> None:
+        self.trades = 0
+
+    async def on_trade(self, trade: Trade) -> None:
+        self.trades += 1
+        if self.trades % TRADES_PER_LOOK == 0 and is_named(self.config.file, self.config.what):
+            await asyncio.Event().wait()
+
+
+def is_named(file: str, what: str) -> bool:
+    return Path(file).read_text() == what

@@ -37,12 +37,14 @@ UNIVERSES_MAX = 32
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who this daemon is.
 
-    id: stands in every row; two daemons that share tables need different ones.
+    id: stands in every row; two daemons that share tables need different ones. loop_core: the
+    number of a core that the event loop alone gets; None: the system decides.
     """
 
     id: int = 1
     state_dir: str = "data"
     shutdown_timeout_ms: int = 20_000
+    loop_core: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.id <= NODE_MAX:

@@ -81,6 +81,7 @@ class Daemon:
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
                 planning = tasks.create_task(self.parts.planning.run(), name="plan")
                 ranking = tasks.create_task(self.parts.universes.run(), name="universes")
+                pinning = tasks.create_task(self.parts.loop_core.run(), name="loop core")
                 probing = tasks.create_task(
                     probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
                 )
@@ -104,6 +105,7 @@ class Daemon:
                 planning.cancel()
                 ranking.cancel()
                 probing.cancel()
+                pinning.cancel()
                 watching.cancel()
                 shipping.cancel()
         finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from tickd.app.config import Config
+from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch
 from tickd.app.filling import Filling
 from tickd.app.planning import Planning
@@ -50,3 +51,4 @@ class Parts:
     disk: DiskWatch
     shipping: Shipping
     strategies: Strategies
+    loop_core: LoopCore

@@ -18,10 +18,9 @@ from tickd.app.parts import Parts
 from tickd.bus import Bus
 from tickd.bus_queue import TopicLag
 from tickd.native import BUILD_PROFILE, VERSION, Decoder
+from tickd.telemetry.latency_bounds import BOUNDS_NS
 
 NS_PER_S = 1_000_000_000
-# Eight per octave from 4 µs to 17 s: fine enough for quantiles of a difference of two readings.
-BOUNDS_NS = sorted({int(4_000 * 2 ** (k / 8)) for k in range(8 * 22 + 1)})
 
 
 class Picture:
@@ -41,7 +40,7 @@ class Picture:
         """The control command `histograms`: counts since the start per interval of `bounds_ns`.
 
         One count more than bounds, for what is beyond the last. Differences of two answers tell
-        about the time between them.
+        about the time between them. What a strategy process measured is a second old at most.
         """
         parts = self._parts
         return {
@@ -50,6 +49,12 @@ class Picture:
             "recv_to_raw": parts.raw_log.write_latency.counts(BOUNDS_NS),
             "recv_to_ack": parts.storage.sink.delivery.ack_latency.counts(BOUNDS_NS),
             "loop_lag": parts.loop_lag.counts(BOUNDS_NS),
+            **{
+                f"recv_to_strategy.{config.name}": list(group.report.delay_counts)
+                for group in parts.strategies.groups
+                for config in group.strategies
+                if group.report.delay_counts
+            },
         }
 
     def draw(self, *, topics: bool) -> dict[str, Any]:

@@ -51,6 +51,9 @@ _ANSWER_S_MAX: Final = 10.0
 # Between two pieces of an image, so that the daemon has turns of its loop for others.
 _PIECE_S: Final = 0.001
 _LINE_BYTES_MAX: Final = 16 << 20
+# Behind the recorder where cores are short: one that computes without end gets a quarter of a core
+# beside a thread of the daemon, not half.
+_NICE: Final = 5
 
 
 class _Child:
@@ -190,6 +193,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != start.parent:
         sys.exit("the daemon is gone")
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would be as large as it may grow
     # If memory runs out the kernel takes a strategy, never the recorder.
     Path("/proc/self/oom_score_adj").write_text("1000")

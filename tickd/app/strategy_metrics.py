@@ -61,7 +61,7 @@ def _declare_times(metrics: Metrics, strategies: Strategies) -> None:
     )
     metrics.read_summary(
         "tickd_strategy_delay_seconds",
-        "Socket to strategy, of the oldest event of a portion.",
+        "Socket to strategy; the oldest event of a portion speaks for all of it.",
         lambda: {
             (config.name,): _summary(group.report.delay)
             for group in strategies.groups

@@ -109,6 +109,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     strategies: dict[str, StrategyReport] = {}
     delay: Latency = Latency()
+    # The same by `latency_bounds.BOUNDS_NS`, one count more than bounds.
+    delay_counts: tuple[int, ...] = ()
     gc: dict[str, int] = {}
     cache: dict[str, Any] = {}
     warmth: Warmth = Warmth()

@@ -18,6 +18,7 @@ from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
 from tickd.app.backends import decide
 from tickd.app.config import Config
+from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
 from tickd.app.parts import AnySession, Parts
@@ -57,6 +58,7 @@ def wire(config: Config) -> Parts:
     backends = decide()
     require_native(config.indicators, backends)
     clock = SystemClock()
+    loop_core = LoopCore(config.node.loop_core, clock)
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
     decoder = Decoder()
@@ -104,6 +106,7 @@ def wire(config: Config) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
         strategies=_strategies(config, bus, tap, decoder, raw_log=raw_log, signals=signals),
+        loop_core=loop_core,
     )
 
 

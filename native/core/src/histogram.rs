@@ -1,7 +1,8 @@
 //! A log-linear histogram of durations: 32 buckets per octave (error ≤ 3.2 %), u64 nanoseconds, fixed memory.
 //!
 //! Its one job is to count without a lock or an allocation: the counters are relaxed atomics, so one owner records and
-//! anybody reads. Snapshots are therefore not atomic as a whole, which metrics do not need.
+//! anybody reads. Snapshots are therefore not atomic as a whole, which metrics do not need. Two that record at the same time
+//! would lose counts: an addition that nobody else can come between costs a fifth of the locked one, per event.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -35,13 +36,17 @@ impl Histogram {
         }
     }
 
-    /// Counts `count` durations of `ns`.
+    /// Counts `count` durations of `ns`; the owner only.
+    #[inline]
     pub fn record(&self, ns: u64, count: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(ns)) {
-            bucket.fetch_add(count, Relaxed);
+            bucket.store(bucket.load(Relaxed).wrapping_add(count), Relaxed);
         }
-        self.sum.fetch_add(ns.saturating_mul(count), Relaxed);
-        self.max.fetch_max(if count == 0 { 0 } else { ns }, Relaxed);
+        let sum = self.sum.load(Relaxed).wrapping_add(ns.saturating_mul(count));
+        self.sum.store(sum, Relaxed);
+        if count > 0 && ns > self.max.load(Relaxed) {
+            self.max.store(ns, Relaxed);
+        }
     }
 
     /// How many were counted.

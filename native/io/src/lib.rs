@@ -45,6 +45,7 @@ pub mod ring;
 pub mod scrub;
 pub mod shared;
 pub mod sink_worker;
+pub mod stopwatch;
 pub mod sys;
 pub mod walk;
 pub mod writer;

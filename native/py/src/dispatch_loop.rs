@@ -7,13 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tickd_core::event::{flag, Event, Kind};
 use tickd_core::own_orders::owner;
 use tickd_core::topic::Channel;
+use tickd_io::stopwatch::Stopwatch;
 
 use crate::batch::EventBatch;
 use crate::hosted::{Hosted, Receiver};
@@ -54,8 +54,7 @@ pub struct DispatchLoop {
     pub seq: Cell<u64>,
     markets: RefCell<HashMap<u32, Rc<Market>>>,
     views: Views,
-    /// When what is being measured began.
-    since: Cell<Instant>,
+    watch: Stopwatch,
 }
 
 impl DispatchLoop {
@@ -74,7 +73,7 @@ impl DispatchLoop {
                 order: Reused::new(py)?,
                 signal: Reused::new(py)?,
             },
-            since: Cell::new(Instant::now()),
+            watch: Stopwatch::new(),
         })
     }
 
@@ -96,7 +95,7 @@ impl DispatchLoop {
     pub fn batch(&self, face: &Bound<'_, EventBatch>, live: bool) -> PyResult<()> {
         let py = face.py();
         let batch = face.get().to_whole();
-        self.since.set(Instant::now());
+        self.watch.begin();
         for stretch in batch.in_order(|_| true) {
             let events = batch.events.get(stretch.start as usize..stretch.stop as usize);
             self.run(py, events.unwrap_or_default(), live)?;
@@ -125,18 +124,13 @@ impl DispatchLoop {
                 self.control(py, first, live)?;
                 continue;
             }
-            let market = match &recent {
-                Some((instrument, market)) if *instrument == first.instrument => market.clone(),
-                _ => {
-                    let market = self.market(first.instrument);
-                    recent = Some((first.instrument, market.clone()));
-                    market
-                }
-            };
-            if let Some(market) = market {
+            if !matches!(recent, Some((instrument, _)) if instrument == first.instrument) {
+                recent = Some((first.instrument, self.market(first.instrument)));
+            }
+            if let Some((_, Some(market))) = &recent {
                 let channel = 1 << Channel::of_event(first) as u32;
                 if market.wanted & channel != 0 {
-                    self.message(py, message, &market, channel, live)?;
+                    self.message(py, message, market, channel, live)?;
                 }
             }
         }
@@ -193,13 +187,16 @@ impl DispatchLoop {
     #[inline]
     fn message(&self, py: Python<'_>, message: &[Event], market: &Market, channel: u32, live: bool) -> PyResult<()> {
         let Some(first) = message.first() else { return Ok(()) };
-        let slot = self.shared.values.borrow_mut().slot(first.instrument);
-        if let Some(slot) = slot {
+        let slot = {
             let mut values = self.shared.values.borrow_mut();
-            for event in message.iter().filter(|event| event.kind != DEPTH) {
-                values.take_at(slot, event);
+            let slot = values.slot(first.instrument);
+            if let Some(slot) = slot {
+                for event in message.iter().filter(|event| event.kind != DEPTH) {
+                    values.take_at(slot, event);
+                }
             }
-        }
+            slot
+        };
         let changed = match first.kind {
             DEPTH_HEAD | CLEAR => market.turn(py, first.instrument, message)?,
             _ => None,
@@ -244,7 +241,7 @@ impl DispatchLoop {
     ) -> PyResult<()> {
         for (number, hosted) in self.strategies.iter().enumerate() {
             if wants(number, hosted) {
-                if let Some(raised) = hosted.call(py, receiver, arguments, &self.since)? {
+                if let Some(raised) = hosted.call(py, receiver, arguments, &self.watch)? {
                     self.on_failure.call1(py, (number, raised))?;
                 }
             }
@@ -257,7 +254,7 @@ impl DispatchLoop {
         for (number, hosted) in self.strategies.iter().enumerate() {
             if let Some(batch) = hosted.gathered() {
                 let face = Bound::new(py, EventBatch::new(batch))?;
-                if let Some(raised) = hosted.call(py, Receiver::Batch, &[face.as_any()], &self.since)? {
+                if let Some(raised) = hosted.call(py, Receiver::Batch, &[face.as_any()], &self.watch)? {
                     self.on_failure.call1(py, (number, raised))?;
                 }
             }

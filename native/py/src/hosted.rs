@@ -3,13 +3,13 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use pyo3::exceptions::{PyKeyError, PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use tickd_core::batch::{Batch, TopicRange};
 use tickd_core::event::Event;
 use tickd_core::histogram::Histogram;
+use tickd_io::stopwatch::Stopwatch;
 
 use crate::cpython::call_objects;
 
@@ -139,22 +139,20 @@ impl Hosted {
 
     /// Calls a handler, if there is one; what it raised, which ends the strategy. Only KeyboardInterrupt passes.
     ///
-    /// `since`: the end of what was measured before; the end of this call afterwards.
+    /// `watch`: began where what was measured before ended; begins again where this call ends.
     #[inline]
     pub fn call(
         &self,
         py: Python<'_>,
         receiver: Receiver,
         arguments: &[&Bound<'_, PyAny>],
-        since: &Cell<Instant>,
+        watch: &Stopwatch,
     ) -> PyResult<Option<PyErr>> {
         let Some(handler) = self.handler(receiver) else {
             return Ok(None);
         };
         let result = call_objects(py, handler, arguments);
-        let now = Instant::now();
-        let ns = now.duration_since(since.replace(now)).as_nanos();
-        self.latency.record(u64::try_from(ns).unwrap_or(u64::MAX), 1);
+        self.latency.record(watch.lap(), 1);
         match result {
             Ok(()) => Ok(None),
             Err(error) => self.failed(py, error),

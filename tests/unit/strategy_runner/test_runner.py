@@ -17,6 +17,7 @@ from strategy_runner.timers import Timer
 from tests.unit.strategy_runner.kit import BTC, ETH, MS, START_NS, Tape, World
 from tickd.events import Flag, Kind, OrderState, Side, as_array
 from tickd.native import EventBatch, L2Book, Order, Quote, Signal, Trade
+from tickd.telemetry.latency_bounds import BOUNDS_NS
 
 
 class Noting(Strategy):
@@ -408,6 +409,17 @@ def test_a_signal_follows_the_message_that_caused_it_in_every_cut(size: int) -> 
     values = [line["fields"]["value"] for line in lines if line["what"] == "signal"]
     assert values == list(range(2, 10))
     assert world.report(Signalled)["failures"] == 0
+
+
+def test_the_oldest_frame_of_a_batch_speaks_for_each_of_its_events() -> None:
+    world = World(Noting)
+    now_ns = world.clock.mono_ns()
+    late = Tape().trade(1, 1).trade(2, 1).trade(3, 1).take()
+    world.run(EventBatch.from_events(bytes(late), [(0, 0, 3)], now_ns - 5 * MS))
+    report: Any = world.host.report()
+    assert (report["delay"]["count"], report["delay"]["sum_ns"]) == (3, 15 * MS)
+    at = next(number for number, bound in enumerate(BOUNDS_NS) if bound >= 5 * MS)
+    assert sum(report["delay_counts"]) == 3 == sum(report["delay_counts"][at : at + 2])
 
 
 def test_a_host_that_nobody_has_is_gone_with_its_books() -> None:

@@ -1,0 +1,154 @@
+"""What a misbehaving strategy costs the recorder: receipt to raw log with each, and with none.
+
+One daemon at full rate, one strategy that behaves and one process for each way to misbehave. A file
+says who misbehaves now; nobody and each way take turns in the same run, because the machine changes
+more from run to run than strategies can. Figures are of the daemon's own histograms, of the turns
+of each way together. "Restarted" says that the process was ended and came back.
+
+Run: python benchmarks/bench_containment.py [--rate 66400] [--rounds 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import bench_daemon
+import bench_strategies_live as live
+import harness
+from bench_daemon import POLL_S, START_TIMEOUT_S, child, quantiles
+
+from tickd.app.control import ask
+from tickd.errors import TickdError
+
+ROUNDS = 2
+TURN_S = 1.5
+NOBODY = "nobody"
+WAYS = ("raise", "hang", "spin_50_ms", "loop", "hog", "segfault")
+PATHS = ("recv_to_raw", "recv_to_bus")
+# A group of 256 KiB is written whole: its first frame waits for its last. What is compared is p99.
+RATIO_MOST = 1.25
+BAD = Path(__file__).parents[1] / "tests" / "servers" / "misbehaving.py"
+
+
+class Result(NamedTuple):
+    """Counts per bucket of each path, by who misbehaved; and what the status said at the end."""
+
+    bounds_ns: list[int]
+    counts: dict[str, dict[str, list[int]]]
+    began: dict[str, dict[str, Any]]
+    ended: dict[str, dict[str, Any]]
+
+
+def strategies(command: Path) -> Iterator[str]:
+    yield f'\n[[strategies]]\nname = "good"\nclass = "{BAD}:Counting"\n'
+    for way in WAYS:
+        hangs = way == "hang"
+        params = (
+            f'{{ file = "{command}" }}' if hangs else f'{{ what = "{way}", file = "{command}" }}'
+        )
+        yield (
+            f'\n[[strategies]]\nname = "{way}"\n'
+            f'class = "{BAD}:{"CommandedToHang" if hangs else "Commanded"}"\n'
+            f'params = {params}\ntopics = ["trade.*.BTCUSDT"]\nrestart = "on_failure"\n'
+            f"hang_ms_max = 500\ncallback_timeout_ms = 500\nmemory_bytes_max = {400 << 20}\n"
+            "warmup_seconds = 0\n"
+        )
+
+
+async def measure(options: argparse.Namespace) -> Result:
+    with tempfile.TemporaryDirectory(prefix="tickd-bench-") as scratch:
+        folder = Path(scratch)
+        command = folder / "command"
+        command.write_text(NOBODY)
+        sim = await child(
+            *("sim", "--rate", str(options.rate), "--symbols", str(live.SYMBOLS)),
+            log=folder / "sim.log",
+        )
+        try:
+            assert sim.stdout is not None
+            venue = json.loads(await sim.stdout.readline())
+            config = bench_daemon.write_config(folder, venue)
+            config.write_text(config.read_text() + "".join(strategies(command)))
+            daemon = await child("run", str(config), log=folder / "daemon.log")
+            try:
+                return await take_turns(folder / "state", command, options.rounds)
+            except TickdError as error:
+                words = (folder / "daemon.log").read_text(errors="replace")[-2000:]
+                sys.exit(f"{error}\n{words}")
+            finally:
+                await harness.stop_process(daemon)
+        finally:
+            await harness.stop_process(sim)
+
+
+async def take_turns(state: Path, command: Path, rounds: int) -> Result:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while not await live.all_run(state):
+            await asyncio.sleep(POLL_S)
+    began: Any = await ask(state, "status")
+    counts: dict[str, dict[str, list[int]]] = {}
+    bounds: list[int] = []
+    # Nobody as often as two ways: both in what comes before and behind.
+    turns = [each for pair in zip(WAYS[::2], WAYS[1::2], strict=True) for each in (NOBODY, *pair)]
+    for who in turns * rounds:
+        give(command, who)
+        begin: Any = await ask(state, "histograms")
+        await asyncio.sleep(TURN_S)
+        end: Any = await ask(state, "histograms")
+        bounds = end["bounds_ns"]
+        sums = counts.setdefault(who, {path: [0] * (len(bounds) + 1) for path in PATHS})
+        for path in PATHS:
+            for at, (after, before) in enumerate(zip(end[path], begin[path], strict=True)):
+                sums[path][at] += after - before
+    ended: Any = await ask(state, "status")
+    return Result(bounds, counts, by_name(began), by_name(ended))
+
+
+def give(command: Path, who: str) -> None:
+    command.write_text(who)
+
+
+def by_name(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in status["strategies"]}
+
+
+def figures(result: Result) -> list[harness.Figure]:
+    p99 = {}
+    out = []
+    for who, paths in result.counts.items():
+        for path, counts in paths.items():
+            p50, p99[who, path], p999 = quantiles(result.bounds_ns, counts, [0] * len(counts))
+            text = (
+                f"{path.replace('_', ' ')}, {who} misbehaves; p50 {p50:,.0f}, p99.9 {p999:,.0f} µs"
+            )
+            out.append(harness.Figure(f"containment.{path}.{who}", p99[who, path], "µs p99", text))
+    for way in WAYS:
+        ratio = p99[way, "recv_to_raw"] / p99[NOBODY, "recv_to_raw"]
+        restarts = result.ended[way]["restarts"]
+        text = (
+            f"p99 receipt to raw log while {way} misbehaves, against nobody; restarted {restarts}"
+        )
+        out.append(harness.Figure(f"containment.ratio.{way}", ratio, "x", text, most=RATIO_MOST))
+    good, before = result.ended["good"], result.began["good"]
+    text = f"records that the one that behaves did not get; {good['events']:,} came"
+    lost = sum(good[what] - before[what] for what in ("dropped", "merged"))
+    return [*out, harness.Figure("containment.lost", lost, "records", text, most=0)]
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__, rounds=ROUNDS)
+    parser.add_argument("--rate", type=float, default=live.RATE, help="messages per second")
+    options = parser.parse_args()
+    harness.refuse_debug_build()
+    harness.show(figures(asyncio.run(measure(options))), as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
