@@ -72,6 +72,7 @@ class Context:
         record: Callable[[bytes], None],
         on_decision: Callable[[bytes], None] | None = None,
         known_from: int = 0,
+        decisions: DecisionLog | None = None,
     ) -> None:
         self.name: Final = name
         self.instruments: Final = instruments
@@ -81,7 +82,8 @@ class Context:
         self.known_from: Final = known_from
         """Above this number nothing is missing in values, books and positions. 0: no warm-up."""
         self.log: Final[Any] = structlog.get_logger().bind(strategy=name)
-        self.decisions: Final = DecisionLog()
+        # One log over all lives in this host.
+        self.decisions: Final = decisions or DecisionLog()
         self.timers: Final = Timers()
         self._owner = owner
         self._dispatch = dispatch

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from strategy_runner.config import StrategyConfig
+from strategy_runner.restarts import ByPolicy
 from strategy_runner.runner import StrategyHost
 from strategy_runner.wants import Wants, feed_of
 from tickd.app.strategy_answers import Answers
@@ -36,10 +37,6 @@ ROWS_S: Final = 0.25
 READY_POLL_S: Final = 0.1
 # A venue that does not come up keeps no strategy of another from starting.
 READY_S_MAX: Final = 15.0
-BACKOFF_S_MIN: Final = 1.0
-BACKOFF_S_MAX: Final = 60.0
-# Up this long, a failure counts as the first of a new row.
-HEALTHY_AFTER_S: Final = 60.0
 
 
 class Group:
@@ -56,6 +53,12 @@ class Group:
         self.restarts = 0
         self.process: StrategyProcess | None = None
         self.inproc: StrategyHost | None = None
+        # Of the process: by the most patient of the strategies.
+        patient = max(
+            strategies, key=lambda each: (each.restart == "on_failure", each.restarts_per_hour_max)
+        )
+        self.returns: Final = ByPolicy(patient)
+        self._was_cut_off = False
         self._host = host
         # Of lives that are over.
         self._totals = (0, 0, 0, 0)
@@ -100,15 +103,16 @@ class Group:
 
     def life_over(self, reason: str) -> None:
         """The process has ended."""
+        self._was_cut_off = any(config.name not in self.stopped for config in self.strategies)
         self.note_missed()
         for config in self.strategies:
             self.note_stopped(config.name, reason)
         self._totals = self.totals
         self.process = None
 
-    @property
-    def comes_back(self) -> bool:
-        return any(config.restart == "on_failure" for config in self.strategies)
+    def comes_back(self, now_ns: int) -> bool:
+        """Whether there is another process: not for strategies that all ended by themselves."""
+        return self._was_cut_off and self.returns.comes_back(seq=0, now_ns=now_ns)
 
 
 @final
@@ -242,21 +246,20 @@ class Strategies:
 
     async def _live(self, group: Group) -> None:
         """One process after the other, as the group's policy wants it."""
-        backoff_s = BACKOFF_S_MIN
         while not self._stopping:
-            began_ns = self._clock.mono_ns()
             reason = await self._one_life(group)
-            if self._stopping or not group.comes_back:
+            now_ns = self._clock.mono_ns()
+            if self._stopping or not group.comes_back(now_ns):
                 return
-            if self._clock.mono_ns() - began_ns > HEALTHY_AFTER_S * 1e9:
-                backoff_s = BACKOFF_S_MIN
-            log.warning("strategies_restarting", group=group.name, in_s=backoff_s, reason=reason)
-            await self._clock.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            log.warning("strategies_restarting", group=group.name, reason=reason)
+            while not group.returns.is_due(seq=0, now_ns=self._clock.mono_ns()):
+                if self._stopping:
+                    return
+                await self._clock.sleep(READY_POLL_S)
             group.restarts += 1
 
     async def _one_life(self, group: Group) -> str:
-        process = None
+        group.stopped.clear()
         try:
             process = StrategyProcess(
                 group.name,
@@ -301,15 +304,18 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
     offered, delivered, dropped, merged = group.totals
     stopped = group.stopped.get(config.name)
     last = group.answers.decisions.get(config.name, {})
+    waits = stopped is None and known is not None and known.waits
     return {
         "name": config.name,
         "group": group.name,
         "state": "stopped"
         if stopped is not None
+        else "waiting"
+        if waits
         else "running"
         if group.report.strategies
         else "starting",
-        "reason": stopped or "",
+        "reason": stopped or (group.answers.failures[config.name] if waits else ""),
         "pid": process.pid if process is not None else None,
         "events": known.events if known is not None else 0,
         "decisions": last.get("count", known.decisions if known is not None else 0),
@@ -322,7 +328,8 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         "merged": merged,
         "waiting": process.feed.waiting if process is not None else 0,
         "rss_bytes": process.rss_bytes if process is not None else 0,
-        "restarts": group.restarts,
+        "restarts": group.restarts + group.answers.restarts[config.name],
+        "last_failure": group.answers.failures[config.name],
         "warmed_from": group.report.warmth.known_from,
         "warmth": msgspec.to_builtins(group.report.warmth),
     }

@@ -18,12 +18,13 @@ from tickd.errors import TickdError
 
 __all__ = ["Answers", "StrategySaidError"]
 
-_KINDS: Final = frozenset({"intent", "cancel", "state", "warm", "decisions"})
+_KINDS: Final = frozenset({"intent", "cancel", "state", "warm", "failure", "restart", "decisions"})
 _INTENT: Final = {"client_id": int, "instrument": int, "venue": str, "symbol": str, "side": str}
 _WARM: Final = {"feed": str, "seq": int, "part": int, "parts": int, "image": str}
 _SIDES: Final = ("A", "B")
 # Of an image: 8 MiB in pieces of 48,000 bytes.
 PARTS_MAX: Final = 256
+REASON_CHARACTERS_MAX: Final = 512
 CLIENT_ID_MAX: Final = (1 << 63) - 1
 
 
@@ -43,6 +44,9 @@ class Answers:
         self._record = record
         self.intents: dict[str, int] = dict.fromkeys(self._owners, 0)
         self.decisions: dict[str, dict[str, object]] = {}
+        # Of strategies that came back while their process ran; over all processes.
+        self.restarts: dict[str, int] = dict.fromkeys(self._owners, 0)
+        self.failures: dict[str, str] = dict.fromkeys(self._owners, "")
 
     def take(self, line: bytes) -> None:
         """Record a line, and what becomes of it. Raises StrategySaidError: nothing was recorded."""
@@ -55,6 +59,10 @@ class Answers:
         strategy = str(fields["strategy"])
         if fields["kind"] == "decisions":
             self.decisions[strategy] = fields
+        if fields["kind"] == "failure":
+            self.failures[strategy] = str(fields.get("reason"))[:REASON_CHARACTERS_MAX]
+        if fields["kind"] == "restart":
+            self.restarts[strategy] += 1
         if fields["kind"] == "intent":
             self.intents[strategy] += 1
             # One that comes back through the feed like any event, so that a replay has it, too.

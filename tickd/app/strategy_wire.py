@@ -100,6 +100,9 @@ class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int = 0
     hash: str = ""
     failures: int = 0
+    restarts: int = 0
+    # It has failed, and comes back.
+    waits: bool = False
     timers: int = 0
     latency: Latency = Latency()
 

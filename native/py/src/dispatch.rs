@@ -12,6 +12,7 @@ use crate::dispatch_loop::DispatchLoop;
 use crate::histogram::Histogram;
 use crate::hosted::{Handlers, Hosted};
 use crate::last_values::LastValues;
+use crate::ring::RingReader;
 use crate::view_reuse::Scales;
 
 /// The dispatch loop of a host.
@@ -54,9 +55,21 @@ impl Dispatch {
         Ok(())
     }
 
-    /// The handlers of a strategy by name: `trade quote book signal order clock batch`; once. It gets events from now on.
+    /// The handlers of a strategy by name: `trade quote book signal order clock batch`; once, or behind `rest`. It gets events
+    /// from now on.
     fn attach(&self, strategy: usize, handlers: HashMap<String, Py<PyAny>>) -> PyResult<()> {
         self.strategy(strategy)?.attach(Handlers::from_names(handlers)?)
+    }
+
+    /// Calls only this at clock records, until the strategy is attached again.
+    fn rest(&self, strategy: usize, clock: Py<PyAny>) -> PyResult<()> {
+        self.strategy(strategy)?.rest(clock);
+        Ok(())
+    }
+
+    /// Says in the header of this ring since when each callback runs.
+    fn tell(&self, ring: PyRef<'_, RingReader>) {
+        self.events.watch.tell(ring.busy_stamp());
     }
 
     /// Calls a strategy no more.

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -19,6 +18,7 @@ use crate::batch::EventBatch;
 use crate::hosted::{Hosted, Receiver};
 use crate::last_values::Shared;
 use crate::market::Market;
+use crate::stopwatch::Stopwatch;
 use crate::view_reuse::{Reused, Scales};
 use crate::views::{Order, Quote, Signal, Trade};
 
@@ -54,8 +54,8 @@ pub struct DispatchLoop {
     pub seq: Cell<u64>,
     markets: RefCell<HashMap<u32, Rc<Market>>>,
     views: Views,
-    /// When what is being measured began.
-    since: Cell<Instant>,
+    /// What callbacks take.
+    pub watch: Stopwatch,
 }
 
 impl DispatchLoop {
@@ -74,7 +74,7 @@ impl DispatchLoop {
                 order: Reused::new(py)?,
                 signal: Reused::new(py)?,
             },
-            since: Cell::new(Instant::now()),
+            watch: Stopwatch::default(),
         })
     }
 
@@ -96,7 +96,7 @@ impl DispatchLoop {
     pub fn batch(&self, face: &Bound<'_, EventBatch>, live: bool) -> PyResult<()> {
         let py = face.py();
         let batch = face.get().to_whole();
-        self.since.set(Instant::now());
+        self.watch.start();
         for stretch in batch.in_order(|_| true) {
             let events = batch.events.get(stretch.start as usize..stretch.stop as usize);
             self.run(py, events.unwrap_or_default(), live)?;
@@ -244,7 +244,7 @@ impl DispatchLoop {
     ) -> PyResult<()> {
         for (number, hosted) in self.strategies.iter().enumerate() {
             if wants(number, hosted) {
-                if let Some(raised) = hosted.call(py, receiver, arguments, &self.since)? {
+                if let Some(raised) = hosted.call(py, receiver, arguments, &self.watch)? {
                     self.on_failure.call1(py, (number, raised))?;
                 }
             }
@@ -257,7 +257,7 @@ impl DispatchLoop {
         for (number, hosted) in self.strategies.iter().enumerate() {
             if let Some(batch) = hosted.gathered() {
                 let face = Bound::new(py, EventBatch::new(batch))?;
-                if let Some(raised) = hosted.call(py, Receiver::Batch, &[face.as_any()], &self.since)? {
+                if let Some(raised) = hosted.call(py, Receiver::Batch, &[face.as_any()], &self.watch)? {
                     self.on_failure.call1(py, (number, raised))?;
                 }
             }

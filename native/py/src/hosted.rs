@@ -1,9 +1,8 @@
 //! One strategy as the dispatch loop sees it: its handlers, its batch in the making, what it cost.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use pyo3::exceptions::{PyKeyError, PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
@@ -12,6 +11,7 @@ use tickd_core::event::Event;
 use tickd_core::histogram::Histogram;
 
 use crate::cpython::call_objects;
+use crate::stopwatch::Stopwatch;
 
 /// Which handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,11 @@ pub struct Hosted {
     pub latency: Arc<Histogram>,
     /// Events it was given.
     pub events: Cell<u64>,
-    handlers: OnceCell<Handlers>,
+    handlers: RefCell<Handlers>,
     active: Cell<bool>,
+    /// It has failed, and waits for the clock to be made again.
+    resting: Cell<bool>,
+    takes_batches: Cell<bool>,
     /// For its next batch.
     gathered: RefCell<Vec<Event>>,
 }
@@ -84,40 +87,64 @@ impl Hosted {
             owner,
             latency: Arc::default(),
             events: Cell::new(0),
-            handlers: OnceCell::new(),
+            handlers: RefCell::default(),
             active: Cell::new(false),
+            resting: Cell::new(false),
+            takes_batches: Cell::new(false),
             gathered: RefCell::default(),
         }
     }
 
-    /// It gets events from now on. Raises RuntimeError the second time.
+    /// It gets events from now on. Raises RuntimeError where it gets them already.
     pub fn attach(&self, handlers: Handlers) -> PyResult<()> {
-        let attached = self.handlers.set(handlers);
-        attached.map_err(|_| PyRuntimeError::new_err("the strategy has its handlers already"))?;
+        if self.active.get() && !self.resting.get() {
+            return Err(PyRuntimeError::new_err("the strategy has its handlers already"));
+        }
+        self.takes_batches.set(handlers.of(Receiver::Batch).is_some());
+        self.handlers.replace(handlers);
+        self.resting.set(false);
         self.active.set(true);
         Ok(())
     }
 
-    /// It gets no more events.
+    /// It gets the clock only, until it is attached again.
+    pub fn rest(&self, clock: Py<PyAny>) {
+        self.end();
+        let mut handlers = Handlers::default();
+        if let Some(slot) = handlers.0.get_mut(Receiver::Clock as usize) {
+            *slot = Some(clock);
+        }
+        self.takes_batches.set(false);
+        self.handlers.replace(handlers);
+        self.resting.set(true);
+        self.active.set(true);
+    }
+
+    /// It gets no more events; its handlers, which hold it, are let go.
     pub fn end(&self) {
         self.active.set(false);
         self.gathered.take();
+        self.handlers.take();
     }
 
+    /// A reference of its own: a handler may have its strategy made again.
     #[inline]
-    fn handler(&self, receiver: Receiver) -> Option<&Py<PyAny>> {
+    fn handler<'py>(&self, py: Python<'py>, receiver: Receiver) -> Option<Bound<'py, PyAny>> {
         if !self.active.get() {
             return None;
         }
-        self.handlers.get()?.of(receiver)
+        self.handlers
+            .borrow()
+            .of(receiver)
+            .map(|handler| handler.bind(py).clone())
     }
 
     /// Notes a message for the next batch, where the strategy takes batches.
     #[inline]
     pub fn gather(&self, message: &[Event]) {
-        if self.active.get() {
+        if self.active.get() && !self.resting.get() {
             self.events.set(self.events.get() + message.len() as u64);
-            if self.handler(Receiver::Batch).is_some() {
+            if self.takes_batches.get() {
                 self.gathered.borrow_mut().extend_from_slice(message);
             }
         }
@@ -138,23 +165,19 @@ impl Hosted {
     }
 
     /// Calls a handler, if there is one; what it raised, which ends the strategy. Only KeyboardInterrupt passes.
-    ///
-    /// `since`: the end of what was measured before; the end of this call afterwards.
     #[inline]
     pub fn call(
         &self,
         py: Python<'_>,
         receiver: Receiver,
         arguments: &[&Bound<'_, PyAny>],
-        since: &Cell<Instant>,
+        watch: &Stopwatch,
     ) -> PyResult<Option<PyErr>> {
-        let Some(handler) = self.handler(receiver) else {
+        let Some(handler) = self.handler(py, receiver) else {
             return Ok(None);
         };
-        let result = call_objects(py, handler, arguments);
-        let now = Instant::now();
-        let ns = now.duration_since(since.replace(now)).as_nanos();
-        self.latency.record(u64::try_from(ns).unwrap_or(u64::MAX), 1);
+        let result = call_objects(py, handler.as_unbound(), arguments);
+        self.latency.record(watch.lap(), 1);
         match result {
             Ok(()) => Ok(None),
             Err(error) => self.failed(py, error),

@@ -152,7 +152,9 @@ def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
             f"p50 {latency['p50_ns']:,} ns, p99 {latency['p99_ns']:,} ns, "
             f"p99.9 {latency['p999_ns']:,} ns per callback"
         )
-        if each["failures"]:
+        if each["restarts"]:
+            lines.append(f"  failed {each['failures']} times, came back {each['restarts']} times")
+        if each["failures"] > each["restarts"]:
             lines.append(f"  failed: {each['stopped']}")
         lines.append(f"  decisions {each['hash']}")
         if name in live:
