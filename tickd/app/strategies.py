@@ -17,9 +17,9 @@ import structlog
 
 from strategy_runner.config import StrategyConfig
 from strategy_runner.restarts import ByPolicy
-from strategy_runner.runner import StrategyHost
 from strategy_runner.wants import Wants, feed_of
 from tickd.app.strategy_answers import Answers
+from tickd.app.strategy_inproc import InprocLife
 from tickd.app.strategy_process import StrategyProcess
 from tickd.app.strategy_wire import Report
 from tickd.app.tap import Tap
@@ -48,11 +48,12 @@ class Group:
         self.name: Final = name
         self.strategies: Final = tuple(strategies)
         self.wants: Final = Wants(strategies, host.topic_name)
-        self.answers: Final = Answers(strategies, host.record)
+        self.is_inproc: Final = all(config.isolation == "inproc" for config in strategies)
+        self.answers: Final = Answers(strategies, host.record, keeps_image=self.is_inproc)
         self.stopped: dict[str, str] = {}
         self.restarts = 0
         self.process: StrategyProcess | None = None
-        self.inproc: StrategyHost | None = None
+        self.inproc: InprocLife | None = None
         # Of the process: by the most patient of the strategies.
         patient = max(
             strategies, key=lambda each: (each.restart == "on_failure", each.restarts_per_hour_max)
@@ -66,7 +67,7 @@ class Group:
     @property
     def report(self) -> Report:
         if self.inproc is not None:
-            return msgspec.convert(self.inproc.report(), Report)
+            return self.inproc.report
         return self.process.report if self.process is not None else Report()
 
     @property
@@ -190,7 +191,7 @@ class Strategies:
                 async with asyncio.TaskGroup() as lives:
                     await self._until(ready)
                     for group in self.groups:
-                        live = self._inproc if _is_inproc(group) else self._live
+                        live = self._inproc if group.is_inproc else self._live
                         lives.create_task(live(group), name=f"strategies {group.name}")
             finally:
                 ticking.cancel()
@@ -198,11 +199,10 @@ class Strategies:
     async def stop(self, reason: str) -> None:
         """Let strategies take what is on its way, then end them; the raw log must still be open."""
         self._stopping = True
-        for group in self.groups:
-            if group.inproc is not None:
-                group.inproc.stop(reason)
         async with asyncio.TaskGroup() as tasks:
             for group in self.groups:
+                if group.inproc is not None:
+                    tasks.create_task(group.inproc.stop(reason), name=f"stop {group.name}")
                 if group.process is not None:
                     tasks.create_task(group.process.stop(reason), name=f"stop {group.name}")
 
@@ -226,23 +226,44 @@ class Strategies:
             await self._clock.sleep(CLOCK_S)
 
     async def _inproc(self, group: Group) -> None:
-        host = StrategyHost(
+        life = group.inproc = InprocLife(
             group.strategies,
-            record=group.answers.take,
+            answers=group.answers,
+            warming=(
+                (lambda opened: self._process(group, opened, warms_only=True))
+                if _warms_up(group)
+                else None
+            ),
+            started=group.started,
+            on_stopped=group.note_stopped,
+            bus=self._bus,
+            behind=self._behind,
             clock=self._clock,
             state_dir=self._state_dir,
-            on_stopped=group.note_stopped,
+            image=self._state_dir / f"{group.name}.image",
         )
         for instrument, definition in self._definitions.items():
-            host.define(instrument, definition)
-        group.inproc = host
-        group.started()
-        host.start()
-        name = f"strategies {group.name}"
-        handling = self._bus.handle_bursts(self._behind(host.feed), name=name)
-        while host.running:
-            await self._clock.sleep(READY_POLL_S)
-        handling.close()
+            life.define(instrument, definition)
+        await life.run()
+
+    def _process(
+        self, group: Group, on_start: Callable[[], None], *, warms_only: bool = False
+    ) -> StrategyProcess:
+        return StrategyProcess(
+            group.name,
+            group.strategies,
+            resolve=group.wants.resolve,
+            answers=group.answers,
+            on_start=on_start,
+            on_stopped=group.note_stopped,
+            bus=self._bus,
+            behind=self._behind,
+            clock=self._clock,
+            state_dir=self._state_dir,
+            raw_log=self._raw_log if _warms_up(group) else None,
+            write_now=self._write_now,
+            warms_only=warms_only,
+        )
 
     async def _live(self, group: Group) -> None:
         """One process after the other, as the group's policy wants it."""
@@ -261,21 +282,7 @@ class Strategies:
     async def _one_life(self, group: Group) -> str:
         group.stopped.clear()
         try:
-            process = StrategyProcess(
-                group.name,
-                group.strategies,
-                resolve=group.wants.resolve,
-                answers=group.answers,
-                on_start=group.started,
-                on_stopped=group.note_stopped,
-                bus=self._bus,
-                behind=self._behind,
-                clock=self._clock,
-                state_dir=self._state_dir,
-                raw_log=self._raw_log if _warms_up(group) else None,
-                write_now=self._write_now,
-            )
-            group.process = process
+            process = group.process = self._process(group, group.started)
             for instrument, definition in self._definitions.items():
                 if group.wants.instrument(definition):
                     process.define(instrument, definition)
@@ -288,10 +295,6 @@ class Strategies:
             return await process.watch()
         finally:
             group.life_over(process.ended or "the daemon ends")
-
-
-def _is_inproc(group: Group) -> bool:
-    return all(config.isolation == "inproc" for config in group.strategies)
 
 
 def _warms_up(group: Group) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 import orjson
 
 from strategy_runner.config import StrategyConfig
+from strategy_runner.image import joined
 from strategy_runner.runner import owner_of
 from strategy_runner.wants import feed_of
 from tickd.errors import TickdError
@@ -37,9 +38,17 @@ class Answers:
     """Records the lines of one group of strategies."""
 
     def __init__(
-        self, strategies: Sequence[StrategyConfig], record: Callable[[dict[str, object]], None]
+        self,
+        strategies: Sequence[StrategyConfig],
+        record: Callable[[dict[str, object]], None],
+        *,
+        keeps_image: bool = False,
     ) -> None:
-        self._feed = feed_of(strategies[0])
+        """`keeps_image`: what was said to be known at the beginning is also kept, for `image`."""
+        self.feed: Final = feed_of(strategies[0])
+        self._keeps_image = keeps_image
+        self._image: list[str] = []
+        self._image_parts = 0
         self._owners = {config.name: owner_of(config.name) for config in strategies}
         self._record = record
         self.intents: dict[str, int] = dict.fromkeys(self._owners, 0)
@@ -55,6 +64,7 @@ class Answers:
             self._check_intent(fields)
         if fields["kind"] == "warm":
             self._check_warm(fields)
+            self._keep_image(fields)
         self._record(fields)
         strategy = str(fields["strategy"])
         if fields["kind"] == "decisions":
@@ -80,6 +90,21 @@ class Answers:
                 }
             )
 
+    def image(self) -> bytes | None:
+        """Return the last image that was recorded, once; None where there is no whole one.
+
+        Raises StrategyError: it is damaged.
+        """
+        kept, self._image = self._image, []
+        return joined(kept) if kept and len(kept) == self._image_parts else None
+
+    def _keep_image(self, fields: dict[str, Any]) -> None:
+        if self._keeps_image:
+            if fields["part"] == 0:
+                self._image = []
+            self._image.append(fields["image"])
+            self._image_parts = fields["parts"]
+
     def _checked(self, line: bytes) -> dict[str, Any]:
         try:
             fields = orjson.loads(line)
@@ -95,7 +120,7 @@ class Answers:
         for key, kind in _WARM.items():
             if type(fields.get(key)) is not kind:
                 raise StrategySaidError(f"an image whose {key} is {str(fields.get(key))[:80]!r}")
-        if fields["feed"] != self._feed:
+        if fields["feed"] != self.feed:
             raise StrategySaidError(f"an image of feed {fields['feed'][:80]!r}")
         if not 0 <= fields["part"] < fields["parts"] <= PARTS_MAX:
             raise StrategySaidError(f"part {fields['part']} of {fields['parts']} of an image")

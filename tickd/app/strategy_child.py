@@ -108,6 +108,8 @@ class _Child:
                 return entry[2].decode()
             else:
                 self._told(entry[1], int(entry[2] or b"0"))
+                if self._config.warms_only and entry[1] == Told.START:
+                    return "it is warm"
             if self._clock.mono_ns() >= self._report_due_ns:
                 self._report()
             if self._started and not self._host.running:
@@ -119,6 +121,8 @@ class _Child:
         elif what == Told.START:
             if self._warmup is not None:
                 self._begin_warm(self._warmup, seq)
+            if self._config.warms_only:
+                return
             self._host.tell(self._feed)
             self._host.start()
             self._started = True

@@ -57,6 +57,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     # Directory to warm up from; empty: it starts cold.
     raw_log: str = ""
     warmup_seconds: int = 0
+    # It warms up for strategies that run inside of the daemon, and ends.
+    warms_only: bool = False
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
