@@ -121,9 +121,10 @@ class Context:
     def position(self, instrument: int) -> Position:
         return Position(*self.last.position(self._owner, instrument))
 
-    def open_orders(self) -> list[Order]:
-        """Return the newest news of each of this strategy's orders that is not over."""
-        return self.last.open_orders(self._owner)
+    def open_orders(self, instrument: int | None = None) -> list[Order]:
+        """Return the newest news of each order that is not over, of one instrument or of all."""
+        orders = self.last.open_orders(self._owner)
+        return orders if instrument is None else [o for o in orders if o.instrument == instrument]
 
     def call_at(self, ts_ns: int, name: str = "") -> Timer:
         """Have `on_timer` called at the first clock record at or behind that time."""

@@ -333,6 +333,7 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         "rss_bytes": process.rss_bytes if process is not None else 0,
         "restarts": group.restarts + group.answers.restarts[config.name],
         "last_failure": group.answers.failures[config.name],
+        "cache": group.report.cache,
         "warmed_from": group.report.warmth.known_from,
         "warmth": msgspec.to_builtins(group.report.warmth),
     }
