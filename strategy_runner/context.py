@@ -6,7 +6,7 @@ market data itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple, final
 
 import msgspec
@@ -19,7 +19,7 @@ from strategy_runner.timers import Timer, Timers
 from tickd.native import Dispatch, L2Book, LastValues, Order
 from tickd.units import decimal_to_mantissa, mantissa_to_text
 
-__all__ = ["Context", "Instrument", "Position"]
+__all__ = ["Context", "Instrument", "Instruments", "Position"]
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +48,33 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     def size_text(self, mantissa: int) -> str:
         return mantissa_to_text(mantissa, self.size_scale)
+
+
+@final
+class Instruments(Mapping[int, Instrument]):
+    """Instruments by number, in the order of their numbers: that they come in depends on cuts."""
+
+    __slots__ = ("_is_sorted", "_known")
+
+    def __init__(self) -> None:
+        self._known: dict[int, Instrument] = {}
+        self._is_sorted = True
+
+    def add(self, known: Instrument) -> None:
+        self._known[known.id] = known
+        self._is_sorted = False
+
+    def __getitem__(self, number: int) -> Instrument:
+        return self._known[number]
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[int]:
+        if not self._is_sorted:
+            self._known = dict(sorted(self._known.items()))
+            self._is_sorted = True
+        return iter(self._known)
 
 
 class Position(NamedTuple):

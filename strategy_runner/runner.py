@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from strategy_runner.config import StrategyConfig
-from strategy_runner.context import Context, Instrument
+from strategy_runner.context import Context, Instrument, Instruments
 from strategy_runner.decisions import DecisionLog, line_of
 from strategy_runner.errors import StrategyError
 from strategy_runner.garbage import GarbageWatch
@@ -97,7 +97,7 @@ class StrategyHost:
         # The native loop is no part of a cycle that Python can find: it must not hold its host.
         failed: _Failed = WeakMethod(self._failed)
         self._dispatch = Dispatch(owners, lambda number, error: _told(failed, number, error))
-        self._instruments: dict[int, Instrument] = {}
+        self._instruments = Instruments()
         # Empty before `start`; one that could not be loaded is None.
         self._hosted: list[HostedStrategy | None] = []
         self._unloaded: dict[str, str] = {}
@@ -114,7 +114,7 @@ class StrategyHost:
         """Take the JSON definition of an instrument, before its first event."""
         fields = orjson.loads(definition)
         known = msgspec.convert({**fields, "id": instrument}, Instrument)
-        self._instruments[instrument] = known
+        self._instruments.add(known)
         topics = [Topic(channel, known.venue, known.symbol) for channel in CHANNELS]
         wants = [
             sum(1 << bit for bit, topic in enumerate(topics) if selection.matches(topic))
