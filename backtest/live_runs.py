@@ -15,13 +15,14 @@ import orjson
 from backtest.sources import log_directory
 from recorder.raw.records import heads_of
 from strategy_runner.image import joined
+from strategy_runner.restarts import Failure
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import RawLogReader
 
 __all__ = ["LiveRun", "live_runs"]
 
 _CONTROL: Final = ord("C")
-_KINDS: Final = ("strategy", "state", "warm", "decisions", "conflated")
+_KINDS: Final = ("strategy", "state", "warm", "failure", "restart", "decisions", "conflated")
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ class LiveRun:
     # What it knew when it began, in pieces, and how many there are; empty: it began cold.
     warm: list[str] = field(default_factory=list)
     warm_parts: int = 0
+    # What it raised while it ran, and where it came back.
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def image(self) -> bytes | None:
@@ -64,9 +67,10 @@ class LiveRun:
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Frames behind which its daemon, and this run, began and ended."""
+        """Frames behind which its daemon, and this run, began and ended, and those it failed at."""
         ends = (self.seq_from,) if self.seq_to is None else (self.seq_from, self.seq_to)
-        return (self.life_from, *(seq >> SEQ_INDEX_BITS for seq in ends))
+        failed = (failure.seq for failure in self.failures)
+        return (self.life_from, *(seq >> SEQ_INDEX_BITS for seq in (*ends, *failed)))
 
 
 def live_runs(path: Path) -> dict[str, LiveRun]:
@@ -95,12 +99,23 @@ def _take(runs: dict[str, LiveRun], fields: dict[str, Any], life_from: int) -> N
         case {"kind": "state", "strategy": name, "values": values} if name in runs:
             runs[name].values = values
             runs[name].orders_reserved = fields["orders_reserved"]
+        case {"kind": "decisions", "strategy": name} if name in runs:
+            runs[name].decisions, runs[name].hash = fields["count"], fields["hash"]
+        case _:
+            _take_course(runs, fields)
+
+
+def _take_course(runs: dict[str, LiveRun], fields: dict[str, Any]) -> None:
+    """What a run began with, and what happened to it on the way."""
+    match fields:
         case {"kind": "warm", "feed": feed, "parts": parts, "image": piece}:
             for run in (each for each in runs.values() if each.feed == feed):
                 run.warm.append(piece)
                 run.warm_parts = parts
-        case {"kind": "decisions", "strategy": name} if name in runs:
-            runs[name].decisions, runs[name].hash = fields["count"], fields["hash"]
+        case {"kind": "failure", "strategy": name, "seq": seq} if name in runs:
+            runs[name].failures.append(Failure(seq))
+        case {"kind": "restart", "strategy": name, "seq": seq} if name in runs:
+            runs[name].failures[-1:] = [Failure(each.seq, seq) for each in runs[name].failures[-1:]]
         case {"kind": "conflated", "feed": feed, "rows": rows}:
             for run in (each for each in runs.values() if each.feed == feed):
                 run.rows += [tuple(row) for row in rows if _within(run, row[2])]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, final
 from backtest.live_runs import LiveRun
 from backtest.sources import Part, Source
 from strategy_runner.config import StrategyConfig
+from strategy_runner.restarts import AsRecorded
 from strategy_runner.runner import StrategyHost
 from strategy_runner.state import State
 from strategy_runner.wants import Wants, feed_of
@@ -46,8 +47,10 @@ class _Window:
         host: StrategyHost,
         run: LiveRun | None,
         together: Sequence[StrategyConfig],
+        restarts: Mapping[str, AsRecorded],
     ) -> None:
         self.host = host
+        self._restarts = restarts
         self._run = run or LiveRun("")
         self._together = together
         self._feed: FeedReplay | None = None
@@ -85,6 +88,10 @@ class _Window:
                 wants = Wants(self._together, part.topic_name)
                 self._feed = FeedReplay(wants.resolve, self._run.rows)
             batch = self._feed.offer(part.batch)
+        for name, recorded in self._restarts.items():
+            # It did not fail by itself here: what made it is not in the events.
+            if recorded.next_seq is not None and recorded.next_seq < part.batch.seq_first:
+                self.host.interrupt(name, recorded.next_seq)
         if batch is not None:
             self.host.feed(batch)
 
@@ -156,6 +163,7 @@ def _windows(
         run = runs.get(config.name)
         key = (run.seq_from, run.seq_to, run.feed) if run is not None else (0, None, "")
         together.setdefault(key, []).append(config)
+    restarts = {name: AsRecorded(run.failures) for name, run in runs.items()}
     return [
         _Window(
             StrategyHost(
@@ -171,9 +179,17 @@ def _windows(
                     for config in members
                     if (run := runs.get(config.name)) is not None
                 },
+                restarts=(
+                    mine := {
+                        config.name: restarts[config.name]
+                        for config in members
+                        if config.name in restarts
+                    }
+                ),
             ),
             runs.get(members[0].name),
             [config for config in strategies if feed_of(config) == feed],
+            mine,
         )
         for (_, _, feed), members in together.items()
     ]

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol, final
 import numpy as np
 
 from backtest.records import CLOCK_NS, clock_record, control_record, wire_record
+from backtest.ticks import Ticks
 from gateway.servers.captures import Capture, Line, merged, scan
 from gateway.servers.rules import RULES
 from gateway.venue import RestRequest
@@ -29,6 +30,7 @@ __all__ = ["CaptureSource", "LogSource", "Part", "Source", "log_directory", "sou
 BURST_FRAMES: Final = 256
 CONNECTION: Final = 1
 _CONTROL: Final = frozenset(b"CK")
+_WIRE: Final = list(b"WB")
 
 
 class Part(NamedTuple):
@@ -54,17 +56,22 @@ def source_of(
     cuts: Collection[int] = (),
     indicators: Sequence[IndicatorConfig] = (),
     computed_from: int = 0,
+    *,
+    ticks: bool = False,
 ) -> Source:
     """Return the source behind a path: a directory is a raw log, a file a capture.
 
     Args: `burst_frames`: frames per batch; None: a busy socket's, or a chunk of the log. `cuts`:
     frames of a log behind which a batch ends in any case. `indicators`: their signals follow the
     messages that cause them, from `computed_from` (a frame of `cuts`) on: a daemon's indicators
-    begin empty with its start.
+    begin empty with its start. `ticks`: a log has a clock also where none was recorded; not for
+    runs that were live on it.
     Raises ConfigError: nothing there, not known.
     """
     if path.is_dir():
-        return LogSource(path, burst_frames, cuts, _Decoding(indicators, computed_from))
+        return LogSource(
+            path, burst_frames, cuts, _Decoding(indicators, computed_from), ticks=ticks
+        )
     return CaptureSource(path, burst_frames or BURST_FRAMES, _Decoding(indicators))
 
 
@@ -95,8 +102,20 @@ class _Decoding:
             else None
         )
 
-    def part(self, records: bytes, *, defines: bool) -> Part:
+    def ticks(self) -> Ticks:
+        return Ticks(self._decoder.intern_topic("clock.node.tick"))
+
+    def part(
+        self,
+        records: bytes,
+        *,
+        defines: bool,
+        ticks: Ticks | None = None,
+        heads: Heads | None = None,
+    ) -> Part:
         batch = self._decoder.decode(records)
+        if ticks is not None and heads is not None:
+            batch = ticks.joined(heads, batch)
         new = []
         if defines:
             every = self._decoder.instruments()
@@ -124,12 +143,14 @@ class CaptureSource:
         decoding = self._decoding
         burst: list[bytes] = []
         first = True
+        # What strategies find when they start does not depend on the cut: every definition.
+        frames = max(self._burst_frames, len(self._capture.symbols) + 1)
         for record in self._records():
             burst.append(record)
-            if len(burst) >= self._burst_frames:
-                yield decoding.part(b"".join(burst), defines=first or self._burst_frames == 1)
+            if len(burst) >= frames:
+                yield decoding.part(b"".join(burst), defines=first)
                 burst.clear()
-                first = False
+                first, frames = False, self._burst_frames
         if burst:
             yield decoding.part(b"".join(burst), defines=first)
 
@@ -195,11 +216,16 @@ class LogSource:
         burst_frames: int | None,
         cuts: Collection[int],
         decoding: _Decoding,
+        *,
+        ticks: bool = False,
     ) -> None:
+        self._ticks = decoding.ticks() if ticks else None
         self._directory = log_directory(path)
         self._burst_frames = burst_frames
         self._decoding = decoding
         self._cuts = np.array(sorted(cuts), np.uint64)
+        # Whether a frame of a venue has come.
+        self._is_begun = False
 
     def parts(self) -> Iterator[Part]:
         decoding = self._decoding
@@ -212,7 +238,8 @@ class LogSource:
                     continue
                 end = int(part["payload_at"][-1] + part["payload_bytes"][-1]) + 1  # the line feed
                 defines = not _CONTROL.isdisjoint(part["type"].tolist())
-                yield decoding.part(chunk[start:end], defines=defines)
+                records = chunk[start:end]
+                yield decoding.part(records, defines=defines, ticks=self._ticks, heads=part)
                 start = end
         if reader.damaged:
             raise TickdError(
@@ -221,7 +248,14 @@ class LogSource:
             )
 
     def _borders(self, heads: Heads) -> list[int]:
-        """Where in a chunk batches end."""
+        """Where in a chunk batches end.
+
+        Up to the first frame of a venue none ends by chance: what strategies find when they start
+        must not depend on it.
+        """
         step = self._burst_frames or len(heads) or 1
-        cuts = np.searchsorted(heads["frame_no"], self._cuts, side="right")
-        return sorted({*range(step, len(heads), step), *cuts.tolist()})
+        cuts = np.searchsorted(heads["frame_no"], self._cuts, side="right").tolist()
+        wire = np.flatnonzero(np.isin(heads["type"], _WIRE))
+        first = 0 if self._is_begun else int(wire[0]) if len(wire) else len(heads)
+        self._is_begun = self._is_begun or len(wire) > 0
+        return sorted({*(at for at in range(step, len(heads), step) if at >= first), *cuts})

@@ -2,7 +2,9 @@
 
 Dispatch: trades of one instrument, in batches, through `StrategyHost.feed`: last values, the
 handler's call with a view, isolation and a stamp per call are in it. The handler counts; "reads"
-also reads price and size. "asyncio.Queue" hands over one ready object per event.
+also reads price and size; "watched" also says in shared memory, per call, since when it runs, as
+in a process of its own, so that the daemon sees which callback hangs. "asyncio.Queue" hands over
+one ready object per event.
 
 Like is compared with like. Where each event comes alone, the consumer of a queue is woken for each
 ("a wake-up per event"), and dispatch gets batches of one: a handover of one event to a handler,
@@ -42,7 +44,7 @@ from strategy_runner.runner import StrategyHost
 from strategy_runner.strategy import Strategy
 from tickd.clock import SystemClock
 from tickd.events import EVENT, Flag, Kind, OrderState, Side, as_array
-from tickd.native import EventBatch, LastValues, Quote, Trade
+from tickd.native import EventBatch, LastValues, Quote, RingReader, Trade
 
 TICKS = 256_000
 BATCH = 64
@@ -120,7 +122,9 @@ def nothing(*_arguments: object) -> None:
     """What a benchmark does with records."""
 
 
-def dispatch(kinds: list[type[Strategy]], batches: list[EventBatch]) -> Cost:
+def dispatch(
+    kinds: list[type[Strategy]], batches: list[EventBatch], *, watched: bool = False
+) -> Cost:
     made: list[Any] = []
     module = sys.modules["bench_classes"] = ModuleType("bench_classes")
     configs = []
@@ -137,6 +141,8 @@ def dispatch(kinds: list[type[Strategy]], batches: list[EventBatch]) -> Cost:
         configs, record=nothing, clock=SystemClock(), state_dir=None, on_stopped=nothing
     )
     host.define(INSTRUMENT, DEFINITION)
+    if watched:
+        host.tell(RingReader(1_024))
     host.start()
     feed = host.feed
     began = time.process_time_ns()
@@ -282,6 +288,7 @@ def cases() -> dict[str, Callable[[], Cost]]:
     order_parts = [mixed.slice(at, at + 2 * BATCH) for at in range(0, len(mixed), 2 * BATCH)]
     return {
         "on_trade, batches of 64": partial(dispatch, [Counts], small),
+        "on_trade, batches of 64, watched": partial(dispatch, [Counts], small, watched=True),
         "on_trade, batches of 1": partial(dispatch, [Counts], trades(1)),
         "on_trade, batches of 4,096": partial(dispatch, [Counts], large),
         "on_trade that reads price and size": partial(dispatch, [Reads], small),

@@ -2,7 +2,8 @@
 
 Method: a raw log of the simulated market in one segment. A warm-up over all of it, the same again
 when the image holds everything (which is decoded, but no news), and the image of what came of it:
-taken, made ready for the record, taken back. CPU time, the least of all rounds.
+taken, made ready for the record, taken back. Another look at the segment while it is live, as a
+start takes several: with nothing new in it. CPU time, the least of all rounds.
 
 Run: python benchmarks/bench_strategy_warmup.py [--rounds 10] [--messages 200000] [--symbols 20]
 """
@@ -24,7 +25,7 @@ from strategy_runner.runner import StrategyHost
 from tickd.app.strategy_warmup import Warmup
 from tickd.clock import SystemClock
 from tickd.events import LEVEL, SEQ_INDEX_BITS
-from tickd.native import Decoder, RawLogReader
+from tickd.native import Decoder, RawLogReader, segment_info
 
 MESSAGES = 200_000
 SYMBOLS = 20
@@ -53,9 +54,8 @@ class World:
             made.define(number, definition)
         return made
 
-    def warm(self) -> tuple[bytes, int]:
-        """Return the image that a start comes to, and the events that were read."""
-        warmup = Warmup(
+    def warmup(self) -> Warmup:
+        return Warmup(
             self.host,
             raw_log=self.directory / "raw",
             image=self.directory / "bench.image",
@@ -63,8 +63,19 @@ class World:
             clock=SystemClock(),
             wait=time.sleep,
         )
-        image, _, warmth = warmup.finish(self.frame << SEQ_INDEX_BITS)
+
+    def warm(self) -> tuple[bytes, int]:
+        """Return the image that a start comes to, and the events that were read."""
+        image, _, warmth = self.warmup().finish(self.frame << SEQ_INDEX_BITS)
         return image, warmth.events
+
+    def unseal(self) -> float:
+        """Make the newest segment a live one again; return its megabytes."""
+        path = max((self.directory / "raw" / "segments").iterdir())
+        content = path.read_bytes()[: segment_info(str(path))["data_bytes"]]
+        path.with_name(f"{path.name}.open").write_bytes(content)
+        path.unlink()
+        return len(content) / 1e6
 
 
 def measured(work: Callable[[], object], units: int) -> Callable[[], Cost]:
@@ -94,10 +105,16 @@ def figures(world: World, rounds: int) -> list[Figure]:
         },
         rounds,
     )
+    live_mb = world.unseal()
+    looking = world.warmup()
+    looking.advance(world.frame << SEQ_INDEX_BITS)
+    again = measured(lambda: looking.advance(world.frame + 1 << SEQ_INDEX_BITS), 1)
+    ns |= least({"look": again}, rounds)
     about = f"{len(kept.books)} books, {levels:,} levels, {len(image):,} bytes"
     return [
         Figure("warmup.read", ns["read"], "ns", f"per event, of {events:,} from the raw log"),
         Figure("warmup.decode", ns["decode"], "ns", "per event, where the image has them all"),
+        Figure("warmup.look", ns["look"] / 1e6, "ms", f"again, live segment of {live_mb:.0f} MB"),
         Figure("warmup.take", ns["take"] / 1e6, "ms", f"an image of {about}"),
         Figure("warmup.record", ns["record"] / 1e6, "ms", "it in pieces for the raw log"),
         Figure("warmup.size", sum(map(len, pieces(image))) / 1e3, "kB", "on record"),

@@ -16,6 +16,7 @@ __all__ = ["StrategyConfig"]
 QUEUE_EVENTS_MIN: Final = 1_024
 QUEUE_EVENTS_MAX: Final = 1 << 24
 WARMUP_SECONDS_MAX: Final = 86_400
+RESTARTS_MAX: Final = 3_600
 WhenFull = Literal["conflate", "drop_oldest", "disconnect"]
 
 # The name stands in file names, metrics and records.
@@ -29,6 +30,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     class: `module:Class`, or `path/to/file.py:Class`. topics: what it gets besides clock and its
     own orders. queue_events: what may be on its way to the process before `when_full` applies.
     group: strategies of the same group share a child process; empty = one of its own.
+    restart: whether it is made again when it raised, and its process when that failed.
     warmup_seconds: how much of the raw log is read before it starts; 0 = it starts cold.
     """
 
@@ -44,6 +46,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     hang_ms_max: int = 5_000
     memory_bytes_max: int = 1 << 30
     restart: Literal["never", "on_failure"] = "never"
+    restarts_per_hour_max: int = 20
     callback_timeout_ms: int = 1_000
     warmup_seconds: int = 300
 
@@ -68,6 +71,11 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for key in ("hang_ms_max", "memory_bytes_max", "callback_timeout_ms"):
             if getattr(self, key) < 1:
                 raise ValueError(f"strategy {self.name}: {key} must be positive")
+        if not 1 <= self.restarts_per_hour_max <= RESTARTS_MAX:
+            raise ValueError(
+                f"strategy {self.name}: restarts_per_hour_max is {self.restarts_per_hour_max},"
+                f" 1 to {RESTARTS_MAX} possible"
+            )
         if not 0 <= self.warmup_seconds <= WARMUP_SECONDS_MAX:
             raise ValueError(
                 f"strategy {self.name}: warmup_seconds is {self.warmup_seconds},"

@@ -6,7 +6,7 @@ market data itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple, final
 
 import msgspec
@@ -19,7 +19,7 @@ from strategy_runner.timers import Timer, Timers
 from tickd.native import Dispatch, L2Book, LastValues, Order
 from tickd.units import decimal_to_mantissa, mantissa_to_text
 
-__all__ = ["Context", "Instrument", "Position"]
+__all__ = ["Context", "Instrument", "Instruments", "Position"]
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +50,33 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return mantissa_to_text(mantissa, self.size_scale)
 
 
+@final
+class Instruments(Mapping[int, Instrument]):
+    """Instruments by number, in the order of their numbers: that they come in depends on cuts."""
+
+    __slots__ = ("_is_sorted", "_known")
+
+    def __init__(self) -> None:
+        self._known: dict[int, Instrument] = {}
+        self._is_sorted = True
+
+    def add(self, known: Instrument) -> None:
+        self._known[known.id] = known
+        self._is_sorted = False
+
+    def __getitem__(self, number: int) -> Instrument:
+        return self._known[number]
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[int]:
+        if not self._is_sorted:
+            self._known = dict(sorted(self._known.items()))
+            self._is_sorted = True
+        return iter(self._known)
+
+
 class Position(NamedTuple):
     """What the fills of this strategy add up to: mantissas; cost is price times size."""
 
@@ -72,6 +99,7 @@ class Context:
         record: Callable[[bytes], None],
         on_decision: Callable[[bytes], None] | None = None,
         known_from: int = 0,
+        decisions: DecisionLog | None = None,
     ) -> None:
         self.name: Final = name
         self.instruments: Final = instruments
@@ -81,7 +109,8 @@ class Context:
         self.known_from: Final = known_from
         """Above this number nothing is missing in values, books and positions. 0: no warm-up."""
         self.log: Final[Any] = structlog.get_logger().bind(strategy=name)
-        self.decisions: Final = DecisionLog()
+        # One log over all lives in this host.
+        self.decisions: Final = decisions or DecisionLog()
         self.timers: Final = Timers()
         self._owner = owner
         self._dispatch = dispatch
@@ -119,9 +148,10 @@ class Context:
     def position(self, instrument: int) -> Position:
         return Position(*self.last.position(self._owner, instrument))
 
-    def open_orders(self) -> list[Order]:
-        """Return the newest news of each of this strategy's orders that is not over."""
-        return self.last.open_orders(self._owner)
+    def open_orders(self, instrument: int | None = None) -> list[Order]:
+        """Return the newest news of each order that is not over, of one instrument or of all."""
+        orders = self.last.open_orders(self._owner)
+        return orders if instrument is None else [o for o in orders if o.instrument == instrument]
 
     def call_at(self, ts_ns: int, name: str = "") -> Timer:
         """Have `on_timer` called at the first clock record at or behind that time."""

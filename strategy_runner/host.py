@@ -38,6 +38,10 @@ class HostedStrategy:
         self.context: Final = context
         self.stopped: str | None = None
         self.failures = 0
+        # Times that it was made again.
+        self.restarts = 0
+        # It has failed and is made again at a later clock record.
+        self.waits = False
         self._saves = saves
         self._save_due_ns = 0
         self._strategy: Strategy | None = None
@@ -89,6 +93,10 @@ class HostedStrategy:
             return
         self.stopped = reason
         self._end()
+
+    @property
+    def is_over(self) -> bool:
+        return self.stopped is not None and not self.waits
 
     def _end(self) -> None:
         try:

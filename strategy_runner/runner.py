@@ -7,7 +7,7 @@ socket, ring or file of events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, final
 from weakref import WeakMethod
@@ -16,8 +16,8 @@ import msgspec
 import orjson
 
 from strategy_runner.config import StrategyConfig
-from strategy_runner.context import Context, Instrument
-from strategy_runner.decisions import line_of
+from strategy_runner.context import Context, Instrument, Instruments
+from strategy_runner.decisions import DecisionLog, line_of
 from strategy_runner.errors import StrategyError
 from strategy_runner.garbage import GarbageWatch
 from strategy_runner.host import HostedStrategy
@@ -32,9 +32,10 @@ from strategy_runner.image import (
     position_rows,
     unpack,
 )
+from strategy_runner.restarts import ByPolicy, Restarts
 from strategy_runner.state import State
 from tickd.events import SEQ_INDEX_BITS, BookState
-from tickd.native import Dispatch, EventBatch, Histogram, xxh3_hex
+from tickd.native import Dispatch, EventBatch, Histogram, RingReader, xxh3_hex
 from tickd.ports import Clock
 from tickd.telemetry.latency_bounds import BOUNDS_NS
 from tickd.topics import CHANNELS, Selection, Topic
@@ -70,12 +71,14 @@ class StrategyHost:
         own_process: bool = False,
         on_decision: Callable[[bytes], None] | None = None,
         states: dict[str, State] | None = None,
+        restarts: Mapping[str, Restarts] | None = None,
     ) -> None:
         """Args.
 
         `state_dir`: None keeps nothing. `own_process`: nobody else is hurt by a slow write or a
         tuned garbage collector. `on_decision`: gets every line that is hashed. `states`: what
-        strategies begin with instead of what their files hold, for replays.
+        strategies begin with instead of what their files hold, `restarts`: when they come back
+        instead of what their configs say, both for replays.
         """
         owners = [owner_of(config.name) for config in strategies]
         if len(set(owners)) != len(owners):
@@ -87,13 +90,15 @@ class StrategyHost:
         self._own_process = own_process
         self._on_decision = on_decision
         self._states = states or {}
+        by_policy = {config.name: ByPolicy(config) for config in strategies}
+        self._restarts: dict[str, Restarts] = {**by_policy, **(restarts or {})}
         self._configs = tuple(strategies)
         self._wants = [Selection(config.topics) for config in strategies]
         self._owners = owners
         # The native loop is no part of a cycle that Python can find: it must not hold its host.
         failed: _Failed = WeakMethod(self._failed)
         self._dispatch = Dispatch(owners, lambda number, error: _told(failed, number, error))
-        self._instruments: dict[int, Instrument] = {}
+        self._instruments = Instruments()
         # Empty before `start`; one that could not be loaded is None.
         self._hosted: list[HostedStrategy | None] = []
         self._unloaded: dict[str, str] = {}
@@ -110,7 +115,7 @@ class StrategyHost:
         """Take the JSON definition of an instrument, before its first event."""
         fields = orjson.loads(definition)
         known = msgspec.convert({**fields, "id": instrument}, Instrument)
-        self._instruments[instrument] = known
+        self._instruments.add(known)
         topics = [Topic(channel, known.venue, known.symbol) for channel in CHANNELS]
         wants = [
             sum(1 << bit for bit, topic in enumerate(topics) if selection.matches(topic))
@@ -126,12 +131,12 @@ class StrategyHost:
             if hosted is None:
                 self._on_stopped(config.name, self._unloaded[config.name])
                 continue
-            handlers = hosted.start()
-            if handlers is None:
-                self._on_stopped(config.name, hosted.stopped or "")
-            else:
-                self._dispatch.attach(number, handlers)
+            self._begin(number, hosted)
         self._garbage.begin()
+
+    def tell(self, ring: RingReader) -> None:
+        """Say in the header of the ring since when each callback runs."""
+        self._dispatch.tell(ring)
 
     def feed(self, events: EventBatch) -> None:
         """Hand out a batch. Events of topics that no strategy wants are passed over.
@@ -221,7 +226,8 @@ class StrategyHost:
         for number, hosted in enumerate(self._hosted):
             if hosted is None:
                 continue
-            if hosted.stopped is None:
+            if not hosted.is_over:
+                hosted.waits = False
                 self._dispatch.detach(number)
                 hosted.stop(reason)
                 self._on_stopped(hosted.config.name, hosted.stopped or reason)
@@ -239,8 +245,8 @@ class StrategyHost:
 
     @property
     def running(self) -> int:
-        """How many strategies have not ended."""
-        return sum(each is not None and each.stopped is None for each in self._hosted)
+        """How many strategies have not ended, or come back."""
+        return sum(each is not None and not each.is_over for each in self._hosted)
 
     def report(self) -> dict[str, object]:
         """Return what status and metrics show, plain values only."""
@@ -269,6 +275,8 @@ class StrategyHost:
             "decisions": log.count,
             "hash": log.digest,
             "failures": hosted.failures,
+            "restarts": hosted.restarts,
+            "waits": hosted.waits,
             "timers": len(hosted.context.timers),
             "latency": _quantiles(self._dispatch.latency(number)),
         }
@@ -285,8 +293,11 @@ class StrategyHost:
         except StrategyError as error:
             self._unloaded[config.name] = str(error)
             return None
-        context = Context(
-            config.name,
+        return HostedStrategy(config, self._context(number, state), saves=self._own_process)
+
+    def _context(self, number: int, state: State, decisions: DecisionLog | None = None) -> Context:
+        return Context(
+            self._configs[number].name,
             owner=self._owners[number],
             dispatch=self._dispatch,
             instruments=self._instruments,
@@ -294,14 +305,58 @@ class StrategyHost:
             record=self._record,
             on_decision=self._on_decision,
             known_from=self.known_from,
+            decisions=decisions,
         )
-        return HostedStrategy(config, context, saves=self._own_process)
+
+    def _begin(self, number: int, hosted: HostedStrategy) -> None:
+        handlers = hosted.start()
+        if handlers is None:
+            self._ended_by_itself(number, hosted, self._dispatch.seq)
+        else:
+            self._dispatch.attach(number, handlers)
 
     def _failed(self, number: int, error: BaseException) -> None:
         hosted = self._hosted[number]
         if hosted is not None:
             hosted.fail(error)
-            self._on_stopped(hosted.config.name, hosted.stopped or "")
+            self._ended_by_itself(number, hosted, self._dispatch.seq)
+
+    def interrupt(self, strategy: str, seq: int) -> None:
+        """Have a strategy, if it runs, fail at an event that lies behind: as it did live."""
+        for number, hosted in enumerate(self._hosted):
+            if hosted is not None and hosted.config.name == strategy and hosted.stopped is None:
+                hosted.fail(StrategyError("it failed here live, for what is not in the events"))
+                self._ended_by_itself(number, hosted, seq)
+
+    def _ended_by_itself(self, number: int, hosted: HostedStrategy, seq: int) -> None:
+        """Let it wait for its time to come back, or be over."""
+        name, reason = hosted.config.name, hosted.stopped or ""
+        now_ns = self._dispatch.now_ns
+        self._dispatch.detach(number)  # it may have waited until now
+        if self._ended or not self._restarts[name].comes_back(seq=seq, now_ns=now_ns):
+            self._on_stopped(name, reason)
+            return
+        try:
+            state = hosted.context.state.again()
+        except StrategyError as error:
+            self._on_stopped(name, f"{reason}; it cannot come back: {error}")
+            return
+        hosted.waits = True
+        self._record(line_of({"kind": "failure", "strategy": name, "seq": seq, "reason": reason}))
+        self._dispatch.rest(number, lambda: self._come_back(number, hosted, state))
+
+    def _come_back(self, number: int, before: HostedStrategy, state: State) -> None:
+        """Called at every clock record: make it again when its time has come."""
+        name, seq, now_ns = before.config.name, self._dispatch.seq, self._dispatch.now_ns
+        if not self._restarts[name].is_due(seq=seq, now_ns=now_ns):
+            return
+        context = self._context(number, state, before.context.decisions)
+        hosted = HostedStrategy(before.config, context, saves=self._own_process)
+        hosted.failures, hosted.restarts = before.failures, before.restarts + 1
+        self._hosted[number] = hosted
+        self._record(line_of({"kind": "restart", "strategy": name, "seq": seq}))
+        context.log.warning("strategy_restarted", restarts=hosted.restarts)
+        self._begin(number, hosted)
 
 
 def _told(failed: _Failed, number: int, error: BaseException) -> None:

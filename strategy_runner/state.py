@@ -59,6 +59,17 @@ class State(MutableMapping[str, Any]):
         kept = orjson.loads(image)
         return cls(path, kept["values"], kept["orders_reserved"])
 
+    def again(self) -> State:
+        """Return it as a strategy that is made again finds it, with the same file and numbers.
+
+        Raises StrategyError: what is in it cannot be written down.
+        """
+        kept = orjson.loads(self.image())
+        made = State(self._path, kept["values"], self.orders_made)
+        made._orders_reserved = self._orders_reserved
+        made._saved = self._saved
+        return made
+
     def next_order(self) -> int:
         """Return a number that no order of this strategy had before. Raises StrategyError."""
         if self.orders_made >= self._orders_reserved:

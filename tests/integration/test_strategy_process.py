@@ -19,6 +19,8 @@ from tickd.clock import SystemClock
 from tickd.native import EventBatch
 
 CODE = """
+import time
+
 from strategy_runner.strategy import Strategy
 
 
@@ -30,6 +32,14 @@ class Buyer(Strategy):
 class Raising(Strategy):
     def on_trade(self, trade):
         raise RuntimeError("no")
+
+
+class Prices(Strategy):
+    def on_trade(self, trade):
+        if trade.price == 200:
+            time.sleep(0.01)
+        while trade.price == 300:
+            pass
 
 
 class Unstartable(Strategy):
@@ -112,6 +122,54 @@ async def test_one_that_raises_ends_and_its_neighbour_goes_on(tmp_path: Path) ->
         assert "RuntimeError: no" in world.stopped["raising"]
         assert "buyer" not in world.stopped
         await world.process.stop("enough")
+
+
+async def test_one_that_comes_back_does_so_beside_its_neighbour(tmp_path: Path) -> None:
+    world = World(tmp_path, "Raising", "Buyer", restart="on_failure")
+    tape = Tape()
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        pid = world.process.pid
+        world.bus.publish(tape.trade(100, 5).clock().take())
+        await world.until(lambda: "failure" in world.kinds())
+        world.bus.publish(tape.clock(tape.now_ns + 1_000_000_000).trade(100, 5).take())
+        await world.until(lambda: world.kinds().count("failure") == 2)
+        await world.until(lambda: world.process.report.strategies["raising"].waits)
+        assert (world.process.pid, world.stopped) == (pid, {})
+        await world.process.stop("enough")
+    assert [kind for kind in world.kinds() if kind in ("failure", "restart")] == [
+        "failure",
+        "restart",
+        "failure",
+    ]
+    assert world.kinds().count("intent") == 2
+    assert "RuntimeError: no" in world.stopped["raising"]
+    assert world.process.report.strategies["raising"].restarts == 1
+
+
+async def test_only_a_callback_that_does_not_end_hangs(tmp_path: Path) -> None:
+    """Many slow ones in one portion do not, however long they take together."""
+    hang_ms = 1_000
+    world = World(tmp_path, "Prices", hang_ms_max=hang_ms)
+    tape = Tape()
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        # While it is quick its portions grow to 4,096 events.
+        for _ in range(16):
+            world.bus.publish(tape.trade(100, 5).take())
+        for _ in range(250):
+            tape.trade(200, 5)
+        world.bus.publish(tape.take())
+        await world.until(lambda: world.process.feed.progress()[1] == 266)
+        assert world.process.ended == ""
+        # All 250 of them were one portion, of 2.5 seconds: entries are portions here.
+        assert world.process.feed.progress()[2] == 17
+        world.bus.publish(tape.trade(300, 5).take())
+        assert await watching == f"it hangs: {hang_ms} ms and more over what it has in hand"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ from strategy_runner.config import StrategyConfig
 from strategy_runner.runner import owner_of
 from strategy_runner.wants import Wants
 from tests.harness.market_lines import SYMBOL, lines
+from tickd.app import strategy_inproc
 from tickd.app.strategy_answers import Answers
+from tickd.app.strategy_inproc import InprocLife
 from tickd.app.strategy_process import StrategyProcess
 from tickd.bus import Bus
 from tickd.clock import SystemClock
@@ -128,6 +130,58 @@ class World:
             made.define(number, definition)
         self.processes.append(made)
         return made
+
+    def inproc(self, name: str) -> InprocLife:
+        """The same strategy inside of this process."""
+        config = self.config(name)
+        answers = Answers([config], self.record, keeps_image=True)
+
+        def note(state: str, reason: str = "") -> None:
+            about = {"name": name, "feed": name, "state": state, "reason": reason}
+            self.record({"kind": "strategy", **about, "seq": self.bus.seq})
+
+        def warming(opened: Callable[[], None]) -> StrategyProcess:
+            made = StrategyProcess(
+                name,
+                [config],
+                resolve=Wants([config], self.decoder.topic_name).resolve,
+                answers=answers,
+                on_start=opened,
+                on_stopped=lambda _name, _reason: None,
+                bus=self.bus,
+                clock=SystemClock(),
+                state_dir=self.directory / "state",
+                raw_log=self.directory / "raw",
+                write_now=self.log.write_now,
+                warms_only=True,
+            )
+            self.processes.append(made)
+            return made
+
+        life = InprocLife(
+            [config],
+            answers=answers,
+            warming=warming,
+            started=lambda: note("started"),
+            on_stopped=lambda _name, reason: note("stopped", reason),
+            bus=self.bus,
+            behind=lambda handler: handler,
+            clock=SystemClock(),
+            state_dir=self.directory / "state",
+            image=self.directory / "state" / f"{name}.image",
+        )
+        for number, definition in self.decoder.instruments():
+            life.define(number, definition)
+        return life
+
+    @asynccontextmanager
+    async def inside(self, name: str) -> AsyncIterator[InprocLife]:
+        life = self.inproc(name)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(life.run(), name=name)
+            await until(lambda: life.report.strategies)
+            yield life
+            await life.stop("that is all")
 
     @asynccontextmanager
     async def running(self, name: str) -> AsyncIterator[tuple[StrategyProcess, list[Any]]]:
@@ -337,3 +391,85 @@ async def test_one_that_is_stopped_while_it_warms_up_just_ends(tmp_path: Path) -
     assert not process.is_started
     assert not (tmp_path / "state" / "steady.image").exists()
     close(world)
+
+
+async def test_one_inside_of_the_daemon_comes_back_as_one_in_a_process_does(tmp_path: Path) -> None:
+    """While it warms up the market goes on: what comes then is neither lost nor given twice."""
+    world = World(tmp_path)
+    world.begin()
+    async with world.running("steady") as (steady, _):
+        async with world.inside("killed"):
+            world.feed(600)
+        assert (tmp_path / "state" / "killed.image").exists()
+        world.feed(400)  # nobody listens
+        life = world.inproc("killed")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(life.run(), name="life")
+            while not life.report.strategies:
+                world.feed(1)
+                await SystemClock().sleep(0.005)
+            world.feed(300)
+            await life.stop("that is all")
+        await until(taken(steady))
+    warmth = life.report.warmth
+    assert (warmth.from_image, warmth.notes) == (True, ())
+    close(world)
+    for burst_frames in (None, 13):
+        mine = decided(world, "killed", burst_frames)
+        assert same_from(decided(world, "steady"), mine) > 50
+    begun = mine[0]["fields"]
+    assert begun[SYMBOL]["book"][2] == 2
+    assert begun[SYMBOL]["position"] != [0, 0]
+    assert begun[SYMBOL]["orders"]
+
+
+async def test_inside_of_the_daemon_a_warm_up_that_fails_leaves_it_cold(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.begin()
+    world.feed(300)
+    life = world.inproc("killed")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(life.run(), name="life")
+        await until(lambda: world.processes and world.processes[0].pid)
+        assert world.processes[0].pid is not None
+        os.kill(world.processes[0].pid, signal.SIGKILL)
+        await until(lambda: life.report.strategies)
+        world.feed(300)
+        await life.stop("that is all")
+    close(world)
+    assert life.report.warmth.notes == ("the warm-up ended: it was ended by SIGKILL",)
+    assert live_runs(tmp_path)["killed"].image is None
+    assert decided(world, "killed")[0]["fields"]["from"] == 0
+
+
+async def test_inside_of_the_daemon_a_stop_ends_the_warm_up(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.begin()
+    world.feed(300)
+    life = world.inproc("killed")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(life.run(), name="life")
+        await until(lambda: world.processes and world.processes[0].pid)
+        await life.stop("no time")
+    close(world)
+    assert life.report.strategies == {}
+
+
+async def test_more_than_may_wait_leaves_it_cold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategy_inproc, "WAITING_EVENTS_MAX", 10)
+    world = World(tmp_path)
+    world.begin()
+    world.feed(300)
+    life = world.inproc("killed")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(life.run(), name="life")
+        while not life.report.strategies:
+            world.feed(3)
+            await SystemClock().sleep(0.005)
+        world.feed(200)
+        await life.stop("that is all")
+    close(world)
+    assert life.report.warmth.notes == ("more than 10 events came in the warm-up",)
+    assert decided(world, "killed")[0]["fields"]["from"] == 0

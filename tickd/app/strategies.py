@@ -16,9 +16,10 @@ import msgspec
 import structlog
 
 from strategy_runner.config import StrategyConfig
-from strategy_runner.runner import StrategyHost
+from strategy_runner.restarts import ByPolicy
 from strategy_runner.wants import Wants, feed_of
 from tickd.app.strategy_answers import Answers
+from tickd.app.strategy_inproc import InprocLife
 from tickd.app.strategy_process import StrategyProcess
 from tickd.app.strategy_wire import Report
 from tickd.app.tap import Tap
@@ -36,10 +37,6 @@ ROWS_S: Final = 0.25
 READY_POLL_S: Final = 0.1
 # A venue that does not come up keeps no strategy of another from starting.
 READY_S_MAX: Final = 15.0
-BACKOFF_S_MIN: Final = 1.0
-BACKOFF_S_MAX: Final = 60.0
-# Up this long, a failure counts as the first of a new row.
-HEALTHY_AFTER_S: Final = 60.0
 
 
 class Group:
@@ -51,11 +48,18 @@ class Group:
         self.name: Final = name
         self.strategies: Final = tuple(strategies)
         self.wants: Final = Wants(strategies, host.topic_name)
-        self.answers: Final = Answers(strategies, host.record)
+        self.is_inproc: Final = all(config.isolation == "inproc" for config in strategies)
+        self.answers: Final = Answers(strategies, host.record, keeps_image=self.is_inproc)
         self.stopped: dict[str, str] = {}
         self.restarts = 0
         self.process: StrategyProcess | None = None
-        self.inproc: StrategyHost | None = None
+        self.inproc: InprocLife | None = None
+        # Of the process: by the most patient of the strategies.
+        patient = max(
+            strategies, key=lambda each: (each.restart == "on_failure", each.restarts_per_hour_max)
+        )
+        self.returns: Final = ByPolicy(patient)
+        self._was_cut_off = False
         self._host = host
         # Of lives that are over.
         self._totals = (0, 0, 0, 0)
@@ -63,7 +67,7 @@ class Group:
     @property
     def report(self) -> Report:
         if self.inproc is not None:
-            return msgspec.convert(self.inproc.report(), Report)
+            return self.inproc.report
         return self.process.report if self.process is not None else Report()
 
     @property
@@ -100,15 +104,16 @@ class Group:
 
     def life_over(self, reason: str) -> None:
         """The process has ended."""
+        self._was_cut_off = any(config.name not in self.stopped for config in self.strategies)
         self.note_missed()
         for config in self.strategies:
             self.note_stopped(config.name, reason)
         self._totals = self.totals
         self.process = None
 
-    @property
-    def comes_back(self) -> bool:
-        return any(config.restart == "on_failure" for config in self.strategies)
+    def comes_back(self, now_ns: int) -> bool:
+        """Whether there is another process: not for strategies that all ended by themselves."""
+        return self._was_cut_off and self.returns.comes_back(seq=0, now_ns=now_ns)
 
 
 @final
@@ -186,7 +191,7 @@ class Strategies:
                 async with asyncio.TaskGroup() as lives:
                     await self._until(ready)
                     for group in self.groups:
-                        live = self._inproc if _is_inproc(group) else self._live
+                        live = self._inproc if group.is_inproc else self._live
                         lives.create_task(live(group), name=f"strategies {group.name}")
             finally:
                 ticking.cancel()
@@ -194,11 +199,10 @@ class Strategies:
     async def stop(self, reason: str) -> None:
         """Let strategies take what is on its way, then end them; the raw log must still be open."""
         self._stopping = True
-        for group in self.groups:
-            if group.inproc is not None:
-                group.inproc.stop(reason)
         async with asyncio.TaskGroup() as tasks:
             for group in self.groups:
+                if group.inproc is not None:
+                    tasks.create_task(group.inproc.stop(reason), name=f"stop {group.name}")
                 if group.process is not None:
                     tasks.create_task(group.process.stop(reason), name=f"stop {group.name}")
 
@@ -222,57 +226,63 @@ class Strategies:
             await self._clock.sleep(CLOCK_S)
 
     async def _inproc(self, group: Group) -> None:
-        host = StrategyHost(
+        life = group.inproc = InprocLife(
             group.strategies,
-            record=group.answers.take,
+            answers=group.answers,
+            warming=(
+                (lambda opened: self._process(group, opened, warms_only=True))
+                if _warms_up(group)
+                else None
+            ),
+            started=group.started,
+            on_stopped=group.note_stopped,
+            bus=self._bus,
+            behind=self._behind,
             clock=self._clock,
             state_dir=self._state_dir,
-            on_stopped=group.note_stopped,
+            image=self._state_dir / f"{group.name}.image",
         )
         for instrument, definition in self._definitions.items():
-            host.define(instrument, definition)
-        group.inproc = host
-        group.started()
-        host.start()
-        name = f"strategies {group.name}"
-        handling = self._bus.handle_bursts(self._behind(host.feed), name=name)
-        while host.running:
-            await self._clock.sleep(READY_POLL_S)
-        handling.close()
+            life.define(instrument, definition)
+        await life.run()
+
+    def _process(
+        self, group: Group, on_start: Callable[[], None], *, warms_only: bool = False
+    ) -> StrategyProcess:
+        return StrategyProcess(
+            group.name,
+            group.strategies,
+            resolve=group.wants.resolve,
+            answers=group.answers,
+            on_start=on_start,
+            on_stopped=group.note_stopped,
+            bus=self._bus,
+            behind=self._behind,
+            clock=self._clock,
+            state_dir=self._state_dir,
+            raw_log=self._raw_log if _warms_up(group) else None,
+            write_now=self._write_now,
+            warms_only=warms_only,
+        )
 
     async def _live(self, group: Group) -> None:
         """One process after the other, as the group's policy wants it."""
-        backoff_s = BACKOFF_S_MIN
         while not self._stopping:
-            began_ns = self._clock.mono_ns()
             reason = await self._one_life(group)
-            if self._stopping or not group.comes_back:
+            now_ns = self._clock.mono_ns()
+            if self._stopping or not group.comes_back(now_ns):
                 return
-            if self._clock.mono_ns() - began_ns > HEALTHY_AFTER_S * 1e9:
-                backoff_s = BACKOFF_S_MIN
-            log.warning("strategies_restarting", group=group.name, in_s=backoff_s, reason=reason)
-            await self._clock.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            log.warning("strategies_restarting", group=group.name, reason=reason)
+            while not group.returns.is_due(seq=0, now_ns=self._clock.mono_ns()):
+                if self._stopping:
+                    return
+                await self._clock.sleep(READY_POLL_S)
             group.restarts += 1
 
     async def _one_life(self, group: Group) -> str:
-        process = None
+        group.stopped.clear()
         try:
-            process = StrategyProcess(
-                group.name,
-                group.strategies,
-                resolve=group.wants.resolve,
-                answers=group.answers,
-                on_start=group.started,
-                on_stopped=group.note_stopped,
-                bus=self._bus,
-                behind=self._behind,
-                clock=self._clock,
-                state_dir=self._state_dir,
-                raw_log=self._raw_log if _warms_up(group) else None,
-                write_now=self._write_now,
-            )
-            group.process = process
+            process = group.process = self._process(group, group.started)
             for instrument, definition in self._definitions.items():
                 if group.wants.instrument(definition):
                     process.define(instrument, definition)
@@ -287,10 +297,6 @@ class Strategies:
             group.life_over(process.ended or "the daemon ends")
 
 
-def _is_inproc(group: Group) -> bool:
-    return all(config.isolation == "inproc" for config in group.strategies)
-
-
 def _warms_up(group: Group) -> bool:
     return any(config.warmup_seconds for config in group.strategies)
 
@@ -301,15 +307,18 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
     offered, delivered, dropped, merged = group.totals
     stopped = group.stopped.get(config.name)
     last = group.answers.decisions.get(config.name, {})
+    waits = stopped is None and known is not None and known.waits
     return {
         "name": config.name,
         "group": group.name,
         "state": "stopped"
         if stopped is not None
+        else "waiting"
+        if waits
         else "running"
         if group.report.strategies
         else "starting",
-        "reason": stopped or "",
+        "reason": stopped or (group.answers.failures[config.name] if waits else ""),
         "pid": process.pid if process is not None else None,
         "events": known.events if known is not None else 0,
         "decisions": last.get("count", known.decisions if known is not None else 0),
@@ -322,7 +331,9 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         "merged": merged,
         "waiting": process.feed.waiting if process is not None else 0,
         "rss_bytes": process.rss_bytes if process is not None else 0,
-        "restarts": group.restarts,
+        "restarts": group.restarts + group.answers.restarts[config.name],
+        "last_failure": group.answers.failures[config.name],
+        "cache": group.report.cache,
         "warmed_from": group.report.warmth.known_from,
         "warmth": msgspec.to_builtins(group.report.warmth),
     }

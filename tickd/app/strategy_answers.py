@@ -12,18 +12,20 @@ from typing import Any, Final, final
 import orjson
 
 from strategy_runner.config import StrategyConfig
+from strategy_runner.image import joined
 from strategy_runner.runner import owner_of
 from strategy_runner.wants import feed_of
 from tickd.errors import TickdError
 
 __all__ = ["Answers", "StrategySaidError"]
 
-_KINDS: Final = frozenset({"intent", "cancel", "state", "warm", "decisions"})
+_KINDS: Final = frozenset({"intent", "cancel", "state", "warm", "failure", "restart", "decisions"})
 _INTENT: Final = {"client_id": int, "instrument": int, "venue": str, "symbol": str, "side": str}
 _WARM: Final = {"feed": str, "seq": int, "part": int, "parts": int, "image": str}
 _SIDES: Final = ("A", "B")
 # Of an image: 8 MiB in pieces of 48,000 bytes.
 PARTS_MAX: Final = 256
+REASON_CHARACTERS_MAX: Final = 512
 CLIENT_ID_MAX: Final = (1 << 63) - 1
 
 
@@ -36,13 +38,24 @@ class Answers:
     """Records the lines of one group of strategies."""
 
     def __init__(
-        self, strategies: Sequence[StrategyConfig], record: Callable[[dict[str, object]], None]
+        self,
+        strategies: Sequence[StrategyConfig],
+        record: Callable[[dict[str, object]], None],
+        *,
+        keeps_image: bool = False,
     ) -> None:
-        self._feed = feed_of(strategies[0])
+        """`keeps_image`: what was said to be known at the beginning is also kept, for `image`."""
+        self.feed: Final = feed_of(strategies[0])
+        self._keeps_image = keeps_image
+        self._image: list[str] = []
+        self._image_parts = 0
         self._owners = {config.name: owner_of(config.name) for config in strategies}
         self._record = record
         self.intents: dict[str, int] = dict.fromkeys(self._owners, 0)
         self.decisions: dict[str, dict[str, object]] = {}
+        # Of strategies that came back while their process ran; over all processes.
+        self.restarts: dict[str, int] = dict.fromkeys(self._owners, 0)
+        self.failures: dict[str, str] = dict.fromkeys(self._owners, "")
 
     def take(self, line: bytes) -> None:
         """Record a line, and what becomes of it. Raises StrategySaidError: nothing was recorded."""
@@ -51,10 +64,15 @@ class Answers:
             self._check_intent(fields)
         if fields["kind"] == "warm":
             self._check_warm(fields)
+            self._keep_image(fields)
         self._record(fields)
         strategy = str(fields["strategy"])
         if fields["kind"] == "decisions":
             self.decisions[strategy] = fields
+        if fields["kind"] == "failure":
+            self.failures[strategy] = str(fields.get("reason"))[:REASON_CHARACTERS_MAX]
+        if fields["kind"] == "restart":
+            self.restarts[strategy] += 1
         if fields["kind"] == "intent":
             self.intents[strategy] += 1
             # One that comes back through the feed like any event, so that a replay has it, too.
@@ -72,6 +90,21 @@ class Answers:
                 }
             )
 
+    def image(self) -> bytes | None:
+        """Return the last image that was recorded, once; None where there is no whole one.
+
+        Raises StrategyError: it is damaged.
+        """
+        kept, self._image = self._image, []
+        return joined(kept) if kept and len(kept) == self._image_parts else None
+
+    def _keep_image(self, fields: dict[str, Any]) -> None:
+        if self._keeps_image:
+            if fields["part"] == 0:
+                self._image = []
+            self._image.append(fields["image"])
+            self._image_parts = fields["parts"]
+
     def _checked(self, line: bytes) -> dict[str, Any]:
         try:
             fields = orjson.loads(line)
@@ -87,7 +120,7 @@ class Answers:
         for key, kind in _WARM.items():
             if type(fields.get(key)) is not kind:
                 raise StrategySaidError(f"an image whose {key} is {str(fields.get(key))[:80]!r}")
-        if fields["feed"] != self._feed:
+        if fields["feed"] != self.feed:
             raise StrategySaidError(f"an image of feed {fields['feed'][:80]!r}")
         if not 0 <= fields["part"] < fields["parts"] <= PARTS_MAX:
             raise StrategySaidError(f"part {fields['part']} of {fields['parts']} of an image")

@@ -41,8 +41,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PIPE: Final = 0
 _REPORT_NS: Final = 1_000_000_000
 _WAIT_MS: Final = 250
-# Events of one portion. The daemon sees how long a portion takes, so it must stay short: it grows
-# while strategies are quick and shrinks when one is not.
+# Events of one portion. What the daemon says is looked at in between, so it must stay short: it
+# grows while strategies are quick and shrinks when one is not.
 _PORTION_MAX: Final = 4_096
 _QUICK_NS: Final = 5_000_000
 _SLOW_NS: Final = 20_000_000
@@ -111,6 +111,8 @@ class _Child:
                 return entry[2].decode()
             else:
                 self._told(entry[1], int(entry[2] or b"0"))
+                if self._config.warms_only and entry[1] == Told.START:
+                    return "it is warm"
             if self._clock.mono_ns() >= self._report_due_ns:
                 self._report()
             if self._started and not self._host.running:
@@ -122,6 +124,9 @@ class _Child:
         elif what == Told.START:
             if self._warmup is not None:
                 self._begin_warm(self._warmup, seq)
+            if self._config.warms_only:
+                return
+            self._host.tell(self._feed)
             self._host.start()
             self._started = True
             self._say(Said.STARTED, b"")

@@ -30,7 +30,7 @@ def declare_strategies(metrics: Metrics, strategies: Strategies) -> None:
         ("dropped_events", "dropped", "Of them, dropped because it was too slow."),
         ("merged_events", "merged", "Of them, merged or replaced because it was too slow."),
         ("intents", "intents", "Orders it asked for."),
-        ("restarts", "restarts", "Processes of its group after the first."),
+        ("restarts", "restarts", "Times that it, or the process of its group, was made again."),
     ):
         metrics.read_counter(f"tickd_strategy_{name}_total", text, field(key), _BY)
     metrics.read_gauge(

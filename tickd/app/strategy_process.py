@@ -77,11 +77,13 @@ class StrategyProcess:
         behind: Callable[[BurstHandler], BurstHandler] = lambda handler: handler,
         raw_log: Path | None = None,
         write_now: Callable[[], None] = lambda: None,
+        warms_only: bool = False,
     ) -> None:
         """Raises NativeError: no shared memory.
 
         `behind`: puts signals behind their causes. `raw_log`: what it warms up from; None: nothing;
-        `write_now`: has what was recorded so far written to it.
+        `write_now`: has what was recorded so far written to it. `warms_only`: it warms up for
+        others, is given no event, and ends.
         """
         self.group: Final = group
         self._strategies = tuple(strategies)
@@ -95,6 +97,8 @@ class StrategyProcess:
         self._state_dir = state_dir
         self._raw_log = raw_log
         self._write_now = write_now
+        self._warms_only = warms_only
+        self._is_begun = False
         self._warmed_ns = 0
         self._keep_due_ns = 0
         self.feed: Final = FeedWriter(
@@ -149,6 +153,7 @@ class StrategyProcess:
             group=self.group,
             raw_log="" if self._raw_log is None else str(self._raw_log),
             warmup_seconds=max(config.warmup_seconds for config in self._strategies),
+            warms_only=self._warms_only,
         )
         assert self._child.stdin is not None
         self._child.stdin.write(msgspec.json.encode(start) + b"\n")
@@ -163,7 +168,7 @@ class StrategyProcess:
         self.feed.text(Told.WARM, b"%d" % self._bus.seq)
 
     def _ready(self, took_ns: int) -> None:
-        if self._handling is not None or self._is_told_to_stop:
+        if self._is_begun or self._is_told_to_stop:
             return
         shrinks = not self._warmed_ns or took_ns < self._warmed_ns // 2
         self._warmed_ns = took_ns
@@ -177,9 +182,12 @@ class StrategyProcess:
 
         Not earlier: what came while it loads its modules would wait, and be merged.
         """
+        self._is_begun = True
         self._on_start()
         self._write_now()
         self.feed.text(Told.START, b"%d" % self._bus.seq)
+        if self._warms_only:
+            return
         take = self._behind(self.feed.publish)
         self._handling = self._bus.handle_bursts(take, name=f"strategies {self.group}")
 

@@ -71,6 +71,8 @@ class Warmup:
         # The last frame that was decoded, and the last one that an image holds.
         self._frame = 0
         self._frame_held = 0
+        # Where the next look at the log goes on.
+        self._position: tuple[str, int, int, int] | None = None
         # Nothing more is read: it would take too long, or cannot be.
         self._is_over = False
         # Something between the image and now was not seen.
@@ -106,7 +108,7 @@ class Warmup:
                 if self._host is not None:
                     self._stop_reading("the newest frames are not in the raw log")
                 break
-            # Every look reads the live segment again.
+            # A look takes at least a walk through the directory.
             self._wait(min(max(POLL_S, took_ns / 1e9), POLL_S_MAX))
             took_ns = self.advance(seq)
         return self._begun(seq)
@@ -192,8 +194,9 @@ class Warmup:
     def _read(self, frame_to: int) -> None:
         """Decode what is behind the last frame, up to `frame_to`."""
         until_ns = self._clock.mono_ns() + round(READ_S_MAX * 1e9) - self._took_ns
-        reader = RawLogReader(str(self._raw_log), self._frame + 1)
+        reader = RawLogReader(str(self._raw_log), self._frame + 1, position=self._position)
         for _, chunk in reader:
+            self._position = reader.position
             if self._take(chunk, frame_to):
                 break
             if self._clock.mono_ns() > until_ns:

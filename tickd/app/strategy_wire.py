@@ -57,6 +57,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     # Directory to warm up from; empty: it starts cold.
     raw_log: str = ""
     warmup_seconds: int = 0
+    # It warms up for strategies that run inside of the daemon, and ends.
+    warms_only: bool = False
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,9 @@ class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int = 0
     hash: str = ""
     failures: int = 0
+    restarts: int = 0
+    # It has failed, and comes back.
+    waits: bool = False
     timers: int = 0
     latency: Latency = Latency()
 

@@ -21,7 +21,16 @@ fn clock_and_orders_are_events_of_their_own_topics() {
     log.control(
         r#"{"kind":"order","client_id":7,"state":"partly_filled","venue":"okx","symbol":"A.B","side":"A","price":5,"size":2}"#,
     );
-    for kind in ["strategy", "state", "decisions", "conflated", "cancel"] {
+    for kind in [
+        "strategy",
+        "state",
+        "warm",
+        "failure",
+        "restart",
+        "decisions",
+        "conflated",
+        "cancel",
+    ] {
         log.control(&format!(r#"{{"kind":"{kind}"}}"#));
     }
     let mut decoder = Decoder::new();
@@ -48,7 +57,7 @@ fn clock_and_orders_are_events_of_their_own_topics() {
             counters["strategy_changes"],
             counters["conflations"]
         ),
-        (2, 3, 1)
+        (2, 6, 1)
     );
     assert!(!counters.contains_key("unknown_control") && !counters.contains_key("refused"));
 }

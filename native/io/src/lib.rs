@@ -37,6 +37,7 @@ pub mod failpoint;
 pub mod live;
 pub mod lock;
 pub mod manifest;
+pub mod progress;
 pub mod queue;
 pub mod raw_log;
 pub mod reader;

@@ -24,6 +24,27 @@ pub struct Unread {
     pub reason: &'static str,
 }
 
+/// Where the chunk that a reader read last stands: another reader can go on there.
+///
+/// It is a hint: what stands there is looked at, and where it is another chunk, or none, the segment is read from its head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Segment name, the one that it has when it is sealed.
+    pub segment: String,
+    /// Byte offset of the chunk.
+    pub offset: u64,
+    /// Its first frame.
+    pub frame_first: u64,
+    /// Its last frame.
+    pub frame_last: u64,
+}
+
+impl Position {
+    fn is_of(&self, entry: &ChunkEntry) -> bool {
+        (self.offset, self.frame_first, self.frame_last) == (entry.offset, entry.frame_first, entry.frame_last)
+    }
+}
+
 enum Source {
     /// A sealed segment, by its index.
     Indexed {
@@ -43,6 +64,10 @@ pub struct Reader {
     source: Option<(String, Source)>,
     frame_last: u64,
     unread: Vec<Unread>,
+    /// Of the last chunk that was handed out.
+    position: Option<Position>,
+    /// Where to go on, until the segment is open.
+    resume: Option<Position>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -74,7 +99,29 @@ impl Reader {
             source: None,
             frame_last: 0,
             unread: Vec::new(),
+            position: None,
+            resume: None,
         })
+    }
+
+    /// Goes on where another reader of the directory was: what is before that chunk is neither read nor checked again.
+    ///
+    /// The chunk itself is handed out once more where it has wanted frames. Without its segment nothing changes.
+    #[must_use]
+    pub fn resumed(mut self, position: Position) -> Self {
+        let found = self.segments.iter().position(|listed| listed.name == position.segment);
+        if let Some(number) = found {
+            self.segments.drain(..number);
+            self.resume = Some(position.clone());
+        }
+        // A reader that finds nothing new is where that one was.
+        self.position = Some(position);
+        self
+    }
+
+    /// Where the last chunk that was handed out stands; None before the first.
+    pub const fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
     }
 
     /// What could not be read so far.
@@ -89,7 +136,11 @@ impl Reader {
                 let Some(listed) = self.segments.pop_front() else {
                     return Ok(None);
                 };
-                self.source = Some((listed.name.clone(), open_source(&listed)?));
+                let source = match self.resume.take() {
+                    Some(position) => self.open_resumed(&listed, &position)?,
+                    None => open_source(&listed)?,
+                };
+                self.source = Some((listed.name, source));
                 continue;
             };
             let found = match &mut source {
@@ -98,9 +149,41 @@ impl Reader {
             };
             let Some((entry, raw)) = found else { continue };
             self.frame_last = entry.frame_last;
+            self.position = Some(Position {
+                segment: name.clone(),
+                offset: entry.offset,
+                frame_first: entry.frame_first,
+                frame_last: entry.frame_last,
+            });
             self.source = Some((name.clone(), source));
             return Ok(Some((name, raw)));
         }
+    }
+
+    /// The segment from that chunk on, if it is there as it was, else from the head.
+    fn open_resumed(&mut self, listed: &Listed, position: &Position) -> Result<Source> {
+        let mut source = open_source(listed)?;
+        let is_there = match &mut source {
+            Source::Indexed { entries, .. } => match entries.iter().position(|entry| position.is_of(entry)) {
+                Some(number) => {
+                    entries.drain(..number);
+                    true
+                }
+                None => false,
+            },
+            Source::Walked { walker, .. } => {
+                walker.seek(position.offset);
+                let found = walker.next_item()?;
+                let is_there = matches!(&found, Some(Item::Chunk(entry, _)) if position.is_of(entry));
+                walker.seek(if is_there { position.offset } else { 0 });
+                is_there
+            }
+        };
+        if is_there && position.frame_last < self.from {
+            // It was handed out: chunks that repeat its frames are not.
+            self.frame_last = position.frame_last;
+        }
+        Ok(source)
     }
 
     fn wants(&self, entry: &ChunkEntry) -> bool {

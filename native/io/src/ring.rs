@@ -12,11 +12,13 @@ use std::sync::atomic::{
     fence, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
+use std::sync::Arc;
 
 use tickd_core::event::{flag, Event};
 use tickd_core::feed::Outlet;
 
 use crate::event_fd::{EventFd, Owned};
+use crate::progress::{BusyStamp, Progress};
 use crate::shared::SharedWords;
 
 /// Fewest and most slots: 4 KiB to 1 GiB.
@@ -64,22 +66,9 @@ const TEXT: u64 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault(pub &'static str);
 
-/// What a reader says of itself in the header.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Monotonic stamp at which it began with what it has in hand, ns; 0 = it has nothing in hand.
-    pub busy_since: i64,
-    /// Events it is done with.
-    pub events: u64,
-    /// Portions it is done with.
-    pub entries: u64,
-    /// Number of the last event it is done with.
-    pub seq: u64,
-}
-
 #[derive(Debug)]
 struct Ring {
-    memory: SharedWords,
+    memory: Arc<SharedWords>,
     /// A power of two; never read again from the memory, which the other side may change.
     capacity: usize,
     doorbell: EventFd,
@@ -118,7 +107,7 @@ impl Ring {
         }
         let memory = SharedWords::create(c"tickd-ring", HEADER_WORDS + capacity * SLOT_WORDS)?;
         let ring = Ring {
-            memory,
+            memory: Arc::new(memory),
             capacity,
             doorbell: EventFd::new()?,
         };
@@ -131,7 +120,7 @@ impl Ring {
         let memory = SharedWords::open(memory)?;
         let slots = memory.words().len().saturating_sub(HEADER_WORDS) / SLOT_WORDS;
         let ring = Ring {
-            memory,
+            memory: Arc::new(memory),
             capacity: slots,
             doorbell: EventFd::from_fd(doorbell),
         };
@@ -445,6 +434,11 @@ impl Reader {
         self.finish();
         self.hand = (events.len() as u64, events.last().map_or(0, |last| last.seq));
         self.ring.word(Word::BusySince).store(mono_ns as u64, Relaxed);
+    }
+
+    /// For work on a portion that is in steps: each is said to begin by itself. To be used between `begin` and `finish`.
+    pub fn busy_stamp(&self) -> BusyStamp {
+        BusyStamp::new(Arc::clone(&self.ring.memory), Word::BusySince as usize)
     }
 
     /// Says that it is done with what it had in hand.

@@ -12,6 +12,8 @@ use crate::sys::mono_ns;
 
 /// How long the counter is compared with the clock, once per process; readings are some 30 ns apart, so 1 in 30,000.
 const COMPARED_NS: i64 = 1_000_000;
+/// Readings of both at each end; the one with the least between them counts, so that being put off the core does not.
+const READINGS: usize = 16;
 /// Nanoseconds per count are a fixed-point number with so many fractional bits.
 const FRACTION_BITS: u32 = 32;
 
@@ -75,15 +77,27 @@ fn compared() -> u64 {
     if !cfg!(target_arch = "x86_64") || source.map_or(true, |name| name.trim() != "tsc") {
         return 0;
     }
-    let (began_ns, began) = (mono_ns(), counter());
-    let (mut now_ns, mut now) = (began_ns, began);
-    while now_ns - began_ns < COMPARED_NS {
-        (now_ns, now) = (mono_ns(), counter());
-    }
+    let (began_ns, began) = both();
+    while mono_ns() - began_ns < COMPARED_NS {}
+    let (now_ns, now) = both();
     let ns = u64::try_from(now_ns - began_ns).unwrap_or(0);
     (ns << FRACTION_BITS)
         .checked_div(now.saturating_sub(began))
         .unwrap_or(0)
+}
+
+/// The clock and the counter at one moment.
+fn both() -> (i64, u64) {
+    let mut closest = (u64::MAX, 0, 0);
+    for _ in 0..READINGS {
+        let before = counter();
+        let ns = mono_ns();
+        let between = counter().saturating_sub(before);
+        if between < closest.0 {
+            closest = (between, ns, before + between / 2);
+        }
+    }
+    (closest.1, closest.2)
 }
 
 #[cfg(target_arch = "x86_64")]

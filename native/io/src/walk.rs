@@ -81,6 +81,12 @@ impl Walker {
         self.offset
     }
 
+    /// Goes on at an offset at which an item begins, with no frame before it.
+    pub fn seek(&mut self, offset: u64) {
+        self.offset = offset;
+        self.frame_last = 0;
+    }
+
     /// Bytes of the file when the walk began.
     pub fn file_bytes(&self) -> u64 {
         self.len

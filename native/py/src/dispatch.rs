@@ -13,6 +13,7 @@ use crate::dispatch_loop::DispatchLoop;
 use crate::histogram::Histogram;
 use crate::hosted::{Handlers, Hosted};
 use crate::last_values::LastValues;
+use crate::ring::RingReader;
 use crate::view_reuse::Scales;
 
 /// The dispatch loop of a host.
@@ -55,9 +56,21 @@ impl Dispatch {
         Ok(())
     }
 
-    /// The handlers of a strategy by name: `trade quote book signal order clock batch`; once. It gets events from now on.
+    /// The handlers of a strategy by name: `trade quote book signal order clock batch`; once, or behind `rest`. It gets events
+    /// from now on.
     fn attach(&self, py: Python<'_>, strategy: usize, handlers: HashMap<String, Py<PyAny>>) -> PyResult<()> {
         self.strategy(py, strategy)?.attach(Handlers::from_names(handlers)?)
+    }
+
+    /// Calls only this at clock records, until the strategy is attached again.
+    fn rest(&self, py: Python<'_>, strategy: usize, clock: Py<PyAny>) -> PyResult<()> {
+        self.strategy(py, strategy)?.rest(clock);
+        Ok(())
+    }
+
+    /// Says in the header of this ring since when each callback runs.
+    fn tell(&self, ring: PyRef<'_, RingReader>) {
+        self.events.get(ring.py()).watch.tell(ring.busy_stamp());
     }
 
     /// Calls a strategy no more.

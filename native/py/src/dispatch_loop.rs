@@ -19,6 +19,7 @@ use crate::batch::EventBatch;
 use crate::hosted::{Hosted, Receiver};
 use crate::last_values::Shared;
 use crate::market::Market;
+use crate::stopwatch::Stopwatch;
 use crate::view_reuse::{Reused, Scales};
 use crate::views::{Order, Quote, Signal, Trade};
 
@@ -54,7 +55,8 @@ pub struct DispatchLoop {
     pub seq: Cell<u64>,
     markets: RefCell<HashMap<u32, Rc<Market>>>,
     views: Views,
-    watch: Stopwatch,
+    /// What callbacks take.
+    pub watch: Stopwatch,
 }
 
 impl DispatchLoop {
@@ -73,7 +75,7 @@ impl DispatchLoop {
                 order: Reused::new(py)?,
                 signal: Reused::new(py)?,
             },
-            watch: Stopwatch::new(),
+            watch: Stopwatch::default(),
         })
     }
 
@@ -95,7 +97,7 @@ impl DispatchLoop {
     pub fn batch(&self, face: &Bound<'_, EventBatch>, live: bool) -> PyResult<()> {
         let py = face.py();
         let batch = face.get().to_whole();
-        self.watch.begin();
+        self.watch.start();
         for stretch in batch.in_order(|_| true) {
             let events = batch.events.get(stretch.start as usize..stretch.stop as usize);
             self.run(py, events.unwrap_or_default(), live)?;

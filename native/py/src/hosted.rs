@@ -1,7 +1,8 @@
 //! One strategy as the dispatch loop sees it: its handlers, its batch in the making, what it cost.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyKeyError, PyKeyboardInterrupt, PyRuntimeError};
@@ -9,9 +10,9 @@ use pyo3::prelude::*;
 use tickd_core::batch::{Batch, TopicRange};
 use tickd_core::event::Event;
 use tickd_core::histogram::Histogram;
-use tickd_io::stopwatch::Stopwatch;
 
 use crate::cpython::call_objects;
+use crate::stopwatch::Stopwatch;
 
 /// Which handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +72,12 @@ pub struct Hosted {
     pub latency: Arc<Histogram>,
     /// Events it was given.
     pub events: Cell<u64>,
-    handlers: OnceCell<Handlers>,
+    /// Shared with the call in hand: a handler may have its strategy made again.
+    handlers: RefCell<Rc<Handlers>>,
     active: Cell<bool>,
+    /// It has failed, and waits for the clock to be made again.
+    resting: Cell<bool>,
+    takes_batches: Cell<bool>,
     /// For its next batch.
     gathered: RefCell<Vec<Event>>,
 }
@@ -84,40 +89,52 @@ impl Hosted {
             owner,
             latency: Arc::default(),
             events: Cell::new(0),
-            handlers: OnceCell::new(),
+            handlers: RefCell::default(),
             active: Cell::new(false),
+            resting: Cell::new(false),
+            takes_batches: Cell::new(false),
             gathered: RefCell::default(),
         }
     }
 
-    /// It gets events from now on. Raises RuntimeError the second time.
+    /// It gets events from now on. Raises RuntimeError where it gets them already.
     pub fn attach(&self, handlers: Handlers) -> PyResult<()> {
-        let attached = self.handlers.set(handlers);
-        attached.map_err(|_| PyRuntimeError::new_err("the strategy has its handlers already"))?;
+        if self.active.get() && !self.resting.get() {
+            return Err(PyRuntimeError::new_err("the strategy has its handlers already"));
+        }
+        self.takes_batches.set(handlers.of(Receiver::Batch).is_some());
+        self.handlers.replace(Rc::new(handlers));
+        self.resting.set(false);
         self.active.set(true);
         Ok(())
     }
 
-    /// It gets no more events.
+    /// It gets the clock only, until it is attached again.
+    pub fn rest(&self, clock: Py<PyAny>) {
+        self.end();
+        let mut handlers = Handlers::default();
+        if let Some(slot) = handlers.0.get_mut(Receiver::Clock as usize) {
+            *slot = Some(clock);
+        }
+        self.takes_batches.set(false);
+        self.handlers.replace(Rc::new(handlers));
+        self.resting.set(true);
+        self.active.set(true);
+    }
+
+    /// It gets no more events; its handlers, which hold it, are let go.
     pub fn end(&self) {
         self.active.set(false);
         self.gathered.take();
-    }
-
-    #[inline]
-    fn handler(&self, receiver: Receiver) -> Option<&Py<PyAny>> {
-        if !self.active.get() {
-            return None;
-        }
-        self.handlers.get()?.of(receiver)
+        self.handlers.take();
     }
 
     /// Notes a message for the next batch, where the strategy takes batches.
     #[inline]
     pub fn gather(&self, message: &[Event]) {
-        if self.active.get() {
+        if self.active.get() && !self.resting.get() {
             self.events.set(self.events.get() + message.len() as u64);
-            if self.handler(Receiver::Batch).is_some() {
+            if self.takes_batches.get() {
                 self.gathered.borrow_mut().extend_from_slice(message);
             }
         }
@@ -148,7 +165,11 @@ impl Hosted {
         arguments: &[&Bound<'_, PyAny>],
         watch: &Stopwatch,
     ) -> PyResult<Option<PyErr>> {
-        let Some(handler) = self.handler(receiver) else {
+        if !self.active.get() {
+            return Ok(None);
+        }
+        let handlers = Rc::clone(&self.handlers.borrow());
+        let Some(handler) = handlers.of(receiver) else {
             return Ok(None);
         };
         let result = call_objects(py, handler, arguments);

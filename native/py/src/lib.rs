@@ -32,6 +32,7 @@ mod record_heads;
 mod ring;
 mod sim;
 mod sink;
+mod stopwatch;
 mod topic_latency;
 mod topic_queues;
 mod view_reuse;

@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use tickd_core::segment::{hash_text, ChunkEntry};
 use tickd_io::live::{first_frame_of, hash_file};
 use tickd_io::manifest;
-use tickd_io::reader::Reader;
+use tickd_io::reader::{Position, Reader};
 use tickd_io::recover::Report;
 use tickd_io::scrub::suspect;
 use tickd_io::walk::{scan, Scan};
@@ -24,6 +24,9 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(verify_segment, m)?)
 }
 
+/// (segment, offset, first frame, last frame) of a chunk.
+type Place = (String, u64, u64, u64);
+
 /// The chunks that hold the frames `from_frame..=to_frame`: (segment name, concatenated records).
 #[pyclass(frozen, module = "tickd._native")]
 pub struct RawLogReader {
@@ -33,11 +36,26 @@ pub struct RawLogReader {
 #[pymethods]
 impl RawLogReader {
     #[new]
-    #[pyo3(signature = (directory, from_frame=0, to_frame=None, *, live=true))]
-    fn new(directory: PathBuf, from_frame: u64, to_frame: Option<u64>, live: bool) -> PyResult<Self> {
+    #[pyo3(signature = (directory, from_frame=0, to_frame=None, *, live=true, position=None))]
+    fn new(
+        directory: PathBuf,
+        from_frame: u64,
+        to_frame: Option<u64>,
+        live: bool,
+        position: Option<Place>,
+    ) -> PyResult<Self> {
         let reader = Reader::open(&directory, from_frame, to_frame.unwrap_or(u64::MAX), live);
+        let mut reader = reader.map_err(|error| log_error(&error))?;
+        if let Some((segment, offset, frame_first, frame_last)) = position {
+            reader = reader.resumed(Position {
+                segment,
+                offset,
+                frame_first,
+                frame_last,
+            });
+        }
         Ok(RawLogReader {
-            reader: Mutex::new(reader.map_err(|error| log_error(&error))?),
+            reader: Mutex::new(reader),
         })
     }
 
@@ -50,6 +68,14 @@ impl RawLogReader {
         Ok(next
             .map_err(|error| log_error(&error))?
             .map(|(name, raw)| (name, PyBytes::new(py, &raw))))
+    }
+
+    /// Where the last chunk stands; a reader that gets this goes on there, and checks it. None before the first chunk.
+    #[getter]
+    fn position(&self) -> Option<Place> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = reader.position()?;
+        Some((at.segment.clone(), at.offset, at.frame_first, at.frame_last))
     }
 
     /// What could not be read so far: (segment, offset, bytes, reason).

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tickd_core::batch::{Batch, TopicRange};
 use tickd_core::event::{Event, SEQ_INDEX_BITS};
+use tickd_io::progress::BusyStamp;
 use tickd_io::ring::{Head, Reader, Writer};
 use tickd_io::shared::duplicate_of;
 use tickd_io::sys::mono_ns;
@@ -25,6 +26,11 @@ pub struct RingReader {
 }
 
 impl RingReader {
+    /// For whoever works on what was taken.
+    pub fn busy_stamp(&self) -> BusyStamp {
+        self.ring.busy_stamp()
+    }
+
     const fn of(ring: Reader) -> Self {
         RingReader {
             ring,

@@ -127,6 +127,30 @@ def test_the_order_of_sets_changes_no_decision(capture: Path, strategy: str) -> 
     assert len(found) == 1
 
 
+def test_whoever_reads_the_decisions_may_have_enough(capture: Path, tmp_path: Path) -> None:
+    """As `| head -1` does; the strategy must not be told that it failed."""
+    (tmp_path / "chatty.py").write_text(
+        "from strategy_runner.strategy import Strategy\n"
+        "class Chatty(Strategy):\n"
+        "    def on_book(self, book):\n"
+        "        self.context.decide('book', top=book.top(20), text='x' * 10_000)\n"
+        "    on_trade = on_quote = lambda self, view: self.context.decide('x', text='x' * 10_000)\n"
+    )
+    words = ["-m", "tickd", "replay", str(capture), "--strategy", f"{tmp_path}/chatty.py:Chatty"]
+    with subprocess.Popen(
+        [sys.executable, *words, "--decisions"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def note(log: WireLog, kind: str, **fields: object) -> None:
     log.raw_log.record(0, "C", json.dumps({"kind": kind, **fields}).encode())
 

@@ -108,7 +108,11 @@ def test_the_clock_of_a_capture_ticks_on_its_grid_in_front_of_what_came_later(
     assert clocks == list(range(START_NS + 100_000_000, last_ns + 1, 100_000_000))
 
 
-def record(directory: Path, feed: Callable[[RawLog, Decoder, EventBatch], None]) -> None:
+def record(
+    directory: Path,
+    feed: Callable[[RawLog, Decoder, EventBatch], None],
+    received: Callable[[int], int] = lambda recv_ns: recv_ns,
+) -> None:
     """A daemon's raw log of the market, clock records included; every burst is fed as it comes."""
     log, decoder = RawLog(str(directory), node=1, segment_bytes_max=150_000), Decoder()
     log.restore_decoder(decoder)
@@ -119,7 +123,7 @@ def record(directory: Path, feed: Callable[[RawLog, Decoder, EventBatch], None])
     log.record(1, "C", json.dumps({**connect, "streams": []}).encode())
     for number, (recv_ns, payload) in enumerate(lines(5, MESSAGES)):
         if payload.startswith(b'{"stream"'):
-            log.frame_at(1, payload, recv_ns, recv_ns)
+            log.frame_at(1, payload, received(recv_ns), recv_ns)
         else:
             head = f"GET /fapi/v1/depth?symbol={SYMBOL}&limit=1000 200\n".encode()
             log.record(1, "R", head + payload)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from strategy_runner.config import StrategyConfig
+from strategy_runner.restarts import AsRecorded
 from strategy_runner.runner import StrategyHost, owner_of
 from strategy_runner.state import State
 from strategy_runner.strategy import Strategy
@@ -153,6 +154,7 @@ class World:
         *kinds: type[Strategy],
         state_dir: Path | None = None,
         states: dict[str, State] | None = None,
+        restarts: dict[str, AsRecorded] | None = None,
         **config: Any,
     ) -> None:
         self.records: list[dict[str, Any]] = []
@@ -176,6 +178,7 @@ class World:
             on_stopped=lambda name, reason: self.stopped.append((name, reason)),
             on_decision=self.lines.append,
             states=states,
+            restarts=restarts,
         )
         self.host.define(BTC, definition("BTCUSDT"))
         self.host.define(ETH, definition("ETHUSDT"))

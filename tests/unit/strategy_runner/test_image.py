@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from strategy_runner.context import Instruments
 from strategy_runner.errors import StrategyError
 from strategy_runner.image import IMAGE_BYTES_MAX, PIECE_BYTES, Image, joined, pack, pieces, unpack
 from strategy_runner.runner import StrategyHost, owner_of
@@ -169,7 +170,7 @@ def test_a_position_in_an_instrument_that_is_gone_is_handed_on() -> None:
     image = first.host.image()
     for _ in range(2):
         later = World(Idle)
-        later.host._instruments.clear()
+        later.host._instruments = Instruments()
         later.host.restore(image)
         assert later.host._dispatch.last.position(OWNER, BTC) == (5, 500)
         image = later.host.image()

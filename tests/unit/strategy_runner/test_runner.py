@@ -276,7 +276,9 @@ class Ordering(Strategy):
 
     def on_order(self, order: Order) -> None:
         position = self.context.position(order.instrument)
-        open_ids = [each.client_id for each in self.context.open_orders()]
+        open_ids = [each.client_id for each in self.context.open_orders(order.instrument)]
+        assert open_ids == [each.client_id for each in self.context.open_orders()]
+        assert not self.context.open_orders(ETH)
         self.context.decide(
             "order",
             state=OrderState(order.state).name,

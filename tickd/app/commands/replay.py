@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -65,15 +66,17 @@ def replay(
     cuts = {cut for each in runs.values() for cut in each.cuts}
     computed_from = max((each.life_from for each in runs.values()), default=0)
     indicators = load_config(config).indicators if config is not None else ()
-    source = source_of(path, burst_frames, cuts, indicators, computed_from)
+    source = source_of(path, burst_frames, cuts, indicators, computed_from, ticks=not runs)
     show = _show if decisions else None
-    result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
-    live = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
-    if as_json:
-        sys.stdout.write(orjson.dumps(_plain(result, live)).decode() + "\n")
-    else:
-        for line in _lines(result, live):
-            sys.stdout.write(line + "\n")
+    try:
+        result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
+        live = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
+        plain = [orjson.dumps(_plain(result, live)).decode()] if as_json else None
+        for line in plain or _lines(result, live):
+            _say(line)
+        sys.stdout.flush()
+    except (_NobodyReadsError, BrokenPipeError):
+        return _left_alone()
     if DIFFERENT in live.values():
         return ExitCode.DATA_LOSS
     failed = any(each.get("failures", 1) for each in result.strategies.values())
@@ -115,8 +118,25 @@ def _params(text: str) -> dict[str, Any]:
         raise ConfigError(f"--params {text!r}: {error}", hint="a JSON object or a file") from error
 
 
+class _NobodyReadsError(KeyboardInterrupt):
+    """`| head` has enough: a strategy that decides must not be told that it failed."""
+
+
 def _show(line: bytes) -> None:
-    sys.stdout.write(line.decode() + "\n")
+    _say(line.decode())
+
+
+def _say(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+    except BrokenPipeError as error:
+        raise _NobodyReadsError from error
+
+
+def _left_alone() -> ExitCode:
+    """Give what is still in the buffer to nobody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK
 
 
 def _verdict(run: LiveRun, replayed: dict[str, Any]) -> str:
@@ -152,7 +172,9 @@ def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
             f"p50 {latency['p50_ns']:,} ns, p99 {latency['p99_ns']:,} ns, "
             f"p99.9 {latency['p999_ns']:,} ns per callback"
         )
-        if each["failures"]:
+        if each["restarts"]:
+            lines.append(f"  failed {each['failures']} times, came back {each['restarts']} times")
+        if each["failures"] > each["restarts"]:
             lines.append(f"  failed: {each['stopped']}")
         lines.append(f"  decisions {each['hash']}")
         if name in live:

@@ -103,7 +103,7 @@ impl Decoder {
             "order" => self.order(fields(&value)?, record)?,
             "intent" | "cancel" => self.stage.count("intents"),
             // What strategies did, for audits and replays; no market data.
-            "strategy" | "state" | "decisions" => self.stage.count("strategy_changes"),
+            "strategy" | "state" | "warm" | "failure" | "restart" | "decisions" => self.stage.count("strategy_changes"),
             "conflated" => self.stage.count("conflations"),
             "disk" => self.stage.count("disk_levels"),
             "plan" | "throttle" => self.stage.count("plan_changes"),
