@@ -13,7 +13,6 @@ use pyo3::prelude::*;
 use tickd_core::event::{flag, Event, Kind};
 use tickd_core::own_orders::owner;
 use tickd_core::topic::Channel;
-use tickd_io::stopwatch::Stopwatch;
 
 use crate::batch::EventBatch;
 use crate::hosted::{Hosted, Receiver};
