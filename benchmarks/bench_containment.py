@@ -3,7 +3,8 @@
 One daemon at full rate, one strategy that behaves and one process for each way to misbehave. A file
 says who misbehaves now; nobody and each way take turns in the same run, because the machine changes
 more from run to run than strategies can. Figures are of the daemon's own histograms, of the turns
-of each way together. "Restarted" says that the process was ended and came back.
+of each way together; what the turns of nobody differ by among themselves is the noise. "Restarted"
+says that the process was ended and came back.
 
 Run: python benchmarks/bench_containment.py [--rate 66400] [--rounds 2]
 """
@@ -42,6 +43,7 @@ class Result(NamedTuple):
 
     bounds_ns: list[int]
     counts: dict[str, dict[str, list[int]]]
+    alone: list[list[int]]  # receipt to raw log in each turn of nobody
     began: dict[str, dict[str, Any]]
     ended: dict[str, dict[str, Any]]
 
@@ -94,6 +96,7 @@ async def take_turns(state: Path, command: Path, rounds: int) -> Result:
             await asyncio.sleep(POLL_S)
     began: Any = await ask(state, "status")
     counts: dict[str, dict[str, list[int]]] = {}
+    alone: list[list[int]] = []
     bounds: list[int] = []
     # Nobody as often as two ways: both in what comes before and behind.
     turns = [each for pair in zip(WAYS[::2], WAYS[1::2], strict=True) for each in (NOBODY, *pair)]
@@ -105,10 +108,12 @@ async def take_turns(state: Path, command: Path, rounds: int) -> Result:
         bounds = end["bounds_ns"]
         sums = counts.setdefault(who, {path: [0] * (len(bounds) + 1) for path in PATHS})
         for path in PATHS:
-            for at, (after, before) in enumerate(zip(end[path], begin[path], strict=True)):
-                sums[path][at] += after - before
+            turn = [after - before for after, before in zip(end[path], begin[path], strict=True)]
+            sums[path] = [total + one for total, one in zip(sums[path], turn, strict=True)]
+            if (who, path) == (NOBODY, "recv_to_raw"):
+                alone.append(turn)
     ended: Any = await ask(state, "status")
-    return Result(bounds, counts, by_name(began), by_name(ended))
+    return Result(bounds, counts, alone, by_name(began), by_name(ended))
 
 
 def give(command: Path, who: str) -> None:
@@ -136,6 +141,9 @@ def figures(result: Result) -> list[harness.Figure]:
             f"p99 receipt to raw log while {way} misbehaves, against nobody; restarted {restarts}"
         )
         out.append(harness.Figure(f"containment.ratio.{way}", ratio, "x", text, most=RATIO_MOST))
+    alone = sorted(quantiles(result.bounds_ns, each, [0] * len(each))[1] for each in result.alone)
+    text = f"p99 of the worst of {len(alone)} turns of nobody against the best: the noise"
+    out.append(harness.Figure("containment.ratio.noise", alone[-1] / alone[0], "x", text))
     good, before = result.ended["good"], result.began["good"]
     text = f"records that the one that behaves did not get; {good['events']:,} came"
     lost = sum(good[what] - before[what] for what in ("dropped", "merged"))

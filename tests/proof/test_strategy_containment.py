@@ -7,6 +7,7 @@ that behaves agree, and of every other one the status says why it ended. No time
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ import pytest
 from strategy_runner.config import StrategyConfig
 from tests.harness.processes import Daemon, server, venue_of, write_config
 from tests.harness.strategy_log import controls, decided, records
+from tickd.app.control import ask
 
 pytestmark = [
     pytest.mark.proof,
@@ -90,9 +92,13 @@ def test_nothing_a_strategy_does_hurts_the_recorder_or_another(tmp_path: Path) -
             status = daemon.wait_for(lambda _: stats(venue)["done"])
             sent = sum(each["messages"] for each in stats(venue)["connections"])
             status = daemon.wait_for(lambda now: now["raw_log"]["frames"] > sent)
+            histograms: Any = asyncio.run(ask(daemon.state_dir, "histograms"))
             assert daemon.stop() == 0
         finally:
             daemon.close()
+    # Each event of the one that behaves was on time or late, and is told once; reports are a second
+    # old at most.
+    assert 500 < sum(histograms["recv_to_strategy.good"]) <= by_name(status)["good"]["delivered"]
     check_reasons(by_name(status))
     check_the_record(tmp_path / "state", by_name(status), sent)
 
