@@ -6,6 +6,8 @@ use super::{OnLevels, OnPrice, OnPrint, OnQuote, OnTrade, Quote, Trade};
 
 /// Rows that are converted, checked and computed at once.
 pub const CHUNK: usize = 256;
+/// A number for each of them.
+pub type Chunk = [f64; CHUNK];
 static NO_TIMES: [i64; CHUNK] = [0; CHUNK];
 
 /// Numbers of one kind, one per row.
@@ -167,7 +169,7 @@ pub fn quotes<I: OnQuote>(
     times: Option<&[i64]>,
     out: &mut [f64],
 ) -> Refused {
-    let mut scratch = [[0.0; CHUNK]; 4];
+    let (mut scratch, mut room) = ([[0.0; CHUNK]; 4], [0.0; CHUNK]);
     let [s0, s1, s2, s3] = &mut scratch;
     let [c0, c1, c2, c3] = columns;
     for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
@@ -179,7 +181,7 @@ pub fn quotes<I: OnQuote>(
             ask_size: c3.floats(start, s3),
             ts_ns: times_of(times, start, out.len()),
         };
-        if let Some(row) = indicator.quotes(&rows, out) {
+        if let Some(row) = indicator.quotes(&rows, &mut room, out) {
             return Some(start + row);
         }
     }

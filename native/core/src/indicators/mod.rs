@@ -31,7 +31,7 @@ pub mod toxicity;
 pub mod vpin;
 pub mod window;
 
-use columns::{Quotes, Trades};
+use columns::{Chunk, Quotes, Trades};
 use state::Saved;
 
 use crate::saved_fields;
@@ -250,9 +250,9 @@ pub trait OnQuote: Indicator {
     /// One quote; the value after it.
     fn quote(&mut self, quote: Quote, ts_ns: i64) -> f64;
 
-    /// Many quotes, in order; the row that a strict indicator refused.
+    /// Many quotes, in order; the row that a strict indicator refused. `room` is for what is computed ahead.
     #[inline]
-    fn quotes(&mut self, rows: &Quotes<'_>, out: &mut [f64]) -> Option<usize> {
+    fn quotes(&mut self, rows: &Quotes<'_>, _room: &mut Chunk, out: &mut [f64]) -> Option<usize> {
         for (row, (slot, (quote, ts_ns))) in out.iter_mut().zip(rows.each()).enumerate() {
             *slot = self.quote(quote, ts_ns);
             if self.tally().refused {

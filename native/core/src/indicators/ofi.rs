@@ -2,7 +2,7 @@
 //!
 //! An adverse price move removes the *previous* size. Levels beyond the touch: `mlofi`.
 
-use super::columns::{Quotes, CHUNK};
+use super::columns::{Chunk, Quotes};
 use super::window::{Rows, Span};
 use super::{answers, masked, Indicator, OnQuote, Quote, Tally};
 use crate::error::Result;
@@ -126,9 +126,8 @@ impl OnQuote for Ofi {
     }
 
     /// Whole quotes on a window by count: first all events, then the window. Everything else takes the single step.
-    fn quotes(&mut self, rows: &Quotes<'_>, out: &mut [f64]) -> Option<usize> {
-        let mut events = [0.0; CHUNK];
-        let are_usual = flows(rows, &mut events);
+    fn quotes(&mut self, rows: &Quotes<'_>, events: &mut Chunk, out: &mut [f64]) -> Option<usize> {
+        let are_usual = flows(rows, events);
         let mut done = 0;
         for (slot, (quote, ts_ns)) in out.iter_mut().zip(rows.each()) {
             if are_usual && self.is_moving() {
@@ -151,7 +150,7 @@ impl OnQuote for Ofi {
 /// in one pass, so two rows are computed together.
 #[inline(always)]
 #[allow(clippy::eq_op)] // x - x: 0 for a number, else not
-fn flows(rows: &Quotes<'_>, events: &mut [f64; CHUNK]) -> bool {
+fn flows(rows: &Quotes<'_>, events: &mut Chunk) -> bool {
     let Some((first, _)) = rows.each().next() else {
         return false;
     };

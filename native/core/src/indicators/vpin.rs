@@ -301,9 +301,8 @@ impl OnTrade for VpinBvc {
 fn count_all(rows: &Trades<'_>, volume: f64) -> bool {
     let most = CLOSED_PER_TRADE_MAX * volume;
     rows.each().fold(true, |so_far, (trade, _)| {
-        let is_price = (trade.price - trade.price) == 0.0;
         so_far
-            & is_price
+            & trade.price.is_finite()
             & (trade.size > 0.0)
             & (trade.size <= most)
             & (trade.size < f64::INFINITY)
