@@ -47,7 +47,7 @@ class LiveRun:
     # What it knew when it began, in pieces, and how many there are; empty: it began cold.
     warm: list[str] = field(default_factory=list)
     warm_parts: int = 0
-    # What it raised while it ran, and where it came back.
+    # Where it raised, and where it came back, if it did.
     failures: list[Failure] = field(default_factory=list)
 
     @property

@@ -329,6 +329,7 @@ class StrategyHost:
         name, reason = hosted.config.name, hosted.stopped or ""
         now_ns = self._dispatch.now_ns
         self._dispatch.detach(number)  # it may have waited until now
+        self._record(line_of({"kind": "failure", "strategy": name, "seq": seq, "reason": reason}))
         if self._ended or not self._restarts[name].comes_back(seq=seq, now_ns=now_ns):
             self._on_stopped(name, reason)
             return
@@ -338,7 +339,6 @@ class StrategyHost:
             self._on_stopped(name, f"{reason}; it cannot come back: {error}")
             return
         hosted.waits = True
-        self._record(line_of({"kind": "failure", "strategy": name, "seq": seq, "reason": reason}))
         self._dispatch.rest(number, lambda: self._come_back(number, hosted, state))
 
     def _come_back(self, number: int, before: HostedStrategy, state: State) -> None:

@@ -88,6 +88,8 @@ class Group:
             return
         self.stopped[strategy] = reason
         seq = self.process.feed.progress()[3] if self.process is not None else self._host.seq
+        # It may be in the middle of what it has in hand.
+        seq = max(seq, self.answers.failed_seqs[strategy])
         say = log.info if self._host.is_stopping else log.error
         say("strategy_stopped", strategy=strategy, reason=reason)
         self._host.note(strategy, "stopped", seq=seq, feed=self.name, reason=reason)
