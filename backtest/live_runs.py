@@ -47,7 +47,7 @@ class LiveRun:
     # What it knew when it began, in pieces, and how many there are; empty: it began cold.
     warm: list[str] = field(default_factory=list)
     warm_parts: int = 0
-    # What it raised while it ran, and where it came back.
+    # Where it raised, and where it came back, if it did.
     failures: list[Failure] = field(default_factory=list)
 
     @property
@@ -109,7 +109,10 @@ def _take_course(runs: dict[str, LiveRun], fields: dict[str, Any]) -> None:
     """What a run began with, and what happened to it on the way."""
     match fields:
         case {"kind": "warm", "feed": feed, "parts": parts, "image": piece}:
-            for run in (each for each in runs.values() if each.feed == feed):
+            # Not those who had ended, and did not begin again with the others.
+            for run in (
+                each for each in runs.values() if each.feed == feed and each.seq_to is None
+            ):
                 run.warm.append(piece)
                 run.warm_parts = parts
         case {"kind": "failure", "strategy": name, "seq": seq} if name in runs:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, final
 
 import numpy as np
+import orjson
 
 from backtest.records import CLOCK_NS, clock_record, control_record, wire_record
 from backtest.ticks import Ticks
@@ -30,6 +31,7 @@ __all__ = ["CaptureSource", "LogSource", "Part", "Source", "log_directory", "sou
 BURST_FRAMES: Final = 256
 CONNECTION: Final = 1
 _CONTROL: Final = frozenset(b"CK")
+_CONTROL_RECORD: Final = ord("C")
 _WIRE: Final = list(b"WB")
 
 
@@ -48,6 +50,10 @@ class Source(Protocol):
     def parts(self) -> Iterator[Part]:
         """Yield everything. Raises TickdError."""
         ...
+
+
+def _defines(payload: bytes) -> bool:
+    return bool(orjson.loads(payload).get("kind") == "instrument")
 
 
 def source_of(
@@ -233,7 +239,7 @@ class LogSource:
         for _, chunk in reader:
             heads = heads_of(chunk)
             start = 0
-            for part in np.split(heads, self._borders(heads)):
+            for part in np.split(heads, self._borders(heads, chunk)):
                 if not len(part):
                     continue
                 end = int(part["payload_at"][-1] + part["payload_bytes"][-1]) + 1  # the line feed
@@ -247,15 +253,21 @@ class LogSource:
                 hint="what is behind them cannot be replayed as it was; see tickd verify",
             )
 
-    def _borders(self, heads: Heads) -> list[int]:
+    def _borders(self, heads: Heads, chunk: bytes) -> list[int]:
         """Where in a chunk batches end.
 
         Up to the first frame of a venue none ends by chance: what strategies find when they start
-        must not depend on it.
+        must not depend on it. Behind it a definition begins a batch: nobody sees it earlier.
         """
         step = self._burst_frames or len(heads) or 1
         cuts = np.searchsorted(heads["frame_no"], self._cuts, side="right").tolist()
         wire = np.flatnonzero(np.isin(heads["type"], _WIRE))
         first = 0 if self._is_begun else int(wire[0]) if len(wire) else len(heads)
         self._is_begun = self._is_begun or len(wire) > 0
-        return sorted({*(at for at in range(step, len(heads), step) if at >= first), *cuts})
+        ends = [at for at in range(step, len(heads), step) if at >= first]
+        for at in np.flatnonzero(heads["type"] == _CONTROL_RECORD).tolist():
+            start = int(heads["payload_at"][at])
+            payload = chunk[start : start + int(heads["payload_bytes"][at])]
+            if at > first and b'"instrument"' in payload and _defines(payload):
+                ends.append(at)
+        return sorted({*ends, *cuts})

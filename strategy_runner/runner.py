@@ -7,7 +7,7 @@ socket, ring or file of events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, final
 from weakref import WeakMethod
@@ -72,13 +72,15 @@ class StrategyHost:
         on_decision: Callable[[bytes], None] | None = None,
         states: dict[str, State] | None = None,
         restarts: Mapping[str, Restarts] | None = None,
+        over: Collection[str] = (),
     ) -> None:
         """Args.
 
         `state_dir`: None keeps nothing. `own_process`: nobody else is hurt by a slow write or a
         tuned garbage collector. `on_decision`: gets every line that is hashed. `states`: what
         strategies begin with instead of what their files hold, `restarts`: when they come back
-        instead of what their configs say, both for replays.
+        instead of what their configs say, both for replays. `over`: who ended before and is not
+        made again; orders and positions stay known.
         """
         owners = [owner_of(config.name) for config in strategies]
         if len(set(owners)) != len(owners):
@@ -90,6 +92,7 @@ class StrategyHost:
         self._own_process = own_process
         self._on_decision = on_decision
         self._states = states or {}
+        self._over = frozenset(over)
         by_policy = {config.name: ByPolicy(config) for config in strategies}
         self._restarts: dict[str, Restarts] = {**by_policy, **(restarts or {})}
         self._configs = tuple(strategies)
@@ -126,6 +129,9 @@ class StrategyHost:
     def start(self) -> None:
         """Make every strategy and call `on_start`; one that fails is reported, the others run."""
         for number, config in enumerate(self._configs):
+            if config.name in self._over:
+                self._hosted.append(None)
+                continue
             hosted = self._host(number, config)
             self._hosted.append(hosted)
             if hosted is None:
@@ -333,6 +339,7 @@ class StrategyHost:
         name, reason = hosted.config.name, hosted.stopped or ""
         now_ns = self._dispatch.now_ns
         self._dispatch.detach(number)  # it may have waited until now
+        self._record(line_of({"kind": "failure", "strategy": name, "seq": seq, "reason": reason}))
         if self._ended or not self._restarts[name].comes_back(seq=seq, now_ns=now_ns):
             self._on_stopped(name, reason)
             return
@@ -342,7 +349,6 @@ class StrategyHost:
             self._on_stopped(name, f"{reason}; it cannot come back: {error}")
             return
         hosted.waits = True
-        self._record(line_of({"kind": "failure", "strategy": name, "seq": seq, "reason": reason}))
         self._dispatch.rest(number, lambda: self._come_back(number, hosted, state))
 
     def _come_back(self, number: int, before: HostedStrategy, state: State) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ TOPIC = "trade.binance-usdm.BTCUSDT"
 class World:
     """One process, and everything that was said of it."""
 
-    def __init__(self, directory: Path, *kinds: str, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, *kinds: str, over: Sequence[str] = (), **settings: Any
+    ) -> None:
         code = directory / "strategies.py"
         code.write_text(CODE)
         self.recorded: list[dict[str, object]] = []
@@ -72,6 +74,7 @@ class World:
             bus=self.bus,
             clock=SystemClock(),
             state_dir=directory / "state",
+            over=over,
         )
         self.process.define(BTC, definition("BTCUSDT"))
 
@@ -147,6 +150,20 @@ async def test_one_that_comes_back_does_so_beside_its_neighbour(tmp_path: Path) 
     assert world.kinds().count("intent") == 2
     assert "RuntimeError: no" in world.stopped["raising"]
     assert world.process.report.strategies["raising"].restarts == 1
+
+
+async def test_one_that_is_over_is_not_made_again_with_its_group(tmp_path: Path) -> None:
+    world = World(tmp_path, "Raising", "Buyer", over=["raising"])
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        world.bus.publish(trades(4))
+        await world.process.stop("enough")
+    assert world.kinds().count("intent") == 4
+    assert world.stopped == {"buyer": "enough"}
+    assert {fields["strategy"] for fields in world.recorded} == {"buyer"}
+    assert not world.process.report.strategies["raising"].running
 
 
 async def test_only_a_callback_that_does_not_end_hangs(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ class Group:
         self.is_inproc: Final = all(config.isolation == "inproc" for config in strategies)
         self.answers: Final = Answers(strategies, host.record, keeps_image=self.is_inproc)
         self.stopped: dict[str, str] = {}
+        # Who ended by itself, and does not come back with a new process.
+        self.over: set[str] = set()
         self.restarts = 0
         self.process: StrategyProcess | None = None
         self.inproc: InprocLife | None = None
@@ -59,7 +61,6 @@ class Group:
             strategies, key=lambda each: (each.restart == "on_failure", each.restarts_per_hour_max)
         )
         self.returns: Final = ByPolicy(patient)
-        self._was_cut_off = False
         self._host = host
         # Of lives that are over.
         self._totals = (0, 0, 0, 0)
@@ -77,9 +78,17 @@ class Group:
         before = self._totals
         return before[0] + now[0], before[1] + now[1], before[2] + now[2], before[3] + now[3]
 
+    @property
+    def alive(self) -> list[StrategyConfig]:
+        return [config for config in self.strategies if config.name not in self.over]
+
+    def begin_life(self) -> None:
+        for config in self.alive:
+            self.stopped.pop(config.name, None)
+
     def started(self) -> None:
-        self.stopped.clear()
-        for config in self.strategies:
+        self.begin_life()
+        for config in self.alive:
             self._host.note(config.name, "started", seq=self._host.seq, feed=self.name)
 
     def note_stopped(self, strategy: str, reason: str) -> None:
@@ -88,6 +97,8 @@ class Group:
             return
         self.stopped[strategy] = reason
         seq = self.process.feed.progress()[3] if self.process is not None else self._host.seq
+        # It may be in the middle of what it has in hand.
+        seq = max(seq, self.answers.failed_seqs[strategy])
         say = log.info if self._host.is_stopping else log.error
         say("strategy_stopped", strategy=strategy, reason=reason)
         self._host.note(strategy, "stopped", seq=seq, feed=self.name, reason=reason)
@@ -104,7 +115,7 @@ class Group:
 
     def life_over(self, reason: str) -> None:
         """The process has ended."""
-        self._was_cut_off = any(config.name not in self.stopped for config in self.strategies)
+        self.over.update(self.stopped)
         self.note_missed()
         for config in self.strategies:
             self.note_stopped(config.name, reason)
@@ -112,8 +123,10 @@ class Group:
         self.process = None
 
     def comes_back(self, now_ns: int) -> bool:
-        """Whether there is another process: not for strategies that all ended by themselves."""
-        return self._was_cut_off and self.returns.comes_back(seq=0, now_ns=now_ns)
+        """Whether there is another process: not for strategies that ended by themselves."""
+        return any(
+            config.restart == "on_failure" for config in self.alive
+        ) and self.returns.comes_back(seq=0, now_ns=now_ns)
 
 
 @final
@@ -263,6 +276,7 @@ class Strategies:
             raw_log=self._raw_log if _warms_up(group) else None,
             write_now=self._write_now,
             warms_only=warms_only,
+            over=sorted(group.over),
         )
 
     async def _live(self, group: Group) -> None:
@@ -280,7 +294,7 @@ class Strategies:
             group.restarts += 1
 
     async def _one_life(self, group: Group) -> str:
-        group.stopped.clear()
+        group.begin_life()
         try:
             process = group.process = self._process(group, group.started)
             for instrument, definition in self._definitions.items():

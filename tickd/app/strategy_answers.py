@@ -55,13 +55,17 @@ class Answers:
         self.decisions: dict[str, dict[str, object]] = {}
         # Of strategies that came back while their process ran; over all processes.
         self.restarts: dict[str, int] = dict.fromkeys(self._owners, 0)
+        # The last thing that each raised, and at which event.
         self.failures: dict[str, str] = dict.fromkeys(self._owners, "")
+        self.failed_seqs: dict[str, int] = dict.fromkeys(self._owners, 0)
 
     def take(self, line: bytes) -> None:
         """Record a line, and what becomes of it. Raises StrategySaidError: nothing was recorded."""
         fields = self._checked(line)
         if fields["kind"] == "intent":
             self._check_intent(fields)
+        if fields["kind"] in ("failure", "restart") and type(fields.get("seq")) is not int:
+            raise StrategySaidError(f"a {fields['kind']} at {str(fields.get('seq'))[:80]!r}")
         if fields["kind"] == "warm":
             self._check_warm(fields)
             self._keep_image(fields)
@@ -70,6 +74,7 @@ class Answers:
         if fields["kind"] == "decisions":
             self.decisions[strategy] = fields
         if fields["kind"] == "failure":
+            self.failed_seqs[strategy] = fields["seq"]
             self.failures[strategy] = str(fields.get("reason"))[:REASON_CHARACTERS_MAX]
         if fields["kind"] == "restart":
             self.restarts[strategy] += 1

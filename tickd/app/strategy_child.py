@@ -161,6 +161,7 @@ class _Child:
             state_dir=Path(self._config.state_dir),
             on_stopped=self._stopped,
             own_process=True,
+            over=self._config.over,
         )
         for instrument, definition in self._definitions.items():
             host.define(instrument, definition)

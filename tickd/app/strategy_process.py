@@ -78,12 +78,13 @@ class StrategyProcess:
         raw_log: Path | None = None,
         write_now: Callable[[], None] = lambda: None,
         warms_only: bool = False,
+        over: Sequence[str] = (),
     ) -> None:
         """Raises NativeError: no shared memory.
 
         `behind`: puts signals behind their causes. `raw_log`: what it warms up from; None: nothing;
         `write_now`: has what was recorded so far written to it. `warms_only`: it warms up for
-        others, is given no event, and ends.
+        others, is given no event, and ends. `over`: strategies that are not made again.
         """
         self.group: Final = group
         self._strategies = tuple(strategies)
@@ -98,6 +99,7 @@ class StrategyProcess:
         self._raw_log = raw_log
         self._write_now = write_now
         self._warms_only = warms_only
+        self._over = tuple(over)
         self._is_begun = False
         self._warmed_ns = 0
         self._keep_due_ns = 0
@@ -154,6 +156,7 @@ class StrategyProcess:
             raw_log="" if self._raw_log is None else str(self._raw_log),
             warmup_seconds=max(config.warmup_seconds for config in self._strategies),
             warms_only=self._warms_only,
+            over=self._over,
         )
         assert self._child.stdin is not None
         self._child.stdin.write(msgspec.json.encode(start) + b"\n")

@@ -59,6 +59,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     warmup_seconds: int = 0
     # It warms up for strategies that run inside of the daemon, and ends.
     warms_only: bool = False
+    # Those that ended by themselves in a process before this one.
+    over: tuple[str, ...] = ()
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,8 @@ def test_other_lines_are_recorded_as_they_are() -> None:
         orjson.dumps({**INTENT, "instrument": True}),
         orjson.dumps({**INTENT, "venue": None}),
         orjson.dumps({**INTENT, "side": "N"}),
+        b'{"kind":"failure","strategy":"mine","seq":"9"}',
+        b'{"kind":"restart","strategy":"mine"}',
     ],
 )
 def test_nonsense_is_refused_and_leaves_nothing(line: bytes) -> None:
@@ -82,6 +84,19 @@ def test_nonsense_is_refused_and_leaves_nothing(line: bytes) -> None:
     with pytest.raises(StrategySaidError):
         mine.take(line)
     assert recorded == []
+
+
+def test_failures_and_restarts_are_recorded_and_counted() -> None:
+    mine, recorded = answers()
+    lines = [
+        {"kind": "failure", "strategy": "mine", "seq": 7, "reason": "ValueError: no"},
+        {"kind": "restart", "strategy": "mine", "seq": 9},
+    ]
+    for line in lines:
+        mine.take(orjson.dumps(line))
+    assert recorded == lines
+    assert (mine.restarts["mine"], mine.failures["mine"]) == (1, "ValueError: no")
+    assert mine.failed_seqs["mine"] == 7
 
 
 WARM = {"kind": "warm", "strategy": "mine", "feed": "mine", "seq": 9, "part": 0, "parts": 1}

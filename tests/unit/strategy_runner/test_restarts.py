@@ -159,6 +159,13 @@ def test_a_start_that_fails_is_tried_again() -> None:
     assert dict(world.stopped) == {"badstart": "done"}
 
 
+def test_also_a_failure_that_is_the_end_is_on_record() -> None:
+    world = World(Fragile).run(*tape().cut(8))
+    (failed,) = failures(world)
+    assert failed["reason"] == world.stopped[0][1]
+    assert failed["seq"] in as_array(tape().take())["seq"]
+
+
 def test_over_its_budget_it_is_over() -> None:
     world = World(BadStart, restart="on_failure", restarts_per_hour_max=1)
     world.run(*tape(()).cut(8))
