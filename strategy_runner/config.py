@@ -10,7 +10,7 @@ import msgspec
 from tickd.errors import TickdError
 from tickd.topics import Pattern, Selection
 
-__all__ = ["StrategyConfig"]
+__all__ = ["StrategyConfig", "given_of"]
 
 # 64 bytes each: 64 KiB to 1 GiB of shared memory.
 QUEUE_EVENTS_MIN: Final = 1_024
@@ -52,6 +52,11 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError(
                 f"strategy name {self.name!r}: lower-case letters, digits, _ and -, at most 64"
             )
+        if self.group and not _NAME.fullmatch(self.group):
+            raise ValueError(
+                f"strategy {self.name}: group {self.group!r}: lower-case letters, digits, _ and -,"
+                " at most 64"
+            )
         if not _CLASS.fullmatch(self.class_):
             raise ValueError(f"strategy {self.name}: class {self.class_!r} is not module:Class")
         try:
@@ -73,3 +78,10 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                 f"strategy {self.name}: warmup_seconds is {self.warmup_seconds},"
                 f" 0 to {WARMUP_SECONDS_MAX} possible"
             )
+
+
+def given_of(config: StrategyConfig) -> dict[str, Any]:
+    """Return what its decisions depend on besides events, as JSON has it: a start's record."""
+    given = {"class": config.class_, "topics": config.topics, "params": config.params}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(given))
+    return plain
