@@ -14,6 +14,7 @@ import orjson
 
 from backtest.sources import log_directory
 from recorder.raw.records import heads_of
+from strategy_runner.config import StrategyConfig, given_of
 from strategy_runner.image import joined
 from strategy_runner.restarts import Failure
 from tickd.events import SEQ_INDEX_BITS
@@ -23,6 +24,8 @@ __all__ = ["LiveRun", "live_runs"]
 
 _CONTROL: Final = ord("C")
 _KINDS: Final = ("strategy", "state", "warm", "failure", "restart", "decisions", "conflated")
+
+_GIVEN: Final = ("class", "topics", "params")
 
 
 @dataclass(slots=True)
@@ -34,6 +37,8 @@ class LiveRun:
     seq_to: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     orders_reserved: int = 0
+    # Class, topics and parameters; empty: of a log that does not tell them.
+    given: dict[str, Any] = field(default_factory=dict)
     # None: it was killed before it could say.
     decisions: int | None = None
     hash: str | None = None
@@ -49,6 +54,14 @@ class LiveRun:
     warm_parts: int = 0
     # Where it raised, and where it came back, if it did.
     failures: list[Failure] = field(default_factory=list)
+
+    def differing(self, config: StrategyConfig) -> list[str]:
+        """Return what of `config` is not as it was, so that other decisions are no surprise.
+
+        Not the class: the same one may lie elsewhere, and whether it decides the same is asked.
+        """
+        now = given_of(config)
+        return [key for key in ("topics", "params") if self.given.get(key, now[key]) != now[key]]
 
     @property
     def image(self) -> bytes | None:
@@ -93,7 +106,8 @@ def _take(runs: dict[str, LiveRun], fields: dict[str, Any], life_from: int) -> N
     match fields:
         case {"kind": "strategy", "name": name, "state": "started", "seq": seq}:
             feed = fields.get("feed", name)
-            runs[name] = LiveRun(name, seq_from=seq, life_from=life_from, feed=feed)
+            given: dict[str, Any] = {key: fields[key] for key in _GIVEN if key in fields}
+            runs[name] = LiveRun(name, seq_from=seq, life_from=life_from, feed=feed, given=given)
         case {"kind": "strategy", "name": name, "state": "stopped", "seq": seq} if name in runs:
             runs[name].seq_to = seq
         case {"kind": "state", "strategy": name, "values": values} if name in runs:

@@ -10,13 +10,13 @@ import msgspec
 from tickd.errors import TickdError
 from tickd.topics import Pattern, Selection
 
-__all__ = ["StrategyConfig"]
+__all__ = ["StrategyConfig", "given_of"]
 
-# 64 bytes each: 64 KiB to 1 GiB of shared memory.
-QUEUE_EVENTS_MIN: Final = 1_024
-QUEUE_EVENTS_MAX: Final = 1 << 24
-WARMUP_SECONDS_MAX: Final = 86_400
-RESTARTS_MAX: Final = 3_600
+_BOUNDS: Final = {
+    "queue_events": (1_024, 1 << 24),  # 64 bytes each: 64 KiB to 1 GiB of shared memory
+    "restarts_per_hour_max": (1, 3_600),
+    "warmup_seconds": (0, 86_400),
+}
 WhenFull = Literal["conflate", "drop_oldest", "disconnect"]
 
 # The name stands in file names, metrics and records.
@@ -55,6 +55,11 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError(
                 f"strategy name {self.name!r}: lower-case letters, digits, _ and -, at most 64"
             )
+        if self.group and not _NAME.fullmatch(self.group):
+            raise ValueError(
+                f"strategy {self.name}: group {self.group!r}: lower-case letters, digits, _ and -,"
+                " at most 64"
+            )
         if not _CLASS.fullmatch(self.class_):
             raise ValueError(f"strategy {self.name}: class {self.class_!r} is not module:Class")
         try:
@@ -63,21 +68,18 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                 Pattern.parse(pattern)
         except TickdError as error:
             raise ValueError(f"strategy {self.name}: {error}") from error
-        if not QUEUE_EVENTS_MIN <= self.queue_events <= QUEUE_EVENTS_MAX:
-            raise ValueError(
-                f"strategy {self.name}: queue_events is {self.queue_events},"
-                f" {QUEUE_EVENTS_MIN} to {QUEUE_EVENTS_MAX} possible"
-            )
         for key in ("hang_ms_max", "memory_bytes_max", "callback_timeout_ms"):
             if getattr(self, key) < 1:
                 raise ValueError(f"strategy {self.name}: {key} must be positive")
-        if not 1 <= self.restarts_per_hour_max <= RESTARTS_MAX:
-            raise ValueError(
-                f"strategy {self.name}: restarts_per_hour_max is {self.restarts_per_hour_max},"
-                f" 1 to {RESTARTS_MAX} possible"
-            )
-        if not 0 <= self.warmup_seconds <= WARMUP_SECONDS_MAX:
-            raise ValueError(
-                f"strategy {self.name}: warmup_seconds is {self.warmup_seconds},"
-                f" 0 to {WARMUP_SECONDS_MAX} possible"
-            )
+        for key, (least, most) in _BOUNDS.items():
+            if not least <= (value := getattr(self, key)) <= most:
+                raise ValueError(
+                    f"strategy {self.name}: {key} is {value}, {least} to {most} possible"
+                )
+
+
+def given_of(config: StrategyConfig) -> dict[str, Any]:
+    """Return what its decisions depend on besides events, as JSON has it: a start's record."""
+    given = {"class": config.class_, "topics": config.topics, "params": config.params}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(given))
+    return plain

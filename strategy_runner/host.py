@@ -19,7 +19,7 @@ from strategy_runner.loading import config_of, strategy_class
 from strategy_runner.strategy import Strategy
 from tickd.errors import TickdError
 
-__all__ = ["HostedStrategy"]
+__all__ = ["HostedStrategy", "check_loads", "reason_of"]
 
 Handler = Callable[..., Any]
 # Callbacks that the dispatch loop calls, by the name that it has for them.
@@ -52,7 +52,7 @@ class HostedStrategy:
         """Return the handlers of the started strategy; None when it failed."""
         try:
             kind = strategy_class(self.config.class_)
-            handlers = self._handlers_of(kind)
+            handlers = callbacks_of(kind)
             strategy = kind(config_of(kind, self.config.params), self.context)
             self._strategy = strategy
             bound = {name: self._bind(strategy, name) for name in handlers}
@@ -106,20 +106,6 @@ class HostedStrategy:
         if self._loop is not None:
             _close(self._loop)
             self._loop = None
-
-    def _handlers_of(self, kind: type[Strategy]) -> list[str]:
-        """Return the callbacks that the class overrides.
-
-        Raises StrategyError for a mix that a replay could not repeat.
-        """
-        names = [name for name in (*_PER_EVENT, "order", "batch") if _overrides(kind, name)]
-        mixed = [name for name in names if name in _PER_EVENT]
-        if "batch" in names and mixed:
-            raise StrategyError(
-                f"{kind.__name__} has on_batch and on_{mixed[0]}",
-                hint="one or the other: which of them is first would depend on the traffic",
-            )
-        return names
 
     def _bind(self, strategy: Strategy, name: str) -> Handler:
         method: Handler = getattr(strategy, f"on_{name}")
@@ -196,9 +182,41 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
+def check_loads(config: StrategyConfig) -> None:
+    """Import the class and take its parameters, without making a strategy.
+
+    Raises StrategyError: it could not be started.
+    """
+    try:
+        kind = strategy_class(config.class_)
+        config_of(kind, config.params)
+        callbacks_of(kind)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise StrategyError(f"strategy {config.name}: {reason_of(error)}") from error
+
+
+def callbacks_of(kind: type[Strategy]) -> list[str]:
+    """Return the callbacks that the class overrides.
+
+    Raises StrategyError for a mix that a replay could not repeat.
+    """
+    names = [name for name in (*_PER_EVENT, "order", "batch") if _overrides(kind, name)]
+    mixed = [name for name in names if name in _PER_EVENT]
+    if "batch" in names and mixed:
+        raise StrategyError(
+            f"{kind.__name__} has on_batch and on_{mixed[0]}",
+            hint="one or the other: which of them is first would depend on the traffic",
+        )
+    return names
+
+
 def reason_of(error: BaseException) -> str:
-    """One line: what was raised, and the last place of it."""
+    """One line: what was raised, and the last place of it, or what may help."""
     text = str(error) if isinstance(error, TickdError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, TickdError) and error.hint:
+        text += f"; {error.hint}"
     frames = traceback.extract_tb(error.__traceback__)
     if frames and not isinstance(error, TickdError):
         last = frames[-1]

@@ -6,7 +6,7 @@ knows names and patterns, no events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 import msgspec
@@ -14,13 +14,30 @@ import msgspec
 from strategy_runner.config import StrategyConfig
 from tickd.topics import Pattern, Selection, Topic
 
-__all__ = ["Wants", "feed_of"]
+__all__ = ["Wants", "check_groups", "feed_of"]
 
 
 def feed_of(config: StrategyConfig) -> str:
     """Return the name of the feed; strategies with the same one share a process."""
     # A group and a strategy of the same name are two things.
     return f"group-{config.group}" if config.group else config.name
+
+
+def check_groups(strategies: Iterable[StrategyConfig]) -> None:
+    """Raises ValueError: strategies would share a process, and do not all say so."""
+    first: dict[str, StrategyConfig] = {}
+    for config in strategies:
+        other = first.setdefault(feed_of(config), config)
+        if other.group != config.group:
+            raise ValueError(
+                f"strategies {other.name} and {config.name} would have the same files:"
+                f" {feed_of(config)}; rename the strategy or the group"
+            )
+        if other.isolation != config.isolation:
+            raise ValueError(
+                f"group {config.group}: {other.name} has isolation {other.isolation!r},"
+                f" {config.name} {config.isolation!r}; they share a process or the daemon"
+            )
 
 
 @final

@@ -7,6 +7,8 @@ It composes and checks relations between stages; each stage explains its own key
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,7 @@ from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
+from strategy_runner.wants import check_groups
 from tickd.app.logs import LogConfig
 from tickd.config import load
 
@@ -88,8 +91,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
         for table in ("universes", "subscriptions", "indicators", "strategies"):
-            if len({each.name for each in getattr(self, table)}) != len(getattr(self, table)):
-                raise ValueError(f"two [[{table}]] have the same name")
+            if twice := _twice(each.name for each in getattr(self, table)):
+                raise ValueError(f"two [[{table}]] have the same name: {twice}")
+        check_groups(self.strategies)
         check_patterns(self.subscriptions, names, self.universes)
         self._check_universes(names)
         self._check_symbols()
@@ -114,6 +118,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def state_dir(self) -> Path:
         return Path(self.node.state_dir)
+
+
+def _twice(names: Iterable[str]) -> str:
+    """Return the first name that comes again, else nothing."""
+    counts = Counter(names)
+    return next((name for name, count in counts.items() if count > 1), "")
 
 
 def load_config(path: Path) -> Config:

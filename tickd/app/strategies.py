@@ -8,14 +8,15 @@ It starts nothing before the venues are known, and it is stopped before the raw 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, final
 
 import msgspec
 import structlog
 
-from strategy_runner.config import StrategyConfig
+from strategy_runner.config import StrategyConfig, given_of
 from strategy_runner.restarts import ByPolicy
 from strategy_runner.wants import Wants, feed_of
 from tickd.app.strategy_answers import Answers
@@ -64,12 +65,15 @@ class Group:
         self._host = host
         # Of lives that are over.
         self._totals = (0, 0, 0, 0)
+        # What the process said last that has ended: what a strategy did is asked for then most of
+        # all.
+        self._said = Report()
 
     @property
     def report(self) -> Report:
         if self.inproc is not None:
             return self.inproc.report
-        return self.process.report if self.process is not None else Report()
+        return self.process.report if self.process is not None else self._said
 
     @property
     def totals(self) -> tuple[int, int, int, int]:
@@ -89,7 +93,9 @@ class Group:
     def started(self) -> None:
         self.begin_life()
         for config in self.alive:
-            self._host.note(config.name, "started", seq=self._host.seq, feed=self.name)
+            self._host.note(
+                config.name, "started", seq=self._host.seq, feed=self.name, given=given_of(config)
+            )
 
     def note_stopped(self, strategy: str, reason: str) -> None:
         """A strategy has ended; why, and up to which event it went, goes on record."""
@@ -120,6 +126,7 @@ class Group:
         for config in self.strategies:
             self.note_stopped(config.name, reason)
         self._totals = self.totals
+        self._said = self.report
         self.process = None
 
     def comes_back(self, now_ns: int) -> bool:
@@ -181,9 +188,18 @@ class Strategies:
         """Put a control record into the raw log, if it is still open."""
         self._tap.note(fields)
 
-    def note(self, strategy: str, state: str, *, seq: int, feed: str, reason: str = "") -> None:
+    def note(
+        self,
+        strategy: str,
+        state: str,
+        *,
+        seq: int,
+        feed: str,
+        reason: str = "",
+        given: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         fields = {"name": strategy, "feed": feed, "state": state, "reason": reason, "seq": seq}
-        self.record({"kind": "strategy", **fields})
+        self.record({"kind": "strategy", **fields, **given})
 
     def define(self, instrument: int, definition: bytes) -> None:
         """Hand on a definition, before the first batch that uses it."""

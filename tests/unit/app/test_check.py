@@ -36,6 +36,25 @@ topics = ["quote.*.*"]
 params = { window = 100 }
 """
 
+STRATEGY = """
+[[strategies]]
+name = "mine"
+class = "{tmp}/mine.py:Mine"
+params = {{ levels = 5 }}
+"""
+
+SOURCE = """
+from strategy_runner.strategy import Strategy
+
+class Mine(Strategy):
+    class Config(Strategy.Config):
+        levels: int = 3
+
+class Both(Mine):
+    def on_batch(self, events): ...
+    def on_trade(self, trade): ...
+"""
+
 
 @pytest.fixture
 def write(tmp_path: Path):
@@ -193,3 +212,56 @@ def test_the_simulated_market_of_the_example_lists_its_symbols() -> None:
     market = SimMarket(1, int(called[1]), 100.0, 1_723_075_200_000_000_000)
     (venue,) = load_config(EXAMPLES / "simulated.toml").venues
     assert set(venue.symbols) == set(market.symbols())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("Mine", "Yours", "strategy mine: {tmp}/mine.py has no Yours"),
+        ("mine.py", "none.py", "strategy mine: no file {tmp}/none.py"),
+        ("mine.py", "broken.py", "strategy mine: SyntaxError: "),
+        ("mine.py", "leaves.py", "strategy mine: SystemExit: 7 (leaves.py:1)"),
+        ("{tmp}/mine.py", "no_such_module", "strategy mine: no module no_such_module; install it"),
+        ("Mine", "Both", "Both has on_batch and on_trade"),
+        ("5", '"x"', "Expected `int`, got `str` - at `$.levels`; its parameters: levels"),
+        ("levels", "level", "unknown field `level`; its parameters: levels"),
+    ],
+)
+def test_a_strategy_that_could_not_start_is_refused(
+    command, write, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    (tmp_path / "broken.py").write_text("def x(:")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(7)")
+    good = command("check", write(GOOD + STRATEGY.format(tmp=tmp_path)))
+    assert good.code == 0, good.err
+    text = STRATEGY.replace(old, new).format(tmp=tmp_path)
+    ended = command("check", write(GOOD + text))
+    assert (ended.code, ended.out) == (2, "")
+    assert says.format(tmp=tmp_path) in ended.err
+
+
+def strategy_table(name: str, **fields: str) -> str:
+    lines = [f'{key} = "{value}"' for key, value in {"class": "m:C", **fields}.items()]
+    return "\n".join(["", "[[strategies]]", f'name = "{name}"', *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (strategy_table("a") * 2, "two [[strategies]] have the same name: a"),
+        (strategy_table("a", group="../../x"), "group '../../x': lower-case letters"),
+        (
+            strategy_table("a", group="g", isolation="inproc") + strategy_table("b", group="g"),
+            "group g: a has isolation 'inproc', b 'process'",
+        ),
+        (
+            strategy_table("group-g") + strategy_table("b", group="g"),
+            "strategies group-g and b would have the same files: group-g",
+        ),
+    ],
+)
+def test_strategies_that_would_meet_are_refused(command, write, text: str, says: str) -> None:
+    ended = command("check", write(GOOD + text))
+    assert (ended.code, ended.out) == (2, "")
+    assert says in ended.err

@@ -97,6 +97,7 @@ def test_a_failure_is_told_with_its_reason(
         (("--strategy", "nowhere"), "not module:Class"),
         (("--strategy", "a:B", "--params", "{"), "--params"),
         (("--strategy", "a:B", "--config", "x.toml"), "stands alone"),
+        (("--topics", "trade.*.*", "--config", "x.toml"), "stands alone"),
     ],
 )
 def test_what_cannot_be_run_is_refused(command, capture: Path, words, says: str) -> None:
@@ -109,6 +110,14 @@ def test_a_class_that_is_not_there_is_told(command, capture: Path) -> None:
     answer = command("replay", capture, "--strategy", "no_such_module:Nobody")
     assert answer.code == 1
     assert "failed: no module no_such_module" in answer.out
+
+
+def test_a_strategy_whose_topics_do_not_occur_is_told(
+    command, capture: Path, strategy: str
+) -> None:
+    words = (capture, "--strategy", strategy, "--topics")
+    assert "  none of its topics occurs" in command("replay", *words, "trade.nowhere.*").out
+    assert "none of its topics" not in command("replay", *words, "trade.*.*").out
 
 
 def test_the_order_of_sets_changes_no_decision(capture: Path, strategy: str) -> None:
@@ -193,3 +202,31 @@ def test_a_log_is_compared_with_what_was_decided_live(
     code, slow = asked()
     told = "as live, 11 records merged or dropped as then"
     assert (code, slow["live"]) == (0, told)
+
+
+@pytest.mark.parametrize(
+    ("topics", "params", "says"),
+    [
+        (["*"], {"fails_at": 0}, "NOT as live"),
+        (["*"], {"fails_at": 5000}, "not compared: it ran live with other params"),
+        (["quote.*.*"], {}, "not compared: it ran live with other topics and params"),
+    ],
+)
+def test_what_ran_live_with_something_else_is_not_compared(
+    command, strategy: str, tmp_path: Path, topics: list[str], params: dict[str, int], says: str
+) -> None:
+    log = WireLog(tmp_path / "raw", 7)
+    log.burst(300)
+    seq = (log.raw_log.next_frame_no - 1) << 16 | 0xFFFF
+    given = {"class": strategy, "topics": topics, "params": params}
+    note(log, "strategy", name="sets", state="started", seq=seq, **given)
+    log.burst(300)
+    note(log, "decisions", strategy="sets", count=1, hash="0" * 64)
+    log.close()
+    words = ("replay", tmp_path, "--strategy", strategy, "--params", '{"fails_at": 0}', "--json")
+    answer = command(*words)
+    told = json.loads(answer.out)
+    found = told["strategies"]["sets"]
+    assert (answer.code, found["live"]) == (3 if says == "NOT as live" else 0, says)
+    # Everything there is, or what it had live: the first burst was before its start.
+    assert (found["events"] == told["events"]) == (says != "NOT as live")

@@ -1,4 +1,7 @@
-"""`tickd check`: validate a config file and print the resolved result. Connects to nothing."""
+"""`tickd check`: validate a config file and print the resolved result.
+
+It connects to nothing and starts nothing; the modules of strategies are imported.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from pathlib import Path
 from gateway.callbacks.session import check as check_callback
 from gateway.subscriptions.carried import Carried
 from gateway.venues import registry
+from strategy_runner.errors import StrategyError
+from strategy_runner.host import check_loads
 from tickd.app.backends import decide
-from tickd.app.config import load_config
+from tickd.app.config import Config, load_config
 from tickd.app.planning import wanted_of
 from tickd.app.signals import require_native
 from tickd.config import dump
-from tickd.errors import TickdError
+from tickd.errors import ConfigError, TickdError
 from tickd.native import BUILD_PROFILE, VENUES, VERSION
 
 STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
@@ -22,6 +27,8 @@ STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
 
 def check(config: Path) -> int:
     """Validate a config file and print the resolved result.
+
+    The classes of [[strategies]] are imported and their parameters looked at; none is started.
 
     Args:
         config: the TOML file
@@ -40,11 +47,23 @@ def check(config: Path) -> int:
         Carried(registry.find_any(name, VENUES), wanted)
     backends = decide()
     require_native(resolved.indicators, backends)
+    check_strategies(config, resolved)
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
     for choice in backends:
         sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
     sys.stdout.write(dump(resolved))
     return 0
+
+
+def check_strategies(path: Path, config: Config) -> None:
+    """Raises ConfigError: a strategy has no class, or parameters that the class does not take."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a strategy's process looks, too
+    for strategy in config.strategies:
+        try:
+            check_loads(strategy)
+        except StrategyError as error:
+            raise ConfigError(f"{path}: {error}") from error
 
 
 def check_stages() -> None:

@@ -40,7 +40,8 @@ def replay(
 
     The same events give the same decisions, however they are cut and on whatever day. Of a strategy
     that ran live on a raw log, its last run is repeated, and the hashes are compared: exit code 3
-    when they differ. A strategy that fails is told with its reason, and the exit code is 1.
+    when they differ. With other topics or parameters than live it gets everything that is there and
+    is not compared. A strategy that fails is told with its reason, and the exit code is 1.
 
     Args:
         path: a capture ("recv_ns json" lines, gzip or plain), a state directory or a raw log
@@ -53,16 +54,13 @@ def replay(
         as_json: print the result as JSON
 
     Examples:
-        tickd replay usdm_btcusdt.gz --strategy examples/my_first_strategy.py:Crossing
+        tickd replay usdm_btcusdt.gz --strategy examples/ofi_chaser.py:OfiChaser
         tickd replay /var/lib/tickd --config tickd.toml --json
         tickd replay capture.gz --strategy mine:Maker --params '{"levels": 3}' --decisions
 
     """
     strategies = _strategies(strategy, params, topics, config)
-    runs = {}
-    if path.is_dir():
-        names = {each.name for each in strategies}
-        runs = {name: each for name, each in live_runs(path).items() if name in names}
+    runs, others = _live(path, strategies)
     cuts = {cut for each in runs.values() for cut in each.cuts}
     computed_from = max((each.life_from for each in runs.values()), default=0)
     indicators = load_config(config).indicators if config is not None else ()
@@ -70,7 +68,8 @@ def replay(
     show = _show if decisions else None
     try:
         result = run(source, strategies, clock=SystemClock(), runs=runs, on_decision=show)
-        live = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
+        verdicts = {name: _verdict(run, result.strategies[name]) for name, run in runs.items()}
+        live = verdicts | others
         plain = [orjson.dumps(_plain(result, live)).decode()] if as_json else None
         for line in plain or _lines(result, live):
             _say(line)
@@ -83,12 +82,32 @@ def replay(
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
+def _live(
+    path: Path, strategies: tuple[StrategyConfig, ...]
+) -> tuple[dict[str, LiveRun], dict[str, str]]:
+    """Return the live runs that are repeated, and why others are not."""
+    runs: dict[str, LiveRun] = {}
+    others: dict[str, str] = {}
+    known = live_runs(path) if path.is_dir() else {}
+    for config in strategies:
+        run = known.get(config.name)
+        if run is None:
+            continue
+        if differing := run.differing(config):
+            others[config.name] = f"not compared: it ran live with other {' and '.join(differing)}"
+        else:
+            runs[config.name] = run
+    return runs, others
+
+
 def _strategies(
     strategy: str, params: str, topics: tuple[str, ...], config: Path | None
 ) -> tuple[StrategyConfig, ...]:
     if config is not None:
-        if strategy or params:
-            raise ConfigError("--config stands alone", hint="leave --strategy and --params out")
+        if strategy or params or topics != ("*",):
+            raise ConfigError(
+                "--config stands alone", hint="leave --strategy, --params and --topics out"
+            )
         strategies = load_config(config).strategies
         if not strategies:
             raise ConfigError(f"{config} has no [[strategies]]")
@@ -172,6 +191,8 @@ def _lines(result: Replayed, live: dict[str, str]) -> list[str]:
             f"p50 {latency['p50_ns']:,} ns, p99 {latency['p99_ns']:,} ns, "
             f"p99.9 {latency['p999_ns']:,} ns per callback"
         )
+        if not each["events"] and result.events and not each["failures"]:
+            lines.append("  none of its topics occurs")
         if each["restarts"]:
             lines.append(f"  failed {each['failures']} times, came back {each['restarts']} times")
         if each["failures"] > each["restarts"]:

@@ -1,6 +1,6 @@
 //! Arrays at the border of the indicators: columns in, one array of float64 out. Copies nothing, converts nothing here.
 
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::{Element, PyBuffer};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,18 +21,21 @@ pub enum Held {
 impl Held {
     /// Locks an array of float64, int64 or int8.
     pub fn new(array: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Ok(buffer) = PyBuffer::get(array) {
+        if let Ok(buffer) = lock(array) {
             return Ok(Held::F64(buffer));
         }
-        if let Ok(buffer) = PyBuffer::get(array) {
+        if let Ok(buffer) = lock(array) {
             return Ok(Held::I64(buffer));
         }
-        if let Ok(buffer) = PyBuffer::get(array) {
+        if let Ok(buffer) = lock(array) {
             return Ok(Held::I8(buffer));
         }
+        let found = match array.getattr("dtype") {
+            Ok(dtype) => dtype.str()?,
+            Err(_) => array.get_type().name()?,
+        };
         Err(PyTypeError::new_err(format!(
-            "needs a C-contiguous array of float64, int64 or int8, not {}",
-            array.get_type().name()?
+            "needs a C-contiguous array of float64, int64 or int8, not {found}"
         )))
     }
 
@@ -104,9 +107,18 @@ impl<const N: usize> Inputs<N> {
     }
 }
 
+/// Locks an array of this machine's own values. pyo3 0.30 takes big-endian ones (`>`, `!`) for those.
+fn lock<T: Element>(array: &Bound<'_, PyAny>) -> PyResult<PyBuffer<T>> {
+    let buffer = PyBuffer::get(array)?;
+    match buffer.format().to_bytes() {
+        [b'>' | b'!', ..] => Err(PyTypeError::new_err("its values have the other byte order")),
+        _ => Ok(buffer),
+    }
+}
+
 /// Locks an array of int64 nanoseconds.
 pub fn lock_times(array: &Bound<'_, PyAny>) -> PyResult<PyBuffer<i64>> {
-    PyBuffer::get(array).map_err(|_| PyTypeError::new_err("times must be a C-contiguous array of int64 nanoseconds"))
+    lock(array).map_err(|_| PyTypeError::new_err("times must be a C-contiguous array of int64 nanoseconds"))
 }
 
 /// The array that answers go to: `out`, or a new one of `rows` times `width`.
@@ -131,8 +143,7 @@ impl<'py> Output<'py> {
                 }
             }
         };
-        let buffer =
-            PyBuffer::<f64>::get(&array).map_err(|_| PyTypeError::new_err("out must be an array of float64"))?;
+        let buffer = lock::<f64>(&array).map_err(|_| PyTypeError::new_err("out must be an array of float64"))?;
         let matches = match *buffer.shape() {
             [n] => width == 0 && n == rows,
             [n, m] => n == rows && m == width,

@@ -404,6 +404,15 @@ def test_wrong_arrays_are_refused(m: ModuleType) -> None:
     for wrong in ([1.0] * 4, np.ones(4, dtype=np.float32), np.ones(8)[::2]):
         with pytest.raises(TypeError):
             m.Ofi().update_many(wrong, ones, ones, ones)
+    for foreign in (">f8", ">i8"):  # what network captures and FITS files have
+        with pytest.raises(TypeError, match=f"not {foreign}"):
+            m.Ofi().update_many(np.ones(4, dtype=foreign), ones, ones, ones)
+    with pytest.raises(TypeError):
+        m.Ofi().update_many(ones, ones, ones, ones, np.arange(4, dtype=">i8"))
+    with pytest.raises(TypeError):
+        m.Ofi().update_many(ones, ones, ones, ones, out=np.empty(4, dtype=">f8"))
+    with pytest.raises(TypeError, match="not float32"):
+        m.Ofi().update_many(ones.astype(np.float32), ones, ones, ones)
     with pytest.raises(ValueError, match="length"):
         m.Ofi().update_many(ones, ones[:3], ones, ones)
     with pytest.raises(ValueError, match="rows"):
