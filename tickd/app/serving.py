@@ -24,6 +24,7 @@ from gateway.servers.process import Addresses
 from tickd.app.event_loop import run
 from tickd.app.exit_codes import ExitCode
 from tickd.clock import SystemClock
+from tickd.errors import TickdError
 
 Serve = Callable[[SystemClock, Callable[[Addresses], None]], Coroutine[object, object, None]]
 
@@ -57,7 +58,10 @@ ORDINARY_WIRE: Final = WireOptions()
 
 
 def run_server(serve: Serve) -> ExitCode:
-    """Run `serve(clock, on_start)` until it ends, or INT or TERM comes."""
+    """Run `serve(clock, on_start)` until it ends, or INT or TERM comes.
+
+    Raises TickdError: the system refused a port or a file.
+    """
     return run(_until_signal(serve))
 
 
@@ -68,7 +72,10 @@ async def _until_signal(serve: Serve) -> ExitCode:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):  # the signal asked for the end
-        await serve(SystemClock(), _announce)
+        try:
+            await serve(SystemClock(), _announce)
+        except OSError as error:  # a port that is taken, a log that cannot be written
+            raise TickdError(f"cannot serve: {error}", hint="port 0: the kernel picks") from error
     return ExitCode.OK
 
 
