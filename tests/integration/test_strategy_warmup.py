@@ -350,7 +350,7 @@ async def test_without_an_image_the_log_alone_warms(tmp_path: Path) -> None:
         await until(taken(process))
     close(world)
     assert process.report.warmth.events > 200
-    assert "there is no image" in process.report.warmth.notes
+    assert "no image was kept: the raw log alone" in process.report.warmth.notes
     assert started(world, "steady")[SYMBOL]["book"][2] == 2
 
 

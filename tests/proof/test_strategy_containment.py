@@ -100,6 +100,9 @@ def test_nothing_a_strategy_does_hurts_the_recorder_or_another(tmp_path: Path) -
     # old at most.
     assert 500 < sum(histograms["recv_to_strategy.good"]) <= by_name(status)["good"]["delivered"]
     check_reasons(by_name(status))
+    # What was on its way to one that ended is told, and told of nobody else.
+    assert by_name(status)["loop"]["undelivered"] > 0
+    assert by_name(status)["good"]["undelivered"] == 0
     check_the_record(tmp_path / "state", by_name(status), sent)
 
 

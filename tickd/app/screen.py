@@ -231,10 +231,10 @@ def _venues(status: dict[str, Any]) -> RenderableType:
 
 def _strategies(strategies: list[dict[str, Any]]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("strategy", "state", "events", "p99", "decisions", "hash", "merged", "dropped"):
+    for name in ("strategy", "state", "events", "p99", "decisions", "hash"):
         table.add_column(name)
-    table.add_column("memory")
-    table.add_column("reason")
+    for name in ("merged", "dropped", "undelivered", "memory", "reason"):
+        table.add_column(name)
     for each in strategies:
         table.add_row(
             each["name"],
@@ -245,6 +245,7 @@ def _strategies(strategies: list[dict[str, Any]]) -> RenderableType:
             each["hash"][:16],
             f"{each['merged']:,}",
             f"{each['dropped']:,}",
+            f"{each['undelivered']:,}",
             format_bytes(each["rss_bytes"]) if each["rss_bytes"] else "",
             each["reason"] or "; ".join(each["warmth"]["notes"]),
         )

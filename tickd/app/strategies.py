@@ -65,6 +65,8 @@ class Group:
         self._host = host
         # Of lives that are over.
         self._totals = (0, 0, 0, 0)
+        # Events that were on their way to a process when it ended.
+        self.undelivered = 0
         # What the process said last that has ended: what a strategy did is asked for then most of
         # all.
         self._said = Report()
@@ -125,6 +127,10 @@ class Group:
         self.note_missed()
         for config in self.strategies:
             self.note_stopped(config.name, reason)
+        if self.process is not None:
+            offered, _, dropped, merged = self.process.feed.totals
+            taken = self.process.feed.progress()[1]
+            self.undelivered += offered - dropped - merged - taken
         self._totals = self.totals
         self._said = self.report
         self.process = None
@@ -359,6 +365,7 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         "delivered": delivered,
         "dropped": dropped,
         "merged": merged,
+        "undelivered": group.undelivered,
         "waiting": process.feed.waiting if process is not None else 0,
         "rss_bytes": process.rss_bytes if process is not None else 0,
         "restarts": group.restarts + group.answers.restarts[config.name],

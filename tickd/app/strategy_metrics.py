@@ -29,6 +29,7 @@ def declare_strategies(metrics: Metrics, strategies: Strategies) -> None:
         ("offered_events", "offered", "Events that its group wants."),
         ("dropped_events", "dropped", "Of them, dropped because it was too slow."),
         ("merged_events", "merged", "Of them, merged or replaced because it was too slow."),
+        ("undelivered_events", "undelivered", "Of them, on their way when its process ended."),
         ("intents", "intents", "Orders it asked for."),
         ("restarts", "restarts", "Times that it, or the process of its group, was made again."),
     ):

@@ -171,7 +171,7 @@ class Warmup:
             content = self._image.read_bytes()
             held = host.restore(content)
         except FileNotFoundError:
-            self._notes.append("there is no image")
+            self._notes.append("no image was kept: the raw log alone")
             return None
         except (OSError, StrategyError) as error:
             self._notes.append(f"{self._image.name}: {error}")

@@ -265,3 +265,18 @@ def test_strategies_that_would_meet_are_refused(command, write, text: str, says:
     ended = command("check", write(GOOD + text))
     assert (ended.code, ended.out) == (2, "")
     assert says in ended.err
+
+
+def test_topics_of_no_configured_venue_are_told(command, write, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    topics = '"trade.binace-usdm.*", "*.binance-usdm.*", "clock.node.tick"'
+    strategy = STRATEGY.format(tmp=tmp_path) + f"topics = [{topics}]\n"
+    indicator = INDICATOR.replace("quote.*.*", "quote.okx.*")
+    ended = command("check", write(GOOD + indicator + strategy))
+    assert ended.code == 0, ended.err
+    notes = [line for line in ended.out.splitlines() if line.startswith("# note: ")]
+    never = "never comes, there is no [[venues]] named"
+    assert notes == [
+        f"# note: strategy mine: trade.binace-usdm.* {never} binace-usdm",
+        f"# note: indicator flow: quote.okx.* {never} okx",
+    ]

@@ -111,19 +111,28 @@ def test_a_strategy_that_ended_shows_its_reason() -> None:
         "hash": "ab" * 32,
         "merged": 4,
         "dropped": 0,
+        "undelivered": 24_001,
         "rss_bytes": 0,
         "reason": "RuntimeError: a bad day",
-        "warmth": {"notes": ["there is no image"]},
+        "warmth": {"notes": ["no image was kept: the raw log alone"]},
     }
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(_strategies([row]))
     text = console.export_text()
-    for word in ("mine", "stopped (2 restarts)", "12,345", "8 µs", "ab" * 8, row["reason"]):
+    for word in (
+        "mine",
+        "stopped (2 restarts)",
+        "12,345",
+        "24,001",
+        "8 µs",
+        "ab" * 8,
+        row["reason"],
+    ):
         assert word in text
     assert "ab" * 9 not in text
     assert "image" not in text
     console.print(_strategies([row | {"reason": ""}]))
-    assert "there is no image" in console.export_text()
+    assert "no image was kept: the raw log alone" in console.export_text()
 
 
 def test_a_sink_beside_clickhouse_that_did_without_something_is_a_line() -> None:

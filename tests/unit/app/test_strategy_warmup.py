@@ -181,7 +181,7 @@ def test_warm_is_as_if_it_had_been_there(
     assert len(image.books) == 1
     assert image.positions[0].size == 5 * MESSAGES // 100
     assert warmth.from_image is with_image
-    assert warmth.notes == (() if with_image else ("there is no image",))
+    assert warmth.notes == (() if with_image else ("no image was kept: the raw log alone",))
     mine = recorded.host()
     mine.restore(pack(image))
     assert values(recorded, mine) == values(recorded, recorded.watcher())
@@ -280,7 +280,7 @@ def test_frames_that_are_on_their_way_are_waited_for(tmp_path: Path) -> None:
     image, warmth = finished(
         recorded.warmup(wait=lambda _seconds: recorded.log.close()), recorded.seq
     )
-    assert warmth.notes == ("there is no image",)
+    assert warmth.notes == ("no image was kept: the raw log alone",)
     assert known(image) == known(unpack(recorded.watcher().image(recorded.seq)))
 
 

@@ -21,6 +21,7 @@ from tickd.app.signals import require_native
 from tickd.config import dump
 from tickd.errors import ConfigError, TickdError
 from tickd.native import BUILD_PROFILE, VENUES, VERSION
+from tickd.topics import Pattern
 
 STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
 
@@ -51,8 +52,23 @@ def check(config: Path) -> int:
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
     for choice in backends:
         sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
+    for note in idle_patterns(resolved):
+        sys.stdout.write(f"# note: {note}\n")
     sys.stdout.write(dump(resolved))
     return 0
+
+
+def idle_patterns(config: Config) -> list[str]:
+    """Patterns of strategies and indicators that name a venue which is not configured."""
+    venues = {venue.name for venue in config.venues} | {"node"}  # the clock's
+    users = [(f"strategy {each.name}", each.topics) for each in config.strategies]
+    users += [(f"indicator {each.name}", each.topics) for each in config.indicators]
+    return [
+        f"{user}: {text} never comes, there is no [[venues]] named {pattern.venue}"
+        for user, topics in users
+        for text in topics
+        if (pattern := Pattern.parse(text)).venue not in ("*", *venues)
+    ]
 
 
 def check_strategies(path: Path, config: Config) -> None:
