@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from backtest.live_runs import live_runs
 from backtest.run import replay
 from backtest.sources import source_of
@@ -25,8 +23,6 @@ from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.clock import SystemClock
 from tickd.native import Decoder, RawLog
-
-pytestmark = pytest.mark.usefixtures("own_garbage")
 
 CODE = """
 from strategy_runner.strategy import Strategy
