@@ -65,8 +65,10 @@ soak: setup ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse
 fuzz: ## every native fuzz target for SECONDS=30; findings stay in native/fuzz/artifacts
 	native/fuzz/run.sh $(SECONDS)
 
-bench: setup ## print every published ratio, on a release build
+bench: setup ## print every published ratio, then pytest-benchmark's and criterion's tables, on a release build
 	benchmarks/run.sh
+	PYTHONPATH=benchmarks $(PYTEST) --dist=no benchmarks/test_indicator_calls.py --benchmark-columns=min,median,iqr
+	$(CARGO) bench --quiet --manifest-path $(CARGO_MANIFEST) -p tickd-core -- --quick
 
 bench-check: setup ## fail when a ratio fell more than 10 % below the committed one
 	benchmarks/run.sh --check
