@@ -34,7 +34,7 @@ from strategy_runner.image import (
 )
 from strategy_runner.restarts import ByPolicy, Restarts
 from strategy_runner.state import State
-from tickd.events import SEQ_INDEX_BITS, BookState
+from tickd.events import SEQ_INDEX_MAX, BookState
 from tickd.native import Dispatch, EventBatch, Histogram, RingReader, xxh3_hex
 from tickd.ports import Clock
 from tickd.telemetry.latency_bounds import BOUNDS_NS
@@ -42,7 +42,6 @@ from tickd.topics import CHANNELS, Selection, Topic
 
 __all__ = ["StrategyHost", "owner_of"]
 
-FRAME_MASK: Final = (1 << SEQ_INDEX_BITS) - 1
 _Failed = WeakMethod[Callable[[int, BaseException], None]]
 QUANTILES: Final = (("p50_ns", 0.5), ("p99_ns", 0.99), ("p999_ns", 0.999))
 
@@ -179,7 +178,7 @@ class StrategyHost:
         )
         image = Image(
             # The last number of its frame, as the node counts.
-            seq=(seq if seq is not None else self._dispatch.seq) | FRAME_MASK,
+            seq=(seq if seq is not None else self._dispatch.seq) | SEQ_INDEX_MAX,
             now_ns=self._dispatch.now_ns,
             known_from=self.known_from,
             values=last.snapshot(),

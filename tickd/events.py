@@ -18,6 +18,7 @@ SIZE_UNDEF: Final = (1 << 63) - 1
 TS_UNDEF: Final = (1 << 63) - 1
 ID_UNDEF: Final = (1 << 64) - 1
 SEQ_INDEX_BITS: Final = 16
+SEQ_INDEX_MAX: Final = (1 << SEQ_INDEX_BITS) - 1
 
 EVENT: Final = np.dtype(
     [

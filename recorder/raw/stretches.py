@@ -14,12 +14,11 @@ from typing import Final, NamedTuple
 from recorder.raw.definitions import NewDefinitions
 from recorder.raw.records import CHECKPOINT, heads_of
 from recorder.raw.segments import first_frames, sealed_names
-from tickd.events import SEQ_INDEX_BITS
+from tickd.events import SEQ_INDEX_BITS, SEQ_INDEX_MAX
 from tickd.native import Block, BlockBuilder, Decoder, EventBatch, RawLogReader, manifest_read
 
 __all__ = ["Hole", "LogStretches", "Stretch"]
 
-_INDEX_MAX: Final = (1 << SEQ_INDEX_BITS) - 1
 _EVENTS_MAX: Final = 500_000
 
 
@@ -107,7 +106,7 @@ class LogStretches:
             builder.push(part.batch)
             events += len(part.batch)
             if not whole and events >= self._events_max and part.batch.frame_last < frame_to:
-                end = part.batch.frame_last << SEQ_INDEX_BITS | _INDEX_MAX
+                end = part.batch.frame_last << SEQ_INDEX_BITS | SEQ_INDEX_MAX
                 if end >= start:
                     yield Stretch(start, end, builder.finish())
                     start, events = end + 1, 0
@@ -169,7 +168,7 @@ class LogStretches:
                 case _:
                     continue
             if first <= last and first <= frame_to and last >= frame_from:
-                seq_to = last << SEQ_INDEX_BITS | _INDEX_MAX
+                seq_to = last << SEQ_INDEX_BITS | SEQ_INDEX_MAX
                 holes.append(Hole(first << SEQ_INDEX_BITS, seq_to, reason))
         return sorted(holes, key=lambda hole: hole.seq_from)
 
@@ -246,5 +245,5 @@ class _Cursor:
 
 def _hole(frames: tuple[int, int], seq_from: int, seq_to: int) -> Hole | None:
     first = max(frames[0] << SEQ_INDEX_BITS, seq_from)
-    last = min(frames[1] << SEQ_INDEX_BITS | _INDEX_MAX, seq_to)
+    last = min(frames[1] << SEQ_INDEX_BITS | SEQ_INDEX_MAX, seq_to)
     return Hole(first, last, "a damaged chunk of the raw log") if first <= last else None

@@ -27,7 +27,7 @@ from recorder.repair.fingerprint import EMPTY, Fingerprint, figures_sql, joined
 from recorder.repair.parts import Part
 from recorder.repair.repair import Repair
 from recorder.schema.bars import BAR_TIME, hour_sql
-from tickd.events import SEQ_INDEX_BITS
+from tickd.events import SEQ_INDEX_BITS, SEQ_INDEX_MAX
 from tickd.ports import Clock
 
 __all__ = ["DaySwap"]
@@ -38,7 +38,6 @@ _DAY_S: Final = 86_400
 _NS: Final = 10**9
 # Blocks of the day before midnight may still be on their way.
 _CLOSED_FOR_S: Final = 600
-_INDEX_MAX: Final = (1 << SEQ_INDEX_BITS) - 1
 
 
 class DaySwap:
@@ -117,7 +116,9 @@ class DaySwap:
             return None
         frame_from = min(span[0] for span in spans)
         frame_to = max(span[1] for span in spans)
-        return Part(frame_from << SEQ_INDEX_BITS, frame_to << SEQ_INDEX_BITS | _INDEX_MAX, (table,))
+        return Part(
+            frame_from << SEQ_INDEX_BITS, frame_to << SEQ_INDEX_BITS | SEQ_INDEX_MAX, (table,)
+        )
 
     @asynccontextmanager
     async def _beside(self, table: str) -> AsyncIterator[str]:

@@ -38,7 +38,7 @@ from recorder.spool.quarantine import Quarantine
 from recorder.spool.spool import Spool
 from recorder.spool.thread import SpoolThread
 from tickd.errors import Action, TickdError
-from tickd.events import SEQ_INDEX_BITS
+from tickd.events import SEQ_INDEX_BITS, SEQ_INDEX_MAX
 from tickd.native import EVENT_TABLES, Cut, EventBatch, SinkWorker
 from tickd.ports import Clock
 
@@ -46,7 +46,6 @@ __all__ = ["Bursts", "Sink", "SinkCounters", "SinkState"]
 
 _log = structlog.get_logger(__name__)
 
-_SEQ_IN_FRAME: Final = (1 << SEQ_INDEX_BITS) - 1
 # Looks at the age of what is open, per shortest interval: a cut is late by a quarter at most.
 _LOOKS: Final = 4
 # Stowing what is left may not hold up the end.
@@ -375,7 +374,7 @@ class Sink:
             self._worker.want_from(table, self.plan.progress(table) + 1)
 
     async def _spill_to(self, frame_no: int, cause: str) -> None:
-        await self.plan.spill_to(frame_no << SEQ_INDEX_BITS | _SEQ_IN_FRAME, cause)
+        await self.plan.spill_to(frame_no << SEQ_INDEX_BITS | SEQ_INDEX_MAX, cause)
         self.counters.ranges_spilled += 1
         _log.warning("sink_range_spilled", frame_to=frame_no, cause=cause)
 

@@ -50,10 +50,10 @@ class Picture:
             "recv_to_ack": parts.storage.sink.delivery.ack_latency.counts(BOUNDS_NS),
             "loop_lag": parts.loop_lag.counts(BOUNDS_NS),
             **{
-                f"recv_to_strategy.{config.name}": list(group.report.delay_counts)
+                f"recv_to_strategy.{config.name}": list(counts)
                 for group in parts.strategies.groups
+                if (counts := group.report.delay_counts)
                 for config in group.strategies
-                if group.report.delay_counts
             },
         }
 

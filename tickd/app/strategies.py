@@ -338,8 +338,8 @@ def _warms_up(group: Group) -> bool:
 
 
 def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
-    process = group.process
-    known = group.report.strategies.get(config.name)
+    process, report = group.process, group.report
+    known = report.strategies.get(config.name)
     offered, delivered, dropped, merged = group.totals
     stopped = group.stopped.get(config.name)
     last = group.answers.decisions.get(config.name, {})
@@ -352,7 +352,7 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         else "waiting"
         if waits
         else "running"
-        if group.report.strategies
+        if report.strategies
         else "starting",
         "reason": stopped or (group.answers.failures[config.name] if waits else ""),
         "pid": process.pid if process is not None else None,
@@ -370,7 +370,7 @@ def _drawn(group: Group, config: StrategyConfig) -> dict[str, Any]:
         "rss_bytes": process.rss_bytes if process is not None else 0,
         "restarts": group.restarts + group.answers.restarts[config.name],
         "last_failure": group.answers.failures[config.name],
-        "cache": group.report.cache,
-        "warmed_from": group.report.warmth.known_from,
-        "warmth": msgspec.to_builtins(group.report.warmth),
+        "cache": report.cache,
+        "warmed_from": report.warmth.known_from,
+        "warmth": msgspec.to_builtins(report.warmth),
     }

@@ -19,7 +19,7 @@ from strategy_runner.image import pieces
 from strategy_runner.runner import StrategyHost
 from tickd.app.strategy_wire import Warmth
 from tickd.errors import TickdError
-from tickd.events import SEQ_INDEX_BITS
+from tickd.events import SEQ_INDEX_BITS, SEQ_INDEX_MAX
 from tickd.native import Decoder, NativeError, RawLogReader
 from tickd.ports import Clock
 
@@ -32,7 +32,6 @@ READ_S_MAX: Final = 30.0
 WRITTEN_S_MAX: Final = 2.0
 POLL_S: Final = 0.005
 POLL_S_MAX: Final = 0.25
-FRAME_MASK: Final = (1 << SEQ_INDEX_BITS) - 1
 _BEGAN: Final = re.compile(r"-(\d{8}T\d{6})")
 
 
@@ -176,7 +175,7 @@ class Warmup:
         except (OSError, StrategyError) as error:
             self._notes.append(f"{self._image.name}: {error}")
             return None
-        if held > seq | FRAME_MASK:
+        if held > seq | SEQ_INDEX_MAX:
             self._notes.append(f"the image is newer than the raw log, {held} and {seq}")
             return None
         return held
