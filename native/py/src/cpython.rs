@@ -1,4 +1,4 @@
-//! Unsafe code: what pyo3 has no safe word for, or a slower one. The other files with any are `direct.rs` and `lent.rs`.
+//! Unsafe code: what pyo3 has no safe word for, or a slower one. The other file with any is `direct.rs`.
 //!
 //! Buffers lent and borrowed, calls without a tuple, and what is touched under the interpreter's lock only.
 

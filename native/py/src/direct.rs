@@ -1,4 +1,4 @@
-//! `update` without pyo3's frame around it. Unsafe code, as in `cpython.rs` and `lent.rs`.
+//! `update` without pyo3's frame around it. Unsafe code, as in `cpython.rs`.
 //!
 //! A strategy calls `update` per tick, and pyo3's way there costs more than the indicators do: a table of arguments, an
 //! atomic borrow, references counted through functions of the stable ABI. Positional numbers come here; keywords, wrong
