@@ -13,7 +13,7 @@ from backtest.run import replay
 from backtest.sources import source_of
 from backtest.ticks import RECORDED_NS
 from strategy_runner.config import StrategyConfig
-from tests.harness.market_lines import lines
+from tests.harness.market_lines import START_NS, lines
 from tickd.clock import SystemClock
 from tickd.events import Kind, as_array
 from tickd.native import Decoder, EventBatch, RawLog, RawLogReader
@@ -53,9 +53,11 @@ def record(directory: Path) -> None:
         log.record(0, "C", json.dumps({**definition, "multiplier": "1"}).encode())
     connect = {"kind": "connect", "connection": 1, "venue": "binance-usdm", "url": ""}
     log.record(1, "C", json.dumps({**connect, "streams": []}).encode())
+    # The log itself stamps what stands above: the market begins behind it, whatever the day.
+    later_ns = SystemClock().wall_ns() - START_NS
     for number, (recv_ns, payload) in enumerate(lines(5, MESSAGES)):
         if payload.startswith(b'{"stream"'):
-            log.frame_at(1, payload, recv_ns, recv_ns)
+            log.frame_at(1, payload, recv_ns + later_ns, recv_ns)
         if number % 7 == 0:
             log.end_burst(decoder)
     log.end_burst(decoder)
