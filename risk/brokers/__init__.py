@@ -1,0 +1,1 @@
+"""Order entry of venues: one folder each."""
