@@ -50,7 +50,7 @@ _PAUSE_S: Final = 0.5
 # A start reads what was recorded since the mark; a minute of the raw log takes a second or two.
 _MARK_S: Final = 60.0
 _UNREADABLE_S: Final = 10.0
-_RETRY: Final = RetryPolicy(delay_ms_min=100, delay_ms_max=10_000)
+_RETRY: Final = RetryPolicy(delay_ms_min=100, delay_ms_max=5_000)
 
 
 class _EndedError(Exception):
@@ -62,7 +62,8 @@ class TradingSink:
     """Stores the trading records of one node. `run` is its life; it ends behind `close`.
 
     Args: `directory`: the raw log's; `mark`: a file of its own; `next_frame`: the number that the
-    next record gets; `ready`: whether the tables are there. Owns `clickhouse`. Loop thread only.
+    next record gets; `ready`: whether the tables are there; `drain_s`: so long it tries behind
+    `close`. Owns `clickhouse`. Loop thread only.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class TradingSink:
         clock: Clock,
         random: Callable[[], float],
         held_records_max: int = HELD_RECORDS_MAX,
+        drain_s: float = 5.0,
     ) -> None:
         self._clickhouse = clickhouse
         self._node = node
@@ -99,7 +101,8 @@ class TradingSink:
         self._stored: dict[str, int] = {}
         self._doubtful = set(TRADING_TABLES.values())
         self._news = asyncio.Event()
-        self._closed = False
+        self._drain_ns = round(drain_s * 1e9)
+        self._closed_ns: int | None = None
         self._marked_ns = clock.mono_ns()
         self.rows = dict.fromkeys(TRADING_TABLES.values(), 0)
         self.malformed = 0
@@ -113,7 +116,7 @@ class TradingSink:
 
     def taken(self, frame_no: int, recv_ns: int, payload: bytes) -> None:
         """Hear of a control record that was just appended to the raw log. Raises nothing."""
-        if self._closed or table_of(payload) is None:
+        if self._closed_ns is not None or table_of(payload) is None:
             return
         if len(self._held) >= self._held_records_max or self._held_bytes >= HELD_BYTES_MAX:
             self.forgotten += len(self._held) + 1
@@ -126,8 +129,8 @@ class TradingSink:
         self._news.set()
 
     def close(self) -> None:
-        """Let `run` end when everything is in, or ClickHouse is not there: nothing more comes."""
-        self._closed = True
+        """Let `run` end when everything is in, or its time is up: nothing more comes."""
+        self._closed_ns = self._clock.mono_ns()
         self._news.set()
 
     async def run(self) -> None:
@@ -137,7 +140,7 @@ class TradingSink:
         """
         try:
             while not self._ready():
-                if self._closed:
+                if self._closed_ns is not None:
                     return
                 await self._clock.sleep(_PAUSE_S)
             await self._begin()
@@ -193,7 +196,7 @@ class TradingSink:
         else:
             # What is recorded from now on is not there yet.
             self._frame = self._next_frame()
-            if self._closed:
+            if self._closed_ns is not None:
                 return False
             self._news.clear()
             await self._wait()
@@ -209,7 +212,7 @@ class TradingSink:
                 await self._news.wait()
         except TimeoutError:
             return
-        if not self._closed:
+        if self._closed_ns is None:
             await self._clock.sleep(_PAUSE_S)
 
     async def _catch_up(self, frame_to: int) -> None:
@@ -233,9 +236,7 @@ class TradingSink:
         """The raw log cannot be read now: orders go on, the rows come later."""
         self.fault = f"the raw log cannot be read: {error}"
         _log.error("trading_log_unreadable", fault=str(error))
-        if self._closed:
-            raise _EndedError from error
-        await self._clock.sleep(_UNREADABLE_S)
+        await self._pause(_UNREADABLE_S)
 
     async def _store(self, records: Sequence[ControlRecord]) -> None:
         """Insert the rows of consecutive records, one block per table and UTC day."""
@@ -283,9 +284,7 @@ class TradingSink:
             return found
         self.fault = f"{table} holds rows up to {found} only, behind an insert up to {wanted}"
         _log.warning("trading_insert_in_doubt", table=table, wanted=wanted, found=found)
-        if self._closed:
-            raise _EndedError
-        await self._clock.sleep(_PAUSE_S)
+        await self._pause(_PAUSE_S)
         return max(found, self._stored[table])
 
     async def _asked(self, table: str) -> int:
@@ -308,14 +307,22 @@ class TradingSink:
             except ClickHouseError as error:
                 self.fault = str(error)
                 _log.warning("trading_rows_failed", table=table, fault=str(error), attempt=attempt)
-                if self._closed:
-                    raise _EndedError from error
                 pause_ms = _RETRY.delay_ms(attempt, self._random, error.retry_after_s)
-                await self._clock.sleep(pause_ms / 1000)
+                await self._pause(pause_ms / 1000)
                 attempt += 1
             else:
                 self.fault = None
                 return done
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before another try. Raises _EndedError: there is no time for one."""
+        if self._closed_ns is None:
+            await self._clock.sleep(seconds)
+            return
+        left_ns = self._closed_ns + self._drain_ns - self._clock.mono_ns()
+        if left_ns <= 0:
+            raise _EndedError
+        await self._clock.sleep(min(seconds, left_ns / 1e9))
 
     def _mark_now(self) -> Mark:
         return Mark(

@@ -333,7 +333,7 @@ async def test_a_table_that_is_refused_waits_for_an_operator_and_loses_nothing(
 
 async def test_an_end_without_a_server_leaves_the_rest_to_the_next_start(world: World) -> None:
     world.proxy.refuse(refusing=True)
-    sink = world.sink()
+    sink = world.sink(drain_s=0.01)
     async with running(sink):
         world.record(*RECORDS)
         await until(lambda: sink.fault is not None)
