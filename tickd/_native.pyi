@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict, final, type_check_only
 
 import numpy as np
@@ -104,6 +105,79 @@ class RingWriter:
     @staticmethod
     def open(memory: int, doorbell: int) -> RingWriter: ...
     def text(self, tag: int, content: bytes) -> bool: ...
+
+@final
+class HaltWord:
+    """One atomic: may orders leave? Halted from the first moment; SIGUSR1 trips the bound one."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def word(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def is_halted(self) -> bool: ...
+    @property
+    def is_reducing(self) -> bool: ...
+    def trip(self, reason: str, source: str = "call") -> int: ...
+    def arming(self) -> Arming:
+        """The right to open this word, given once."""
+    def bind(self) -> None: ...
+    def unbind(self) -> bool: ...
+    def start(
+        self,
+        directory: str | PathLike[str],
+        first: bytes,
+        *,
+        config: str = "",
+        boot_id: str = "",
+        halts: bytes | None = None,
+        panic: Sequence[str] = [],
+        panic_after_ms: int = 500,
+        disk_wait_ms: int = 100,
+    ) -> None: ...
+    def stop(self) -> None: ...
+    def fileno(self) -> int: ...
+    def take_trips(self) -> list[Trip]: ...
+    def cancel_all_began(self) -> None: ...
+    def keep(self, epoch: int, record: bytes) -> bool: ...
+    def set_halts(self, halts: bytes) -> None: ...
+    def latch_status(self) -> LatchStatus: ...
+
+@final
+class Arming:
+    def open(self, seen: int, record: bytes = b"", timeout_ms: int = 1000) -> bool: ...
+    def reduce(self, seen: int) -> bool: ...
+
+@final
+class HaltProbe:
+    """A series of kills, timed from the signal to the first load of a word that denies."""
+
+    def __new__(cls, shots: int, gap_us: int, native: bool) -> Self: ...
+    def trip(self, *_ignored: object) -> None: ...
+    @property
+    def is_done(self) -> bool: ...
+    def finish(self) -> list[int]: ...
+
+@type_check_only
+class Trip(TypedDict):
+    epoch: int
+    reason: str
+    kind: Literal["signal", "call"]
+    name: str
+    uid: int | None
+    pid: int | None
+    wall_ns: int
+    mono_ns: int
+
+@type_check_only
+class LatchStatus(TypedDict):
+    fault: str | None
+    written: int
+    panic_runs: int
+    panic_pid: int
+    panic_exit_code: int | None
+    panic_fault: str | None
 
 @final
 class SimMarket:

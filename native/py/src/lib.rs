@@ -19,6 +19,7 @@ mod dispatch;
 mod dispatch_loop;
 mod errors;
 mod feed;
+mod halt;
 mod histogram;
 mod hosted;
 mod indicators;
@@ -73,5 +74,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<feed::FeedReplay>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
+    halt::register(m)?;
     Ok(())
 }
