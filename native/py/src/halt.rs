@@ -42,7 +42,6 @@ pub struct HaltWord {
 
 impl HaltWord {
     /// For the gate.
-    #[allow(dead_code)] // the gate's face is its caller
     pub fn shared(&self) -> Arc<Halt> {
         Arc::clone(&self.halt)
     }

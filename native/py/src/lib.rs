@@ -31,6 +31,7 @@ mod raw_log;
 mod raw_log_files;
 mod record_heads;
 mod ring;
+mod risk;
 mod sim;
 mod sink;
 mod stopwatch;
@@ -74,6 +75,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<feed::FeedReplay>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
+    m.add_class::<risk::GateCore>()?;
     halt::register(m)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::risk::bucket::{Bucket, Rate};
 use crate::risk::exposure::{Leaf, Sum};
 use crate::risk::limits::{AccountLimits, SideLimits, StrategyLimits, NONE};
-use crate::risk::open_orders::{Open, OpenOrders};
+use crate::risk::open_orders::{Open, OpenOrders, Resting};
 use crate::risk::parties::{Account, Instrument, Keys, Route, RouteCell, Steps, Strategy, Venue};
 use crate::risk::reason::Reason;
 use crate::risk::repeats::Repeats;
@@ -370,7 +370,7 @@ impl Gate {
         }
     }
 
-    fn resting(&mut self, route: usize, side: u8) -> Option<&mut crate::risk::open_orders::Resting> {
+    fn resting(&mut self, route: usize, side: u8) -> Option<&mut Resting> {
         let instrument = self.routes.get(route)?.keys.instrument;
         self.instruments.get_mut(instrument)?.resting.get_mut(usize::from(side))
     }

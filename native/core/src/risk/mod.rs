@@ -14,6 +14,8 @@ pub mod fixed_map;
 pub mod open_orders;
 pub mod repeats;
 
+pub mod ask;
 pub mod checks;
+pub mod checks_of_money;
 pub mod gate;
 pub mod parties;

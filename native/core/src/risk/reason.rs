@@ -81,3 +81,58 @@ pub enum Reason {
     /// A replace or cancel of what the gate does not hold.
     NoSuchOrder = 45,
 }
+
+impl Reason {
+    /// Every reason that a check can have, in their order.
+    pub const CHECKS: [Reason; 37] = [
+        Reason::Halted,
+        Reason::HaltedScope,
+        Reason::SideHalted,
+        Reason::NonFinite,
+        Reason::BadQty,
+        Reason::UnknownInstrument,
+        Reason::NotTradable,
+        Reason::Restricted,
+        Reason::TradingWindow,
+        Reason::BadTick,
+        Reason::BadLot,
+        Reason::MissingLimit,
+        Reason::MaxOrderQty,
+        Reason::MissingReference,
+        Reason::StaleReference,
+        Reason::PriceCollar,
+        Reason::PeriodCollar,
+        Reason::MaxNotional,
+        Reason::ReduceOnly,
+        Reason::PositionLimit,
+        Reason::GrossExposure,
+        Reason::NetExposure,
+        Reason::MaxOpenOrders,
+        Reason::SelfTrade,
+        Reason::Duplicate,
+        Reason::RepeatedExecution,
+        Reason::CancelRatio,
+        Reason::DailyLoss,
+        Reason::Drawdown,
+        Reason::MissingAccount,
+        Reason::StaleAccount,
+        Reason::FreeBalance,
+        Reason::RateSide,
+        Reason::RateVenue,
+        Reason::BurstTooSmall,
+        Reason::Overflow,
+        Reason::TooMany,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_numbered_without_a_hole() {
+        for (at, reason) in Reason::CHECKS.iter().enumerate() {
+            assert_eq!(*reason as usize, at + 1);
+        }
+    }
+}
