@@ -33,6 +33,7 @@ mod ring;
 mod sim;
 mod sink;
 mod stopwatch;
+mod sync_thread;
 mod topic_latency;
 mod topic_queues;
 mod view_reuse;
@@ -73,5 +74,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<feed::FeedReplay>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
+    m.add_class::<sync_thread::SyncThread>()?;
     Ok(())
 }
