@@ -37,16 +37,11 @@ _PAST_MAX: Final = 8
 
 def _settle(order: Order, before: State) -> State:
     """Derive the state from the facts; an end is kept, but for what late fills complete."""
-    if before >= OVER:
-        state = State.FILLED if before != State.DENIED and order.filled >= order.size else before
-    elif order.end and order.filled >= order.cum and not order.doubts & Doubt.FILLS:
-        state = State(order.end)
-        if state == State.CANCELLED and order.filled >= order.size:
-            state = State.FILLED
-    elif order.filled >= order.size and not (
-        order.replace_asked and order.replace_size > order.size
-    ):
-        state = State.FILLED
+    ended = _end_of(order, before)
+    if ended is not None:
+        state = ended
+        order.doubts = 0
+        order.cancel_asked = order.replace_asked = False
     elif order.doubts:
         state = State.UNKNOWN
     elif order.cancel_asked:
@@ -58,12 +53,22 @@ def _settle(order: Order, before: State) -> State:
     elif order.is_acked:
         state = State.ACKED
     else:
-        state = before if before <= State.SENT else State.SENT
-    if state >= OVER and before < OVER:
-        order.doubts = 0
-        order.cancel_asked = order.replace_asked = False
+        state = min(before, State.SENT)
     order.state = state
     return state
+
+
+def _end_of(order: Order, before: State) -> State | None:
+    """Return how an order has ended; None: it has not, or something is missing."""
+    is_complete = order.filled >= order.size
+    if before >= OVER:
+        return State.FILLED if is_complete and before is not State.DENIED else before
+    if order.end and order.filled >= order.cum and not order.doubts & Doubt.FILLS:
+        is_filled = is_complete and order.end == State.CANCELLED
+        return State.FILLED if is_filled else State(order.end)
+    # Where more was asked for, and may have been granted, it may still trade.
+    is_growing = order.replace_asked and order.replace_size > order.size
+    return State.FILLED if is_complete and not is_growing else None
 
 
 def mark_sent(order: Order, mono_ns: int) -> Change:
@@ -142,8 +147,12 @@ def apply(order: Order, report: Report) -> Change:
     before = order.state
     if kind is ReportKind.IN_DOUBT:
         return doubt(order, Doubt.NEW | Doubt.CANCEL | Doubt.REPLACE)
-    if before >= OVER:
-        return Change(before, before, is_new=False)
+    return _told(order, report) if before < OVER else Change(before, before, is_new=False)
+
+
+def _told(order: Order, report: Report) -> Change:
+    """Take what is no execution, of an order that is not over."""
+    kind = report.kind
     grown = report.cum_size is not None and report.cum_size > order.cum
     if grown:
         order.cum = report.cum_size or 0
@@ -194,9 +203,8 @@ def _replaced(order: Order, report: Report) -> Change:
     size = order.size if report.size is None else report.size
     values = (price, size)
     is_asked = order.replace_asked and values == (order.replace_price, order.replace_size)
-    if not is_asked:
-        if values == (order.price, order.size) or values in order.past:
-            return Change(before, before, is_new=False)
+    if not is_asked and (values == (order.price, order.size) or values in order.past):
+        return Change(before, before, is_new=False)
     order.past = (*order.past, (order.price, order.size))[-_PAST_MAX:]
     order.price, order.size = values
     order.is_acked = True

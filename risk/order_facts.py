@@ -138,7 +138,7 @@ class Order(msgspec.Struct, gc=False):
         return max(size - self.filled, 0)
 
     def wanted(self) -> Wanted:
-        """This order for a broker that shall cancel or replace it."""
+        """The order for a broker that shall cancel or replace it."""
         request = self.request
         return Wanted(
             number=self.number,

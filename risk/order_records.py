@@ -32,11 +32,10 @@ STATE_WORDS: Final = {
 }
 
 
-def risk_record(
+def risk_record(  # noqa: PLR0917  one call per decision, on the way of an order
     action: str,
     request: Request,
     number: int,
-    *,
     price: int | None,
     size: int,
     denied: Denied | None,
@@ -119,14 +118,14 @@ def execution_record(order: Order, fill: Fill) -> JsonRecord:
     }
 
 
-def audit_record(action: str, *, key: str, operator: str, reason: str, source: str) -> JsonRecord:
-    """Something that a person did to an order or a position."""
+def audit_record(scope: str, key: str, *, operator: str, reason: str) -> JsonRecord:
+    """What a person settled: an order that was in doubt, or what an account holds."""
     return {
         "kind": "audit",
-        "action": action,
-        "scope": "order" if action == "resolve" else "account",
+        "action": "resolve",
+        "scope": scope,
         "key": key,
         "operator": operator,
         "reason": reason,
-        "source": source,
+        "source": "router",
     }

@@ -50,7 +50,7 @@ class OrderTable:
         self._by_venue: dict[tuple[str, str], Order] = {}
         self._done: deque[int] = deque()
         self._twins: Counter[TwinKey] = Counter()
-        # (account, strategy, instrument)
+        # By account, strategy and instrument.
         self._held: dict[tuple[str, str, int], Held] = {}
         self._held_by_symbol: dict[str, Counter[str]] = {}
 

@@ -7,6 +7,7 @@ slices, and takes its place in one step. What a record means is risk/recovery.py
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import deque
@@ -109,7 +110,7 @@ class Outbox:
         self._sync: SyncThread | None = None
         self._fresh: _Fresh | None = None
         # Who waits for the disk: (behind which byte of the file, what to call).
-        self._waiting: deque[tuple[int, Callable[[bool], None]]] = deque()
+        self._waiting: deque[tuple[int, Callable[[bool], object]]] = deque()
         # Files that go once their successor is durable.
         self._replaced: list[Path] = []
         self._tried_ns: int | None = None
@@ -211,11 +212,10 @@ class Outbox:
         assert self._fd is not None
         data = frame(self._number + 1, encode_payload(record))
         end = self._offset + len(data)
+        if end > self._capacity:
+            raise self._fail(OSError(errno.ENOSPC, "the outbox is full"))
         try:
-            if end > self._capacity:
-                raise OSError(28, "the outbox is full")
-            if os.pwrite(self._fd, data, self._offset) != len(data):
-                raise OSError(28, "the write was cut short")
+            _write(self._fd, data, self._offset)
         except OSError as error:
             raise self._fail(error) from error
         self._offset = end
@@ -231,7 +231,7 @@ class Outbox:
         except OutboxError:
             self.failures_count += 1
 
-    def when_durable(self, position: int, then: Callable[[bool], None]) -> None:
+    def when_durable(self, position: int, then: Callable[[bool], object]) -> None:
         """Call `then(True)` from `collect` once all before `position` is on the disk.
 
         `then(False)`: it never will be.
@@ -260,9 +260,9 @@ class Outbox:
         if self._sync is None:
             return
         self._sync.hush()
-        if errno := self._sync.errno:
+        if number := self._sync.errno:
             if self.error is None:
-                self._fail(OSError(errno, os.strerror(max(errno, 0))))
+                self._fail(OSError(number, os.strerror(max(number, 0))))
             return
         synced = self._sync.synced
         if self._replaced and synced:
@@ -331,7 +331,7 @@ class Outbox:
                 parts.append(frame(fresh.number, encode_payload(held)))
         data = b"".join(parts)
         if fresh.offset + len(data) > self._bytes_max:
-            raise OSError(28, "what must be kept does not fit into the outbox")
+            raise OSError(errno.ENOSPC, "what must be kept does not fit into the outbox")
         _write(fresh.fd, data, fresh.offset)
         fresh.offset += len(data)
         if is_last:
@@ -386,4 +386,4 @@ def _name(generation: int) -> str:
 
 def _write(fd: int, data: bytes, at: int) -> None:
     if data and os.pwrite(fd, data, at) != len(data):
-        raise OSError(28, "the write was cut short")
+        raise OSError(errno.ENOSPC, "the write was cut short")

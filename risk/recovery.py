@@ -1,7 +1,7 @@
 """What a life of the daemon left in its outbox, folded into orders again.
 
-Records are the inputs of the orders' machine, so a replay drives the same machine. What was sent and has no outcome is in doubt afterwards. Pure; it opens
-no file and asks no venue.
+Records are the inputs of the orders' machine, so a replay drives the same machine. What was sent
+and has no outcome is in doubt afterwards. Pure; it opens no file and asks no venue.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ class Resolver:
         reports: list[Report] = []
         is_fresh = order.heard_mono_ns < snapshot.asked_mono_ns
         kind = ReportKind.ACKED
-        values = {"ref": order.ref, "venue_id": listed.venue_id, "code": LISTED}
+        ref, venue_id = order.ref, listed.venue_id
         if not listed.is_open and (listed.end != "filled" or listed.cum_size < order.size):
             kind = _ENDS.get(listed.end, ReportKind.CANCELLED)
         is_news = (
@@ -241,20 +241,27 @@ class Resolver:
             or listed.cum_size > order.cum
         )
         if is_news and (is_fresh or not order.is_acked):
-            reports.append(Report(kind=kind, cum_size=listed.cum_size, **values))
+            reports.append(
+                Report(kind=kind, ref=ref, venue_id=venue_id, cum_size=listed.cum_size, code=LISTED)
+            )
         if not listed.is_open or not snapshot.is_healthy or not is_fresh:
             return reports
         theirs = (listed.price, listed.size)
         if theirs != (order.price, order.size):
             reports.append(
-                Report(kind=ReportKind.REPLACED, price=listed.price, size=listed.size, **values)
+                Report(
+                    kind=ReportKind.REPLACED,
+                    ref=ref,
+                    venue_id=venue_id,
+                    price=listed.price,
+                    size=listed.size,
+                    code=LISTED,
+                )
             )
         elif order.doubts & Doubt.REPLACE and self._twice(order, "replace", snapshot):
-            reports.append(
-                Report(kind=ReportKind.REPLACE_REJECTED, ref=order.ref, code=NOT_APPLIED)
-            )
+            reports.append(Report(kind=ReportKind.REPLACE_REJECTED, ref=ref, code=NOT_APPLIED))
         if order.doubts & Doubt.CANCEL and self._twice(order, "cancel", snapshot):
-            reports.append(Report(kind=ReportKind.CANCEL_REJECTED, ref=order.ref, code=NOT_APPLIED))
+            reports.append(Report(kind=ReportKind.CANCEL_REJECTED, ref=ref, code=NOT_APPLIED))
         return reports
 
     def _absent(self, order: Order, filled: int, snapshot: Snapshot) -> list[Report]:

@@ -56,5 +56,5 @@ class RouterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             raise ValueError("cancel_all_timeout_ms is less than cancel_all_interval_ms")
         if self.outbox_bytes_max < self.done_max * DONE_BYTES + OUTBOX_BYTES_MIN:
             raise ValueError(
-                f"outbox_bytes_max must be at least {OUTBOX_BYTES_MIN} + {DONE_BYTES} × done_max"
+                f"outbox_bytes_max must be at least {OUTBOX_BYTES_MIN} + {DONE_BYTES} per done_max"
             )
