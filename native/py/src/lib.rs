@@ -35,6 +35,7 @@ mod risk;
 mod sim;
 mod sink;
 mod stopwatch;
+mod sync_thread;
 mod topic_latency;
 mod topic_queues;
 mod view_reuse;
@@ -77,5 +78,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ring::RingWriter>()?;
     m.add_class::<risk::GateCore>()?;
     halt::register(m)?;
+    m.add_class::<sync_thread::SyncThread>()?;
     Ok(())
 }
