@@ -112,14 +112,18 @@ def depth(
 
 
 def batches(
-    messages: Sequence[Message], cut: Iterable[int] = (), *, instrument: int = INSTRUMENT
+    messages: Sequence[Message],
+    cut: Iterable[int] = (),
+    *,
+    instrument: int = INSTRUMENT,
+    seq: int = 1 << 16,
 ) -> list[EventBatch]:
     """The messages as batches that end before the messages numbered in `cut`.
 
     Within a batch events are grouped by kind of channel, as the decoder groups them.
     """
     ends = [*sorted({each for each in cut if 0 < each < len(messages)}), len(messages)]
-    seq, start, found = 1 << 16, 0, []
+    start, found = 0, []
     for end in ends:
         groups: dict[str, list[dict[str, Any]]] = {}
         for message in messages[start:end]:
@@ -157,12 +161,9 @@ class World:
 
     def market(self, *messages: Message, instrument: int = INSTRUMENT) -> list[tuple[Any, ...]]:
         """Give messages as one batch; what was heard by its end."""
-        (batch,) = batches(messages, instrument=instrument)
-        columns = np.frombuffer(batch, EVENT).copy()
-        columns["seq"] += self._seq
-        self._seq += len(columns) + (1 << 16)
-        heard = self.exchange.take(EventBatch.from_events(columns.tobytes(), batch.topics))
-        return self._note(heard)
+        (batch,) = batches(messages, instrument=instrument, seq=self._seq)
+        self._seq += len(batch)
+        return self._note(self.exchange.take(batch))
 
     def send(
         self,

@@ -88,10 +88,8 @@ class PaperBroker:
         """Let time pass where no market does, until cancelled."""
         while True:
             await self._asked.wait()
-            while (due_ns := self._exchange.next_due_ns) is not None:
-                wait_s = (due_ns - self._clock.wall_ns()) / 1e9
-                await self._clock.sleep(min(max(wait_s, 0.0), _TICK_S))
-                self.advance()
+            while self._exchange.next_due_ns is not None:
+                await self._pass_time()
             self._asked.clear()
 
     def define(self, instrument: int, definition: bytes) -> None:
@@ -192,16 +190,25 @@ class PaperBroker:
         From a process of its own it finds nothing: the orders ended with theirs.
         """
         until_ns = self._clock.mono_ns() + round(_CANCEL_ALL_S * 1e9)
+        asked: set[int] = set()
         self.advance()
         while (numbers := self._exchange.open_numbers()) and self._clock.mono_ns() < until_ns:
+            if self._exchange.next_due_ns is None:
+                asked.clear()  # no cancel is under way, and they are open still: they got lost
             now_ns = self._clock.wall_ns()
             for number in numbers:
-                self._exchange.cancel(now_ns, number)
-            while (due_ns := self._exchange.next_due_ns) is not None:
-                wait_s = (due_ns - self._clock.wall_ns()) / 1e9
-                await self._clock.sleep(min(max(wait_s, 0.0), _TICK_S))
-                self.advance()
+                if number not in asked:
+                    self._exchange.cancel(now_ns, number)
+                    asked.add(number)
+            await self._pass_time()
         return len(numbers)
+
+    async def _pass_time(self) -> None:
+        """Wait for what is due next, a tick at most, and report it."""
+        due_ns = self._exchange.next_due_ns
+        wait_s = _TICK_S if due_ns is None else (due_ns - self._clock.wall_ns()) / 1e9
+        await self._clock.sleep(min(max(wait_s, 0.0), _TICK_S))
+        self.advance()
 
     def _wake(self) -> None:
         if self._at_once:
