@@ -27,6 +27,7 @@ mod last_values;
 mod lent;
 mod manifest;
 mod market;
+mod paper;
 mod raw_log;
 mod raw_log_files;
 mod record_heads;
@@ -74,6 +75,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sim::SimMarket>()?;
     m.add_class::<feed::FeedWriter>()?;
     m.add_class::<feed::FeedReplay>()?;
+    m.add_class::<paper::PaperExchange>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
     m.add_class::<risk::GateCore>()?;
