@@ -42,8 +42,8 @@ def shown(picture: RiskPicture) -> dict[tuple[str, str], float]:
 
 def test_everything_of_the_picture_is_shown_once() -> None:
     assert shown(PICTURE) == {
-        ("tickd_risk_decisions_total", "approved,"): 5,
-        ("tickd_risk_decisions_total", "denied,MAX_ORDER_QTY"): 2,
+        ("tickd_risk_decisions_total", ",approved"): 5,
+        ("tickd_risk_decisions_total", "MAX_ORDER_QTY,denied"): 2,
         ("tickd_risk_order_news_total", "sent"): 5,
         ("tickd_risk_order_news_total", "filled"): 1,
         ("tickd_risk_open_orders_count", ""): 3,
