@@ -105,7 +105,7 @@ impl HaltWord {
         Ok(Arming {
             halt: Arc::clone(&self.halt),
             latch: Arc::clone(&self.latch),
-            key: Arc::new(key),
+            key,
         })
     }
 
@@ -119,9 +119,9 @@ impl HaltWord {
         halt_signal::unbind(&self.halt)
     }
 
-    /// Starts what follows a trip: `latch.json` in `directory`, which says `first` until then; the bell; and `panic`, a
+    /// Starts what follows a trip: `latch.json` in `directory`, which says `first` until then (empty: what it said); the bell; and `panic`, a
     /// command line, when `cancel_all_began` was not called in time. Raises NativeError: it was started, or cannot be.
-    #[pyo3(signature = (directory, first, *, config="", boot_id="", halts=None, panic=vec![], panic_after_ms=500, disk_wait_ms=100))]
+    #[pyo3(signature = (directory, first=vec![], *, config="", boot_id="", halts=None, panic=vec![], panic_after_ms=500, disk_wait_ms=100))]
     #[allow(clippy::too_many_arguments)] // by keyword
     fn start(
         &self,
@@ -182,6 +182,11 @@ impl HaltWord {
         self.with_latch(|latch| latch.keep(epoch, record))
     }
 
+    /// Puts a record that does not halt into the file while the word is `seen`; False when it is not. Raises NativeError.
+    fn note(&self, seen: u64, record: Vec<u8>) -> PyResult<bool> {
+        self.with_latch(|latch| latch.note(seen, record))
+    }
+
     /// The scopes, a JSON array, that later records say are halted. Raises NativeError.
     fn set_halts(&self, halts: &[u8]) -> PyResult<()> {
         let halts = json(halts)?;
@@ -224,20 +229,28 @@ fn told<'py>(py: Python<'py>, trip: &Trip) -> PyResult<Bound<'py, PyDict>> {
 pub struct Arming {
     halt: Arc<Halt>,
     latch: Slot,
-    key: Arc<Key>,
+    key: Key,
 }
 
 #[pymethods]
 impl Arming {
-    /// Opens the word if it still is `seen`, behind a durable `record`; False: it did not, and the file halts.
+    /// Makes a record that arms durable, before `open`; False: the word is not `seen`, or the disk took too long.
     ///
-    /// Waits for the disk without the GIL. Without a latch (a replay has none) there is no file.
-    #[pyo3(signature = (seen, record=vec![], timeout_ms=1_000))]
-    fn open(&self, py: Python<'_>, seen: u64, record: Vec<u8>, timeout_ms: u64) -> bool {
-        py.detach(|| match latch_in(&self.latch) {
-            Some(latch) => latch.open(&self.key, seen, record, Duration::from_millis(timeout_ms)),
-            None => self.halt.open(&self.key, seen),
+    /// Waits without the GIL. Without a latch (a replay has none) there is no file.
+    #[pyo3(signature = (seen, record, timeout_ms=1_000))]
+    fn prepare(&self, py: Python<'_>, seen: u64, record: Vec<u8>, timeout_ms: u64) -> bool {
+        py.detach(|| {
+            latch_in(&self.latch)
+                .is_none_or(|latch| latch.prepare(&self.key, seen, record, Duration::from_millis(timeout_ms)))
         })
+    }
+
+    /// Opens the word if it still is `seen`; False: it is not, and the file halts.
+    fn open(&self, seen: u64) -> bool {
+        match latch_in(&self.latch) {
+            Some(latch) => latch.open(&self.key, seen),
+            None => self.halt.open(&self.key, seen),
+        }
     }
 
     /// Lets orders leave that reduce a position, if the word still is `seen`.
