@@ -70,6 +70,8 @@ PURE = (
     "recorder/errors.py",
     "recorder/sink/ledger.py",
     "recorder/sink/retry.py",
+    "risk/brokers/paper/config.py",
+    "risk/positions.py",
     "strategy_runner/indicators/*.py",
     "strategy_runner/indicators/twin/*.py",
 )
