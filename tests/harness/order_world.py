@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from risk.approval import SEAL, ApprovedOrder
+from risk.brokers.port import BrokerContext, OnReport, Traded
 from risk.brokers.shioaji.broker import ShioajiBroker
 from risk.brokers.shioaji.config import ShioajiAccountConfig
-from risk.brokers.shioaji.wire import Scales
 from risk.orders import Report, ReportKind, Request, Wanted
+from tickd.native import EventBatch
+from tickd.ports import Clock
 from tickd.secrets import Secret
 from tickd.testing.clock import ManualClock
 from tickd.testing.shioaji_desk import OrderDesk
@@ -25,11 +27,9 @@ from tickd.testing.shioaji_desk import OrderDesk
 API_KEY, SECRET_KEY = "an-api-key-of-tests", "a-secret-key-of-tests"
 CA_PASSWORD, PERSON_ID = "a-certificate-password", "A123456789"
 SYMBOLS = ("2330", "2330-ODD", "TXFR1")
-SCALES = {
-    "2330": Scales(2, 0),
-    "2330-ODD": Scales(2, 0),
-    "TXFF6": Scales(2, 0),
-    "TXFR1": Scales(2, 0),
+TRADED = {
+    symbol: Traded(number, symbol, 2, 0, "1")
+    for number, symbol in enumerate(("2330", "2330-ODD", "TXFF6", "TXFR1"), 7)
 }
 PATIENCE_S = 15
 
@@ -47,6 +47,22 @@ def config(**changes: Any) -> ShioajiAccountConfig:
             **changes,
         }
     )
+
+
+class NoMarket:
+    """Implements `risk.brokers.port.Market`; a real venue's broker does not look at it."""
+
+    def on_batch(self, take: Callable[[EventBatch], None]) -> None:
+        raise AssertionError(take)
+
+    def on_definition(self, define: Callable[[int, bytes], None]) -> None:
+        raise AssertionError(define)
+
+
+def context(
+    clock: Clock, on_report: OnReport, confirm: Callable[[ApprovedOrder], bool]
+) -> BrokerContext:
+    return BrokerContext(clock, on_report, confirm, TRADED.get, NoMarket())
 
 
 def request(**changes: Any) -> Request:
@@ -98,12 +114,7 @@ class OrderWorld:
 
     def broker_of(self, settings: ShioajiAccountConfig) -> ShioajiBroker:
         self.broker = ShioajiBroker(
-            settings,
-            on_report=self.report,
-            confirm=self.confirm,
-            scales_of=SCALES.get,
-            clock=self.clock,
-            factory=self.desk.client,
+            settings, context(self.clock, self.report, self.confirm), factory=self.desk.client
         )
         return self.broker
 

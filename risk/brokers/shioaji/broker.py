@@ -6,7 +6,7 @@ read on the loop and reported. It resends nothing, and decides nothing about an 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Final, final
@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from risk.approval import ApprovedOrder
-from risk.brokers.port import OnReport
+from risk.brokers.port import AccountSection, BrokerContext, BrokerKind
 from risk.brokers.shioaji.config import ShioajiAccountConfig
 from risk.brokers.shioaji.correlation import Correlation, Entry
 from risk.brokers.shioaji.inbox import (
@@ -40,9 +40,8 @@ from risk.brokers.shioaji.wire import PANIC, VENUE, Scales, session_signal, text
 from risk.errors import BrokerError, NotSentError
 from risk.orders import Report, ReportKind, Snapshot, Wanted
 from tickd.errors import Action, ConfigError
-from tickd.ports import Clock
 
-__all__ = ["ShioajiBroker"]
+__all__ = ["BROKER", "ShioajiBroker"]
 
 log = structlog.get_logger(__name__)
 
@@ -60,20 +59,16 @@ WITHDRAWN: Final = "WITHDRAWN"
 class ShioajiBroker:
     """Implements `risk.brokers.port.Broker`. Loop only.
 
-    Args: confirm: asked on the order thread right before each order call (`Gate.confirm`, which
-    reads one atomic word); scales_of: decimals of a symbol of this venue, None for an unknown one;
-    factory: makes the SDK's client.
+    `context.confirm` is asked on the order thread, right before each order call. `factory` makes
+    the SDK's client; the default imports it.
     Raises ConfigError: the SDK is not installed.
     """
 
     def __init__(
         self,
         config: ShioajiAccountConfig,
+        context: BrokerContext,
         *,
-        on_report: OnReport,
-        confirm: Callable[[ApprovedOrder], bool],
-        scales_of: Callable[[str], Scales | None],
-        clock: Clock,
         factory: Factory | None = None,
     ) -> None:
         if find_spec(PACKAGE) is None:
@@ -81,19 +76,23 @@ class ShioajiBroker:
                 f"the SDK of {VENUE} is not installed", hint=f"pip install 'tickd[{PACKAGE}]'"
             )
         self._config = config
-        self._on_report = on_report
-        self._confirm = confirm
-        self._scales_of = scales_of
-        self._clock = clock
+        self._on_report = context.on_report
+        self._confirm = context.confirm
+        self._instrument = context.instrument
+        self._clock = context.clock
         self._factory = factory
         self._known = Correlation()
-        self._translator = Translator(self._known, scales_of, secrets_of(config))
+        self._translator = Translator(self._known, self._scales_of, secrets_of(config))
         most = config.orders_per_10s_max
         self._rate = CallRate(
             most, ORDERS_WINDOW_S, reserved=max(1, round(most * config.cancels_share))
         )
         self._queries = Queries(
-            config, known=self._known, scales_of=scales_of, rate=self._rate, clock=clock
+            config,
+            known=self._known,
+            scales_of=self._scales_of,
+            rate=self._rate,
+            clock=self._clock,
         )
         self._logins = (
             CallRate(config.logins_per_day_max, DAY_SECONDS),
@@ -105,6 +104,10 @@ class ShioajiBroker:
         self._downs = 0  # how often the line was lost: a snapshot compares
         self._degraded: tuple[str, ...] = ()  # why the SDK's cache may lack messages
         self._has_opened = False
+
+    def _scales_of(self, symbol: str) -> Scales | None:
+        traded = self._instrument(symbol)
+        return None if traded is None else Scales(traded.price_scale, traded.size_scale)
 
     @property
     def is_up(self) -> bool:
@@ -152,7 +155,8 @@ class ShioajiBroker:
         entry = self._known.of_ref(order.ref) or self._known.of_id(order.venue_id)
         now_ns = self._clock.mono_ns()
         if entry is not None and (waiting := line.lanes.withdraw(entry.ref)):
-            self._tell_dropped(waiting, WITHDRAWN, "cancelled before it left")
+            for each in waiting:  # told behind this call, not within it
+                line.inbox.put(Refused(each, WITHDRAWN, "cancelled before it left"))
             if any(isinstance(job, PlaceJob) for job in waiting):
                 return
         venue_id = (entry.venue_id if entry is not None else "") or order.venue_id
@@ -373,3 +377,11 @@ class ShioajiBroker:
             return await self._queries.cancel_all(line)
         async with self._login() as own:
             return await self._queries.cancel_all(own)
+
+
+def _make(section: AccountSection, context: BrokerContext) -> ShioajiBroker:
+    assert isinstance(section, ShioajiAccountConfig)
+    return ShioajiBroker(section, context)
+
+
+BROKER: Final = BrokerKind(make=_make, venue=lambda _: VENUE)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-import msgspec
-
+from risk.brokers.port import AccountSection
 from tickd.secrets import Secret
 
 __all__ = ["CONFIG", "ShioajiAccountConfig"]
@@ -18,21 +17,14 @@ ORDERS_PER_10S: Final = 250
 ACCOUNTING_PER_5S: Final = 25
 
 
-class ShioajiAccountConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="broker",
-    tag="shioaji",
-):
+class ShioajiAccountConfig(AccountSection, frozen=True, kw_only=True, tag="shioaji"):
     """One account of one login. Two accounts are two logins, of five that a person may have.
 
     symbols: what may be traded, in the venue's words (`2330`, `2330-ODD`, `TXFF6`, `TXFR1`);
     anything else is refused before it leaves.
     """
 
-    name: str
+    currency: str = "TWD"
     api_key: Secret
     secret_key: Secret
     symbols: tuple[str, ...]
@@ -61,6 +53,7 @@ class ShioajiAccountConfig(
     cancel_all_seconds: float = 20.0  # until cancel-all says what is left
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in self.__struct_fields__:
             value = getattr(self, field)
             if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:

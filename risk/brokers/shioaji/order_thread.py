@@ -118,7 +118,12 @@ class OrderThread:
 
     def _place(self, job: PlaceJob) -> None:
         # Between this answer and the call stands nothing that could wait: no lock, no queue.
-        if not self._confirm(job.order):
+        try:
+            stands = self._confirm(job.order)
+        except BaseException as error:  # noqa: BLE001 - who cannot ask has no leave
+            self._put(Refused(job, HALTED, f"not confirmed: {type(error).__name__}"))
+            return
+        if not stands:
             self._put(Refused(job, HALTED, "halted between the approval and the call"))
             return
         trade = self._calls.place(job.contract, job.native, self._answer(job.ref))

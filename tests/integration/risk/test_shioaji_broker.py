@@ -22,10 +22,10 @@ shioaji = pytest.importorskip("shioaji")
 from tests.harness.order_world import (  # noqa: E402 - after the skip
     API_KEY,
     CA_PASSWORD,
-    SCALES,
     SECRET_KEY,
     approved,
     config,
+    context,
     order_world,
     wanted,
 )
@@ -415,12 +415,9 @@ async def test_cancel_all_works_without_run_and_takes_back_every_order():
         for number in range(1, 4):
             await world.place(f"A{number}")
         world.desk.trades[2].order.custom_field = ""  # entered by hand
-        other = type(world.broker)(
+        other = ShioajiBroker(
             config(),
-            on_report=lambda report: None,
-            confirm=lambda order: False,
-            scales_of=lambda symbol: None,
-            clock=world.clock,
+            context(world.clock, world.report, lambda order: False),
             factory=world.desk.client,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -476,14 +473,8 @@ async def test_refused_login_is_fatal_and_shows_no_secret(error, caplog, capsys)
 
 
 def _alone(desk: OrderDesk, **changes):
-    return ShioajiBroker(
-        config(**changes),
-        on_report=lambda report: None,
-        confirm=lambda order: True,
-        scales_of=SCALES.get,
-        clock=ManualClock(),
-        factory=desk.client,
-    )
+    bare = context(ManualClock(), lambda report: None, lambda order: True)
+    return ShioajiBroker(config(**changes), bare, factory=desk.client)
 
 
 async def test_simulation_needs_no_certificate_and_has_no_balance_of_its_own():
