@@ -276,7 +276,7 @@ class DeskClient:
 
     # Lists --------------------------------------------------------------------------------------
 
-    def update_status(self, account: Any, timeout: int = 30_000) -> None:
+    def update_status(self, account: Any, *, timeout: int = 30_000) -> None:
         assert account.account_id == self.desk.account.account_id
         self._answer_or_die(timeout)
         self.desk.calls["update_status"] += 1
