@@ -13,93 +13,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from risk.approval import SEAL, ApprovedOrder
-from risk.brokers.port import BrokerContext, OnReport, Traded
+from risk.approval import ApprovedOrder
 from risk.brokers.shioaji.broker import ShioajiBroker
 from risk.brokers.shioaji.config import ShioajiAccountConfig
-from risk.orders import Report, ReportKind, Request, Wanted
-from tickd.native import EventBatch
-from tickd.ports import Clock
-from tickd.secrets import Secret
+from risk.orders import Report, ReportKind
+from tests.harness.order_requests import approved, config, context
 from tickd.testing.clock import ManualClock
 from tickd.testing.shioaji_desk import OrderDesk
 
-API_KEY, SECRET_KEY = "an-api-key-of-tests", "a-secret-key-of-tests"
-CA_PASSWORD, PERSON_ID = "a-certificate-password", "A123456789"
-SYMBOLS = ("2330", "2330-ODD", "TXFR1")
-TRADED = {
-    symbol: Traded(number, symbol, 2, 0, "1")
-    for number, symbol in enumerate(("2330", "2330-ODD", "TXFF6", "TXFR1"), 7)
-}
 PATIENCE_S = 15
-
-
-def config(**changes: Any) -> ShioajiAccountConfig:
-    return ShioajiAccountConfig(
-        **{
-            "name": "sino",
-            "api_key": Secret(API_KEY),
-            "secret_key": Secret(SECRET_KEY),
-            "symbols": SYMBOLS,
-            "ca_path": "ca.pfx",
-            "ca_password": Secret(CA_PASSWORD),
-            "person_id": Secret(PERSON_ID),
-            **changes,
-        }
-    )
-
-
-class NoMarket:
-    """Implements `risk.brokers.port.Market`; a real venue's broker does not look at it."""
-
-    def on_batch(self, take: Callable[[EventBatch], None]) -> None:
-        raise AssertionError(take)
-
-    def on_definition(self, define: Callable[[int, bytes], None]) -> None:
-        raise AssertionError(define)
-
-
-def context(
-    clock: Clock, on_report: OnReport, confirm: Callable[[ApprovedOrder], bool]
-) -> BrokerContext:
-    return BrokerContext(clock, on_report, confirm, TRADED.get, NoMarket())
-
-
-def request(**changes: Any) -> Request:
-    return Request(
-        **{
-            "client_id": 1,
-            "strategy": "s",
-            "account": "sino",
-            "instrument": 7,
-            "venue": "shioaji",
-            "symbol": "2330",
-            "side": "B",
-            "price": 58_050,
-            "size": 3,
-            **changes,
-        }
-    )
-
-
-def approved(number: int = 1, **changes: Any) -> ApprovedOrder:
-    return ApprovedOrder(request(**changes), number, 0, seal=SEAL)
-
-
-def wanted(ref: str, venue_id: str = "", **changes: Any) -> Wanted:
-    return Wanted(
-        **{
-            "number": 1,
-            "ref": ref,
-            "venue_id": venue_id,
-            "instrument": 7,
-            "symbol": "2330",
-            "side": "B",
-            "price": 58_050,
-            "size": 3,
-            **changes,
-        }
-    )
 
 
 @dataclass
@@ -111,6 +33,7 @@ class OrderWorld:
     reports: list[Report] = field(default_factory=list)
     report_threads: set[int] = field(default_factory=set)
     halted: bool = False
+    breaks: bool = False  # the gate cannot be asked
 
     def broker_of(self, settings: ShioajiAccountConfig) -> ShioajiBroker:
         self.broker = ShioajiBroker(
@@ -124,6 +47,8 @@ class OrderWorld:
 
     def confirm(self, order: ApprovedOrder) -> bool:
         del order
+        if self.breaks:
+            raise RuntimeError("already borrowed")
         return not self.halted
 
     async def until(self, condition: Callable[[], object], *, moving: float = 0.0) -> None:

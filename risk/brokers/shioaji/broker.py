@@ -141,7 +141,7 @@ class ShioajiBroker:
             native = line.client.native(shape)
         except (TypeError, ValueError) as error:  # the SDK's own checks; both of its classes
             raise NotSentError(f"{VENUE}: {words_of(error)}", venue=VENUE) from error
-        entry = Entry(ref, request.symbol, price=request.price, size=request.size, scales=scales)
+        entry = Entry(ref, order, scales)
         self._known.add(entry)
         if not line.lanes.put(PlaceJob(order, ref, contract, native, self._clock.mono_ns())):
             self._known.finish(entry)
@@ -177,7 +177,10 @@ class ShioajiBroker:
             raise NotSentError(f"{VENUE}: the broker stops", venue=VENUE)
 
     def replace(self, order: Wanted, *, price: int | None, size: int) -> None:
-        """One of price and size; a size can only be reduced."""
+        """One of price and size; a size can only be reduced.
+
+        It rides on the order's own approval: an order from before a halt can only be cancelled.
+        """
         line, entry = self._line, self._known.of_ref(order.ref)
         if line is None or not self._is_up:
             raise NotSentError(f"{VENUE}: the line is down", venue=VENUE)
@@ -186,7 +189,9 @@ class ShioajiBroker:
         if entry.asked_price is not None or entry.asked_size is not None:
             raise NotSentError(f"{VENUE}: {order.ref} is being changed already", venue=VENUE)
         change = change_of(order, price=price, size=size, scales=entry.scales)
-        job = ChangeJob(order.ref, entry.venue_id, entry.handle, change, self._clock.mono_ns())
+        job = ChangeJob(
+            entry.order, order.ref, entry.venue_id, entry.handle, change, self._clock.mono_ns()
+        )
         if not line.lanes.put(job):
             raise NotSentError(f"{VENUE}: the order thread's queue is full", venue=VENUE)
         if change.price is not None:
@@ -215,7 +220,7 @@ class ShioajiBroker:
             case Told():
                 self._take(line, self._translator.told(*item, self._clock.mono_ns()))
             case Answered():
-                self._take(line, self._translator.answered(item.ref, item.trade))
+                self._take(line, self._translator.answered(*item))
             case Placed():
                 self._translator.placed(item.ref, item.trade)
             case Refused():
@@ -371,9 +376,11 @@ class ShioajiBroker:
         return msgspec.structs.replace(listed, is_healthy=False)
 
     async def cancel_all(self) -> int:
-        """Cancel until the venue lists nothing open; on a login of its own without `run`."""
-        if (line := self._line) is not None:
+        """Cancel until the venue lists nothing open; on a login of its own without a live one."""
+        line = self._line
+        if line is not None:
             self._tell_dropped(line.lanes.drop_orders(), HALTED, "cancel-all came before it left")
+        if line is not None and self._is_up:
             return await self._queries.cancel_all(line)
         async with self._login() as own:
             return await self._queries.cancel_all(own)

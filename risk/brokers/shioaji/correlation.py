@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final, NamedTuple, final
 
+from risk.approval import ApprovedOrder
 from risk.brokers.shioaji.wire import OrderMessage, Scales, text_of
 
 __all__ = ["Correlation", "Entry", "Waiting"]
@@ -40,22 +41,20 @@ class Entry:
         "deals",
         "handle",
         "is_over",
+        "order",
         "price",
         "ref",
         "scales",
         "size",
-        "symbol",
         "venue_id",
     )
 
-    def __init__(
-        self, ref: str, symbol: str, *, price: int | None, size: int, scales: Scales
-    ) -> None:
+    def __init__(self, ref: str, order: ApprovedOrder, scales: Scales) -> None:
         self.ref: Final = ref
-        self.symbol: Final = symbol
+        self.order: Final = order
         self.scales: Final = scales
-        self.price = price
-        self.size = size  # as a whole, after what was taken away
+        self.price = order.request.price
+        self.size = order.request.size  # as a whole, after what was taken away
         self.asked_price: int | None = None  # of the change that is under way
         self.asked_size: int | None = None
         self.venue_id = ""

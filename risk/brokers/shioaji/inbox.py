@@ -27,6 +27,7 @@ class Answered(NamedTuple):
 
     ref: str
     trade: Any
+    is_new: bool  # of the call that placed it
 
 
 class Placed(NamedTuple):

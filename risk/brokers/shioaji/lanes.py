@@ -29,6 +29,7 @@ class PlaceJob(NamedTuple):
 class ChangeJob(NamedTuple):
     """Another price or a smaller quantity of the order behind `handle` (the SDK's Trade)."""
 
+    order: ApprovedOrder
     ref: str
     venue_id: str
     handle: Any

@@ -104,30 +104,35 @@ class OrderThread:
                 case PlaceJob():
                     self._place(job)
                 case ChangeJob():
-                    change = job.change
-                    self._calls.change(
-                        job.handle,
-                        price=change.price,
-                        less=change.less,
-                        answer=self._answer(job.ref),
-                    )
+                    self._change(job)
                 case CancelJob():
                     self._cancel(job)
         except BaseException as error:  # noqa: BLE001 - a panic of the SDK is a BaseException
             self._put(Raised(job, error))
 
+    def _stands(self, job: PlaceJob | ChangeJob) -> bool:
+        """Whether the approval still stands; told if not. The call follows in the next step."""
+        try:
+            if self._confirm(job.order):
+                return True
+            words = "halted between the approval and the call"
+        except BaseException as error:  # noqa: BLE001 - who cannot ask has no leave
+            words = f"not confirmed: {type(error).__name__}"
+        self._put(Refused(job, HALTED, words))
+        return False
+
     def _place(self, job: PlaceJob) -> None:
         # Between this answer and the call stands nothing that could wait: no lock, no queue.
-        try:
-            stands = self._confirm(job.order)
-        except BaseException as error:  # noqa: BLE001 - who cannot ask has no leave
-            self._put(Refused(job, HALTED, f"not confirmed: {type(error).__name__}"))
+        answer = self._answer(job.ref, is_new=True)
+        if not self._stands(job):
             return
-        if not stands:
-            self._put(Refused(job, HALTED, "halted between the approval and the call"))
-            return
-        trade = self._calls.place(job.contract, job.native, self._answer(job.ref))
+        trade = self._calls.place(job.contract, job.native, answer)
         self._put(Placed(job.ref, trade))
+
+    def _change(self, job: ChangeJob) -> None:
+        answer, (price, less) = self._answer(job.ref), job.change
+        if self._stands(job):
+            self._calls.change(job.handle, price=price, less=less, answer=answer)
 
     def _cancel(self, job: CancelJob) -> None:
         handle = job.handle if job.handle is not None else self._calls.find(job.venue_id)
@@ -136,10 +141,10 @@ class OrderThread:
             return
         self._calls.cancel(handle, self._answer(job.ref))
 
-    def _answer(self, ref: str) -> Answer:
+    def _answer(self, ref: str, *, is_new: bool = False) -> Answer:
         put = self._put
 
         def answer(trade: Any) -> None:  # on a thread of the SDK
-            put(Answered(ref, trade))
+            put(Answered(ref, trade, is_new))
 
         return answer

@@ -120,8 +120,8 @@ class Queries:
         reading.positions = positions_of(lists.positions, self._config.market, self._scales_of)
         reading.account = funds_of(lists.funds, lists.positions, self._config)
 
-    async def _room(self, rate: CallRate) -> None:
-        while wait_ns := rate.take(self._clock.mono_ns()):
+    async def _room(self, rate: CallRate, *, urgent: bool = False) -> None:
+        while wait_ns := rate.take(self._clock.mono_ns(), urgent=urgent):
             await self._clock.sleep(wait_ns / NS_PER_SECOND)
 
     async def cancel_all(self, line: Line) -> int:
@@ -129,7 +129,7 @@ class Queries:
         deadline_ns = self._clock.mono_ns() + round(self._config.cancel_all_seconds * NS_PER_SECOND)
         asked: dict[str, int] = {}
         while True:
-            await self._room(self._rate)
+            await self._room(self._rate, urgent=True)
             trades = await line.query(partial(_orders, line.client), "orders")
             left = [each for each in trades if is_open(each) and self._is_ours(each)]
             now_ns = self._clock.mono_ns()

@@ -90,8 +90,12 @@ class Translator:
         owner.cancel_since_ns = None
         return [] if owner.is_over else [owner]
 
-    def answered(self, ref: str, trade: Any) -> Out:
-        """What a call came to, by its own callback."""
+    def answered(self, ref: str, trade: Any, is_new: bool) -> Out:  # noqa: FBT001 - an inbox item
+        """What a call came to, by its own callback.
+
+        Of a cancel or a change only CANCELLED is taken: what else it says may be about the order or
+        about the call, and nobody has seen which.
+        """
         owner = self._known.of_ref(ref)
         if owner is None:
             return Out([], [])
@@ -101,6 +105,8 @@ class Translator:
         except (AttributeError, TypeError, ValueError) as error:
             self.malformed += 1
             return Out([self._doubt(ref, "", words_of(error, self._secrets))], [])
+        if not is_new and report is not None and report.kind is not ReportKind.CANCELLED:
+            report = None
         waited = self._known.identify(owner, venue_id, trade if venue_id else None)
         reports = [] if report is None else [report]
         for each in waited:

@@ -13,22 +13,22 @@ import pytest
 from risk.brokers.shioaji.broker import ShioajiBroker
 from risk.errors import BrokerError, NotSentError
 from risk.orders import ReportKind
-from tickd.errors import Action
-from tickd.secrets import Secret
-from tickd.testing.clock import ManualClock
-
-shioaji = pytest.importorskip("shioaji")
-
-from tests.harness.order_world import (  # noqa: E402 - after the skip
+from tests.harness.order_requests import (
     API_KEY,
     CA_PASSWORD,
     SECRET_KEY,
     approved,
     config,
     context,
-    order_world,
     wanted,
 )
+from tickd.errors import Action
+from tickd.secrets import Secret
+from tickd.testing.clock import ManualClock
+
+shioaji = pytest.importorskip("shioaji")
+
+from tests.harness.order_world import order_world  # noqa: E402 - after the skip
 from tickd.testing.shioaji_desk import DeskFault, OrderDesk  # noqa: E402
 from tickd.testing.shioaji_trades import Position  # noqa: E402
 
@@ -281,6 +281,24 @@ async def test_halt_between_queue_and_call_never_leaves():
         assert world.desk.sequence == [("place", "00000A"), ("cancel", "00000A")]
 
 
+async def test_change_after_a_halt_never_leaves():
+    async with order_world() as world:
+        await world.place("00000A")
+        world.halted = True
+        world.broker.replace(wanted("00000A"), price=57_000, size=3)
+        assert (await world.heard(ReportKind.REPLACE_REJECTED, "00000A")).code == "HALTED"
+        assert world.desk.calls["update"] == 0
+
+
+async def test_approval_that_cannot_be_confirmed_never_leaves():
+    async with order_world() as world:
+        world.breaks = True
+        world.broker.send(approved(), "00000A")
+        report = await world.heard(ReportKind.REJECTED, "00000A")
+        assert (report.code, report.reason) == ("HALTED", "not confirmed: RuntimeError")
+        assert world.desk.calls["place"] == 0
+
+
 async def test_order_that_waited_too_long_never_leaves():
     async with order_world() as world:
         world.desk.gate.clear()
@@ -334,10 +352,12 @@ async def test_price_and_size_are_changed_one_at_a_time():
         assert (report.price, report.size) == (57_000, 3)
         world.broker.replace(wanted("00000A", price=57_000), price=57_000, size=2)
         await world.until(lambda: world.kinds().count("REPLACED") == 2)
-        assert (world.reports[-1].price, world.reports[-1].size) == (57_000, 2)
+        second = [each for each in world.reports if each.kind is ReportKind.REPLACED][1]
+        assert (second.price, second.size) == (57_000, 2)
         world.broker.replace(wanted("00000A", price=57_000, size=2), price=57_000, size=1)
         await world.until(lambda: world.kinds().count("REPLACED") == 3)
-        assert world.reports[-1].size == 1  # the venue counts everything taken away, or this step
+        third = [each for each in world.reports if each.kind is ReportKind.REPLACED][2]
+        assert third.size == 1  # the venue counts everything taken away, or this step
         assert world.desk.trade("00000A").status.cancel_quantity == 2
 
 
@@ -426,6 +446,19 @@ async def test_cancel_all_works_without_run_and_takes_back_every_order():
         assert asked.result() == 0
         assert {each.status.status.value for each in world.desk.trades} == {"Cancelled"}
         assert world.desk.calls["logout"] == 1
+
+
+async def test_cancel_all_logs_in_anew_where_the_line_is_down():
+    async with order_world() as world:
+        await world.place("00000A")
+        world.desk.newest.session(1)
+        await world.heard(ReportKind.LINE_DOWN)
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(world.broker.cancel_all(), name="cancel all")
+            await world.until(asked.done, moving=0.5)
+        assert asked.result() == 0
+        assert world.desk.trade("00000A").status.status.value == "Cancelled"
+        assert world.desk.calls["login"] == 2
 
 
 async def test_cancel_all_says_what_is_left_at_its_deadline():

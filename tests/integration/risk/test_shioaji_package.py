@@ -18,7 +18,7 @@ PROGRAM = """
 import json, shioaji
 from risk.brokers.shioaji.sdk import ShioajiOrders
 from risk.brokers.shioaji.requests import OrderShape
-from tests.harness.order_world import config
+from tests.harness.order_requests import config
 
 made = ShioajiOrders(config(simulation=True), print, None)
 made._api = shioaji.Shioaji(simulation=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.order_world import API_KEY, CA_PASSWORD, PERSON_ID, SECRET_KEY, config
+from tests.harness.order_requests import API_KEY, CA_PASSWORD, PERSON_ID, SECRET_KEY, config
 from tickd.secrets import Secret
 
 

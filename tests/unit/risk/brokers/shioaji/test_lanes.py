@@ -2,7 +2,7 @@
 
 from risk.brokers.shioaji.lanes import CancelJob, ChangeJob, Lanes, PlaceJob
 from risk.brokers.shioaji.requests import Change
-from tests.harness.order_world import approved
+from tests.harness.order_requests import approved
 
 
 def place(ref):
@@ -34,7 +34,7 @@ def test_orders_are_bounded_and_cancels_always_find_room():
 
 def test_what_is_withdrawn_or_dropped_never_comes_out():
     lanes = Lanes(orders_max=8)
-    change = ChangeJob("A", "1", None, Change(1.0, None), 0)
+    change = ChangeJob(approved(), "A", "1", None, Change(1.0, None), 0)
     for job in (place("A"), place("B"), change):
         lanes.put(job)
     assert [job.ref for job in lanes.withdraw("A")] == ["A", "A"]

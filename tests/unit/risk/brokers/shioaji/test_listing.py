@@ -9,7 +9,7 @@ from risk.brokers.shioaji.listing import Deals, funds_of, is_open, order_of, pos
 from risk.brokers.shioaji.numbers import MalformedError
 from risk.brokers.shioaji.wire import Scales
 from risk.orders import AccountState
-from tests.harness.order_world import config
+from tests.harness.order_requests import approved, config
 from tickd.testing.shioaji_order_messages import deal_message
 
 shioaji = pytest.importorskip("shioaji")
@@ -95,7 +95,7 @@ def _off_grid():
 
 def test_deals_of_records_and_trades_are_told_once_each():
     known = Correlation()
-    entry = Entry("00000A", "2330", price=58_050, size=3, scales=SCALES)
+    entry = Entry("00000A", approved(), SCALES)
     known.add(entry)
     known.identify(entry, "id1")
     each = trade(S.PartFilled, dealt=3)

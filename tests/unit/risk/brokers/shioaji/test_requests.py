@@ -8,7 +8,7 @@ from risk.brokers.shioaji.sdk import ShioajiOrders
 from risk.brokers.shioaji.wire import Scales
 from risk.errors import NotSentError
 from risk.orders import Request, Wanted
-from tests.harness.order_world import config, request, wanted
+from tests.harness.order_requests import config, request, wanted
 
 shioaji = pytest.importorskip("shioaji")
 

@@ -9,7 +9,7 @@ from risk.brokers.shioaji.requests import Change
 from risk.brokers.shioaji.translate import Translator
 from risk.brokers.shioaji.wire import Scales
 from risk.orders import ReportKind
-from tests.harness.order_world import approved
+from tests.harness.order_requests import approved
 from tickd.testing.shioaji_order_messages import deal_message, order_message
 
 SCALES = Scales(2, 0)
@@ -34,7 +34,7 @@ def made(*, size=3, is_sent=True):
     known = Correlation()
     translator = Translator(known, {"2330": SCALES, "TXFF6": SCALES}.get, (SECRET,))
     if is_sent:
-        known.add(Entry("00000A", "2330", price=58_050, size=size, scales=SCALES))
+        known.add(Entry("00000A", approved(size=size), SCALES))
     return known, translator
 
 
@@ -54,8 +54,26 @@ def test_a_message_without_our_field_waits_for_the_answer_of_its_call():
     _, translator = made()
     message = deal_message(futures=True)
     assert translator.told("FDEAL", message, 0).reports == []
-    out = translator.answered("00000A", Answer())
+    out = translator.answered("00000A", Answer(), True)
     assert kinds(out.reports) == [("FILL", "00000A")]
+
+
+@pytest.mark.parametrize(
+    ("status", "of_place", "of_cancel"),
+    [
+        ("Submitted", ["ACKED"], []),
+        ("Failed", ["REJECTED"], []),  # the cancel may have failed, and the order may be open
+        ("Cancelled", ["CANCELLED"], ["CANCELLED"]),
+        ("PendingSubmit", [], []),
+    ],
+)
+def test_the_answer_of_a_cancel_tells_of_nothing_but_the_cancel(status, of_place, of_cancel):
+    for is_new, told in ((True, of_place), (False, of_cancel)):
+        _, translator = made()
+        answer = Answer()
+        answer.status = type("Status", (), {"status": status, "msg": ""})
+        reports = translator.answered("00000A", answer, is_new).reports
+        assert [each.kind.name for each in reports] == told
 
 
 def test_what_nobody_claims_is_told_by_the_venues_id():
@@ -157,7 +175,7 @@ def test_a_message_that_nobody_can_attribute_loses_everything():
 
 
 PLACE = PlaceJob(approved(), "00000A", None, None, 0)
-CHANGE = ChangeJob("00000A", "v1", None, Change(570.0, None), 0)
+CHANGE = ChangeJob(approved(), "00000A", "v1", None, Change(570.0, None), 0)
 CANCEL = CancelJob("00000A", "v1", None, 0)
 
 
@@ -190,7 +208,7 @@ def test_what_never_left_is_refused_and_what_raised_is_in_doubt_unless_proven(jo
 def test_orders_are_forgotten_only_when_they_are_over_and_the_table_is_full(monkeypatch):
     monkeypatch.setattr("risk.brokers.shioaji.correlation.ENTRIES_MAX", 3)
     known = Correlation()
-    entries = [Entry(f"R{n}", "2330", price=1, size=1, scales=SCALES) for n in range(4)]
+    entries = [Entry(f"R{n}", approved(), SCALES) for n in range(4)]
     for entry in entries[:3]:
         known.add(entry)
     known.identify(entries[0], "id0")
