@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from random import Random
 
 import pytest
 
-from risk.brokers.shioaji.broker import ShioajiBroker
+from risk.brokers.shioaji.broker import BROKER, ShioajiBroker
 from risk.errors import BrokerError, NotSentError
 from risk.orders import ReportKind
 from tests.harness.order_requests import (
@@ -532,3 +533,80 @@ async def test_unknown_symbol_and_a_used_reference_never_leave():
         with pytest.raises(NotSentError, match="not sent by this process"):
             world.broker.cancel(wanted("ZZZZZZ"))
         assert world.desk.calls["place"] == 1
+
+
+class PanicException(BaseException):
+    """What the SDK raises when an object of its own cannot be read."""
+
+
+class Unreadable:
+    """A message whose every field panics."""
+
+    def __getitem__(self, key: str) -> object:
+        raise PanicException(key)
+
+    get = __getitem__
+
+
+async def test_message_that_panics_puts_everything_in_doubt_and_stops_nothing():
+    async with order_world() as world:
+        world.desk.newest.call_back(shioaji.OrderState.StockDeal, Unreadable())
+        await world.until(lambda: world.kinds() == ["LINE_UP", "LINE_DOWN", "LINE_UP"])
+        await world.place("00000A")
+
+
+async def test_login_that_is_refused_for_a_while_is_tried_again_after_a_rest():
+    async with order_world() as world:
+        world.desk.login_faults.append(shioaji.SystemMaintenance("操作異常，請1分鐘後再重新登入"))
+        world.desk.login_faults.append(shioaji.TokenError("Token is expired"))
+        world.desk.newest.is_dead = True
+        await world.heard(ReportKind.LINE_DOWN, moving=0.5)
+        began_ns = world.clock.mono_ns()
+        await world.until(lambda: world.broker.is_up, moving=0.5)
+        assert world.desk.calls["login"] == 4
+        assert world.clock.mono_ns() - began_ns >= 2 * 90 * 10**9
+
+
+@pytest.mark.parametrize("market", ["stock", "futures"])
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_goes_wrong_no_fill_is_lost_or_told_twice_and_nothing_is_resent(
+    market, seed
+):
+    dice = Random(seed)
+    kinds = ["deal_first", "duplicate", "phantom", "silent", "ack_late"]
+    faults = [
+        DeskFault(number, kind, 1)
+        for number in range(1, 13)
+        for kind in dice.sample(kinds, dice.randrange(3))
+    ]
+    if market == "futures":  # without an answer nothing ties a futures message to its order
+        faults = [each for each in faults if each.kind != "silent"]
+    desk = {"market": market, "seed": seed, "faults": faults, "reorders": True}
+    async with order_world(desk=desk) as world:
+        symbol = "2330" if market == "stock" else "TXFF6"
+        refs = [f"S{number}" for number in range(12)]
+        for number, ref in enumerate(refs):
+            world.broker.send(approved(number, symbol=symbol, size=4), ref)
+        await world.until(lambda: len(world.desk.trades) == 12)
+        await world.settled()
+        world.desk.release()
+        for ref in dice.sample(refs, 9):
+            for _ in range(dice.randrange(1, 4)):
+                world.desk.fill(ref, 1, 580.5)
+        world.desk.shuffle()
+        await world.settled()
+        told = {each.exec_id: each for each in world.fills()}
+        assert len(told) == len(world.fills())
+        for trade in world.desk.trades:
+            mine = [each for each in told.values() if each.ref == trade.order.custom_field]
+            assert sum(each.size or 0 for each in mine) == (trade.status.deal_quantity or 0)
+        assert world.desk.calls["place"] == 12
+        assert "IN_DOUBT" not in world.kinds()
+
+
+def test_the_table_of_an_account_makes_its_broker():
+    bare = context(ManualClock(), lambda report: None, lambda order: True)
+    section = config()
+    assert isinstance(BROKER.make(section, bare), ShioajiBroker)
+    assert BROKER.venue(section) == "shioaji"
+    assert not BROKER.make(section, bare).is_up
