@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final, NamedTuple, final
 
-from risk.approval import ApprovedOrder
-from risk.brokers.shioaji.wire import OrderMessage, Scales, text_of
+import msgspec
 
-__all__ = ["Correlation", "Entry", "Waiting"]
+from risk.approval import ApprovedOrder
+from risk.brokers.shioaji.wire import OrderMessage, Scales, deal_of, text_of
+from risk.orders import Report
+
+__all__ = ["Correlation", "Entry", "Waiting", "owned_deal"]
 
 # Beyond so many the oldest finished ones are forgotten; late fills then come under the venue's id.
 ENTRIES_MAX: Final = 16_384
@@ -35,6 +38,8 @@ class Entry:
     """One order that went out of this process."""
 
     __slots__ = (
+        "_aliases",
+        "_borrowed",
         "asked_price",
         "asked_size",
         "cancel_since_ns",
@@ -61,7 +66,37 @@ class Entry:
         self.handle: Any = None  # the SDK's Trade, for cancelling and changing
         self.cancel_since_ns: int | None = None  # a cancel waits for the venue's id
         self.is_over = False
-        self.deals: list[tuple[str, int, int]] = []  # (exec id, price, size) as told
+        self.deals: dict[str, tuple[int, int]] = {}  # exec id -> (price, size), as told
+        self._borrowed: dict[str, tuple[int, int]] = {}  # told from a Trade's list alone
+        self._aliases: dict[str, str] = {}  # exec id of a message -> under which it was told
+
+    def name_deal(self, exec_id: str, price: int, size: int) -> str:
+        """Under which id to tell a deal that has a message or a record.
+
+        One that a Trade's list has told first keeps that name, so that it counts once.
+        """
+        told = self._aliases.get(exec_id, exec_id)
+        if told not in self.deals:
+            like = (name for name, deal in self._borrowed.items() if deal == (price, size))
+            told = next(like, exec_id)
+            if told != exec_id:
+                del self._borrowed[told]
+                self._aliases[exec_id] = told
+            self.deals[told] = (price, size)
+        return told
+
+    def borrow_deal(self, exec_id: str, price: int, size: int) -> None:
+        """Tell a deal of which no message has come; it may still come, under another id."""
+        self.deals[exec_id] = self._borrowed[exec_id] = (price, size)
+
+
+def owned_deal(read: OrderMessage, owner: Entry) -> Report:
+    """The FILL of a deal of ours, under the id that counts it once. Raises MalformedError."""
+    fill = deal_of(read, owner.ref, owner.scales)
+    assert fill.price is not None
+    assert fill.size is not None
+    name = owner.name_deal(fill.exec_id, fill.price, fill.size)
+    return msgspec.structs.replace(fill, exec_id=name)
 
 
 @final

@@ -5,11 +5,11 @@ It decides whether the lists are whole; what follows from them is the router's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, final
 
 from risk.brokers.shioaji.config import ShioajiAccountConfig
-from risk.brokers.shioaji.correlation import Correlation, Entry
+from risk.brokers.shioaji.correlation import Correlation, Entry, owned_deal
 from risk.brokers.shioaji.numbers import exact, mantissa, money, seconds_ns, whole
 from risk.brokers.shioaji.wire import ODD_SUFFIX, Scales, deal_of, message_of, text_of
 from risk.orders import AccountState, Report, ReportKind, VenueOrder, VenuePosition
@@ -28,9 +28,13 @@ ScalesOf = Callable[[str], Scales | None]
 
 
 class Lists(NamedTuple):
-    """What the SDK answered, and whether its own cache is whole (`health` empty)."""
+    """What the SDK answered, and whether its own cache is whole (`health` empty).
+
+    refs: our references by the venue's ids.
+    """
 
     trades: list[Any]
+    refs: Mapping[str, str]
     records: list[Any]
     positions: list[Any]
     funds: Any
@@ -99,11 +103,14 @@ class Deals:
     The records have the exchange's own sequence. Where they lack a deal (the test environment has
     no records) the Trade's list is taken, of orders of this process only: its `seq` is another
     number, so that a deal is told anew only if no message told one like it.
+
+    refs: our references by the venue's ids, as the Trades have them: a futures record has none.
     """
 
-    def __init__(self, scales_of: ScalesOf, known: Correlation) -> None:
+    def __init__(self, scales_of: ScalesOf, known: Correlation, refs: Mapping[str, str]) -> None:
         self._scales_of = scales_of
         self._known = known
+        self._refs = refs
         self._found: dict[str, Report] = {}
 
     def record(self, state: Any, message: Any) -> None:
@@ -115,27 +122,26 @@ class Deals:
         if scales is None:
             return  # of an instrument that tickd does not trade
         owner = self._known.of_id(read.venue_id)
-        fill = deal_of(read, owner.ref if owner is not None else read.ref, scales)
+        if owner is not None:
+            fill = owned_deal(read, owner)
+        else:
+            fill = deal_of(read, read.ref or self._refs.get(read.venue_id, ""), scales)
         self._found[fill.exec_id] = fill
 
     def trade(self, trade: Any) -> None:
         """Take what the records lack, after all of them. Raises MalformedError."""
         owner = self._known.of_id(text_of(trade.order.id))
         if owner is not None:
-            for fill in _untold(trade, owner, self._found):
+            for fill in _untold(trade, owner):
                 self._found[fill.exec_id] = fill
 
     def all(self) -> tuple[Report, ...]:
         return tuple(self._found.values())
 
 
-def _untold(trade: Any, owner: Entry, found: dict[str, Report]) -> list[Report]:
+def _untold(trade: Any, owner: Entry) -> list[Report]:
     """Deals of a Trade that neither a record nor a message has told."""
-    told = {exec_id: (price, size) for exec_id, price, size in owner.deals}
-    for fill in found.values():
-        if fill.venue_id == owner.venue_id and fill.price is not None and fill.size is not None:
-            told[fill.exec_id] = (fill.price, fill.size)
-    like = list(told.values())
+    like = list(owner.deals.values())
     fills: list[Report] = []
     for deal in trade.status.deals:
         price = mantissa(deal.price, owner.scales.price)
@@ -144,7 +150,7 @@ def _untold(trade: Any, owner: Entry, found: dict[str, Report]) -> list[Report]:
             like.remove((price, size))
             continue
         exec_id = f"{owner.venue_id}.{text_of(deal.seq)}"
-        owner.deals.append((exec_id, price, size))
+        owner.borrow_deal(exec_id, price, size)
         fills.append(
             Report(
                 kind=ReportKind.FILL,

@@ -76,7 +76,7 @@ class Queries:
         await self._room(self._rate)
         asked_ns = self._clock.mono_ns()
         lists = await line.query(partial(_lists, line.client), "lists")
-        reading = _Reading(Deals(self._scales_of, self._known))
+        reading = _Reading(Deals(self._scales_of, self._known, lists.refs))
         jobs: list[Callable[[], object]] = [
             *(partial(reading.deals.record, *each) for each in lists.records),
             *(partial(reading.deals.trade, each) for each in lists.trades),
@@ -160,4 +160,5 @@ def _lists(client: ShioajiOrders) -> Lists:
     """Everything of a snapshot, on a thread."""
     trades = _orders(client)
     records, positions, funds = client.records(), client.positions(), client.funds()
-    return Lists(trades, records, positions, funds, client.health())
+    refs = {text_of(each.order.id): text_of(each.order.custom_field) for each in trades}
+    return Lists(trades, refs, records, positions, funds, client.health())

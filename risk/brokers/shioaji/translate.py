@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, final
 
-from risk.brokers.shioaji.correlation import Correlation, Entry
+from risk.brokers.shioaji.correlation import Correlation, Entry, owned_deal
 from risk.brokers.shioaji.inbox import Raised, Refused
 from risk.brokers.shioaji.lanes import CancelJob, ChangeJob
 from risk.brokers.shioaji.numbers import MalformedError, mantissa
@@ -77,9 +77,8 @@ class Translator:
         return Out(self._foreign([read]), [])
 
     def _of(self, owner: Entry, read: OrderMessage) -> Out:
-        waited = self._known.identify(owner, read.venue_id)
-        reports = [*self._report(owner, read)]
-        for each in waited:
+        reports: list[Report] = []
+        for each in (*self._known.identify(owner, read.venue_id), read):
             reports += self._report(owner, each)
         return Out(reports, self._due(owner))
 
@@ -143,10 +142,7 @@ class Translator:
         try:
             match kind:
                 case ReportKind.FILL:
-                    report = deal_of(read, owner.ref, owner.scales)
-                    assert report.price is not None
-                    assert report.size is not None
-                    owner.deals.append((report.exec_id, report.price, report.size))
+                    report = owned_deal(read, owner)
                 case ReportKind.REPLACED:
                     report = self._replaced(owner, read)
                 case _:

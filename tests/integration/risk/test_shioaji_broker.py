@@ -401,6 +401,13 @@ async def test_snapshot_tells_a_deal_under_one_id_whoever_told_it_first():
         (missed,) = (await world.broker.snapshot()).fills
         assert missed.exec_id != world.fills()[0].exec_id
         assert (await world.broker.snapshot()).fills == ()  # told once
+        late = world.desk.records[-1]  # its message comes after all, under another id
+        world.desk.newest.call_back(*late)
+        await world.until(lambda: len(world.fills()) == 2)
+        assert world.fills()[1].exec_id == missed.exec_id
+        world.desk.has_records = True
+        told = {each.exec_id for each in world.fills()}
+        assert {each.exec_id for each in (await world.broker.snapshot()).fills} == told
 
 
 async def test_degraded_cache_puts_everything_in_doubt_and_no_snapshot_is_healthy():

@@ -103,7 +103,7 @@ def test_deals_of_records_and_trades_are_told_once_each():
         Deal("000001", 580.5, 2, 1.5),
         Deal("000002", 580.5, 1, 1.5),
     ]
-    deals = Deals({"2330": SCALES}.get, known)
+    deals = Deals({"2330": SCALES}.get, known, {})
     message = deal_message(trade_id="id1", custom_field="")
     deals.record("SDEAL", message)
     deals.record("SORDER", {})
@@ -118,7 +118,7 @@ def test_deals_of_records_and_trades_are_told_once_each():
 def test_trades_of_another_life_tell_no_deals_that_their_messages_may_have_told():
     each = trade(S.Filled, dealt=3)
     each.status.deals = [Deal("000001", 580.5, 3, 1.5)]
-    deals = Deals({"2330": SCALES}.get, Correlation())
+    deals = Deals({"2330": SCALES}.get, Correlation(), {})
     deals.trade(each)
     assert deals.all() == ()
 
@@ -160,3 +160,19 @@ def test_a_balance_with_an_error_or_of_the_test_environment_is_none():
     assert funds_of(Balance(0.0, errmsg="查無銀行交割帳號"), [], config()) is None
     simulation = config(simulation=True, ca_path="", ca_password=None)
     assert funds_of(Balance(0.0), [], simulation) is None
+
+
+def test_a_record_of_another_life_gets_its_reference_from_its_trade():
+    deals = Deals({"TXFF6": SCALES}.get, Correlation(), {"de616839": "OLD001"})
+    deals.record("FDEAL", deal_message(futures=True))
+    (fill,) = deals.all()
+    assert (fill.ref, fill.exec_id) == ("OLD001", "de616839.j5006396")
+
+
+def test_a_second_deal_like_one_that_was_borrowed_counts_as_well():
+    entry = Entry("00000A", approved(), SCALES)
+    entry.borrow_deal("id1.000001", 58_050, 1)
+    assert entry.name_deal("id1.j1", 58_050, 1) == "id1.000001"
+    assert entry.name_deal("id1.j2", 58_050, 1) == "id1.j2"
+    assert entry.name_deal("id1.j1", 58_050, 1) == "id1.000001"
+    assert len(entry.deals) == 2
