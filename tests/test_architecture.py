@@ -61,6 +61,14 @@ PURE = (
     "recorder/sink/retry.py",
     "strategy_runner/indicators/*.py",
     "strategy_runner/indicators/twin/*.py",
+    "risk/brokers/*/config.py",
+    "risk/brokers/*/errors.py",
+    "risk/brokers/*/listings.py",
+    "risk/brokers/*/reports.py",
+    "risk/brokers/*/wire.py",
+    "risk/stands/binance/access.py",
+    "risk/stands/binance/account.py",
+    "risk/stands/binance/shapes.py",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "random"}
 # Where the time and the environment may be asked for: the clock, the composition roots, and child
