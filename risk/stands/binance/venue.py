@@ -181,7 +181,8 @@ class Venue:
         for change in changes:
             event = self.shapes.event(change)
             if spoil:
-                event.get("o", event)["z"] = "1e3"
+                inner = event if self.account.market == "spot" else event["o"]
+                inner["z"] = "1e3"
             await self.say(event)
             if change.trade is not None:
                 await self.say({"e": self._money_event, "E": self.now_ms, "a": {}, "B": []})
