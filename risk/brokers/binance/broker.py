@@ -18,7 +18,7 @@ import structlog
 from risk.approval import ApprovedOrder
 from risk.brokers.binance.asking import cancel_everything, read_lists
 from risk.brokers.binance.config import BinanceConfig
-from risk.brokers.binance.errors import CLOCK, refusal_of
+from risk.brokers.binance.errors import CLOCK, RefusedError, refusal_of
 from risk.brokers.binance.listings import Listings
 from risk.brokers.binance.reports import Answer, Reader, ScalesOf
 from risk.brokers.binance.rest import NS_PER_S, Rest
@@ -90,7 +90,10 @@ class BinanceBroker:
         self._session: Session | None = None  # while it is up
         self._pending: dict[str, _Pending] = {}  # by request id, oldest first
         self._number = 0
+        self._heard_ns = 0  # the last event of the user data stream
+        self._owed_ns: int | None = None  # since when one is due: a request was accepted
         self._timeout_ns = round(config.answer_timeout_s * NS_PER_S)
+        self._silence_ns = round(config.stream_silence_s * NS_PER_S)
         self.counters = Counters()
 
     @property
@@ -151,8 +154,10 @@ class BinanceBroker:
             if self._session is not None:
                 self._session.end("an answer that belongs to no request")
             return
-        self._pending.pop(str(answer.id), None)
+        pending = self._pending.pop(str(answer.id), None)
         if answer.status == 200:
+            if pending is not None and self._heard_ns < pending.sent_mono_ns:
+                self._owed_ns = self._owed_ns or self._clock.mono_ns()
             self._tell(self._reader.accepted(request, answer.result))
             return
         self.counters.refusals += 1
@@ -163,6 +168,7 @@ class BinanceBroker:
         self._tell(self._reader.refused(request, refusal))
 
     def _event(self, body: bytes | msgspec.Raw) -> None:
+        self._heard_ns, self._owed_ns = self._clock.mono_ns(), None
         heard = self._reader.event(body)
         if heard.report is not None:
             self._tell(heard.report)
@@ -181,6 +187,14 @@ class BinanceBroker:
     def _tell(self, report: Report) -> None:
         self.counters.reports += 1
         self._on_report(report)
+
+    def _tick(self) -> None:
+        now_ns = self._clock.mono_ns()
+        self._give_up(now_ns)
+        owed_ns = self._owed_ns
+        if owed_ns is not None and now_ns - owed_ns >= self._silence_ns and self._session:
+            # Connected, and deaf: a wrong path of the venue is accepted and stays silent.
+            self._session.end("no event of the user data stream after an accepted request")
 
     def _give_up(self, now_ns: int) -> None:
         """Requests that got no answer in time are in doubt."""
@@ -205,17 +219,16 @@ class BinanceBroker:
             while True:
                 session = self._new_session()
                 began_ns = self._clock.mono_ns()
+                wait_s = 0.0
                 try:
                     await session.open()
                     self._up(session)
-                    await session.keep(
-                        lambda: self._give_up(self._clock.mono_ns()),
-                        self._config.answer_timeout_s / 4,
-                    )
+                    await session.keep(self._tick, self._config.answer_timeout_s / 4)
                 except BrokerError as error:
                     if error.action is Action.FATAL:
                         raise
                     self.counters.connect_failures += 1
+                    wait_s = error.retry_after_s if isinstance(error, RefusedError) else 0.0
                     log.warning("binance_connect_failed", words=str(error))
                 finally:
                     session.end("session stopped")
@@ -223,7 +236,7 @@ class BinanceBroker:
                     raise session.fatal
                 lived_s = (self._clock.mono_ns() - began_ns) / NS_PER_S
                 failures = 0 if lived_s > self._config.backoff_cap_s else failures + 1
-                await self._clock.sleep(self._pause_s(failures))
+                await self._clock.sleep(max(wait_s, self._pause_s(failures)))
 
     def _new_session(self) -> Session:
         return Session(
@@ -246,6 +259,7 @@ class BinanceBroker:
 
     def _up(self, session: Session) -> None:
         self._session = session
+        self._owed_ns = None
         self.counters.sessions += 1
         log.info("binance_line_up", market=self._config.market, sessions=self.counters.sessions)
         self._tell(Report(kind=ReportKind.LINE_UP))

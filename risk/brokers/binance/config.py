@@ -22,12 +22,13 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9-]{1,16}-")
 RECV_WINDOW_MS_MAX: Final = 60_000
 # Four heartbeats per countdown, each a request for every symbol.
 COUNTDOWN_MS_MIN: Final = 5_000
+LISTEN_KEY: Final = "{listen_key}"
 # allOrders and myTrades of spot answer for 24 h at most, userTrades of USD-M for 7 days.
 LOOK_BACK_S_MAX: Final = {"spot": 86_400.0, "usdm": 7 * 86_400.0}
 
 
 class Endpoints(NamedTuple):
-    """Where a market listens; stream: what a listen key is appended to, empty for spot."""
+    """Where a market listens; stream: where a listen key goes, empty for spot."""
 
     ws_api: str
     rest: str
@@ -59,7 +60,8 @@ class BinanceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     symbols: what may be traded and is asked for in snapshots; the venue lists orders and trades by
     symbol only. countdown_ms (USD-M): the venue cancels what is open in `symbols` when it has heard
-    nothing for so long; 0 = off.
+    nothing for so long; 0 = off. stream_url (USD-M): the listen key replaces `{listen_key}`, or is
+    appended.
     """
 
     market: Market
@@ -82,6 +84,7 @@ class BinanceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     look_back_s: float = 43_200.0
     time_sync_s: float = 300.0
     listen_key_renew_s: float = 1_800.0
+    stream_silence_s: float = 5.0
     ping_idle_s: float = 5.0
     ping_reply_s: float = 5.0
     backoff_first_s: float = 0.25
@@ -133,6 +136,13 @@ class BinanceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             (self.stream_url or known.stream).rstrip("/"),
         )
 
+    def stream_of(self, listen_key: str) -> str:
+        """Where USD-M's user data stream is heard; a secret as the key is."""
+        url = self.endpoints.stream
+        if LISTEN_KEY in url:
+            return url.replace(LISTEN_KEY, listen_key)
+        return f"{url}/{listen_key}"
+
     @property
     def weight_max(self) -> int:
         """Request weight per minute that the venue allows an address."""
@@ -148,6 +158,7 @@ _POSITIVE: Final = (
     "cancel_all_timeout_s",
     "time_sync_s",
     "listen_key_renew_s",
+    "stream_silence_s",
     "ping_idle_s",
     "ping_reply_s",
     "backoff_first_s",

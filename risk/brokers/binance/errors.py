@@ -25,10 +25,13 @@ __all__ = [
     "is_definitive",
     "is_duplicate",
     "refusal_of",
+    "retry_after_seconds",
     "vendor_text",
 ]
 
 TEXT_CHARS_MAX: Final = 200
+# When a limit is broken and the venue does not say for how long: its windows are minutes.
+THROTTLED_S: Final = 60.0
 # -1000 unknown, -1001 internal disconnect, -1006 unexpected response, -1007 timeout: "execution
 # status unknown". -1008 overloaded comes as a 503, which is unclear by its status.
 UNCLEAR: Final = frozenset({-1000, -1001, -1006, -1007})
@@ -68,6 +71,13 @@ class _Body(msgspec.Struct):
 
 
 _BODY: Final = msgspec.json.Decoder(_Body)
+
+
+def retry_after_seconds(header: str | None) -> float:
+    """How long a broken limit lasts: what the venue says, a minute when it does not."""
+    if header is not None and header.isascii() and header.isdigit():
+        return float(header[:6])
+    return THROTTLED_S
 
 
 def vendor_text(raw: bytes | str) -> str:

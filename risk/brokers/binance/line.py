@@ -22,7 +22,13 @@ from picows import (
 )
 
 from risk.brokers.binance.config import BinanceConfig
-from risk.brokers.binance.errors import UnclearError, vendor_text
+from risk.brokers.binance.errors import (
+    Refusal,
+    RefusedError,
+    UnclearError,
+    retry_after_seconds,
+    vendor_text,
+)
 from risk.errors import BrokerError, NotSentError
 
 __all__ = ["Line"]
@@ -46,7 +52,10 @@ class Line(WSListener):
         self.ended: str | None = None
 
     async def open(self, url: str, config: BinanceConfig, ssl_context: SSLContext | None) -> None:
-        """Connect. Raises UnclearError, whose words never hold `url`: it may be a secret."""
+        """Connect. Words of errors never hold `url`: it may be a secret.
+
+        Raises UnclearError: no connection; RefusedError: too many, with the time to wait.
+        """
         timeout_s = config.connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -64,14 +73,21 @@ class Line(WSListener):
                     logger_name="binance_broker",
                 )
         except WSHandshakeError as error:
-            status = 0 if error.response is None else int(error.response.status)
-            raise UnclearError(f"{self._name}: upgrade declined with status {status}") from None
+            raise self._declined(error) from None
         except TimeoutError:
             raise UnclearError(f"{self._name}: no connection within {timeout_s} s") from None
         except (OSError, WSError) as error:
             raise UnclearError(f"{self._name}: {type(error).__name__}") from None
         if self.ended is not None:
             raise UnclearError(f"{self._name}: {self.ended}")
+
+    def _declined(self, error: WSHandshakeError) -> UnclearError | RefusedError:
+        status = 0 if error.response is None else int(error.response.status)
+        words = f"{self._name}: upgrade declined with status {status}"
+        if error.response is None or status not in {418, 429}:
+            return UnclearError(words)
+        wait_s = retry_after_seconds(error.response.headers.get("Retry-After"))
+        return RefusedError(words, Refusal(status, 0, ""), retry_after_s=wait_s)
 
     def send(self, message: bytes) -> None:
         """Write a text message now. Raises NotSentError: not written; BrokerError: perhaps."""

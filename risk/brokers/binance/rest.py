@@ -22,6 +22,7 @@ from risk.brokers.binance.errors import (
     RefusedError,
     UnclearError,
     refusal_of,
+    retry_after_seconds,
     vendor_text,
 )
 from risk.brokers.binance.signing import Key, escaped
@@ -36,8 +37,6 @@ BODY_BYTES_MAX: Final = 16 << 20
 _PIECE_BYTES: Final = 64 << 10
 # Questions leave this share of the venue's weight to cancels and order requests.
 QUESTIONS_SHARE: Final = 0.8
-# When a limit is broken and the venue does not say for how long.
-THROTTLED_S: Final = 60.0
 USED_HEADER: Final = "X-MBX-USED-WEIGHT-1M"
 
 
@@ -191,7 +190,7 @@ class Rest:
             raise UnclearError(said)
         wait_s = 0.0
         if status in {418, 429}:
-            wait_s = _seconds(retry_after)
+            wait_s = retry_after_seconds(retry_after)
             self.allowance.block(wait_s, mono_ns=self._clock.mono_ns())
         elif refusal.code == CLOCK:
             self.synced_mono_ns = None
@@ -223,9 +222,3 @@ class Rest:
             used = reply.headers.get(USED_HEADER)
             self.allowance.adopt(used, server_ns=self.server_ns)
             return reply.status, bytes(pieces), reply.headers.get("Retry-After")
-
-
-def _seconds(retry_after: str | None) -> float:
-    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:6])
-    return THROTTLED_S

@@ -205,8 +205,7 @@ class Session:
         listen_key = _read(body, _ListenKey).listen_key
         line = Line("user data stream", self._on_event, self.end)
         self._stream = line
-        url = f"{self._config.endpoints.stream}/{listen_key}"
-        await line.open(url, self._config, self._ssl)
+        await line.open(self._config.stream_of(listen_key), self._config, self._ssl)
 
     async def _renew(self) -> None:
         await self._rest.ask(self._wire.listen_key("PUT"))

@@ -16,6 +16,7 @@ __all__ = ["KINDS", "Fault", "Faults"]
 Kind = Literal[
     "ack_lost",  # done, its events are sent, no answer
     "silent",  # done, and nothing is said
+    "event_lost",  # done and answered, the stream says nothing
     "ack_late",  # done, the answer comes after `ms`
     "fill_before_ack",  # done and half filled, the answer comes last
     "phantom_new",  # done and filled, then a NEW once more

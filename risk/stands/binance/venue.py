@@ -133,6 +133,8 @@ class Venue:
         match fault.kind:
             case "ack_lost":
                 await self.tell(changes)
+            case "event_lost":
+                await listener.say(said)
             case "ack_late":
                 await self.tell(changes)
                 self._later(fault.ms / 1_000, lambda: listener.say(said))

@@ -180,6 +180,22 @@ async def test_lost_line_is_told_and_the_snapshot_tells_the_rest(
     assert len(sent(stand, ref)) == 1
 
 
+async def test_stream_that_says_nothing_of_an_accepted_order_is_not_trusted(
+    stand: Stand, ref: str
+) -> None:
+    async with trading(stand, stream_silence_s=0.2) as trader:
+        await trader.control("fault", kind="event_lost")
+        trader.place(ref)
+        await trader.until(lambda: trader.count(ReportKind.LINE_UP) == 2)
+        (down,) = [each for each in trader.reports if each.kind is ReportKind.LINE_DOWN]
+        assert "no event" in down.reason
+        assert trader.kinds(ref) == ["ACKED"]
+        trader.place(f"{ref}N")
+        await trader.until_kinds(f"{ref}N", "ACKED", "ACKED")
+        assert trader.broker.is_up
+    assert len(sent(stand, ref)) == 1
+
+
 async def test_reject_storm(stand: Stand) -> None:
     refs = [f"S{next(NUMBERS):05}" for _ in range(50)]
     async with trading(stand) as trader:

@@ -32,6 +32,12 @@ def test_addresses_replace_the_known_ones() -> None:
     assert given.endpoints == ("ws://x/w", "http://x", "ws://x/s")
 
 
+def test_listen_key_is_appended_or_replaces_its_name() -> None:
+    assert table().stream_of("K") == "wss://fstream.binancefuture.com/ws/K"
+    other = table(stream_url="wss://x/private/ws?listenKey={listen_key}&events=ORDER_TRADE_UPDATE")
+    assert other.stream_of("K") == "wss://x/private/ws?listenKey=K&events=ORDER_TRADE_UPDATE"
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
