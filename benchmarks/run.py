@@ -50,6 +50,7 @@ BENCHES = [
     Bench("strategy", "Strategies, against NautilusTrader and asyncio.Queue", checked=True),
     Bench("feed", "Feed of a strategy process, against the queues of Python's library"),
     Bench("strategy_warmup", "Warm-up of a strategy process"),
+    Bench("paper_orders", "Orders on paper, against NautilusTrader's backtest"),
     Bench("raw_log", "Raw log, against cryptofeed's raw callback", checked=True),
     Bench("sink", "ClickHouse sink, against clickhouse-connect insert()", checked=True),
     Bench("delivery", "Drain after an outage, parallel writers, against naive loops"),

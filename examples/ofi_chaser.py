@@ -11,7 +11,6 @@ from tickd.events import OrderState
 from tickd.native import Order, Quote
 
 MS = 1_000_000
-OVER = {OrderState.REFUSED, OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED}
 
 
 class OfiChaser(Strategy):
@@ -60,5 +59,6 @@ class OfiChaser(Strategy):
         self.order = (number, price, self.context.now_ns + self.config.rest_ms * MS)
 
     def on_order(self, order: Order) -> None:
-        if self.order is not None and order.client_id == self.order[0] and order.state in OVER:
+        is_ours = self.order is not None and order.client_id == self.order[0]
+        if is_ours and OrderState(order.state).is_end:
             self.order = None

@@ -119,13 +119,31 @@ class OrderState(IntEnum):
     """`aux` of ORDER."""
 
     SENT = 1
-    REFUSED = 2
+    REJECTED = 2
     ACCEPTED = 3
     PARTLY_FILLED = 4
     FILLED = 5
     CANCELLED = 6
     EXPIRED = 7
     UNKNOWN = 8
+    DENIED = 9
+    PENDING_CANCEL = 10
+    PENDING_REPLACE = 11
+    PENDING_NEW = 12
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing more is expected; a late fill may come all the same."""
+        return self in _ENDS
+
+
+_ENDS = {
+    OrderState.REJECTED,
+    OrderState.FILLED,
+    OrderState.CANCELLED,
+    OrderState.EXPIRED,
+    OrderState.DENIED,
+}
 
 
 def as_array(batch: object) -> npt.NDArray[np.void]:

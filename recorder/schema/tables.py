@@ -14,7 +14,13 @@ import msgspec
 from recorder.clickhouse.clickhouse import ClickHouse
 from tickd.native import xxh3_hex
 
-__all__ = ["store_indicators", "store_instruments", "store_segments", "store_topic_lag"]
+__all__ = [
+    "store_indicators",
+    "store_instruments",
+    "store_segments",
+    "store_topic_lag",
+    "time_text",
+]
 
 _NS: Final = 10**9
 _SHIPMENTS: Final = frozenset({"shipped", "verified", "removed", "restored"})
@@ -47,7 +53,7 @@ async def store_instruments(
         fields: dict[str, Any] = msgspec.json.decode(definition)
         row: dict[str, object] = {"node": node, "instrument": instrument}
         row |= {name: fields[name] for name in _INSTRUMENT_FIELDS}
-        rows.append(row | {"valid_from": _text(valid_from_ns)})
+        rows.append(row | {"valid_from": time_text(valid_from_ns)})
     await _store(clickhouse, "instruments", node, rows)
 
 
@@ -62,7 +68,7 @@ async def store_indicators(
 
     Raises ClickHouseError.
     """
-    stamp = _text(valid_from_ns)
+    stamp = time_text(valid_from_ns)
     rows = [
         {"node": node, "indicator": number} | dict(fields) | {"valid_from": stamp}
         for number, fields in definitions
@@ -100,8 +106,8 @@ async def store_segments(
             "segment": name,
             "first_frame": line["frame_first"],
             "last_frame": line["frame_last"],
-            "first_recv": _text(line["recv_first"]),
-            "last_recv": _text(line["recv_last"]),
+            "first_recv": time_text(line["recv_first"]),
+            "last_recv": time_text(line["recv_last"]),
             "records": line["records"],
             "bytes": line["bytes"],
             "hash": line["hash"],
@@ -119,7 +125,7 @@ async def store_topic_lag(
 
     Raises ClickHouseError.
     """
-    stamp = _text(ts_ns // 1_000_000 * 1_000_000)[:23]
+    stamp = time_text(ts_ns // 1_000_000 * 1_000_000)[:23]
     await _store(
         clickhouse, "topic_lag", node, [{"ts": stamp, "node": node} | dict(row) for row in rows]
     )
@@ -133,7 +139,7 @@ async def _store(
         await clickhouse.insert_rows(table, rows, token)
 
 
-def _text(ns: int) -> str:
+def time_text(ns: int) -> str:
     """Return a time as text: a bare JSON number means ticks to one version, seconds to another."""
     whole = datetime.fromtimestamp(ns // _NS, tz=UTC)
     return f"{whole:%Y-%m-%d %H:%M:%S}.{ns % _NS:09}"

@@ -36,7 +36,8 @@ VALUES = {
     Kind.LIQUIDATION: "liquidation",
     Kind.STATUS: "status",
 }
-ENDS = (OrderState.REFUSED, OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED)
+# Whatever the state: a late fill comes behind an order's end.
+FILLS = (OrderState.PARTLY_FILLED, OrderState.FILLED, OrderState.CANCELLED)
 
 
 def everything(host: StrategyHost) -> list[object]:
@@ -82,8 +83,8 @@ def market(dice: Random, messages: int) -> Tape:
                 live[BTC] = changes(tape, VENUE, live[BTC], 1, dice)
             case _:
                 number = dice.choice(OWNERS) << 32 | dice.randrange(1, 12)
-                state = dice.choice((OrderState.ACCEPTED, OrderState.PARTLY_FILLED, *ENDS))
-                is_fill = state in (OrderState.PARTLY_FILLED, OrderState.FILLED)
+                state = dice.choice(list(OrderState))
+                is_fill = state in FILLS
                 fill = (dice.randrange(1, 10**9), dice.randrange(1, 10**6)) if is_fill else None
                 tape.order(number, state, fill)
                 row = list(tape.rows[-1])

@@ -26,6 +26,7 @@ from recorder.config import (
 )
 from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
+from risk.config import RiskConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.wants import check_groups
@@ -77,6 +78,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     plan: PlanConfig = PlanConfig()
+    risk: RiskConfig = RiskConfig()
     venues: tuple[VenueConfig, ...] = ()
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     universes: tuple[UniverseConfig, ...] = ()

@@ -19,6 +19,7 @@ from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
+from tickd.app.halting import Halting
 from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
@@ -55,6 +56,7 @@ class Daemon:
                 **parts.storage.spooling.commands(),
                 **parts.planning.commands(),
                 **parts.filling.commands(),
+                **parts.halting.commands(),
             },
         )
 
@@ -77,6 +79,7 @@ class Daemon:
                 ]
                 sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
+                halting = tasks.create_task(self.parts.halting.switch.run(), name="kill switch")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
                 planning = tasks.create_task(self.parts.planning.run(), name="plan")
@@ -102,6 +105,7 @@ class Daemon:
                 self.parts.shipping.stop()
                 drained = await self._drain(recording, deciding, storing, sinking)
                 keeping.cancel()
+                halting.cancel()
                 planning.cancel()
                 ranking.cancel()
                 probing.cancel()
@@ -111,6 +115,7 @@ class Daemon:
         finally:
             await self.control.stop()
             await self.http.stop()
+            await asyncio.to_thread(self.parts.halting.stop)
             self.parts.tap.finish()
             self.parts.tap.detach()
             whole = await self._close_log()
@@ -207,8 +212,12 @@ class Daemon:
                 session.refresh_instruments()
 
 
-async def run_until_signalled(config: Config, reread: Callable[[], Config]) -> ExitCode:
+async def run_until_signalled(
+    config: Config, reread: Callable[[], Config], halting: Halting
+) -> ExitCode:
     """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
+
+    USR1 halts orders, from before this is called.
 
     Args: `reread`: the configuration as the file has it now; raises ConfigError.
     """
@@ -224,7 +233,7 @@ async def run_until_signalled(config: Config, reread: Callable[[], Config]) -> E
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    daemon = Daemon(wire(config))
+    daemon = Daemon(wire(config, halting))
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     # What stands by now stays for the daemon's life: a full collection would only walk it again and

@@ -10,6 +10,7 @@ from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch
 from tickd.app.filling import Filling
+from tickd.app.halting import Halting
 from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
@@ -52,3 +53,4 @@ class Parts:
     shipping: Shipping
     strategies: Strategies
     loop_core: LoopCore
+    halting: Halting

@@ -38,6 +38,7 @@ class Tap:
         self._closed = False
         self._on_watermark: list[Callable[[], None]] = []
         self._on_definition: list[Callable[[int, bytes], None]] = []
+        self._on_control: list[Callable[[int, int, bytes], None]] = []
         self._defined: set[int] = set()
         self._definitions_due = True  # the recovered decoder may know some already
         self._loop = asyncio.get_running_loop()
@@ -89,7 +90,10 @@ class Tap:
             frame_no = self._raw.record(connection, record_type, payload)
         except NativeError as error:
             raise TickdError(f"the raw log takes no record: {error.args[-1]}") from error
-        self._definitions_due = self._definitions_due or record_type == "C"
+        if record_type == "C":
+            self._definitions_due = True
+            for callback in self._on_control:
+                callback(frame_no, self._raw.last_recv_ns, bytes(payload))
         if not self._armed:
             self._armed = True
             self._loop.call_soon(self._end_burst)
@@ -122,6 +126,13 @@ class Tap:
     def on_definition(self, callback: Callable[[int, bytes], None]) -> None:
         """Call `callback(instrument, JSON)` for each definition, before a batch that uses it."""
         self._on_definition.append(callback)
+
+    def on_control(self, callback: Callable[[int, int, bytes], None]) -> None:
+        """Call `callback(frame_no, recv_ns, payload)` behind each control record's appending.
+
+        It must not raise, and must not record anything itself.
+        """
+        self._on_control.append(callback)
 
     def hold(self, cause: str) -> None:
         """Read no socket until `release(cause)`: what is in memory still has to be written."""

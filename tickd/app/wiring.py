@@ -16,11 +16,13 @@ from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from risk.kill_hooks import Hooks
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
+from tickd.app.halting import Halting
 from tickd.app.parts import AnySession, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
@@ -49,15 +51,17 @@ SINK_QUEUE = Limits(records_total_max=256 << 10)
 ACTIVITY_AGE_NS = 200_000_000
 
 
-def wire(config: Config) -> Parts:
+def wire(config: Config, halting: Halting | None = None) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
+    Args: `halting`: a halt word that stands already; without one, signals are left alone.
     Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
     backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
     backends = decide()
     require_native(config.indicators, backends)
     clock = SystemClock()
+    halting = halting or Halting(config, clock)
     loop_core = LoopCore(config.node.loop_core, clock)
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
@@ -72,6 +76,7 @@ def wire(config: Config) -> Parts:
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
+    halting.join(Hooks(record=tap.control))
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = Signals(config.indicators, decoder=decoder, bus=bus)
@@ -107,6 +112,7 @@ def wire(config: Config) -> Parts:
         shipping=_shipping(config, raw_log, storage, disk, clock),
         strategies=_strategies(config, bus, tap, decoder, raw_log=raw_log, signals=signals),
         loop_core=loop_core,
+        halting=halting,
     )
 
 

@@ -44,6 +44,7 @@ OTHER: Final = "other"
 # the first connections of a venue.
 LABELS: Final = frozenset(
     {
+        "account",
         "build",
         "cause",
         "channel",
@@ -65,6 +66,7 @@ LABELS: Final = frozenset(
         "topic",
         "universe",
         "venue",
+        "verdict",
         "version",
     }
 )

@@ -174,8 +174,8 @@ pub enum GapCause {
 pub enum OrderState {
     /// On its way; the venue has not answered.
     Sent = 1,
-    /// Not let through, or not taken by the venue; final.
-    Refused = 2,
+    /// Not taken by the venue; final. Logs of before there was a gate say so of what was not let through, too.
+    Rejected = 2,
     /// Rests at the venue.
     Accepted = 3,
     /// A fill, with some size left.
@@ -188,6 +188,14 @@ pub enum OrderState {
     Expired = 7,
     /// Nobody knows whether the venue has it.
     Unknown = 8,
+    /// Not let through by the gate or the router: it never left; final.
+    Denied = 9,
+    /// Its cancellation is on its way; it may still be filled.
+    PendingCancel = 10,
+    /// Another price or size is on its way; it may still be filled as it was.
+    PendingReplace = 11,
+    /// Let through; not on its way yet.
+    PendingNew = 12,
 }
 
 impl OrderState {
@@ -195,15 +203,30 @@ impl OrderState {
     pub fn parse(name: &str) -> Option<OrderState> {
         Some(match name {
             "sent" => OrderState::Sent,
-            "refused" => OrderState::Refused,
+            // The first of them is the word of older logs.
+            "refused" | "rejected" => OrderState::Rejected,
             "accepted" => OrderState::Accepted,
             "partly_filled" => OrderState::PartlyFilled,
             "filled" => OrderState::Filled,
             "cancelled" => OrderState::Cancelled,
             "expired" => OrderState::Expired,
             "unknown" => OrderState::Unknown,
+            "denied" => OrderState::Denied,
+            "pending_cancel" => OrderState::PendingCancel,
+            "pending_replace" => OrderState::PendingReplace,
+            "pending_new" => OrderState::PendingNew,
             _ => return None,
         })
+    }
+
+    /// Whether nothing more is expected of an order in the state with this number; a late fill may come all the same.
+    pub const fn is_end(number: i64) -> bool {
+        const REJECTED: i64 = OrderState::Rejected as i64;
+        const FILLED: i64 = OrderState::Filled as i64;
+        const CANCELLED: i64 = OrderState::Cancelled as i64;
+        const EXPIRED: i64 = OrderState::Expired as i64;
+        const DENIED: i64 = OrderState::Denied as i64;
+        matches!(number, REJECTED | FILLED | CANCELLED | EXPIRED | DENIED)
     }
 }
 

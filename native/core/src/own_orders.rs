@@ -34,20 +34,11 @@ pub struct OwnOrders {
 }
 
 impl OwnOrders {
-    /// Takes an ORDER event.
+    /// Takes an ORDER event. Price and size stand in the news of a fill alone, whatever state it leaves the order in:
+    /// one that came behind the end of an order counts as well, and the order stays over.
     pub fn take(&mut self, event: &Event) {
-        const PARTLY: i64 = OrderState::PartlyFilled as i64;
-        const FILLED: i64 = OrderState::Filled as i64;
-        const ENDS: [i64; 4] = [
-            OrderState::Refused as i64,
-            FILLED,
-            OrderState::Cancelled as i64,
-            OrderState::Expired as i64,
-        ];
-        if matches!(event.aux, PARTLY | FILLED) {
-            self.fill(event);
-        }
-        if ENDS.contains(&event.aux) {
+        self.fill(event);
+        if OrderState::is_end(event.aux) {
             self.open.remove(&event.id);
         } else if self.open.len() < OPEN_MAX || self.open.contains_key(&event.id) {
             self.open.insert(event.id, *event);
@@ -132,9 +123,42 @@ mod tests {
     }
 
     #[test]
+    fn a_late_fill_counts_and_the_order_stays_over() {
+        let mut orders = OwnOrders::default();
+        for state in [OrderState::PendingNew, OrderState::Sent, OrderState::PendingCancel] {
+            orders.take(&order(FIRST, state, side::BID, None));
+            assert_eq!(orders.open_of(5).count(), 1);
+        }
+        orders.take(&order(FIRST, OrderState::Cancelled, side::BID, None));
+        assert_eq!(
+            (orders.open_of(5).count(), orders.position(5, 7)),
+            (0, Position::default())
+        );
+        orders.take(&order(FIRST, OrderState::Cancelled, side::BID, Some((100, 3))));
+        assert_eq!(orders.open_of(5).count(), 0);
+        assert_eq!(orders.position(5, 7), Position { size: 3, cost: 300 });
+    }
+
+    #[test]
+    fn a_fill_counts_in_every_state_that_it_can_leave_behind() {
+        let mut orders = OwnOrders::default();
+        for state in [
+            OrderState::PendingCancel,
+            OrderState::PendingReplace,
+            OrderState::Unknown,
+        ] {
+            orders.take(&order(FIRST, state, side::ASK, Some((10, 2))));
+            assert_eq!(orders.open_of(5).count(), 1);
+        }
+        assert_eq!(orders.position(5, 7), Position { size: -6, cost: -60 });
+        orders.take(&order(FIRST, OrderState::Denied, side::ASK, None));
+        assert_eq!(orders.open_of(5).count(), 0);
+    }
+
+    #[test]
     fn a_refusal_leaves_nothing_and_the_bound_holds() {
         let mut orders = OwnOrders::default();
-        orders.take(&order(FIRST, OrderState::Refused, side::BID, None));
+        orders.take(&order(FIRST, OrderState::Rejected, side::BID, None));
         assert_eq!(orders.open_of(5).count(), 0);
         for id in 0..OPEN_MAX as u64 + 2 {
             orders.take(&order(id, OrderState::Sent, side::BID, None));

@@ -42,7 +42,7 @@ fn clock_and_orders_are_events_of_their_own_topics() {
     assert_eq!((first.kind, first.seq), (Kind::Order as u8, refused << SEQ_INDEX_BITS));
     assert_eq!(
         (first.id, first.aux, first.instrument),
-        (7, OrderState::Refused as i64, 9)
+        (7, OrderState::Rejected as i64, 9)
     );
     assert_eq!((first.price, first.side), (PRICE_UNDEF, side::NONE));
     assert_eq!((second.price, second.size, second.side), (5, 2, side::ASK));
@@ -60,6 +60,42 @@ fn clock_and_orders_are_events_of_their_own_topics() {
         (2, 6, 1)
     );
     assert!(!counters.contains_key("unknown_control") && !counters.contains_key("refused"));
+}
+
+#[test]
+fn what_gate_router_and_brokers_leave_is_counted_and_their_states_are_read() {
+    let mut log = Stream::default();
+    for kind in ["risk", "execution", "account", "audit"] {
+        log.control(&format!(r#"{{"kind":"{kind}"}}"#));
+    }
+    let states = [
+        ("refused", 2),
+        ("rejected", 2),
+        ("denied", 9),
+        ("pending_cancel", 10),
+        ("pending_replace", 11),
+        ("pending_new", 12),
+    ];
+    for (state, _) in states {
+        log.control(&format!(
+            r#"{{"kind":"order","client_id":7,"state":"{state}","venue":"okx","symbol":"A","number":3,"order_price":5}}"#
+        ));
+    }
+    // The last news of an order that was over: a fill that came late.
+    log.control(r#"{"kind":"order","client_id":7,"state":"cancelled","venue":"okx","symbol":"A","side":"B","price":5,"size":2}"#);
+    let mut decoder = Decoder::new();
+    let events = decode(&mut decoder, &log.records);
+    let numbers: Vec<_> = events.iter().map(|event| event.aux).collect();
+    assert_eq!(numbers, [2, 2, 9, 10, 11, 12, OrderState::Cancelled as i64]);
+    assert!(states
+        .iter()
+        .all(|(state, number)| OrderState::parse(state).map(|each| each as i64) == Some(*number)));
+    assert_eq!(events[4].price, PRICE_UNDEF);
+    assert_eq!((events[6].price, events[6].size), (5, 2));
+    let counters: std::collections::HashMap<_, _> = decoder.counters().into_iter().collect();
+    let counted = ["risk_decisions", "executions", "account_snapshots", "audits"].map(|name| counters[name]);
+    assert_eq!(counted, [1; 4]);
+    assert!(!counters.contains_key("unknown_control"));
 }
 
 #[test]

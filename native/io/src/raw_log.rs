@@ -469,6 +469,11 @@ impl RawLog {
         self.frame_next
     }
 
+    /// Receive stamp and monotonic time of the last record that was appended, ns.
+    pub const fn last_stamp(&self) -> (i64, i64) {
+        self.last_stamp
+    }
+
     /// Bytes since the last `end_burst`.
     pub fn burst_bytes(&self) -> usize {
         self.burst.len()

@@ -19,6 +19,7 @@ mod dispatch;
 mod dispatch_loop;
 mod errors;
 mod feed;
+mod halt;
 mod histogram;
 mod hosted;
 mod indicators;
@@ -26,13 +27,16 @@ mod last_values;
 mod lent;
 mod manifest;
 mod market;
+mod paper;
 mod raw_log;
 mod raw_log_files;
 mod record_heads;
 mod ring;
+mod risk;
 mod sim;
 mod sink;
 mod stopwatch;
+mod sync_thread;
 mod topic_latency;
 mod topic_queues;
 mod view_reuse;
@@ -71,7 +75,11 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sim::SimMarket>()?;
     m.add_class::<feed::FeedWriter>()?;
     m.add_class::<feed::FeedReplay>()?;
+    m.add_class::<paper::PaperExchange>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
+    m.add_class::<risk::GateCore>()?;
+    halt::register(m)?;
+    m.add_class::<sync_thread::SyncThread>()?;
     Ok(())
 }

@@ -151,6 +151,12 @@ impl RawLog {
         self.append(connection, kind, payload, recv_ns, mono)
     }
 
+    /// Receive stamp of the last record that was appended, ns.
+    #[getter]
+    fn last_recv_ns(&self) -> i64 {
+        self.core().last_stamp().0
+    }
+
     /// Decodes the records since the last call, hands their bytes to the writer, rotates when due; None without records.
     fn end_burst(&self, py: Python<'_>, decoder: &Bound<'_, Decoder>) -> PyResult<Option<EventBatch>> {
         let mut decoder = decoder.try_borrow_mut()?;

@@ -173,3 +173,20 @@ async def test_pause_and_resume_are_on_record(tap: Tap, tmp_path: Path) -> None:
         {"kind": "pause", "causes": ["disk full"], "fault": None},
         {"kind": "resume"},
     ]
+
+
+async def test_who_listens_to_control_records_gets_them_as_they_stand_in_the_log(
+    tap: Tap, tmp_path: Path
+) -> None:
+    heard: list[tuple[int, int, bytes]] = []
+    tap.on_control(lambda *record: heard.append(record))
+    connection = opened(tap, TellingLeg())
+    tap.frame(connection, trade("BTCUSDT", 1))
+    tap.record(connection, "R", b"GET / 200\n{}")
+    tap.control({"kind": "audit", "action": "kill"})
+    tap.finish()
+    tap.detach()
+    tap._raw.close()
+    written = [each for each in read_log(tmp_path) if each.kind == "C"]
+    assert heard == [(each.frame_no, each.recv_ns, each.payload) for each in written]
+    assert [json.loads(payload)["kind"] for _, _, payload in heard] == ["connect", "audit"]

@@ -102,6 +102,11 @@ impl Decoder {
             "clock" => self.conclusions.push(Conclusion::Clock),
             "order" => self.order(fields(&value)?, record)?,
             "intent" | "cancel" => self.stage.count("intents"),
+            // What the gate decided, what was filled, what an account has, who stopped or armed: rows, no events.
+            "risk" => self.stage.count("risk_decisions"),
+            "execution" => self.stage.count("executions"),
+            "account" => self.stage.count("account_snapshots"),
+            "audit" => self.stage.count("audits"),
             // What strategies did, for audits and replays; no market data.
             "strategy" | "state" | "warm" | "failure" | "restart" | "decisions" => self.stage.count("strategy_changes"),
             "conflated" => self.stage.count("conflations"),

@@ -8,6 +8,7 @@ from recorder.config import SchemaConfig
 from recorder.schema.ddl import adapted, create_database
 from recorder.schema.migrate import ddl_directory, read_migrations
 from recorder.schema.tiering import ttl_of
+from recorder.trading.rows import TRADING_TABLES
 from tickd.native import DERIVED_TABLES, EVENT_TABLES
 
 TABLES = (*EVENT_TABLES, *DERIVED_TABLES)
@@ -42,7 +43,7 @@ def test_every_statement_of_a_cluster_runs_on_it_once():
 
 def test_every_table_has_the_replicated_form_of_its_engine_and_a_week_of_tokens():
     tables = [s for s in shipped() if s.startswith("CREATE TABLE")]
-    assert len(tables) == len(TABLES) + 7
+    assert len(tables) == len(TABLES) + 7 + len(TRADING_TABLES)
     for statement in tables:
         own = adapted(statement, CLUSTER)[0]
         (engine,) = re.findall(r"ENGINE = (\w*MergeTree)", statement)
@@ -68,6 +69,8 @@ def test_a_table_of_all_shards_stands_beside_everything_that_people_read():
     wanted = {*TABLES, *(f"{table}_v" for table in TABLES)}
     wanted |= {f"{kind}_{size}" for kind in ("bars", "ohlcv") for size in ("1s", "1m", "1h")}
     wanted |= {"trades_once_v", "gaps_open_v"}
+    wanted |= {*TRADING_TABLES.values(), "risk_decisions_v", "orders_v", "fills_v"}
+    wanted |= {"near_misses", "account_positions"}
     assert names == wanted | {"instruments", "indicators", "segments", "topic_lag", "book_levels"}
 
 

@@ -1,0 +1,123 @@
+"""The metrics of gate, router, accounts and kill switch, and of the rows that tell of them.
+
+Everything is read on scrape out of one plain picture, whoever draws it; nothing is counted here.
+Names of accounts are the configuration's, reasons and states those of their enums: bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypedDict
+
+from tickd.telemetry.metrics import Metrics, Values
+
+__all__ = ["RiskPicture", "declare_risk"]
+
+_MONEY: Final = 1e8
+
+
+class RiskPicture(TypedDict, total=False):
+    """What is shown; what is absent shows nothing. Counts only grow in the life of a daemon.
+
+    decisions: by (verdict, reason), reason "" where approved. order_news: by state. halted: 1 or 0
+    for `global` and `reducing`, else how many of the scope are halted. flips: by action (kill, arm,
+    halt, lift, panic, reload, resolve). accounts: by name, then figure; money in units of 1e-8.
+    rows: as `TradingSink.draw` has them.
+    """
+
+    decisions: Mapping[tuple[str, str], int]
+    order_news: Mapping[str, int]
+    open_orders: int
+    unknown_orders: int
+    late_fills: int
+    halted: Mapping[str, int]
+    flips: Mapping[str, int]
+    accounts: Mapping[str, Mapping[str, int]]
+    rows: Mapping[str, Any]
+
+
+# Key of the picture -> name, meaning, label of its keys.
+_PLAIN: Final[Mapping[str, tuple[str, str, str]]] = {
+    "order_news": ("order_news_total", "News of orders, by the state they tell.", "state"),
+    "open_orders": ("open_orders_count", "Orders that are not over.", ""),
+    "unknown_orders": (
+        "unknown_orders_count",
+        "Orders of which nobody knows whether the venue has them; they keep their exposure.",
+        "",
+    ),
+    "late_fills": ("late_fills_total", "Fills of orders that were over.", ""),
+    "halted": (
+        "halted_state",
+        "1 while everything is halted, or only reduces; else how many of the scope are halted.",
+        "scope",
+    ),
+    "flips": ("audits_total", "What the audit says was done, by action.", "kind"),
+}
+# Field of `TradingSink.draw` -> name and meaning.
+_ROWS: Final[Mapping[str, tuple[str, str]]] = {
+    "waiting": ("rows_waiting_count", "Records in memory that are not stored yet."),
+    "reading": ("rows_reading_state", "1 while rows are made from the raw log again."),
+    "forgotten": (
+        "rows_forgotten_total",
+        "Live records that found no room and are read again from the raw log.",
+    ),
+    "malformed": ("rows_malformed_total", "Records that are no row."),
+    "segments_absent": (
+        "rows_absent_segments_total",
+        "Segments that were to be read for rows and are in object storage only.",
+    ),
+    "stretches_damaged": (
+        "rows_damaged_stretches_total",
+        "Damaged stretches of the raw log that rows were to be made of.",
+    ),
+}
+
+
+def declare_risk(metrics: Metrics, draw: Callable[[], RiskPicture]) -> None:
+    """Declare everything that `draw` may show."""
+    picture = metrics.once_per_scrape(draw)
+
+    def declare(name: str, text: str, read: Callable[[], Values], label: str = "") -> None:
+        labels = (label,) if label else ()
+        declared = metrics.read_counter if name.endswith("_total") else metrics.read_gauge
+        declared(f"tickd_risk_{name}", text, read, labels)
+
+    def plain(key: str) -> Callable[[], Values]:
+        return lambda: _values(picture().get(key))
+
+    def of_rows(key: str) -> Callable[[], Values]:
+        return lambda: _values(picture().get("rows", {}).get(key))
+
+    metrics.read_counter(
+        "tickd_risk_decisions_total",
+        "Answers of the gate, by verdict and the first reason.",
+        lambda: {key: float(n) for key, n in picture().get("decisions", {}).items()},
+        ("verdict", "reason"),
+    )
+    for key, (name, text, label) in _PLAIN.items():
+        declare(name, text, plain(key), label)
+    metrics.read_gauge(
+        "tickd_risk_account_amount",
+        "Figures of an account, in units of its currency.",
+        lambda: {
+            (account, figure): amount / _MONEY
+            for account, figures in picture().get("accounts", {}).items()
+            for figure, amount in figures.items()
+        },
+        ("account", "kind"),
+    )
+    declare(
+        "rows_total",
+        "Rows of decisions, orders, fills, accounts and audits that ClickHouse took.",
+        of_rows("rows"),
+        "table",
+    )
+    for key, (name, text) in _ROWS.items():
+        declare(name, text, of_rows(key))
+
+
+def _values(shown: object) -> Values:
+    """A number, or numbers by their key; nothing for what is absent."""
+    if isinstance(shown, Mapping):
+        return {(str(key),): float(value) for key, value in shown.items()}
+    return {(): float(shown)} if isinstance(shown, (int, float)) else {}
