@@ -81,6 +81,14 @@ PURE = (
     "risk/brokers/shioaji/translate.py",
     "strategy_runner/indicators/*.py",
     "strategy_runner/indicators/twin/*.py",
+    "risk/brokers/binance/config.py",
+    "risk/brokers/binance/errors.py",
+    "risk/brokers/binance/listings.py",
+    "risk/brokers/binance/reports.py",
+    "risk/brokers/binance/wire.py",
+    "risk/stands/binance/access.py",
+    "risk/stands/binance/account.py",
+    "risk/stands/binance/shapes.py",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "random"}
 # Where the time and the environment may be asked for: the clock, the composition roots, and child
