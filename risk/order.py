@@ -107,7 +107,7 @@ def ask_replace(order: Order, price: int | None, size: int, mono_ns: int) -> Cha
     return Change(before, _settle(order, before))
 
 
-def withdraw(order: Order, what: Doubt) -> Change:
+def withdraw(order: Order, what: int) -> Change:
     """A cancel or a replacement that was asked for has not left, for certain."""
     before = order.state
     is_refused = what == Doubt.REPLACE and order.replace_asked
@@ -118,12 +118,12 @@ def withdraw(order: Order, what: Doubt) -> Change:
     return Change(before, _settle(order, before), is_replace_refused=is_refused)
 
 
-def doubt(order: Order, what: Doubt) -> Change:
+def doubt(order: Order, what: int) -> Change:
     """Of what was sent, no answer came or will come: everything in `what` that is still open."""
     before = order.state
     if before >= OVER:
         return Change(before, before, is_new=False)
-    open_now = Doubt.NONE
+    open_now = 0
     if not order.is_acked:
         open_now |= Doubt.NEW
     if order.cancel_asked:
@@ -163,7 +163,7 @@ def _told(order: Order, report: Report) -> Change:
         if report.code == LISTED:
             # What the venue lists is what it counts, whatever a broken report made us think.
             order.cum = max(order.filled, report.cum_size or 0)
-            settled = Doubt.WORDS | (Doubt.FILLS if order.cum == order.filled else Doubt.NONE)
+            settled = Doubt.WORDS | (Doubt.FILLS if order.cum == order.filled else 0)
             grown = grown or bool(order.doubts & settled)
             order.doubts &= ~settled
         return _acked(order, is_grown=grown)
