@@ -77,7 +77,7 @@ def world(folder: Path, gate: Gate) -> tuple[Router, Outbox, OrderNumbers]:
 
 
 def order_path(folder: Path, orders: int) -> None:
-    desk = Desk("numpy")
+    desk = Desk("native")
     router, outbox, numbers = world(folder, desk.gate)
     took: list[int] = []
     clock = time.perf_counter_ns
@@ -127,7 +127,8 @@ def to_the_disk(folder: Path, *, is_busy: bool) -> None:
         took.append(time.perf_counter_ns() - begun)
     took.sort()
     what = "a loop that never rests" if is_busy else "a loop at rest"
-    print(f"append to durable, {what:24} p50 {took[500] / 1e3:7.1f} us   p99 {took[990] / 1e3:7.1f} us")
+    p50, p99 = took[500] / 1e3, took[990] / 1e3
+    print(f"append to durable, {what:24} p50 {p50:7.1f} us   p99 {p99:7.1f} us")
     outbox.close()
 
 

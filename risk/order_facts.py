@@ -36,8 +36,9 @@ OVER: Final = State.FILLED  # and every state above it
 
 
 class Doubt(IntEnum):
-    """Bits of what has no answer; any of them makes an order UNKNOWN. (IntFlag's `|` is slow.)"""
+    """Bits of what has no answer; any of them makes an order UNKNOWN."""
 
+    # No IntFlag: its operators cost microseconds, and every report needs some.
     NONE = 0
     NEW = 1
     CANCEL = 2
