@@ -118,8 +118,10 @@ class _Value(NamedTuple):
         if self.name in MONEY_FIELDS:
             return money(given)
         if self.name in QTY_FIELDS:
-            return min(quantity(given) // 10 ** (QTY_SCALE - self.size_scale), _INT64_MAX)
-        return min(int(given) * (_MS_NS if self.name in _MS_FIELDS else 1), _INT64_MAX)
+            units: int = quantity(given) // 10 ** (QTY_SCALE - self.size_scale)
+            return min(units, _INT64_MAX)
+        whole: int = int(given) * (_MS_NS if self.name in _MS_FIELDS else 1)
+        return min(whole, _INT64_MAX)
 
 
 def _tightest(name: str, rows: Iterable[LimitConfig], size_scale: int = 0) -> int:
@@ -197,7 +199,7 @@ def strategy_limits(limits: Limits, strategy: str) -> StrategyLimits:
     )
 
 
-_NO_CELL: Final = CellLimits(*[NONE] * 5, orders_window_ns=0)
+_NO_CELL: Final = CellLimits(NONE, NONE, NONE, NONE, NONE, 0)
 
 
 def cells_of(

@@ -51,8 +51,8 @@ from risk.orders import AccountState, Request, Side
 from risk.reasons import Reason
 from risk.tightening import loosened
 from risk.trading_hours import Hours
-from tickd.backend import Name
-from tickd.native import EventBatch
+from tickd.backend import Name, choose
+from tickd.native import EventBatch, GateCore
 
 __all__ = ["Gate", "HaltScope"]
 
@@ -64,7 +64,7 @@ _SIDES: Final = {"B": 0, "A": 1}
 _BITS: Final[dict[Side | None, int]] = {None: SCOPE_BOTH, "B": SCOPE_BUY, "A": SCOPE_SELL}
 _WINDOW_BIT: Final = 1 << Reason.TRADING_WINDOW
 # Nothing is known of the instrument: nothing may be traded, what is held is kept.
-_NOTHING: Final = SideLimits(1, 0, 0, 1, *[NONE] * 6, margin_pct=100, strategy_loss_max=NONE)
+_NOTHING: Final = SideLimits(1, 0, 0, 1, NONE, NONE, NONE, NONE, NONE, NONE, 100, NONE)
 
 
 @dataclass(slots=True)
@@ -378,7 +378,7 @@ class Gate:
         else:
             rows = list(cells_of(limits, account, strategy, route.instrument, given))
             buy, sell = (side_limits(limits, account, strategy, given, each) for each in "BA")
-        cells = [(self._cell(key), *both) for key, *both in rows]
+        cells = [(self._cell(key), bought, sold) for key, bought, sold in rows]
         self._core.route(route.index, keys, buy, sell, cells)
         label = "" if given is None else given.label
         route.hours = hours_of(limits, account, strategy, label)
@@ -469,5 +469,7 @@ def _number(names: dict[_K, int], name: _K, most: int) -> int:
 
 
 def _core(halt: HaltWord, backend: Name | Literal["auto"], orders_max: int) -> tuple[Core, Name]:
-    del backend
-    return GateTwin(halt, orders_max), "numpy"
+    name = choose("gate", lambda: None).name if backend == "auto" else backend
+    if name == "numpy":
+        return GateTwin(halt, orders_max), name
+    return GateCore(halt, orders_max), name

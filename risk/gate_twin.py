@@ -35,6 +35,7 @@ from risk.gate_twin_parts import (
     Venue,
 )
 from risk.reasons import Reason
+from tickd.native import EventBatch
 
 __all__ = ["GateTwin"]
 
@@ -118,7 +119,7 @@ class GateTwin(TwinChecks):
         self._strategies[strategy].is_tripped = False
         self._strategies[strategy].executions.clear()
 
-    def take(self, batch: object, mono_ns: int) -> None:
+    def take(self, batch: EventBatch, mono_ns: int) -> None:
         touched = set()
         for event in Reference.events(batch):
             index = self._by_id.get(event.instrument)
@@ -149,6 +150,8 @@ class GateTwin(TwinChecks):
         mono_ns: int,
         wall_ns: int,
     ) -> int:
+        _fits(number)
+        _fits(client_id)
         whole, limit = _mantissa(size), _mantissa(price)
         check = Check(
             self._routes[route],
@@ -293,3 +296,11 @@ def _mantissa(value: object) -> int | None:
     if type(value) is int and -_INT64_MAX <= value < _INT64_MAX:
         return value
     return None
+
+
+def _fits(value: int) -> None:
+    """Raises what the native core raises."""
+    if not isinstance(value, int):
+        raise TypeError(f"not a number: {value!r}")
+    if not 0 <= value < 1 << 64:
+        raise OverflowError(f"{value} does not fit 64 bits")

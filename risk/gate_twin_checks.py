@@ -31,6 +31,7 @@ from risk.reasons import Reason
 __all__ = ["TwinChecks"]
 
 _BPS: Final = 10_000
+_INT64_MAX: Final = (1 << 63) - 1
 
 
 class TwinChecks(TwinSums):
@@ -140,7 +141,7 @@ class TwinChecks(TwinSums):
         elif check.side or limits.collar_bps == NONE:
             worst = reference
         else:
-            worst = reference - -reference * limits.collar_bps // _BPS
+            worst = min(reference - -reference * limits.collar_bps // _BPS, _INT64_MAX)
         value = notional(check.size, worst, known.num, known.div)
         if value >= MONEY_CAP:
             check.fail(Reason.OVERFLOW)
@@ -169,10 +170,10 @@ class TwinChecks(TwinSums):
             # What does not raise it is let through: a limit may be tighter than what is held.
             if NONE != limits.gross_max < gross and gross > was:
                 check.fail(Reason.GROSS_EXPOSURE, limits.gross_max, gross)
-            at = 2 if side else 1
-            net = sum(each[at] for each in under) - old[at] + new[at]
-            if NONE != limits.net_max < (-net if side else net):
-                check.fail(Reason.NET_EXPOSURE, limits.net_max, -net if side else net)
+            net = sum(_net(each, side) for each in under) - _net(old, side) + _net(new, side)
+            worst = -net if side else net
+            if NONE != limits.net_max < worst:
+                check.fail(Reason.NET_EXPOSURE, limits.net_max, worst)
 
     def _exposed(self, check: Check) -> None:
         side = check.side
@@ -315,6 +316,11 @@ class TwinChecks(TwinSums):
         if order.resting is not None and check.price is not None:
             keener = min if order.side else max
             order.resting = keener(order.resting, check.price)
+
+
+def _net(worst: tuple[int | None, int, int], side: int) -> int:
+    """The shortest value for a seller, the longest for a buyer."""
+    return worst[2] if side else worst[1]
 
 
 def _content(check: Check) -> tuple[int, int, int, int]:

@@ -23,6 +23,7 @@ from risk.gate_terms import (
 )
 from risk.reasons import Reason
 from tickd.events import PRICE_UNDEF, Flag, Kind, Side, as_array
+from tickd.native import EventBatch
 
 __all__ = [
     "Account",
@@ -109,7 +110,7 @@ class Reference:
     samples: list[tuple[int, int, int]] = field(default_factory=list)
 
     @staticmethod
-    def events(batch: object) -> Iterator[_Event]:
+    def events(batch: EventBatch) -> Iterator[_Event]:
         rows = as_array(batch)
         for row in rows[["instrument", "kind", "side", "flags", "price"]].tolist():
             instrument, kind, side, flags, price = row

@@ -83,6 +83,7 @@ POSITIVE_FIELDS: Final = ("reference_age_ms_max", "account_age_ms_max", "executi
 EXECUTIONS_MAX: Final = 4_096
 _MOST: Final = {"executions_max": EXECUTIONS_MAX, "duplicate_window_ms": 600_000}
 QTY_SCALE: Final = 18
+CANCEL_PCT_MAX: Final = 50
 _INSTRUMENT: Final = re.compile(r"[a-z0-9-]+:\S+")
 
 
@@ -144,12 +145,12 @@ class VenueLimitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     venue: str
     messages_max: int
     window_ms: int
-    cancel_share: float = 0.2  # of it is kept for cancels
+    cancel_pct: int = 20  # of them are kept for cancels
 
     @property
     def cancels_max(self) -> int:
         """Cancels in any window."""
-        return max(1, int(self.messages_max * self.cancel_share))
+        return max(1, self.messages_max * self.cancel_pct // 100)
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -297,5 +298,5 @@ def _of_venue(venue: VenueLimitConfig) -> Iterator[str]:
         yield "messages_max must be at least 2: one order and its cancel"
     if not 1 <= venue.window_ms <= 86_400_000:
         yield "window_ms is not between 1 and a day"
-    if not 0 < venue.cancel_share < 1:
-        yield f"cancel_share {venue.cancel_share} is not between 0 and 1"
+    if not 1 <= venue.cancel_pct <= CANCEL_PCT_MAX:
+        yield f"cancel_pct {venue.cancel_pct} is not between 1 and {CANCEL_PCT_MAX}"

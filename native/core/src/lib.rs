@@ -21,6 +21,7 @@ pub mod own_orders;
 pub mod queue;
 pub mod record;
 pub mod reuse;
+pub mod risk;
 pub mod segment;
 pub mod sim;
 pub mod topic;

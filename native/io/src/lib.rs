@@ -34,6 +34,11 @@ pub mod error;
 pub mod event_fd;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
+pub mod halt;
+pub mod halt_probe;
+pub mod halt_signal;
+pub mod latch;
+pub mod latch_file;
 pub mod live;
 pub mod lock;
 pub mod manifest;

@@ -19,6 +19,7 @@ mod dispatch;
 mod dispatch_loop;
 mod errors;
 mod feed;
+mod halt;
 mod histogram;
 mod hosted;
 mod indicators;
@@ -30,6 +31,7 @@ mod raw_log;
 mod raw_log_files;
 mod record_heads;
 mod ring;
+mod risk;
 mod sim;
 mod sink;
 mod stopwatch;
@@ -73,5 +75,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<feed::FeedReplay>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
+    m.add_class::<risk::GateCore>()?;
+    halt::register(m)?;
     Ok(())
 }

@@ -1,0 +1,200 @@
+//! Orders that are not over, by number, and the prices at which those of an instrument may rest.
+//!
+//! A slab with an index, made once; the prices are kept in order, so that the best is at an end.
+
+use crate::risk::fixed_map::FixedMap;
+
+/// Open orders of one side of one instrument.
+pub const OPEN_PER_SIDE_MAX: usize = 1 << 10;
+
+/// An order that is not over.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Open {
+    /// Of whom and what.
+    pub route: u32,
+    /// 0 buys, 1 sells.
+    pub side: u8,
+    /// It must reduce.
+    pub is_reduce_only: bool,
+    /// A replace is on its way.
+    pub is_pending: bool,
+    /// None: a market order.
+    pub price: Option<i64>,
+    /// The price at which it may rest: the keener one while a replace is on its way.
+    pub resting: Option<i64>,
+    /// As a whole.
+    pub size: i64,
+    /// What of it was filled.
+    pub filled: i128,
+    /// What of it may still fill.
+    pub reserved: i128,
+}
+
+/// All of them.
+#[derive(Debug, Clone)]
+pub struct OpenOrders {
+    slots: Vec<Open>,
+    free: Vec<u32>,
+    index: FixedMap<u64, u32>,
+}
+
+impl OpenOrders {
+    /// Room for so many.
+    pub fn new(most: usize) -> Self {
+        OpenOrders {
+            slots: vec![Open::default(); most],
+            free: (0..most as u32).rev().collect(),
+            index: FixedMap::new(most),
+        }
+    }
+
+    /// Whether no order more has room.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Whether there is such an order.
+    #[inline]
+    pub fn has(&self, number: u64) -> bool {
+        self.index.get(&number).is_some()
+    }
+
+    /// The order.
+    #[inline]
+    pub fn get(&self, number: u64) -> Option<&Open> {
+        self.slots.get(self.index.get(&number)? as usize)
+    }
+
+    /// The order, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut Open> {
+        self.slots.get_mut(self.index.get(&number)? as usize)
+    }
+
+    /// Keeps an order under a number that is not there; nothing when there is no room.
+    #[inline]
+    pub fn add(&mut self, number: u64, order: Open) {
+        if let Some(slot) = self.free.pop() {
+            if let Some(place) = self.slots.get_mut(slot as usize) {
+                *place = order;
+            }
+            self.index.insert(number, slot);
+        }
+    }
+
+    /// Forgets an order.
+    pub fn remove(&mut self, number: u64) -> Option<Open> {
+        let slot = self.index.remove(&number)?;
+        self.free.push(slot);
+        self.slots.get(slot as usize).copied()
+    }
+}
+
+/// Prices of the open orders of one side of an instrument, in rising order.
+#[derive(Debug, Clone, Default)]
+pub struct Resting {
+    prices: Vec<i64>,
+}
+
+/// Where a market order stands among prices: it would meet anything.
+const fn place(price: Option<i64>, side: u8) -> i64 {
+    match price {
+        Some(price) => price,
+        None if side == 0 => i64::MAX,
+        None => i64::MIN,
+    }
+}
+
+impl Resting {
+    /// Makes room for all there may ever be.
+    pub fn reserve(&mut self) {
+        self.prices
+            .reserve_exact(OPEN_PER_SIDE_MAX.saturating_sub(self.prices.len()));
+    }
+
+    /// Whether no order more has room.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.prices.len() >= OPEN_PER_SIDE_MAX
+    }
+
+    /// An order of `side` came.
+    #[inline]
+    pub fn add(&mut self, price: Option<i64>, side: u8) {
+        let price = place(price, side);
+        let at = self.prices.partition_point(|each| *each < price);
+        self.prices.insert(at, price);
+    }
+
+    /// One went.
+    #[inline]
+    pub fn remove(&mut self, price: Option<i64>, side: u8) {
+        if let Ok(at) = self.prices.binary_search(&place(price, side)) {
+            self.prices.remove(at);
+        }
+    }
+
+    /// The price that an order of the other side at `price` would meet; 0 stands for a market order of ours.
+    #[inline]
+    pub fn met_by(&self, price: Option<i64>, side: u8) -> Option<i64> {
+        // `side` is the asker's: a buyer meets the lowest of our sells.
+        let best = *if side == 0 {
+            self.prices.first()
+        } else {
+            self.prices.last()
+        }?;
+        let meets = match (price, side) {
+            (None, _) => true,
+            (Some(price), 0) => price >= best,
+            (Some(price), _) => price <= best,
+        };
+        let is_market = best == place(None, 1 - side);
+        meets.then_some(if is_market { 0 } else { best })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_come_and_go_within_their_room() {
+        let mut orders = OpenOrders::new(2);
+        for number in [5, 6] {
+            orders.add(
+                number,
+                Open {
+                    size: 1,
+                    ..Open::default()
+                },
+            );
+        }
+        assert!(orders.is_full() && orders.has(5) && !orders.has(7));
+        assert_eq!(orders.remove(5).map(|open| open.size), Some(1));
+        assert!(orders.remove(5).is_none() && !orders.is_full());
+        orders.add(7, Open::default());
+        assert!(orders.has(7) && orders.get_mut(6).is_some() && orders.get(5).is_none());
+    }
+
+    #[test]
+    fn a_buyer_meets_the_lowest_sell_and_a_market_order_meets_all() {
+        let mut sells = Resting::default();
+        assert_eq!(sells.met_by(None, 0), None);
+        for price in [12, 10, 11] {
+            sells.add(Some(price), 1);
+        }
+        assert_eq!((sells.met_by(Some(9), 0), sells.met_by(Some(10), 0)), (None, Some(10)));
+        assert_eq!(sells.met_by(None, 0), Some(10));
+        sells.remove(Some(10), 1);
+        assert_eq!(sells.met_by(Some(10), 0), None);
+        sells.add(None, 1);
+        assert_eq!(sells.met_by(Some(1), 0), Some(0));
+        let mut buys = Resting::default();
+        buys.add(Some(7), 0);
+        buys.add(Some(8), 0);
+        assert_eq!((buys.met_by(Some(9), 1), buys.met_by(Some(8), 1)), (None, Some(8)));
+        buys.add(None, 0);
+        assert_eq!(buys.met_by(Some(1_000), 1), Some(0));
+    }
+}

@@ -1,0 +1,270 @@
+//! Who and what an order is of: instrument, account, strategy, venue, and the route that joins them.
+//!
+//! Plain state with the one rule that belongs to each. It compares no order with anything.
+
+use crate::risk::bucket::{Bucket, Rate};
+use crate::risk::exposure::{Leaf, Worth};
+use crate::risk::limits::{AccountLimits, CellLimits, SideLimits, StrategyLimits, NONE};
+use crate::risk::open_orders::Resting;
+use crate::risk::references::Reference;
+
+/// What a definition says.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// At least 1.
+    pub tick: i64,
+    /// At least 1.
+    pub lot: i64,
+    /// What a size at a price is worth.
+    pub worth: Worth,
+    /// Whether price times size is money at all.
+    pub is_linear: bool,
+}
+
+/// An instrument.
+#[derive(Debug, Clone, Default)]
+pub struct Instrument {
+    /// None before its definition.
+    pub steps: Option<Steps>,
+    /// Its prices.
+    pub reference: Reference,
+    /// Prices of our open orders: buys, sells.
+    pub resting: [Resting; 2],
+    /// Routes that trade it.
+    pub routes: Vec<u32>,
+    /// Bits of its halts.
+    pub halts: u8,
+    /// A burst had a price of it.
+    pub is_touched: bool,
+}
+
+/// What a venue said of an account's money.
+#[derive(Debug, Clone, Copy)]
+pub struct Money {
+    /// Now.
+    pub equity: i64,
+    /// Now.
+    pub free: i64,
+    /// Highest equity so far.
+    pub peak: i64,
+    /// When it was said.
+    pub mono_ns: i64,
+}
+
+/// An account.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// Its limits.
+    pub limits: AccountLimits,
+    /// None before it was told.
+    pub money: Option<Money>,
+    /// Profit or loss of the day.
+    pub pnl: Option<i64>,
+    /// What orders need that were approved since the last state.
+    pub needed: i128,
+    /// And since the one before: a state asked for while an order was on its way does not have it yet.
+    pub needed_before: i128,
+    /// Bits of its halts.
+    pub halts: u8,
+}
+
+impl Account {
+    /// Takes a state of its money.
+    pub fn tell(&mut self, equity: i64, free: i64, mono_ns: i64) {
+        let peak = self.money.map_or(equity, |money| money.peak.max(equity));
+        self.money = Some(Money {
+            equity,
+            free,
+            peak,
+            mono_ns,
+        });
+        (self.needed_before, self.needed) = (self.needed, 0);
+    }
+}
+
+/// A strategy.
+#[derive(Debug, Clone, Default)]
+pub struct Strategy {
+    /// Its limits.
+    pub limits: StrategyLimits,
+    /// Times of the last executions, a ring of `executions_max`.
+    executions: Vec<i64>,
+    executed: usize,
+    /// Stopped for repeated executions.
+    pub is_tripped: bool,
+    window: i64,
+    /// New orders in the window.
+    pub orders: i64,
+    /// Cancels and replaces in the window.
+    pub cancels: i64,
+    /// Bits of its halts.
+    pub halts: u8,
+}
+
+impl Strategy {
+    /// Puts other limits in force.
+    pub fn limit(&mut self, limits: StrategyLimits) {
+        if limits.executions_max != self.limits.executions_max {
+            let most = limits.executions_max.clamp(0, 1 << 16) as usize;
+            (self.executions, self.executed) = (vec![0; most], 0);
+        }
+        self.limits = limits;
+    }
+
+    /// Begins to count anew with each window; a clock that goes back begins none.
+    #[inline]
+    pub fn turn(&mut self, mono_ns: i64, window_ns: i64) {
+        if mono_ns >= self.window.saturating_add(1).saturating_mul(window_ns) {
+            self.window = mono_ns / window_ns.max(1);
+            (self.orders, self.cancels) = (0, 0);
+        }
+    }
+
+    /// An execution; so many within the window stop it until a person enables it.
+    pub fn executed(&mut self, now: i64) {
+        let most = self.executions.len();
+        if self.limits.executions_max == NONE || most == 0 {
+            return;
+        }
+        if let Some(place) = self.executions.get_mut(self.executed % most) {
+            *place = now;
+        }
+        self.executed += 1;
+        if self.executed >= most {
+            let oldest = self.executions.get(self.executed % most).copied().unwrap_or(now);
+            self.is_tripped |= now - oldest < self.limits.executions_window_ns;
+        }
+    }
+
+    /// A person says that it may go on.
+    pub fn enable(&mut self) {
+        (self.is_tripped, self.executed) = (false, 0);
+    }
+}
+
+/// A venue's allowance in two lanes.
+#[derive(Debug, Clone, Default)]
+pub struct Venue {
+    /// New orders and replaces in any window; `NONE`: not written.
+    pub orders_max: i64,
+    /// Cancels; `NONE`: not written, nothing stops them.
+    pub cancels_max: i64,
+    /// What follows from it.
+    pub order_rate: Option<Rate>,
+    /// What follows from it.
+    pub cancel_rate: Option<Rate>,
+    /// New orders and replaces.
+    pub orders: Bucket,
+    /// Cancels.
+    pub cancels: Bucket,
+    /// Bits of its halts.
+    pub halts: u8,
+}
+
+/// A key under which a route counts, with the limits of both sides.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteCell {
+    /// Which sum.
+    pub cell: u32,
+    /// Buys, sells.
+    pub limits: [CellLimits; 2],
+    /// Rates of the limits; none: not limited.
+    pub rates: [Option<Rate>; 2],
+}
+
+impl RouteCell {
+    /// With the rates that follow from its limits.
+    pub fn new(cell: u32, limits: [CellLimits; 2]) -> Self {
+        let rates =
+            limits.map(|side| (side.orders_max != NONE).then(|| Rate::derive(side.orders_max, side.orders_window_ns)));
+        RouteCell { cell, limits, rates }
+    }
+}
+
+/// Indices of what a route joins.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys {
+    /// Account.
+    pub account: usize,
+    /// Strategy.
+    pub strategy: usize,
+    /// Instrument.
+    pub instrument: usize,
+    /// Venue.
+    pub venue: usize,
+    /// Profit or loss of the strategy on the account.
+    pub pnl: usize,
+}
+
+/// An account, a strategy, an instrument.
+#[derive(Debug, Clone, Default)]
+pub struct Route {
+    /// Who and what.
+    pub keys: Keys,
+    /// Buys, sells.
+    pub limits: [SideLimits; 2],
+    /// The first is that of account and instrument.
+    pub cells: Vec<RouteCell>,
+    /// What it holds.
+    pub leaf: Leaf,
+    /// Its orders that are not over: buys, sells.
+    pub orders: [u32; 2],
+    /// Whether it may be traded at wall times in [from, until).
+    pub is_open: bool,
+    /// See `is_open`.
+    pub from_ns: i64,
+    /// See `is_open`.
+    pub until_ns: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_executions_within_the_window_stop_a_strategy() {
+        let mut strategy = Strategy::default();
+        strategy.limit(StrategyLimits {
+            executions_max: 3,
+            executions_window_ns: 100,
+            ..StrategyLimits::default()
+        });
+        for now in [0, 60, 120, 180] {
+            strategy.executed(now);
+            assert!(!strategy.is_tripped, "three within 120");
+        }
+        strategy.executed(190);
+        assert!(strategy.is_tripped, "120, 180, 190");
+        strategy.enable();
+        strategy.executed(191);
+        strategy.executed(192);
+        assert!(!strategy.is_tripped);
+        strategy.executed(193);
+        assert!(strategy.is_tripped);
+    }
+
+    #[test]
+    fn counts_begin_anew_with_each_window() {
+        let mut strategy = Strategy::default();
+        strategy.turn(1_050, 100);
+        strategy.orders = 5;
+        strategy.turn(1_099, 100);
+        strategy.turn(900, 100);
+        assert_eq!(strategy.orders, 5);
+        strategy.turn(1_100, 100);
+        assert_eq!(strategy.orders, 0);
+    }
+
+    #[test]
+    fn an_order_stays_counted_until_the_second_state_after_it() {
+        let mut account = Account {
+            needed: 7,
+            ..Account::default()
+        };
+        account.tell(10, 10, 1);
+        assert_eq!(account.needed + account.needed_before, 7);
+        account.tell(8, 8, 2);
+        assert_eq!(account.needed + account.needed_before, 0);
+        assert_eq!(account.money.map(|money| money.peak), Some(10));
+    }
+}
