@@ -245,10 +245,9 @@ class TradingSink:
             await self._progress.reached(last)
         by_table: dict[str, list[Row]] = {}
         for record in records:
-            table = table_of(record.payload)
-            assert table is not None
             try:
-                by_table.setdefault(table, []).append(row_of(record, node=self._node))
+                row = row_of(record, node=self._node)
+                by_table.setdefault(row.table, []).append(row)
             except BadRecordError as error:
                 self.malformed += 1
                 _log.error("trading_record_malformed", fault=str(error))
