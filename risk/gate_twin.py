@@ -136,6 +136,10 @@ class GateTwin(TwinChecks):
             reference.quote_ns = mono_ns
             reference.settle(mono_ns, self._period_ns)
 
+    def reference(self, instrument: int) -> int | None:
+        index = self._by_id.get(instrument)
+        return None if index is None else self._instruments[index].reference.current()
+
     # What is asked for.
 
     def check(  # noqa: PLR0917  integers by position, as the native core takes them

@@ -367,6 +367,11 @@ class Router:
         self._is_recovered = True
         return recovered
 
+    def close(self) -> None:
+        """Close the files; blocks for the disk."""
+        self._outbox.close()
+        self._numbers.close()
+
     def orders(self) -> list[Order]:
         """Every order that is known, oldest first; look, do not touch."""
         return self.table.known()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, final
 
+import msgspec
 import structlog
 
 from risk.approval import Denied
@@ -78,20 +79,19 @@ class Trading:
         tap: Tap,
         bus: Bus,
         raw_log: RawLog,
-        lag_s: Callable[[], float],
+        definitions: Callable[[], list[tuple[int, bytes]]],
         clock: Clock,
     ) -> None:
+        """`definitions`: of the instruments that the raw log knew at the start."""
         self._config: Final = config
         self._record: Final = tap.note
         self._raw_log: Final = raw_log
-        self._lag_s: Final = lag_s
+        self._lag_s: Callable[[], float] = lambda: 0.0
         self._clock: Final = clock
         self._accounts: Final = {each.name: each.account for each in config.strategies}
         self._market: Final = _Market(tap)
         self.instruments: Final = Instruments()
-        tap.on_definition(self.instruments.define)
-        self.gate: Final = Gate(Limits(config.risk), halt=halting.word)
-        tap.on_definition(self.gate.define)
+        self.gate: Final = Gate(Limits(config.risk.limits_only), halt=halting.word)
         sections = {each.name: each for each in config.accounts}
         self.ledger: Final = Ledger(
             {name: each.currency for name, each in sections.items()},
@@ -99,7 +99,7 @@ class Trading:
             directory=config.state_dir / "risk",
             clock=clock,
         )
-        tap.on_definition(self.ledger.define)
+        tap.on_definition(self._define)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
         self._triggers: Final = Triggers(config.risk.triggers)
@@ -110,7 +110,13 @@ class Trading:
         self.instruments.on_new(self._define_halted)
         if sections:
             bus.handle_bursts(self._take, name="risk")
+            for number, definition in definitions():
+                self._define(number, definition)
             self._recover()
+
+    def watch_lag(self, lag_s: Callable[[], float]) -> None:
+        """What tells how late market data is."""
+        self._lag_s = lag_s
 
     # Construction ---------------------------------------------------------------------------------
 
@@ -217,6 +223,11 @@ class Trading:
 
     # What venues say ------------------------------------------------------------------------------
 
+    def _define(self, number: int, definition: bytes) -> None:
+        self.instruments.define(number, definition)
+        self.gate.define(number, definition)
+        self.ledger.define(number, definition)
+
     def _take(self, batch: EventBatch) -> None:
         """Take a burst, before any strategy has it."""
         self.gate.take(batch)
@@ -286,7 +297,9 @@ class Trading:
         """Why orders may not leave yet, a sentence each."""
         found = [self._problem] if self._problem else []
         found += self.router.reconciler.problems()
-        found += [f"{name} is not connected" for name, each in self.brokers.items() if not each.is_up]
+        found += (
+            f"{name} is not connected" for name, each in self.brokers.items() if not each.is_up
+        )
         if self._raw_log.fault is not None:
             found.append(f"the raw log is not written: {self._raw_log.fault}")
         if self._lag_s() * 1_000 > (most := self._config.risk.triggers.lag_ms_max) > 0:
@@ -354,7 +367,7 @@ class Trading:
 
     def reload(self, config: Config) -> None:
         """Put the file's limits in force. Raises LimitsError: they loosen while armed."""
-        self.gate.reload(Limits(config.risk))
+        self.gate.reload(Limits(config.risk.limits_only))
         self.router.limits = self.gate.limits.hash
         self._record(
             {"kind": "audit", "action": "reload", "scope": "global", "reason": self.router.limits}
@@ -375,7 +388,7 @@ class Trading:
             ],
             "orders_open": len(router.table.open),
             "orders_unknown": len(router.table.unknown),
-            "counts": router.draw(),
+            "counts": msgspec.to_builtins(router.counts),
             "alerts": self.alerts,
             "limits": router.limits,
             "gate": self.gate.backend,

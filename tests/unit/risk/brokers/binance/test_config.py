@@ -13,6 +13,7 @@ from tickd.errors import ConfigError
 
 def table(**settings: Any) -> BinanceConfig:
     given = {
+        "name": "main",
         "market": "usdm",
         "symbols": ("BTCUSDT",),
         "api_key_file": "a",
