@@ -104,14 +104,9 @@ class Daemon:
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
                 drained = await self._drain(recording, deciding, storing, sinking)
-                keeping.cancel()
-                halting.cancel()
-                planning.cancel()
-                ranking.cancel()
-                probing.cancel()
-                pinning.cancel()
-                watching.cancel()
-                shipping.cancel()
+                side = (keeping, halting, planning, ranking, probing, pinning, watching, shipping)
+                for task in side:
+                    task.cancel()
         finally:
             await self.control.stop()
             await self.http.stop()

@@ -54,14 +54,12 @@ ACTIVITY_AGE_NS = 200_000_000
 def wire(config: Config, halting: Halting | None = None) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
-    Args: `halting`: a halt word that stands already; without one, signals are left alone.
     Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
     backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
     backends = decide()
     require_native(config.indicators, backends)
     clock = SystemClock()
-    halting = halting or Halting(config, clock)
     loop_core = LoopCore(config.node.loop_core, clock)
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
@@ -76,7 +74,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
-    halting.join(Hooks(record=tap.control))
+    halting = _halting(halting, config, raw_log, tap)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = Signals(config.indicators, decoder=decoder, bus=bus)
@@ -114,6 +112,18 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         loop_core=loop_core,
         halting=halting,
     )
+
+
+def _halting(stands: Halting | None, config: Config, raw_log: RawLog, tap: Tap) -> Halting:
+    """Give the halt word its hands; one that does not stand yet leaves signals alone."""
+
+    def record(said: dict[str, object]) -> None:
+        tap.control(said)
+        raw_log.write_now(sync=True)  # whoever halted or armed is not lost with the next crash
+
+    halting = stands or Halting(config, SystemClock())
+    halting.join(Hooks(record=record))
+    return halting
 
 
 def _storage(
