@@ -74,7 +74,6 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
-    halting = _halting(halting, config, raw_log, tap)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = Signals(config.indicators, decoder=decoder, bus=bus)
@@ -110,7 +109,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         shipping=_shipping(config, raw_log, storage, disk, clock),
         strategies=_strategies(config, bus, tap, decoder, raw_log=raw_log, signals=signals),
         loop_core=loop_core,
-        halting=halting,
+        halting=_halting(halting, config, raw_log, tap),
     )
 
 
