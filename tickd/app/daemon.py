@@ -185,6 +185,9 @@ class Daemon:
             await self.parts.clock.sleep(HOUSEKEEPING_S)
             await self.control.keep()
             self._report_refusals()
+            self.parts.halting.watch(
+                fault=self.parts.raw_log.fault, lag_s=self.parts.planning.lag_s
+            )
             if second % 60 == 59:
                 await asyncio.to_thread(give_free_pages_back)
 

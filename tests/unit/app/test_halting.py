@@ -143,6 +143,40 @@ async def test_the_command_line_asks_the_daemon(tmp_path: Path, command) -> None
         await server.stop()
 
 
+async def test_what_the_daemon_sees_halts_once_armed(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = []
+    clock = ManualClock()
+    made = Halting(Config(node=NodeConfig(state_dir=str(tmp_path))), clock)
+    made.join(Hooks(record=records.append))
+    for seen in (
+        {"fault": "disk full", "lag_s": 0.0},
+        {"fault": None, "lag_s": 9.0},
+        {"fault": None, "lag_s": 0.0},
+    ):
+        await _armed(made)
+        for _ in range(7):
+            clock.move(1_000_000_000)
+            made.watch(**seen)  # type: ignore[arg-type]
+        if not made.word.is_halted:
+            clock.step_wall(-2_000_000_000)
+            made.watch(**seen)  # type: ignore[arg-type]
+        assert made.word.is_halted
+        assert select.select([made.word.fileno()], [], [], 20)[0]
+        made.switch.on_bell()
+        await _cancelled(made)
+    kills = [record["source"] for record in records if record["action"] == "kill"]
+    assert kills == ["recorder", "lag", "clock"]
+
+
+async def _cancelled(made: Halting) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        life = tasks.create_task(made.switch.run(), name="kill switch")
+        async with asyncio.timeout(20):
+            while made.switch.blockers():  # noqa: ASYNC110 - nothing to wait for but this
+                await asyncio.sleep(0)
+        life.cancel()
+
+
 def test_arming_on_the_command_line_needs_a_person_and_a_reason(tmp_path: Path, command) -> None:
     ended = command("risk", "arm", tmp_path, "--operator", "ada")
     assert ended.code == 2
@@ -162,13 +196,13 @@ def test_what_people_read_says_who_killed_and_how_the_last_resort_ended() -> Non
         "state": "halted",
         "since_ns": 0,
         "source": source,
-        "reason": "signal 10",
+        "reason": "kill signal",
         "halts": [],
         "blockers": ["2 orders are unknown"],
         "latch": latch,
     }
     assert described(answer) == [
-        "halted since 1970-01-01 00:00:00 by signal SIGUSR1 from uid 0, pid 77: signal 10",
+        "halted since 1970-01-01 00:00:00 by signal SIGUSR1 from uid 0, pid 77: kill signal",
         "not to be armed: 2 orders are unknown",
         "tickd panic was run 1 times, still runs",
     ]
