@@ -105,14 +105,9 @@ class Daemon:
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
                 drained = await self._drain(recording, deciding, trading, storing, sinking)
-                keeping.cancel()
-                halting.cancel()
-                planning.cancel()
-                ranking.cancel()
-                probing.cancel()
-                pinning.cancel()
-                watching.cancel()
-                shipping.cancel()
+                side = (keeping, halting, planning, ranking, probing, pinning, watching, shipping)
+                for task in side:
+                    task.cancel()
         finally:
             await self.control.stop()
             await self.http.stop()
@@ -197,6 +192,9 @@ class Daemon:
             await self.parts.clock.sleep(HOUSEKEEPING_S)
             await self.control.keep()
             self._report_refusals()
+            self.parts.halting.watch(
+                fault=self.parts.raw_log.fault, lag_s=self.parts.planning.lag_s
+            )
             if second % 60 == 59:
                 await asyncio.to_thread(give_free_pages_back)
 

@@ -31,7 +31,6 @@ from risk.orders import Report, ReportKind, Request, Snapshot
 from risk.outbox import Outbox
 from risk.router import Router
 from risk.settling import Alert
-from risk.triggers import Triggers
 from tickd.app.config import Config
 from tickd.app.halting import Halting
 from tickd.app.instruments import Instruments
@@ -102,7 +101,7 @@ class Trading:
         tap.on_definition(self._define)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
-        self._triggers: Final = Triggers(config.risk.triggers)
+        self._triggers: Final = halting.triggers
         self._halted_instruments: dict[tuple[str, str], bool] = {}
         self.alerts: dict[str, int] = {}
         self._problem: str | None = None
@@ -177,15 +176,20 @@ class Trading:
 
     def _hooks(self) -> Hooks:
         if not self.brokers:
-            return Hooks(record=self._record)
+            return Hooks(record=self._audit)
         return Hooks(
-            record=self._record,
+            record=self._audit,
             cancel_all=self.router.cancel_all,
             cancel_scope=self._cancel_scope,
             blockers=self.blockers,
             open_orders=lambda: len(self.router.table.open),
             set_scope=self._set_scope,
         )
+
+    def _audit(self, said: dict[str, object]) -> None:
+        """Record who halted or armed: it is not lost with the next crash."""
+        self._record(said)
+        self._raw_log.write_now(sync=True)
 
     # What strategies ask for ----------------------------------------------------------------------
 
@@ -315,14 +319,10 @@ class Trading:
         self._pull(reason, "daily loss", "account", account)
 
     def _look(self) -> None:
-        """Look at what halts by itself, and value what is held."""
-        mono_ns = self._clock.mono_ns()
+        """Value what is held, and look whether too much was lost."""
         self.ledger.value()
         for account in self.brokers:
             self._watch_losses(account)
-        self._pull(self._triggers.clock(self._clock.wall_ns(), mono_ns), "clock")
-        self._pull(self._triggers.recorder(self._raw_log.fault, mono_ns), "recorder")
-        self._pull(self._triggers.lag("market data", self._lag_s() * 1_000, mono_ns), "lag")
 
     # Its life -------------------------------------------------------------------------------------
 

@@ -54,7 +54,6 @@ ACTIVITY_AGE_NS = 200_000_000
 def wire(config: Config, halting: Halting | None = None) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
-    Args: `halting`: a halt word that stands already; without one, signals are left alone.
     Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
     backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
