@@ -104,17 +104,18 @@ class RouterModel(RuleBasedStateMachine):
             for _ in range(heard):
                 self.world.router.on_report(self.venue.account, fill)
 
-    @rule(at=AT, size=st.integers(1, 24))
-    def replace_and_fill(self, at: int, size: int) -> None:
-        """The old size trades while a replacement is under way."""
+    @rule(at=AT, size=st.integers(1, 24), is_there=st.booleans())
+    def replace_and_fill(self, at: int, size: int, is_there: bool) -> None:
+        """The old size trades while a replacement is under way, or is there and unanswered."""
         if (order := self.ours(at)) and (each := self.venue.of(order.ref)) and each.is_open:
+            before = len(self.venue.inbox)
+            old = each.size - each.cum
             self.replace(at, size, "")
-            self.trade_all(each)
-
-    def trade_all(self, each: Listed) -> None:
-        if each.is_open:
-            fill = self.venue.trade(each, each.size - each.cum)
-            self.world.router.on_report(self.venue.account, fill)
+            if is_there and len(self.venue.inbox) > before:
+                self.venue.process(before)
+            if each.is_open and each.size - each.cum >= old:
+                fill = self.venue.trade(each, old)
+                self.world.router.on_report(self.venue.account, fill)
 
     @rule(at=AT, size=SIZES)
     def fill_and_cancel(self, at: int, size: int) -> None:
@@ -231,7 +232,7 @@ class RouterModel(RuleBasedStateMachine):
 
 
 RouterModel.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
