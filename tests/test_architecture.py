@@ -388,7 +388,7 @@ def venue_words(text: str) -> set[str]:
 
 def test_no_other_part_of_a_stage_knows_a_venue_by_name() -> None:
     """Simulated and replayed venues and test data speak a venue's protocol, so they may name it."""
-    free = ("gateway/venues/", "gateway/servers/", "tickd/app/", "tickd/testing/")
+    free = ("gateway/venues/", "gateway/servers/", "risk/brokers/", "tickd/app/", "tickd/testing/")
     for path in sources():
         if not path.startswith(free):
             assert not venue_words((ROOT / path).read_text()), f"{path} names a venue"

@@ -44,7 +44,8 @@ async def read_lists(
 
     Raises BrokerError: a question got no answer, or one that is no list.
     """
-    listings.add_orders(await rest.ask(wire.open_orders()))
+    for query in wire.open_orders_of(symbols):
+        listings.add_orders(await rest.ask(query))
     begin_ms = rest.timestamp_ms - round(look_back_s * 1_000)
     for symbol in symbols:
         orders = partial(wire.all_orders, symbol)

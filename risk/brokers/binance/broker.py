@@ -25,13 +25,13 @@ from risk.brokers.binance.rest import NS_PER_S, Rest
 from risk.brokers.binance.session import Session
 from risk.brokers.binance.signing import read_key
 from risk.brokers.binance.wire import Call, RequestId, Scales, Wire
-from risk.brokers.port import OnReport
+from risk.brokers.port import AccountSection, BrokerContext, BrokerKind, OnReport
 from risk.errors import BrokerError, NotSentError
 from risk.orders import Report, ReportKind, Snapshot, Wanted
 from tickd.errors import Action
 from tickd.ports import Clock
 
-__all__ = ["BinanceBroker", "Counters"]
+__all__ = ["BROKER", "BinanceBroker", "Counters"]
 
 log = structlog.get_logger(__name__)
 
@@ -308,3 +308,23 @@ class BinanceBroker:
                 clock=self._clock,
                 timeout_s=self._config.cancel_all_timeout_s,
             )
+
+
+def _make(section: AccountSection, context: BrokerContext) -> BinanceBroker:
+    assert isinstance(section, BinanceConfig)
+
+    def scales_of(symbol: str) -> Scales | None:
+        traded = context.instrument(symbol)
+        return None if traded is None else Scales(traded.price_scale, traded.size_scale)
+
+    return BinanceBroker(
+        section, clock=context.clock, on_report=context.on_report, scales_of=scales_of
+    )
+
+
+def _venue(section: AccountSection) -> str:
+    assert isinstance(section, BinanceConfig)
+    return "binance-spot" if section.market == "spot" else "binance-usdm"
+
+
+BROKER: Final = BrokerKind(make=_make, venue=_venue)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple
 
-import msgspec
+from risk.brokers.port import AccountSection
 
-__all__ = ["ENDPOINTS", "BinanceConfig", "Endpoints", "Market"]
+__all__ = ["CONFIG", "ENDPOINTS", "BinanceConfig", "Endpoints", "Market"]
 
 Market = Literal["spot", "usdm"]
 
@@ -55,7 +55,7 @@ ENDPOINTS: Final[dict[tuple[str, str], Endpoints]] = {
 }
 
 
-class BinanceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BinanceConfig(AccountSection, frozen=True, kw_only=True, tag="binance"):
     """One account at one market. Position mode one-way, checked when the session starts.
 
     symbols: what may be traded and is asked for in snapshots; the venue lists orders and trades by
@@ -69,7 +69,6 @@ class BinanceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     api_key_file: str
     secret_key_file: str
     environment: Literal["testnet", "live"] = "testnet"
-    currency: str = "USDT"
     order_prefix: str = "tickd-"
     ws_api_url: str | None = None
     rest_url: str | None = None
@@ -92,6 +91,7 @@ class BinanceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     weight_per_minute_max: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.symbols or any(not symbol for symbol in self.symbols):
             raise ValueError("symbols is empty: name what this account trades")
         if len(set(self.symbols)) != len(self.symbols):
@@ -166,3 +166,5 @@ _POSITIVE: Final = (
     "query_tries",
     "weight_per_minute_max",
 )
+
+CONFIG: Final = BinanceConfig
