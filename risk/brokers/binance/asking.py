@@ -21,7 +21,7 @@ from tickd.ports import Clock
 __all__ = ["cancel_everything", "read_lists"]
 
 # Requests for one list of one symbol; more means that it is not whole.
-PAGES_MAX: Final = 64
+PAGES_MAX: Final = 128
 # Between two listings of open orders: an order on its way needs time to appear.
 SETTLE_S: Final = 0.25
 # A listing without any of ours must repeat itself before it is believed, for the same reason.
