@@ -23,7 +23,6 @@ from gateway.config import (
     VenueConfig,
 )
 from recorder.sinks.jsonl.config import JsonlConfig
-from risk.brokers.binance.config import BinanceConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.config import Config
@@ -39,7 +38,6 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     '[[sinks]] "jsonl"': JsonlConfig,
     "[[strategies]]": StrategyConfig,
     "[[indicators]]": IndicatorConfig,
-    "[accounts.binance]": BinanceConfig,
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}
 

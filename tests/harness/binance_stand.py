@@ -57,6 +57,7 @@ class Stand:
 
     def config(self, **settings: Any) -> BinanceConfig:
         given: dict[str, Any] = {
+            "name": "a",
             "market": self.market,
             "symbols": ("BTCUSDT", "ETHUSDT"),
             "api_key_file": self.api_key_file,

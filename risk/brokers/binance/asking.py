@@ -21,7 +21,7 @@ from tickd.ports import Clock
 __all__ = ["cancel_everything", "read_lists"]
 
 # Requests for one list of one symbol; more means that it is not whole.
-PAGES_MAX: Final = 64
+PAGES_MAX: Final = 128
 # Between two listings of open orders: an order on its way needs time to appear.
 SETTLE_S: Final = 0.25
 # A listing without any of ours must repeat itself before it is believed, for the same reason.
@@ -44,7 +44,8 @@ async def read_lists(
 
     Raises BrokerError: a question got no answer, or one that is no list.
     """
-    listings.add_orders(await rest.ask(wire.open_orders()))
+    for query in wire.open_orders_of(symbols):
+        listings.add_orders(await rest.ask(query))
     begin_ms = rest.timestamp_ms - round(look_back_s * 1_000)
     for symbol in symbols:
         orders = partial(wire.all_orders, symbol)

@@ -31,7 +31,7 @@ from risk.orders import Report, ReportKind, Snapshot, Wanted
 from tickd.errors import Action
 from tickd.ports import Clock
 
-__all__ = ["BinanceBroker", "Counters"]
+__all__ = ["BROKER", "BinanceBroker", "Counters"]
 
 log = structlog.get_logger(__name__)
 
@@ -311,11 +311,11 @@ class BinanceBroker:
 
 
 def _make(section: AccountSection, context: BrokerContext) -> BinanceBroker:
-    assert isinstance(section, BinanceConfig), "the registry pairs them"
+    assert isinstance(section, BinanceConfig)
 
     def scales_of(symbol: str) -> Scales | None:
-        known = context.instrument(symbol)
-        return None if known is None else Scales(known.price_scale, known.size_scale)
+        traded = context.instrument(symbol)
+        return None if traded is None else Scales(traded.price_scale, traded.size_scale)
 
     return BinanceBroker(
         section, clock=context.clock, on_report=context.on_report, scales_of=scales_of
@@ -323,8 +323,8 @@ def _make(section: AccountSection, context: BrokerContext) -> BinanceBroker:
 
 
 def _venue(section: AccountSection) -> str:
-    assert isinstance(section, BinanceConfig), "the registry pairs them"
-    return f"binance-{section.market}"
+    assert isinstance(section, BinanceConfig)
+    return "binance-spot" if section.market == "spot" else "binance-usdm"
 
 
 BROKER: Final = BrokerKind(make=_make, venue=_venue)

@@ -6,6 +6,7 @@ It never looks into a message, and never reconnects; who owns it is told once wh
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import Final, final
@@ -34,6 +35,9 @@ from risk.errors import BrokerError, NotSentError
 __all__ = ["Line"]
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
+# The library's debug lines hold the upgrade request, and so a listen key.
+LIBRARY_LOG: Final = logging.getLogger("picows.binance_broker")
+LIBRARY_LOG.setLevel(logging.INFO)
 
 
 @final
@@ -70,7 +74,7 @@ class Line(WSListener):
                     auto_ping_reply_timeout=config.ping_reply_s,
                     max_frame_size=MESSAGE_BYTES_MAX,
                     max_redirects=0,
-                    logger_name="binance_broker",
+                    logger_name=LIBRARY_LOG,
                 )
         except WSHandshakeError as error:
             raise self._declined(error) from None

@@ -1,7 +1,8 @@
 """What Binance says, as reports: answers to order requests, events of the user data stream.
 
 Pure: texts in, `Report`s out, prices and sizes as exact mantissas. A message about an order of ours
-that cannot be read puts that order in doubt; it is never guessed at and never dropped.
+that cannot be read puts that order in doubt, and is a FILL without numbers where it tells of one;
+it is never guessed at and never dropped.
 
 Sources, read 2026-11-21: binance-spot-api-docs user-data-stream.md; developers.binance.com
 derivatives/usds-margined-futures/user-data-streams, Event Order Update.
@@ -26,6 +27,8 @@ __all__ = ["Answer", "Heard", "Reader", "ScalesOf", "fee_units", "qualified"]
 ScalesOf = Callable[[str], Scales | None]
 
 NS_PER_MS: Final = 1_000_000
+# Executions that trade; CALCULATED: a liquidation's.
+_FILLS: Final = frozenset({"TRADE", "CALCULATED"})
 # Execution types that say nothing else than that an order is over are told apart by its status.
 _ENDS: Final = {
     "CANCELED": ReportKind.CANCELLED,
@@ -118,7 +121,7 @@ class _Names(msgspec.Struct):
 
     c: object = ""
     C: object = ""
-    i: object = None
+    x: object = ""
 
 
 class _Placed(msgspec.Struct, rename="camel"):
@@ -182,7 +185,7 @@ class Reader:
         try:
             return Heard("report", self._report(order, ref))
         except TickdError as error:
-            return Heard("report", self._doubt(order, ref, str(error)))
+            return Heard("report", _unreadable(ref, str(error), order.execution))
 
     def _report(self, order: _Order, ref: str) -> Report:
         """Raises TickdError: a number does not fit the instrument's scales."""
@@ -224,8 +227,7 @@ class Reader:
         match order.execution:
             case "NEW":
                 return ReportKind.ACKED
-            # CALCULATED: a liquidation's execution.
-            case "TRADE" | "CALCULATED":
+            case _ if order.execution in _FILLS:
                 return ReportKind.FILL
             case "REPLACED" | "AMENDMENT":
                 return ReportKind.REPLACED
@@ -237,22 +239,12 @@ class Reader:
             )
         return end
 
-    def _doubt(self, order: _Order, ref: str, words: str) -> Report:
-        return Report(
-            kind=ReportKind.IN_DOUBT,
-            ref=ref,
-            venue_id=qualified(order.symbol, order.number),
-            code="unreadable",
-            reason=words,
-            ts_event_ns=order.time_ms * NS_PER_MS,
-        )
-
     def _broken(self, body: bytes | msgspec.Raw, words: str) -> Heard:
         names = msgspec.json.decode(body, type=_Names)
         for name in (names.c, names.C):
             ref = self._wire.ref_of(name) if isinstance(name, str) else ""
             if ref:
-                return Heard("report", _unreadable(ref, words))
+                return Heard("report", _unreadable(ref, words, names.x))
         return Heard("unreadable", words=words)
 
     # Answers --------------------------------------------------------------------------------
@@ -319,8 +311,10 @@ class Reader:
         return scales
 
 
-def _unreadable(ref: str, words: str) -> Report:
-    return Report(kind=ReportKind.IN_DOUBT, ref=ref, code="unreadable", reason=words)
+def _unreadable(ref: str, words: str, execution: object = "") -> Report:
+    """What cannot be read: a fill that cannot be counted must not be taken for a mere doubt."""
+    kind = ReportKind.FILL if execution in _FILLS else ReportKind.IN_DOUBT
+    return Report(kind=kind, ref=ref, code="unreadable", reason=words)
 
 
 def qualified(symbol: str, number: int) -> str:

@@ -9,6 +9,7 @@ developers.binance.com derivatives/usds-margined-futures, websocket-api and rest
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from risk.brokers.binance.config import Market
@@ -157,8 +158,18 @@ class Wire:
     def server_time(self) -> Query:
         return Query("GET", f"{self._root}/time", {}, 1, "open")
 
-    def open_orders(self) -> Query:
-        return Query("GET", f"{self._root}/openOrders", {}, 80 if self.market == "spot" else 40)
+    def open_orders(self, symbol: str | None = None) -> Query:
+        """Open orders of a symbol, or of all of them at once."""
+        spot = self.market == "spot"
+        path = f"{self._root}/openOrders"
+        if symbol is None:
+            return Query("GET", path, {}, 80 if spot else 40)
+        return Query("GET", path, {"symbol": symbol}, 6 if spot else 1)
+
+    def open_orders_of(self, symbols: Sequence[str]) -> tuple[Query, ...]:
+        """The cheaper way to ask for the open orders of `symbols`."""
+        every, each = self.open_orders(), [self.open_orders(symbol) for symbol in symbols]
+        return tuple(each) if sum(one.weight for one in each) < every.weight else (every,)
 
     def cancel_by_id(self, symbol: str, number: int) -> Query:
         """Cancel over REST, for who has no session."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -21,7 +21,6 @@ from risk.stands.binance.venue import Venue
 __all__ = ["rest_routes"]
 
 Answer = Callable[[dict[str, str]], Any]
-WEIGHTS: Final = {"/openOrders": 80, "/allOrders": 20, "/myTrades": 20, "/account": 20}
 
 
 class _Rest:
@@ -112,8 +111,12 @@ class _Rest:
     def _time(self, _: dict[str, str]) -> Any:
         return {"serverTime": self._venue.now_ms}
 
-    def _open_orders(self, _: dict[str, str]) -> Any:
-        return [self._venue.shapes.listed(each) for each in self._venue.account.open_orders()]
+    def _open_orders(self, asked: dict[str, str]) -> Any:
+        return [
+            self._venue.shapes.listed(each)
+            for each in self._venue.account.open_orders()
+            if asked.get("symbol") in {None, each.symbol}
+        ]
 
     def _all_orders(self, asked: dict[str, str]) -> Any:
         venue = self._venue

@@ -109,6 +109,18 @@ async def test_snapshot_lists_orders_fills_positions_and_money(stand: Stand) -> 
     assert snapshot.account == AccountState(currency="USDT", equity=money, free=money)
 
 
+async def test_more_orders_than_one_answer_holds_are_all_listed(tmp_path: Path) -> None:
+    with standing("usdm", tmp_path) as stand:
+        async with trading(stand, answer_timeout_s=10.0) as trader:
+            refs = {f"B{number:05}" for number in range(1_100)}
+            for ref in refs:
+                trader.place(ref, size=1, time_in_force="ioc")
+            await trader.until(lambda: trader.count(ReportKind.EXPIRED) == len(refs))
+            snapshot = await trader.broker.snapshot()
+    assert snapshot.is_healthy
+    assert {each.ref for each in snapshot.orders} == refs
+
+
 async def test_snapshot_without_a_session_is_whole_but_not_healthy(stand: Stand) -> None:
     async with trading(stand) as trader:
         await some_orders(trader)

@@ -13,7 +13,7 @@ from tickd.errors import ConfigError
 
 def table(**settings: Any) -> BinanceConfig:
     given = {
-        "name": "main",
+        "name": "a",
         "market": "usdm",
         "symbols": ("BTCUSDT",),
         "api_key_file": "a",
@@ -42,6 +42,7 @@ def test_listen_key_is_appended_or_replaces_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"name": "A b"}, "account name"),
         ({"symbols": ()}, "symbols is empty"),
         ({"symbols": ("BTCUSDT", "BTCUSDT")}, "twice"),
         ({"market": "spot", "symbols": ("BTCEUR",)}, "does not settle in USDT"),

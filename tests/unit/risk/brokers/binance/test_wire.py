@@ -118,6 +118,10 @@ def test_questions_of_both_markets() -> None:
     spot, usdm = wire("spot"), wire("usdm")
     assert (spot.open_orders().path, spot.open_orders().weight) == ("/api/v3/openOrders", 80)
     assert (usdm.open_orders().path, usdm.open_orders().weight) == ("/fapi/v1/openOrders", 40)
+    few, many = [f"S{number}" for number in range(13)], [f"S{number}" for number in range(14)]
+    assert [each.params["symbol"] for each in spot.open_orders_of(few)] == few
+    assert spot.open_orders_of(many) == (spot.open_orders(),)
+    assert sum(each.weight for each in usdm.open_orders_of(many)) == 14
     assert spot.trades("BTCUSDT", 1, 2).path == "/api/v3/myTrades"
     assert usdm.trades("BTCUSDT", 1, 2).path == "/fapi/v1/userTrades"
     assert usdm.account().path == "/fapi/v3/account"
