@@ -38,6 +38,9 @@ __all__ = ["BROKER", "PaperBroker"]
 
 # Names of orders that are over and may still be asked for; the exchange lists 10,000 of them.
 _REFS_MAX: Final = 40_000
+# Executions are folded when they are heard of, and before so many wait that they are not listed any
+# more: the way back may be long.
+_UNFOLDED_MAX: Final = 1_000
 # How long cancel-all keeps at it; cancels may be configured to get lost.
 _CANCEL_ALL_S: Final = 5.0
 # A timer no finer than this: the loop's own is a millisecond.
@@ -111,6 +114,8 @@ class PaperBroker:
         """Match a burst of the market; one native call."""
         if heard := self._exchange.take(batch):
             self._tell(heard)
+        elif self._exchange.executed - self._folded > _UNFOLDED_MAX:
+            self._fold()
 
     def advance(self) -> None:
         """Let time pass to now; report what is due."""
