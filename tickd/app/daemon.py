@@ -57,6 +57,7 @@ class Daemon:
                 **parts.planning.commands(),
                 **parts.filling.commands(),
                 **parts.halting.commands(),
+                **parts.trading.commands(),
             },
         )
 

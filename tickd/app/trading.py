@@ -32,8 +32,10 @@ from risk.outbox import Outbox
 from risk.router import Router
 from risk.settling import Alert
 from tickd.app.config import Config
+from tickd.app.control import Command
 from tickd.app.halting import Halting
 from tickd.app.instruments import Instruments
+from tickd.app.ordering import Ordering
 from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.errors import TickdError
@@ -372,6 +374,10 @@ class Trading:
         self._record(
             {"kind": "audit", "action": "reload", "scope": "global", "reason": self.router.limits}
         )
+
+    def commands(self) -> Mapping[str, Command]:
+        """The control commands about orders, by name."""
+        return Ordering(self.router, self.instruments).commands()
 
     def draw(self) -> dict[str, Any]:
         """The section of `tickd status`."""
