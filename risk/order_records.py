@@ -6,6 +6,7 @@ writes them is the caller's business.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from risk.approval import Denied
@@ -38,10 +39,14 @@ def risk_record(  # noqa: PLR0917  one call per decision, on the way of an order
     number: int,
     price: int | None,
     size: int,
-    denied: Denied | None,
+    answer: Denied | Mapping[str, int],
     limits: str,
 ) -> JsonRecord:
-    """A decision of the gate, or of the router before it. limits: which set was in force."""
+    """A decision of the gate, or of the router before it. limits: which set was in force.
+
+    answer: the refusal, or the figures of an approval.
+    """
+    denied = answer if isinstance(answer, Denied) else None
     return {
         "kind": "risk",
         "action": action,
@@ -60,7 +65,7 @@ def risk_record(  # noqa: PLR0917  one call per decision, on the way of an order
         "size": size,
         "time_in_force": request.time_in_force,
         "reduce_only": request.reduce_only,
-        "figures": {} if denied is None else dict(denied.figures),
+        "figures": dict(answer.figures if isinstance(answer, Denied) else answer),
         "limits": limits,
     }
 

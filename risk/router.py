@@ -43,7 +43,8 @@ class Router:
 
     record: takes a control record for the raw log. on_fill: after the gate and the record have it.
     on_alert: a person should hear of it. halt_instrument: of an UNKNOWN order that grew too old, or
-    that nobody can tell from another. on_snapshot: whoever else lives on snapshots.
+    that nobody can tell from another. on_snapshot: whoever else lives on snapshots. figures: of an
+    approved order, how far it was from its limits.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Router:
         on_alert: Callable[[Alert], None],
         halt_instrument: Callable[[int, str], None],
         on_snapshot: Callable[[str, Snapshot], None],
+        figures: Callable[[Request, int | None, int], dict[str, int]] = lambda *_: {},
     ) -> None:
         self.config = config
         self.table = OrderTable(done_max=config.done_max, clock=clock)
@@ -83,6 +85,7 @@ class Router:
         self.adopt = self._settler.adopt
         # Which set of limits is in force, for the record; whoever reloads sets it.
         self.limits = ""
+        self._figures = figures
         self._gate = gate
         self._brokers = brokers
         self._outbox = outbox
@@ -399,7 +402,8 @@ class Router:
     def _decided(
         self, action: str, request: Request, number: int, price: int | None, size: int
     ) -> None:
-        self._record(risk_record(action, request, number, price, size, None, self.limits))
+        figures = {} if action == "cancel" else self._figures(request, price, size)
+        self._record(risk_record(action, request, number, price, size, figures, self.limits))
 
 
 def _refusal(reason: Reason, number: int) -> Denied:

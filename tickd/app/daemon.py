@@ -79,6 +79,8 @@ class Daemon:
                     for sink in self.parts.sinks
                 ]
                 sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
+                if (rows := self.parts.trading.rows) is not None:
+                    sinking.append(tasks.create_task(rows.run(), name="trading rows"))
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 halting = tasks.create_task(self.parts.halting.switch.run(), name="kill switch")
                 trading = tasks.create_task(self.parts.trading.run(), name="trading")
@@ -159,6 +161,8 @@ class Daemon:
                 self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
                 self.parts.tap.finish()
                 self.parts.raw_log.write_now(sync=True)
+                if self.parts.trading.rows is not None:
+                    self.parts.trading.rows.close()
                 await self.parts.signals.finish()
                 self.parts.bus.close()
                 if sinking:

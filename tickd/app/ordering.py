@@ -57,7 +57,7 @@ class Ordering:
         order = self._find(request)
         return {
             **self._drawn(order),
-            "doubts": [each.name for each in Doubt(order.doubts)],
+            "doubts": [each.name for each in Doubt if each & order.doubts],
             "executions": sorted(order.executions),
             "cancel_asked": order.cancel_asked,
             "replace_asked": order.replace_asked,
@@ -93,15 +93,14 @@ class Ordering:
         scales = self._instruments.traded(order.request.venue, order.request.symbol)
         if scales is None:
             raise TickdError(f"instrument {order.request.symbol} is not defined yet")
-        price = request.get("price")
+        said = request.get("price")
+        price = None if said is None else decimal_to_mantissa(str(said), scales.price_scale)
         try:
             self._router.resolve(
                 order.number,
                 end=end,
                 filled=decimal_to_mantissa(str(request.get("filled", "0")), scales.size_scale),
-                price=None
-                if price is None
-                else decimal_to_mantissa(str(price), scales.price_scale),
+                price=price,
                 operator=operator,
                 reason=reason,
             )

@@ -8,6 +8,7 @@ an order may leave.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, final
@@ -15,10 +16,12 @@ from typing import Any, Final, final
 import msgspec
 import structlog
 
+from recorder.trading.sink import TradingSink
 from risk.approval import Denied
 from risk.brokers.port import AccountSection, Broker, BrokerContext
 from risk.brokers.registry import find, name_of
 from risk.errors import LimitsError, OutboxError
+from risk.figures import Figures
 from risk.gate import Gate
 from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
@@ -36,6 +39,7 @@ from tickd.app.control import Command
 from tickd.app.halting import Halting
 from tickd.app.instruments import Instruments
 from tickd.app.ordering import Ordering
+from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
 from tickd.bus import Bus
 from tickd.errors import TickdError
@@ -51,6 +55,8 @@ log = structlog.get_logger(__name__)
 _NUMBERS_PER_S: Final = 4
 _NUMBERS_SINCE_S: Final = 1_767_225_600  # 2026-01-01
 _LOOK_S: Final = 0.25
+_SCOPES: Final = ("venue", "account", "strategy", "instrument")
+_AMOUNTS: Final = ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl")
 _STOP_S: Final = 5.0
 
 
@@ -85,7 +91,7 @@ class Trading:
     ) -> None:
         """`definitions`: of the instruments that the raw log knew at the start."""
         self._config: Final = config
-        self._record: Final = tap.note
+        self._note: Final = tap.note
         self._raw_log: Final = raw_log
         self._lag_s: Callable[[], float] = lambda: 0.0
         self._clock: Final = clock
@@ -94,6 +100,7 @@ class Trading:
         self.instruments: Final = Instruments()
         self.gate: Final = Gate(Limits(config.risk.limits_only), halt=halting.word)
         sections = {each.name: each for each in config.accounts}
+        self._figures: Final = Figures(self.gate)
         self.ledger: Final = Ledger(
             {name: each.currency for name, each in sections.items()},
             gate=self.gate,
@@ -106,7 +113,13 @@ class Trading:
         self._triggers: Final = halting.triggers
         self._halted_instruments: dict[tuple[str, str], bool] = {}
         self.alerts: dict[str, int] = {}
+        # Of what was recorded, by verdict and reason, by state, by action.
+        self.decisions: Final[Counter[tuple[str, str]]] = Counter()
+        self.order_news: Final[Counter[str]] = Counter()
+        self.audits: Final[Counter[str]] = Counter()
         self._problem: str | None = None
+        # What stores the records of all this; the wiring gives it.
+        self.rows: TradingSink | None = None
         self._switch: Final[KillSwitch] = halting.join(self._hooks())
         self.instruments.on_new(self._define_halted)
         if sections:
@@ -156,6 +169,7 @@ class Trading:
             on_alert=self._alert,
             halt_instrument=self._halt_instrument,
             on_snapshot=self._snapshot,
+            figures=self._figures_of,
         )
         router.limits = self.gate.limits.hash
         return router
@@ -187,6 +201,21 @@ class Trading:
             open_orders=lambda: len(self.router.table.open),
             set_scope=self._set_scope,
         )
+
+    def _figures_of(self, request: Request, price: int | None, size: int) -> dict[str, int]:
+        names = (request.account, request.strategy, request.instrument)
+        return self._figures.of(*names, request.side, price, size)
+
+    def _record(self, fields: dict[str, object]) -> None:
+        """Put a control record into the raw log, and count it."""
+        kind = fields["kind"]
+        if kind == "risk":
+            self.decisions[str(fields["verdict"]), str(fields["reason"])] += 1
+        elif kind == "order":
+            self.order_news[str(fields["state"])] += 1
+        elif kind == "audit":
+            self.audits[str(fields["action"])] += 1
+        self._note(fields)
 
     def _audit(self, said: dict[str, object]) -> None:
         """Record who halted or armed: it is not lost with the next crash."""
@@ -232,6 +261,7 @@ class Trading:
     def _define(self, number: int, definition: bytes) -> None:
         self.instruments.define(number, definition)
         self.gate.define(number, definition)
+        self._figures.define(number, definition)
         self.ledger.define(number, definition)
 
     def _take(self, batch: EventBatch) -> None:
@@ -379,6 +409,33 @@ class Trading:
         """The control commands about orders, by name."""
         return Ordering(self.router, self.instruments).commands()
 
+    def risk_picture(self) -> RiskPicture:
+        """What the metrics show."""
+        halted = self._switch.draw()
+        scopes = Counter(each["scope"] for each in halted["halts"])
+        return RiskPicture(
+            decisions=self.decisions,
+            order_news=self.order_news,
+            open_orders=len(self.router.table.open),
+            unknown_orders=len(self.router.table.unknown),
+            late_fills=self.router.counts.late_fills,
+            halted={
+                "global": int(halted["state"] != "armed"),
+                "reducing": int(halted["state"] == "reducing"),
+                **{scope: scopes[scope] for scope in _SCOPES},
+            },
+            flips=self.audits,
+            accounts={
+                name: {
+                    key: value
+                    for key, value in self.ledger.draw(name).items()
+                    if key in _AMOUNTS and value is not None
+                }
+                for name in self.brokers
+            },
+            rows={} if self.rows is None else self.rows.draw(),
+        )
+
     def draw(self) -> dict[str, Any]:
         """The section of `tickd status`."""
         router = self.router
@@ -398,4 +455,5 @@ class Trading:
             "alerts": self.alerts,
             "limits": router.limits,
             "gate": self.gate.backend,
+            "rows": None if self.rows is None else self.rows.draw(),
         }

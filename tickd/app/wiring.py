@@ -14,8 +14,11 @@ import structlog
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from gateway.venues import registry
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.query import EMBEDDED
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from recorder.trading.sink import TradingSink
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
@@ -97,6 +100,10 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
+    if config.accounts:
+        trading.rows = _trading_rows(
+            config, raw_log, tap, storage=storage, watermark=watermark, clock=clock
+        )
     planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
     planning.follow_with(trading.reload)
     trading.watch_lag(lambda: planning.lag_s)
@@ -119,7 +126,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         filling=_filling(sessions, tap, clock, gaps, fill_time),
         fill_time=fill_time,
         disk=disk,
-        shipping=_shipping(config, raw_log, storage, disk, clock),
+        shipping=_shipping(config, raw_log, storage, disk=disk, trading=trading, clock=clock),
         trading=trading,
         strategies=_strategies(
             config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
@@ -155,6 +162,31 @@ def _watermark(config: Config, raw_log: RawLog, tap: Tap, clock: Clock) -> Water
     watermark = Watermark(raw_log, durable=config.sink.durability == "disk", clock=clock)
     tap.on_watermark(watermark.moved)
     return watermark
+
+
+def _trading_rows(
+    config: Config,
+    raw_log: RawLog,
+    tap: Tap,
+    *,
+    storage: Storage,
+    watermark: Watermark,
+    clock: Clock,
+) -> TradingSink:
+    known = storage.endpoint if config.clickhouse.url == EMBEDDED else None
+    rows = TradingSink(
+        ClickHouse(config.clickhouse, known),
+        node=config.node.id,
+        directory=config.state_dir / "raw",
+        mark=config.state_dir / "risk" / "rows.json",
+        progress=watermark,
+        next_frame=lambda: raw_log.next_frame_no,
+        ready=lambda: storage.migrated,
+        clock=clock,
+        random=random.random,
+    )
+    tap.on_control(rows.taken)
+    return rows
 
 
 def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> list[RunningSink]:
@@ -219,14 +251,23 @@ def _frame_next(raw_log: RawLog) -> int:
 
 
 def _shipping(
-    config: Config, raw_log: RawLog, storage: Storage, disk: DiskWatch, clock: Clock
+    config: Config,
+    raw_log: RawLog,
+    storage: Storage,
+    *,
+    disk: DiskWatch,
+    trading: Trading,
+    clock: Clock,
 ) -> Shipping:
     shipping = Shipping(
         config.ship,
         node=config.node.id,
         state_dir=config.state_dir,
         raw_log=raw_log,
-        frame_needed=lambda: storage.sink.frame_settled + 1,
+        frame_needed=lambda: min(
+            storage.sink.frame_settled + 1,
+            raw_log.next_frame_no if trading.rows is None else trading.rows.frame_needed,
+        ),
         clock=clock,
     )
     disk.on_tight(shipping.ship_now_and_reclaim)

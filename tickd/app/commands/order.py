@@ -55,7 +55,8 @@ def order(
         tickd order list tickd.toml
         tickd order show tickd.toml 1k2f9a
         tickd order cancel tickd.toml 1k2f9a
-        tickd order resolve tickd.toml 1k2f9a --end cancelled --filled 0.5 --operator ada --reason "venue's page"
+        tickd order resolve tickd.toml 1k2f9a --end cancelled --filled 0.5
+            --operator ada --reason "as the venue's page has it"
 
     """
     if action != "list" and not ref:
@@ -96,5 +97,5 @@ def _print(answer: dict[str, Any]) -> None:
 
 def _shown(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    return "–" if value in (None, "") else str(value)
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)

@@ -21,7 +21,7 @@ from tickd.errors import ConfigError, TickdError
 
 
 def risk(
-    action: Literal["status", "kill", "arm"],
+    action: Literal["status", "kill", "arm", "what-if"],
     config: Path,
     *,
     operator: str = "",
@@ -29,22 +29,29 @@ def risk(
     confirm: str = "",
     scope: Scope = "global",
     key: str = "",
+    limits: Path | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    to: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> ExitCode:
     """Ask a running daemon whether orders may leave; halt them; arm them again, in two steps.
 
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
-    unknown or open, data is stale, or the venues' word differs from ours.
+    unknown or open, data is stale, or the venues' word differs from ours. `what-if` needs no daemon:
+    it prints which of the recorded decisions other limits would have made otherwise.
 
     Args:
-        action: status, kill or arm
+        action: status, kill, arm or what-if
         config: the daemon's config file, or its state directory
         operator: who arms; of a kill, you unless said otherwise
         reason: why; it goes on record
         confirm: the token of the first step: arms
         scope: what is halted or armed: global, or one venue, account, strategy or instrument
         key: which one, unless everything
+        limits: of what-if: a TOML file with the other limits; default: those of the config file
+        from_: of what-if: first receive time, e.g. 2026-11-20T12:00:00Z; default the beginning
+        to: of what-if: the receive time that ends the range; default the end
         as_json: print the answer as JSON
 
     Examples:
@@ -53,8 +60,13 @@ def risk(
         tickd risk kill tickd.toml --scope venue --key okx
         tickd risk arm tickd.toml --operator ada --reason "checked with the venue"
         tickd risk arm tickd.toml --confirm 5f1c09aa
+        tickd risk what-if tickd.toml --limits tighter.toml --from 2026-11-20 --to 2026-11-21
 
     """
+    if action == "what-if":
+        from tickd.app.commands.risk_what_if import risk_what_if  # noqa: PLC0415 - numpy and all
+
+        return risk_what_if(config, limits=limits, from_time=from_, to_time=to, as_json=as_json)
     if action == "arm" and not confirm and not (operator.strip() and reason.strip()):
         raise ConfigError(
             "arming needs a person and a reason", hint="--operator NAME --reason TEXT"
