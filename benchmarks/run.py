@@ -60,6 +60,7 @@ BENCHES = [
     Bench("callback", "Callbacks of a broker's SDK, against one hand-over per event"),
     Bench("indicators", "Indicators, against plain Python, numba and wickra", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
+    Bench("kill_latency", "Kill switch: signal to denial, against Python's handlers"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),
     Bench("containment", "What a misbehaving strategy costs the recorder"),

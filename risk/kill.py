@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hmac import compare_digest
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
@@ -33,6 +33,13 @@ log = structlog.get_logger(__name__)
 DISK_MS_MAX: Final = 2_000
 DEAD_MAN_CALL_S: Final = 10.0
 _NS_PER_S: Final = 1_000_000_000
+_DONE: Final = {
+    "kill": "killed",
+    "halt": "halted",
+    "arm": "armed",
+    "lift": "lifted",
+    "reduce": "reducing",
+}
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,7 +318,7 @@ class KillSwitch:
 
     def _audit(
         self,
-        action: str,
+        action: Literal["kill", "halt", "arm", "lift", "reduce"],
         reason: str,
         *,
         scope: Scope = "global",
@@ -330,7 +337,9 @@ class KillSwitch:
             "source": source,
             "epoch": self._word.epoch if epoch is None else epoch,
         }
-        log.warning("kill_switch", **{name: said[name] for name in said if name != "kind"})
+        # A person must act on a halt; names of their own keep one from hiding another in the log.
+        say = log.error if action in ("kill", "halt") else log.warning
+        say(f"orders_{_DONE[action]}", **{name: said[name] for name in said if name != "kind"})
         try:
             self._hooks.record(said)
         except TickdError as error:  # a log that is closed must not keep orders from being halted

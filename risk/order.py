@@ -107,7 +107,7 @@ def ask_replace(order: Order, price: int | None, size: int, mono_ns: int) -> Cha
     return Change(before, _settle(order, before))
 
 
-def withdraw(order: Order, what: Doubt) -> Change:
+def withdraw(order: Order, what: int) -> Change:
     """A cancel or a replacement that was asked for has not left, for certain."""
     before = order.state
     is_refused = what == Doubt.REPLACE and order.replace_asked
@@ -118,12 +118,12 @@ def withdraw(order: Order, what: Doubt) -> Change:
     return Change(before, _settle(order, before), is_replace_refused=is_refused)
 
 
-def doubt(order: Order, what: Doubt) -> Change:
+def doubt(order: Order, what: int) -> Change:
     """Of what was sent, no answer came or will come: everything in `what` that is still open."""
     before = order.state
     if before >= OVER:
         return Change(before, before, is_new=False)
-    open_now = Doubt.NONE
+    open_now = 0
     if not order.is_acked:
         open_now |= Doubt.NEW
     if order.cancel_asked:
@@ -163,7 +163,7 @@ def _told(order: Order, report: Report) -> Change:
         if report.code == LISTED:
             # What the venue lists is what it counts, whatever a broken report made us think.
             order.cum = max(order.filled, report.cum_size or 0)
-            settled = Doubt.WORDS | (Doubt.FILLS if order.cum == order.filled else Doubt.NONE)
+            settled = Doubt.WORDS | (Doubt.FILLS if order.cum == order.filled else 0)
             grown = grown or bool(order.doubts & settled)
             order.doubts &= ~settled
         return _acked(order, is_grown=grown)
@@ -203,10 +203,12 @@ def _replaced(order: Order, report: Report) -> Change:
     size = order.size if report.size is None else report.size
     values = (price, size)
     is_asked = order.replace_asked and values == (order.replace_price, order.replace_size)
-    if not is_asked and (values == (order.price, order.size) or values in order.past):
-        return Change(before, before, is_new=False)
-    order.past = (*order.past, (order.price, order.size))[-_PAST_MAX:]
-    order.price, order.size = values
+    if not is_asked:
+        # An old replacement reported again; but a list says what works now.
+        is_old = values in order.past and report.code != LISTED
+        if is_old or values == (order.price, order.size):
+            return Change(before, before, is_new=False)
+    _adopt(order, *values)
     order.is_acked = True
     order.doubts &= ~Doubt.NEW
     if is_asked:
@@ -215,6 +217,11 @@ def _replaced(order: Order, report: Report) -> Change:
     # Unasked: somebody did it at the venue. It is what works there, so it is taken.
     alarm = None if is_asked else Alarm.CONTRADICTION
     return Change(before, _settle(order, before), is_replaced=True, alarm=alarm)
+
+
+def _adopt(order: Order, price: int | None, size: int) -> None:
+    order.past = (*order.past, (order.price, order.size))[-_PAST_MAX:]
+    order.price, order.size = price, size
 
 
 def _refused(order: Order, kind: ReportKind, *, is_grown: bool) -> Change:
@@ -255,6 +262,12 @@ def _filled(order: Order, report: Report) -> Change:
     order.cum = max(order.cum, order.filled, report.cum_size or 0)
     if order.filled >= order.cum:
         order.doubts &= ~Doubt.FILLS
+    is_replaced = before < OVER and order.replace_asked and order.size < order.filled
+    if is_replaced:
+        # More than the old size has traded: the replacement works, whatever was not said.
+        _adopt(order, order.replace_price, order.replace_size)
+        order.replace_asked = False
+        order.doubts &= ~Doubt.REPLACE
     late = max(size - leaves, 0)
     alarm = None
     if booked:
@@ -264,7 +277,8 @@ def _filled(order: Order, report: Report) -> Change:
     fill = None
     if size:
         fill = Fill(exec_id, price, size, late, report.fee, report.fee_currency, report.ts_event_ns)
-    return Change(before, _settle(order, before), fill=fill, alarm=alarm)
+    after = _settle(order, before)
+    return Change(before, after, fill=fill, is_replaced=is_replaced, alarm=alarm)
 
 
 def resolve(order: Order, *, end: State, filled: int, price: int | None, reason: str) -> Change:

@@ -5,7 +5,7 @@ Values only; risk/order.py alone changes them.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Final
 
 import msgspec
@@ -35,9 +35,10 @@ class State(IntEnum):
 OVER: Final = State.FILLED  # and every state above it
 
 
-class Doubt(IntFlag):
-    """What has no answer; any of them makes an order UNKNOWN."""
+class Doubt(IntEnum):
+    """Bits of what has no answer; any of them makes an order UNKNOWN."""
 
+    # No IntFlag: its operators cost microseconds, and every report needs some.
     NONE = 0
     NEW = 1
     CANCEL = 2

@@ -41,8 +41,10 @@ PAYLOAD_BYTES_MAX: Final = 4 << 20
 _HEADER: Final = Struct("<8sIIQq")  # magic, version, 0, generation, wall clock
 _HEADER_CRC: Final = Struct("<I")
 _HEAD: Final = Struct("<IIQ")  # length of the payload, CRC-32 of number and payload, number
+_LENGTH_CRC: Final = Struct("<II")
 _NUMBER: Final = Struct("<Q")
 _ALIGN: Final = 8
+_PADDING: Final = tuple(bytes(count) for count in range(_ALIGN))
 
 
 class New(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -197,8 +199,8 @@ def header(generation: int, wall_ns: int) -> bytes:
 
 def frame(number: int, payload: bytes) -> bytes:
     """Return a payload in its frame, padded with zeros to eight bytes."""
-    crc = crc32(payload, crc32(_NUMBER.pack(number)))
-    return _HEAD.pack(len(payload), crc, number) + payload + bytes(-len(payload) % _ALIGN)
+    body = _NUMBER.pack(number) + payload
+    return _LENGTH_CRC.pack(len(payload), crc32(body)) + body + _PADDING[-len(payload) % _ALIGN]
 
 
 def _generation(data: bytes) -> int | None:

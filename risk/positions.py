@@ -23,6 +23,8 @@ from tickd.units import decimal_to_mantissa
 __all__ = [
     "Contract",
     "Difference",
+    "Kept",
+    "KeptRow",
     "Key",
     "PnL",
     "Position",
@@ -155,6 +157,28 @@ class Position:
         return PnL(self.realised, self.fees, value)
 
 
+class KeptRow(msgspec.Struct, frozen=True, array_like=True):
+    """A position on disk; cost and realised_value as text, for they may pass 64 bits."""
+
+    account: str
+    strategy: str
+    instrument: int
+    size: int
+    cost: str
+    realised_value: str
+    fees: int
+    fills: int
+    mark: int | None
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """All positions on disk; days: number, total before and peak by account."""
+
+    rows: list[KeptRow]
+    days: dict[str, tuple[int, int, int]]
+    before: list[tuple[str, str, int]]
+
+
 class _Day(msgspec.Struct):
     """What an account had when its day began, and the most it had since."""
 
@@ -196,10 +220,16 @@ class Positions:
         self._positions: Final[dict[Key, Position]] = {}
         self._marks: Final[dict[int, int]] = {}
         self._days: Final[dict[str, _Day]] = {}
+        # What a strategy had in an account when the account's day began.
+        self._before: Final[dict[tuple[str, str], int]] = {}
 
     def define(self, instrument: int, definition: bytes) -> None:
         """Take an instrument's definition. Raises as `Contract.of`."""
         self._contracts.setdefault(instrument, Contract.of(definition))
+
+    def keep(self, instrument: int, contract: Contract) -> None:
+        """Take an instrument as others know it, unless it is defined."""
+        self._contracts.setdefault(instrument, contract)
 
     def contract(self, instrument: int) -> Contract | None:
         return self._contracts.get(instrument)
@@ -243,6 +273,8 @@ class Positions:
             return False
         total = self.pnl(account).total
         self._days[account] = _Day(number, total, total)
+        for strategy, pnl in self._by_strategy(account).items():
+            self._before[account, strategy] = pnl
         return True
 
     def _note_peak(self, account: str) -> int:
@@ -263,6 +295,20 @@ class Positions:
         day = self._days.get(account)
         return (0, 0) if day is None else (total - day.before, day.peak - total)
 
+    def _by_strategy(self, account: str) -> dict[str, int]:
+        totals: dict[str, int] = {}
+        for key, position in self.items(account):
+            pnl = position.pnl(self._marks.get(key.instrument)).total
+            totals[key.strategy] = totals.get(key.strategy, 0) + pnl
+        return totals
+
+    def day_pnl_by_strategy(self, account: str) -> dict[str, int]:
+        """Money that each strategy earned in an account since the account's day began."""
+        return {
+            strategy: total - self._before.get((account, strategy), 0)
+            for strategy, total in self._by_strategy(account).items()
+        }
+
     def pnl(self, account: str, strategy: str | None = None) -> PnL:
         """Everything of an account, or of one strategy in it, at the last marks."""
         told = PnL()
@@ -276,6 +322,49 @@ class Positions:
         for key, position in self._positions.items():
             if account is None or key.account == account:
                 yield key, position
+
+    def kept(self) -> Kept:
+        """Return everything that is to survive a restart."""
+        return Kept(
+            rows=[
+                KeptRow(
+                    *key,
+                    position.size,
+                    str(position.cost),
+                    str(position.realised_value),
+                    position.fees,
+                    position.fills,
+                    self._marks.get(key.instrument),
+                )
+                for key, position in self._positions.items()
+            ],
+            days={name: (day.number, day.before, day.peak) for name, day in self._days.items()},
+            before=[(*name, total) for name, total in self._before.items()],
+        )
+
+    def restore(self, kept: Kept) -> None:
+        """Begin with what an earlier life kept. Raises KeyError: an instrument is not defined."""
+        for row in kept.rows:
+            position = Position(self._contracts[row.instrument])
+            position.size, position.cost = row.size, int(row.cost)
+            position.realised_value = int(row.realised_value)
+            position.fees, position.fills = row.fees, row.fills
+            self._positions[Key(row.account, row.strategy, row.instrument)] = position
+            if row.mark is not None:
+                self._marks[row.instrument] = row.mark
+        for name, day in kept.days.items():
+            self._days[name] = _Day(*day)
+        for account, strategy, total in kept.before:
+            self._before[account, strategy] = total
+
+    def add(self, key: Key, other: Position) -> None:
+        """Count what another position holds and has earned to the one of `key`."""
+        mine = self._positions.setdefault(key, Position(other.contract))
+        mine.size += other.size
+        mine.cost += other.cost
+        mine.realised_value += other.realised_value
+        mine.fees += other.fees
+        mine.fills += other.fills
 
     def position(self, key: Key) -> Position | None:
         return self._positions.get(key)

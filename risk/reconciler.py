@@ -181,9 +181,12 @@ class Reconciler:
         """
         started_ns = self._clock.mono_ns()
         limit_ns = self._config.cancel_all_timeout_ms * _NS_PER_MS
-        for order in self._chosen(only):
-            self._desk.take_back(order, is_again=True)
+        asked: set[int] = set()
         while True:
+            # Once each: an order that no list shows is left in peace, so that absence can be proof.
+            for order in self._chosen(only):
+                if order.number not in asked and not self._desk.take_back(order, is_again=True):
+                    asked.add(order.number)
             await self._clock.sleep(self._config.cancel_all_interval_ms / 1000)
             strangers = 0
             is_whole = True
@@ -199,8 +202,6 @@ class Reconciler:
             if self._clock.mono_ns() - started_ns >= limit_ns:
                 # Where a venue does not answer nobody knows that nothing is left.
                 return left if is_whole else max(left, 1)
-            for order in self._chosen(only):
-                self._desk.take_back(order, is_again=False)
 
     async def _list(self, account: str) -> Snapshot | None:
         try:

@@ -167,7 +167,7 @@ def _take(order: Order, record: Record) -> Fill | None:
         case NotSent(what=Doubt.NEW):
             machine.deny(order, record.reason)
         case NotSent():
-            machine.withdraw(order, Doubt(record.what))
+            machine.withdraw(order, record.what)
         case Resolved():
             return machine.resolve(
                 order,

@@ -226,13 +226,16 @@ class Resolver:
         return {number: each for number, each in listed.items() if number not in ambiguous}
 
     def _present(self, order: Order, listed: VenueOrder, snapshot: Snapshot) -> list[Report]:
-        # Proof that it is or was there holds even where something was heard meanwhile.
+        """A listed order exists; of one that is over, what was asked for is over, too."""
+        # Proof that it is there holds even where something was heard meanwhile.
         reports: list[Report] = []
         is_fresh = order.heard_mono_ns < snapshot.asked_mono_ns
         kind = ReportKind.ACKED
-        ref, venue_id = order.ref, listed.venue_id
-        if not listed.is_open and (listed.end != "filled" or listed.cum_size < order.size):
+        is_complete = listed.cum_size >= listed.size
+        if not listed.is_open and not (listed.end == "filled" and is_complete):
             kind = _ENDS.get(listed.end, ReportKind.CANCELLED)
+        if is_fresh and snapshot.is_healthy:
+            reports += self._values(order, listed, snapshot)
         is_news = (
             kind is not ReportKind.ACKED
             or bool(order.doubts & ~(Doubt.CANCEL | Doubt.REPLACE))
@@ -242,32 +245,46 @@ class Resolver:
         )
         if is_news and (is_fresh or not order.is_acked):
             reports.append(
-                Report(kind=kind, ref=ref, venue_id=venue_id, cum_size=listed.cum_size, code=LISTED)
+                Report(
+                    kind=kind,
+                    ref=order.ref,
+                    venue_id=listed.venue_id,
+                    cum_size=listed.cum_size,
+                    code=LISTED,
+                )
             )
-        if not listed.is_open or not snapshot.is_healthy or not is_fresh:
-            return reports
-        theirs = (listed.price, listed.size)
-        if theirs != (order.price, order.size):
+        return reports
+
+    def _values(self, order: Order, listed: VenueOrder, snapshot: Snapshot) -> list[Report]:
+        """What works at the venue: another price or size than here, or the old ones after all."""
+        reports: list[Report] = []
+        if (listed.price, listed.size) != (order.price, order.size):
             reports.append(
                 Report(
                     kind=ReportKind.REPLACED,
-                    ref=ref,
-                    venue_id=venue_id,
+                    ref=order.ref,
+                    venue_id=listed.venue_id,
                     price=listed.price,
                     size=listed.size,
                     code=LISTED,
                 )
             )
-        elif order.doubts & Doubt.REPLACE and self._twice(order, "replace", snapshot):
-            reports.append(Report(kind=ReportKind.REPLACE_REJECTED, ref=ref, code=NOT_APPLIED))
-        if order.doubts & Doubt.CANCEL and self._twice(order, "cancel", snapshot):
-            reports.append(Report(kind=ReportKind.CANCEL_REJECTED, ref=ref, code=NOT_APPLIED))
+        elif order.replace_asked and (
+            not listed.is_open
+            or (order.doubts & Doubt.REPLACE and self._twice(order, "replace", snapshot))
+        ):
+            reports.append(
+                Report(kind=ReportKind.REPLACE_REJECTED, ref=order.ref, code=NOT_APPLIED)
+            )
+        is_cancelling = listed.is_open and order.doubts & Doubt.CANCEL
+        if is_cancelling and self._twice(order, "cancel", snapshot):
+            reports.append(Report(kind=ReportKind.CANCEL_REJECTED, ref=order.ref, code=NOT_APPLIED))
         return reports
 
     def _absent(self, order: Order, filled: int, snapshot: Snapshot) -> list[Report]:
         if not snapshot.is_healthy or order.heard_mono_ns >= snapshot.asked_mono_ns:
             return []
-        if order.cum > filled or filled > order.size:
+        if order.cum > filled or filled > order.filled + order.leaves:
             return []  # it has traded more than the lists show: they are not whole
         if not self._twice(order, "absent", snapshot):
             return []

@@ -280,7 +280,7 @@ class Router:
             self._settler.in_doubt(order, Doubt.REPLACE, str(error))
         return None
 
-    def _withdrawn(self, order: Order, what: Doubt, reason: Reason = Reason.BROKER_DOWN) -> Denied:
+    def _withdrawn(self, order: Order, what: int, reason: Reason = Reason.BROKER_DOWN) -> Denied:
         self._settler.withdrawn(order, what, reason.name)
         self.counts.denied += 1
         return _refusal(reason, order.number)
@@ -366,6 +366,11 @@ class Router:
         recovered = self._settler.recover(self._numbers)
         self._is_recovered = True
         return recovered
+
+    def close(self) -> None:
+        """Close the files; blocks for the disk."""
+        self._outbox.close()
+        self._numbers.close()
 
     def orders(self) -> list[Order]:
         """Every order that is known, oldest first; look, do not touch."""

@@ -103,11 +103,11 @@ class Settler:
         self._ack_timeout_ns = config.ack_timeout_ms * _NS_PER_MS
         self._unknown_age_ns = config.unknown_age_ms_max * _NS_PER_MS
         # What was sent, in this order: (when an answer is late, order, which part of it).
-        self._answers: deque[tuple[int, int, Doubt]] = deque()
+        self._answers: deque[tuple[int, int, int]] = deque()
         # UNKNOWN orders whose instrument was halted.
         self._tripped: set[int] = set()
 
-    def expect(self, order: Order, what: Doubt, now_ns: int) -> None:
+    def expect(self, order: Order, what: int, now_ns: int) -> None:
         """An answer is due from now on."""
         self._answers.append((now_ns + self._ack_timeout_ns, order.number, what))
 
@@ -171,16 +171,16 @@ class Settler:
         if not change.is_new:
             self.in_doubt(order, Doubt.NEW, reason)
             return False
-        self._outbox.note(NotSent(order.number, self._wall_ns(), int(Doubt.NEW), reason))
+        self._outbox.note(NotSent(order.number, self._wall_ns(), Doubt.NEW, reason))
         self.settle(order, change)
         return True
 
-    def withdrawn(self, order: Order, what: Doubt, reason: str) -> None:
+    def withdrawn(self, order: Order, what: int, reason: str) -> None:
         """A cancel or a replacement has not left."""
-        self._outbox.note(NotSent(order.number, self._wall_ns(), int(what), reason))
+        self._outbox.note(NotSent(order.number, self._wall_ns(), what, reason))
         self.settle(order, machine.withdraw(order, what))
 
-    def in_doubt(self, order: Order, what: Doubt, why: str) -> None:
+    def in_doubt(self, order: Order, what: int, why: str) -> None:
         """No answer came, or none will, to a part of what was sent."""
         change = machine.doubt(order, what)
         if change.is_new:

@@ -69,6 +69,10 @@ EXEMPT = {
         "tests/unit/recorder/raw/test_recover.py",
     ): "a native writer's groups",
     ("unit_tests_do_not_wait", "tests/unit/recorder/sink/test_sink_kill.py"): "real processes",
+    (
+        "unit_tests_do_not_wait",
+        "tests/unit/recorder/trading/test_trading_kill.py",
+    ): "real processes",
 }
 
 Rule = Callable[[str, str], Iterator[str]]

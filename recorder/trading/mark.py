@@ -7,14 +7,17 @@ lost or old. Every function blocks.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
 
 from tickd.durable import replace_file, sync_directory
 
-__all__ = ["Mark", "read_mark", "write_mark"]
+__all__ = ["MARK_FILE", "Mark", "read_mark", "write_mark"]
 
+# Beside the plan of the sink of events.
+MARK_FILE: Final = "trading.json"
 _log = structlog.get_logger(__name__)
 
 

@@ -70,6 +70,7 @@ class ControlRecord(NamedTuple):
 class Row(NamedTuple):
     """A row, and what its block is cut by."""
 
+    table: str
     seq: int
     day: int  # since 1970, UTC
     values: dict[str, object]
@@ -171,14 +172,15 @@ def table_of(payload: bytes) -> str | None:
 
 def row_of(record: ControlRecord, *, node: int) -> Row:
     """Return the row that a record of one of these kinds is. Raises BadRecordError."""
-    make = _MAKERS[kind_of(record.payload)]
+    kind = kind_of(record.payload)
+    make = _MAKERS[kind]
     seq = record.frame_no << SEQ_INDEX_BITS
     head = {"node": node, "seq": str(seq), "ts_recv": time_text(record.recv_ns)}
     try:
         values = make(record.payload)
     except (msgspec.DecodeError, UnicodeDecodeError, _OutOfRangeError) as error:
         raise BadRecordError(f"frame {record.frame_no}: {error}") from error
-    return Row(seq, record.recv_ns // _DAY_NS, head | values)
+    return Row(TRADING_TABLES[kind], seq, record.recv_ns // _DAY_NS, head | values)
 
 
 def _risk(payload: bytes) -> dict[str, object]:

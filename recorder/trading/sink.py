@@ -245,10 +245,9 @@ class TradingSink:
             await self._progress.reached(last)
         by_table: dict[str, list[Row]] = {}
         for record in records:
-            table = table_of(record.payload)
-            assert table is not None
             try:
-                by_table.setdefault(table, []).append(row_of(record, node=self._node))
+                row = row_of(record, node=self._node)
+                by_table.setdefault(row.table, []).append(row)
             except BadRecordError as error:
                 self.malformed += 1
                 _log.error("trading_record_malformed", fault=str(error))
@@ -261,31 +260,51 @@ class TradingSink:
         """Insert what is not there yet, under the number of its first row.
 
         One insert of a table is under way at a time, and each begins where the one before ended:
-        a second one under the same number is the same one, and the server drops it.
+        a second one under the same number is the same one, and the server drops it. Where it is
+        not known what became of one, the table is asked how far it goes, before anything follows.
         """
+        attempt = spent = 0
         while rows := [row for row in rows if row.seq > self._stored[table]]:
-            token = f"{table}-{self._node}-{rows[0].seq}"
-            values = [row.values for row in rows]
-            await self._try(partial(self._clickhouse.insert_rows, table, values, token), table)
-            stored = rows[-1].seq
-            if table in self._doubtful:
-                stored = await self._really_stored(table, stored)
-            self.rows[table] += sum(row.seq <= stored for row in rows)
-            self._stored[table] = stored
+            first, last = rows[0].seq, rows[-1].seq
+            token = f"{table}-{self._node}-{first}" + (f"-{spent}" if spent else "")
+            is_acked = await self._attempt(table, rows, token, attempt)
+            attempt += 1
+            if table not in self._doubtful:
+                found = last if is_acked else 0
+            else:
+                found = await self._try(partial(self._asked, table), table)
+                if is_acked and found >= last:
+                    self._doubtful.discard(table)
+                elif is_acked:
+                    # One of the life before, shorter and under the same number, came first.
+                    self.fault = f"{table} holds rows up to {found}, behind an insert up to {last}"
+                    _log.warning("trading_insert_in_doubt", table=table, last=last, found=found)
+                    spent += found < first and await self._is_token_spent(table, token)
+                    await self._pause(_PAUSE_S)
+            self.rows[table] += sum(row.seq <= found for row in rows)
+            self._stored[table] = max(self._stored[table], found)
 
-    async def _really_stored(self, table: str, wanted: int) -> int:
-        """Ask how far a table got with the first insert of this life.
+    async def _is_token_spent(self, table: str, token: str) -> bool:
+        """Whether the server remembers a token of which it has no row, nor will have one.
 
-        An insert of the life before, under the same number and shorter, may have come first.
+        One that was killed between the two does, and one of whose rows a person deleted some.
+        Replicas commit both at once; one that lacks the rows is behind, and they will come.
         """
-        found = await self._try(partial(self._asked, table), table)
-        if found >= wanted:
-            self._doubtful.discard(table)
-            return found
-        self.fault = f"{table} holds rows up to {found} only, behind an insert up to {wanted}"
-        _log.warning("trading_insert_in_doubt", table=table, wanted=wanted, found=found)
-        await self._pause(_PAUSE_S)
-        return max(found, self._stored[table])
+        if self._clickhouse.schema.engine == "replicated":
+            return False
+        return not await self._try(partial(self._clickhouse.running, token=token), table)
+
+    async def _attempt(self, table: str, rows: Sequence[Row], token: str, attempt: int) -> bool:
+        """Insert once; whether the server said yes. Raises _EndedError."""
+        try:
+            await self._clickhouse.insert_rows(table, [row.values for row in rows], token)
+        except ClickHouseError as error:
+            if error.outcome == "unknown":
+                self._doubtful.add(table)
+            await self._failed(error, table, attempt)
+            return False
+        self.fault = None
+        return True
 
     async def _asked(self, table: str) -> int:
         rows = await self._clickhouse.query(
@@ -305,14 +324,17 @@ class TradingSink:
             try:
                 done = await step()
             except ClickHouseError as error:
-                self.fault = str(error)
-                _log.warning("trading_rows_failed", table=table, fault=str(error), attempt=attempt)
-                pause_ms = _RETRY.delay_ms(attempt, self._random, error.retry_after_s)
-                await self._pause(pause_ms / 1000)
+                await self._failed(error, table, attempt)
                 attempt += 1
             else:
                 self.fault = None
                 return done
+
+    async def _failed(self, error: ClickHouseError, table: str, attempt: int) -> None:
+        """Tell, and wait before the next try. Raises _EndedError."""
+        self.fault = str(error)
+        _log.warning("trading_rows_failed", table=table, fault=str(error), attempt=attempt)
+        await self._pause(_RETRY.delay_ms(attempt, self._random, error.retry_after_s) / 1000)
 
     async def _pause(self, seconds: float) -> None:
         """Wait before another try. Raises _EndedError: there is no time for one."""

@@ -17,6 +17,7 @@ from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.errors import ClickHouseError
 from recorder.raw.records import heads_of
 from recorder.ship.config import ShipConfig
+from recorder.trading.mark import MARK_FILE, Mark, read_mark
 from recorder.verify.bars import check_bars
 from recorder.verify.files import LogFiles, check_files
 from recorder.verify.frames import FrameAccount
@@ -32,6 +33,7 @@ from recorder.verify.orphans import (
 from recorder.verify.promises import read_promises
 from recorder.verify.report import VerifyReport, ranges_of
 from recorder.verify.rows import Segment, compare
+from recorder.verify.trading import TradingCheck
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import EVENT_TABLES, RawLogReader
 
@@ -67,7 +69,8 @@ async def verify(
     Raises OSError, ConfigError, TickdError(FATAL) when the raw log cannot be read at all.
     """
     run = _Run(directory, clickhouse, node, frame_to, on_progress)
-    await run.files(sink if sink is not None else directory.parent / "sink")
+    sink = sink if sink is not None else directory.parent / "sink"
+    await run.files(sink)
     if remote is not None:
         await check_objects(run.report, run.manifest, remote)
     await run.log()
@@ -97,6 +100,9 @@ class _Run:
         self._leave_out: dict[str, list[tuple[int, int]]] = {table: [] for table in EVENT_TABLES}
         self._clickhouse_is_there = True
         self._hours_due: frozenset[int] = frozenset()
+        # What has gone from here, and what is damaged.
+        self._unreadable: list[tuple[int, int]] = []
+        self._mark: Mark | None = None
         self._seq_end = 0  # the last number that was compared
 
     async def files(self, sink: Path) -> None:
@@ -127,6 +133,13 @@ class _Run:
             )
         for absent in files.absent:
             self._exclude(EVENT_TABLES, absent.first, absent.last)
+        # The mark before the log is read: what is stored meanwhile does not count as missed.
+        self._mark = await loop.run_in_executor(
+            None,
+            partial(
+                read_mark, sink / MARK_FILE, node=self._node, database=self._clickhouse.database
+            ),
+        )
 
     async def log(self) -> None:
         """Decode the log again and compare each segment's rows."""
@@ -167,6 +180,7 @@ class _Run:
         """Look for rows that no segment accounts for, and compare the bars."""
         try:
             await self._orphans()
+            await self._trading()
             self.report.add(*await unknown_nodes(self._clickhouse, node=self._node))
             seq_to = None if self._frame_to is None else self._seq_to
             bars, findings = await check_bars(
@@ -177,6 +191,21 @@ class _Run:
         else:
             self.report.checked.bars = bars
             self.report.add(*findings)
+
+    async def _trading(self) -> None:
+        """Compare what gate and router did, where its sink has ever come to an end of a round."""
+        if self._mark is None or not self._clickhouse_is_there:
+            return
+        check = TradingCheck(
+            self._clickhouse,
+            self._directory,
+            self._mark,
+            frame_to=self._frame_to,
+            unreadable=self._unreadable,
+        )
+        findings = await check.run()
+        self.report.tables |= check.tables
+        self.report.add(*findings)
 
     def _told(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
         """Pass on from the thread that reads files."""
@@ -257,6 +286,7 @@ class _Run:
         self._exclude_seqs(tables, first, last)
 
     def _exclude_seqs(self, tables: tuple[str, ...], first: int, last: int) -> None:
+        self._unreadable.append((first, last))
         for table in tables:
             self._leave_out[table].append((first, last))
 

@@ -7,13 +7,14 @@ what its protocol needs, and lets nothing out that does not come as an `Approved
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from risk.approval import ApprovedOrder
 from risk.orders import Report, Snapshot, Wanted
+from risk.positions import Key, Position
 from tickd.native import EventBatch
 from tickd.ports import Clock
 
@@ -77,7 +78,8 @@ class BrokerContext(NamedTuple):
     """What a broker may use of the daemon.
 
     confirm: whether an approval still stands: asked in the very step of the write, by a broker that
-    writes on a thread of its own. instrument: the newest definition of a symbol, or None.
+    writes on a thread of its own. instrument: the newest definition of a symbol, or None. held:
+    what our own books say of the account, for a venue that lives with us.
     """
 
     clock: Clock
@@ -85,6 +87,7 @@ class BrokerContext(NamedTuple):
     confirm: Callable[[ApprovedOrder], bool]
     instrument: Callable[[str], Traded | None]
     market: Market
+    held: Callable[[], Iterable[tuple[Key, Position]]]
 
 
 class BrokerKind(NamedTuple):

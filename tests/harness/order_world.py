@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from risk.approval import Denied
+from risk.brokers.port import Broker
 from risk.order_facts import Fill, Order
 from risk.order_numbers import OrderNumbers
 from risk.orders import Request, Snapshot
@@ -43,6 +44,7 @@ class World:
         self.config = RouterConfig(**{**QUICK, **config})
         self.clock = ManualClock(mono_ns=START_NS)
         self.venue = VenueModel(ACCOUNT, self.clock)
+        self.brokers: dict[str, Broker] = {ACCOUNT: self.venue}
         self.records: list[dict[str, object]] = []
         self.alerts: list[Alert] = []
         self.fills: list[tuple[int, Fill]] = []
@@ -66,7 +68,7 @@ class World:
         self.router = Router(
             self.config,
             gate=self.gate,
-            brokers={ACCOUNT: self.venue},
+            brokers=self.brokers,
             outbox=self.outbox,
             numbers=self.numbers,
             clock=self.clock,

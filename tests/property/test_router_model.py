@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -39,14 +40,17 @@ class RouterModel(RuleBasedStateMachine):
 
     # --- what we do --------------------------------------------------------------------------
 
-    @rule(side=st.sampled_from("BA"), size=SIZES, fault=FAULTS)
-    def submit(self, side: str, size: int, fault: str) -> None:
+    @rule(side=st.sampled_from("BA"), size=SIZES, fault=FAULTS, is_quick=st.booleans())
+    def submit(self, side: str, size: int, fault: str, is_quick: bool) -> None:
         self.prices += 1
         # Buys far below sells: no self-trade; every price once: no twins, no duplicates.
         price = 5_000 + 5 * self.prices if side == "B" else 15_000 + 5 * self.prices
         self.venue.fault = fault  # type: ignore[assignment]
         self.world.router.submit(self.world.request(side, price, size))
         self.venue.fault = ""
+        if is_quick and self.venue.inbox and self.venue.inbox[-1].kind == "new":
+            self.venue.process(len(self.venue.inbox) - 1)
+            self.venue.deliver(len(self.venue.outbox) - 1)
 
     def ours(self, at: int) -> Order | None:
         open_orders = list(self.world.router.table.open.values())
@@ -93,10 +97,33 @@ class RouterModel(RuleBasedStateMachine):
         ]
         return found[at % len(found)] if found else None
 
+    @rule(at=AT, size=SIZES, heard=st.integers(0, 3))
+    def trade(self, at: int, size: int, heard: int) -> None:
+        if each := self.listed(at, is_open=True):
+            fill = self.venue.trade(each, min(size, each.size - each.cum))
+            for _ in range(heard):
+                self.world.router.on_report(self.venue.account, fill)
+
+    @rule(at=AT, size=st.integers(1, 24), is_there=st.booleans())
+    def replace_and_fill(self, at: int, size: int, is_there: bool) -> None:
+        """The old size trades while a replacement is under way, or is there and unanswered."""
+        if (order := self.ours(at)) and (each := self.venue.of(order.ref)) and each.is_open:
+            before = len(self.venue.inbox)
+            old = each.size - each.cum
+            self.replace(at, size, "")
+            if is_there and len(self.venue.inbox) > before:
+                self.venue.process(before)
+            if each.is_open and each.size - each.cum >= old:
+                fill = self.venue.trade(each, old)
+                self.world.router.on_report(self.venue.account, fill)
+
     @rule(at=AT, size=SIZES)
-    def trade(self, at: int, size: int) -> None:
+    def fill_and_cancel(self, at: int, size: int) -> None:
+        """The end is heard before, or without, the execution in front of it."""
         if each := self.listed(at, is_open=True):
             self.venue.trade(each, min(size, each.size - each.cum))
+            self.venue.end(each, "cancelled")
+            self.venue.deliver(len(self.venue.outbox) - 1)
 
     @rule(at=AT)
     def trade_late(self, at: int) -> None:
@@ -211,3 +238,4 @@ RouterModel.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestRouterModel = RouterModel.TestCase
+TestRouterModel.pytestmark = [pytest.mark.timeout(300)]  # shrinking a failure takes its time

@@ -1,7 +1,7 @@
 """The life of a daemon: starts its parts, keeps house, takes them down in the order of the flow.
 
-Down: sessions → strategies → tap → bus → storage and sinks → raw log → embedded ClickHouse, within
-`node.shutdown_timeout_ms`; then what is left is cancelled.
+Down: sessions → strategies → trading → tap → bus → storage and sinks → raw log → embedded
+ClickHouse, within `node.shutdown_timeout_ms`; then what is left is cancelled.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Daemon:
                 **parts.planning.commands(),
                 **parts.filling.commands(),
                 **parts.halting.commands(),
+                **parts.trading.commands(),
             },
         )
 
@@ -80,6 +81,7 @@ class Daemon:
                 sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
                 halting = tasks.create_task(self.parts.halting.switch.run(), name="kill switch")
+                trading = tasks.create_task(self.parts.trading.run(), name="trading")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
                 planning = tasks.create_task(self.parts.planning.run(), name="plan")
@@ -103,15 +105,10 @@ class Daemon:
                 self.picture.stopping = True
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
-                drained = await self._drain(recording, deciding, storing, sinking)
-                keeping.cancel()
-                halting.cancel()
-                planning.cancel()
-                ranking.cancel()
-                probing.cancel()
-                pinning.cancel()
-                watching.cancel()
-                shipping.cancel()
+                drained = await self._drain(recording, deciding, trading, storing, sinking)
+                side = (keeping, halting, planning, ranking, probing, pinning, watching, shipping)
+                for task in side:
+                    task.cancel()
         finally:
             await self.control.stop()
             await self.http.stop()
@@ -140,6 +137,7 @@ class Daemon:
         self,
         recording: list[asyncio.Task[None]],
         deciding: asyncio.Task[None],
+        trading: asyncio.Task[None],
         storing: asyncio.Task[bool],
         sinking: list[asyncio.Task[None]],
     ) -> bool:
@@ -154,6 +152,10 @@ class Daemon:
                 await self.parts.strategies.stop("the daemon stops")
                 deciding.cancel()
                 await asyncio.wait([deciding])
+                await self.parts.trading.stop()
+                trading.cancel()
+                await asyncio.wait([trading])
+                await self.parts.trading.close()
                 self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
                 self.parts.tap.finish()
                 self.parts.raw_log.write_now(sync=True)
@@ -164,6 +166,7 @@ class Daemon:
                 return await storing
         except TimeoutError:
             deciding.cancel()
+            trading.cancel()
             storing.cancel()
             for sink in sinking:
                 sink.cancel()
@@ -190,6 +193,9 @@ class Daemon:
             await self.parts.clock.sleep(HOUSEKEEPING_S)
             await self.control.keep()
             self._report_refusals()
+            self.parts.halting.watch(
+                fault=self.parts.raw_log.fault, lag_s=self.parts.planning.lag_s
+            )
             if second % 60 == 59:
                 await asyncio.to_thread(give_free_pages_back)
 

@@ -17,6 +17,7 @@ from risk.errors import ArmError
 from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
 from risk.latch import Latch, Scope, at_start, boot_id, encode
+from risk.triggers import Triggers
 from tickd.app.config import Config
 from tickd.app.control import Command
 from tickd.config import dump
@@ -35,6 +36,8 @@ class Halting:
         self._config = config
         self._clock = clock
         self.word = HaltWord()
+        # For whoever sees losses and rejects; what the daemon itself sees is told in `watch`.
+        self.triggers = Triggers(config.risk.triggers)
         self._first: Latch | None = None  # what the file is to say from now on
         self._switch: KillSwitch | None = None
 
@@ -85,6 +88,21 @@ class Halting:
     def switch(self) -> KillSwitch:
         assert self._switch is not None, "the wiring joins before anything runs"
         return self._switch
+
+    def watch(self, *, fault: str | None, lag_s: float) -> None:
+        """Halt if the clocks, the recorder or the bus say so; to be called once a second.
+
+        Args: `fault`: why the raw log cannot be written, None when it can.
+        """
+        mono_ns = self._clock.mono_ns()
+        rules = {
+            "clock": self.triggers.clock(self._clock.wall_ns(), mono_ns),
+            "recorder": self.triggers.recorder(fault, mono_ns),
+            "lag": self.triggers.lag("the bus", lag_s * 1000, mono_ns),
+        }
+        for name, reason in rules.items():
+            if reason:
+                self.switch.trigger(reason, name=name)
 
     def draw(self) -> dict[str, Any]:
         """The section of `tickd status`."""

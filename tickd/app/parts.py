@@ -19,6 +19,7 @@ from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.trading import Trading
 from tickd.app.universes import Universes
 from tickd.backend import Choice
 from tickd.bus import Bus
@@ -51,6 +52,7 @@ class Parts:
     fill_time: Histogram
     disk: DiskWatch
     shipping: Shipping
+    trading: Trading
     strategies: Strategies
     loop_core: LoopCore
     halting: Halting

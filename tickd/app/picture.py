@@ -74,6 +74,7 @@ class Picture:
             "disks": parts.disk.status(),
             "ship": parts.shipping.draw(),
             "risk": parts.halting.draw(),
+            "trading": parts.trading.draw(),
             "repair": parts.storage.rebuilding.picture(),
             "universes": parts.universes.draw(),
             "decoder": parts.decoder.counters(),

@@ -16,7 +16,6 @@ from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
-from risk.kill_hooks import Hooks
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
@@ -34,6 +33,7 @@ from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.trading import Trading
 from tickd.app.universe_sources import own_tables, scanners
 from tickd.app.universes import Universes
 from tickd.bus import Bus, HandlerFailure
@@ -54,7 +54,6 @@ ACTIVITY_AGE_NS = 200_000_000
 def wire(config: Config, halting: Halting | None = None) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
-    Args: `halting`: a halt word that stands already; without one, signals are left alone.
     Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
     backend that TICKD_NATIVE_BACKEND demands cannot be had.
     """
@@ -76,7 +75,15 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
-    halting.join(Hooks(record=tap.control))
+    trading = Trading(
+        config,
+        halting=halting,
+        tap=tap,
+        bus=bus,
+        raw_log=raw_log,
+        definitions=decoder.instruments,
+        clock=clock,
+    )
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = Signals(config.indicators, decoder=decoder, bus=bus)
@@ -90,6 +97,9 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
+    planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
+    planning.follow_with(trading.reload)
+    trading.watch_lag(lambda: planning.lag_s)
     return Parts(
         config=config,
         backends=backends,
@@ -105,12 +115,15 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         signals=signals,
         sessions=sessions,
         universes=universes,
-        planning=Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock),
+        planning=planning,
         filling=_filling(sessions, tap, clock, gaps, fill_time),
         fill_time=fill_time,
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk, clock),
-        strategies=_strategies(config, bus, tap, decoder, raw_log=raw_log, signals=signals),
+        trading=trading,
+        strategies=_strategies(
+            config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
+        ),
         loop_core=loop_core,
         halting=halting,
     )
@@ -156,7 +169,14 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
 
 
 def _strategies(
-    config: Config, bus: Bus, tap: Tap, decoder: Decoder, *, raw_log: RawLog, signals: Signals
+    config: Config,
+    bus: Bus,
+    tap: Tap,
+    decoder: Decoder,
+    *,
+    raw_log: RawLog,
+    signals: Signals,
+    trading: Trading,
 ) -> Strategies:
     strategies = Strategies(
         config.strategies,
@@ -168,6 +188,7 @@ def _strategies(
         state_dir=config.state_dir.absolute() / "strategies",
         raw_log=config.state_dir.absolute() / "raw",
         write_now=raw_log.write_now,
+        trade=trading.ask,
     )
     if config.strategies:
         tap.on_definition(strategies.define)

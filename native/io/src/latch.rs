@@ -215,15 +215,15 @@ impl Follower {
         }
     }
 
-    /// A trip whose sender is not known: its signal came while that of the one before was being read.
+    /// A trip of which only the word knows: its signal came while that of the one before was being read, or too many did.
     fn unsaid(&self, trips: &[Trip]) -> Option<Trip> {
         let word = self.halt.load();
         let epoch = Halt::epoch_of(word);
         let known = trips.last().map_or(self.epoch, |trip| trip.epoch).max(self.epoch);
         (epoch > known && word & (GLOBAL | REDUCING) == GLOBAL).then(|| Trip {
             epoch,
-            reason: "another signal".to_owned(),
-            source: Source::Call("signal".to_owned()),
+            reason: "tripped again".to_owned(),
+            source: Source::Call("unknown".to_owned()),
             wall_ns: wall_ns(),
             mono_ns: mono_ns(),
         })

@@ -1,5 +1,6 @@
 //! The kill signal, the latch file, and the last resort, with real signals, files and processes.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::path::Path;

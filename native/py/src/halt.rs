@@ -1,4 +1,4 @@
-//! `HaltWord`, its one `Arming`, and `HaltProbe`: the kill switch's native half as Python sees it. It decides nothing.
+//! `HaltWord` and its one `Arming`: the kill switch's native half as Python sees it. It decides nothing.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,6 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tickd_io::halt::{Halt, Key, Source, Trip, GLOBAL, REDUCING};
-use tickd_io::halt_probe::Probe;
 use tickd_io::halt_signal;
 use tickd_io::latch::{Latch, Settings};
 use tickd_io::latch_file::Context;
@@ -259,51 +258,8 @@ impl Arming {
     }
 }
 
-/// One series of kills, measured from the signal to the first load of a word that denies.
-#[pyclass(module = "tickd._native", frozen)]
-pub struct HaltProbe {
-    halt: Arc<Halt>,
-    probe: Mutex<Probe>,
-}
-
-impl HaltProbe {
-    fn probe(&self) -> MutexGuard<'_, Probe> {
-        self.probe.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[pymethods]
-impl HaltProbe {
-    /// Begins on a thread of its own. `native`: the signal trips the word, else `trip` does. Raises NativeError.
-    #[new]
-    fn new(shots: usize, gap_us: u64, native: bool) -> PyResult<Self> {
-        let probe = Probe::start(shots, gap_us, native).map_err(refused)?;
-        Ok(HaltProbe {
-            halt: probe.halt(),
-            probe: Mutex::new(probe),
-        })
-    }
-
-    /// What a handler of Python's does.
-    #[pyo3(signature = (*_ignored))]
-    fn trip(&self, _ignored: &Bound<'_, pyo3::types::PyTuple>) {
-        self.halt.trip("probe", "probe");
-    }
-
-    #[getter]
-    fn is_done(&self) -> bool {
-        self.probe().is_done()
-    }
-
-    /// Nanoseconds of each kill; fewer than asked for when one was not seen in ten seconds.
-    fn finish(&self, py: Python<'_>) -> Vec<i64> {
-        py.detach(|| self.probe().finish())
-    }
-}
-
 /// The classes of this file.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<HaltWord>()?;
-    m.add_class::<Arming>()?;
-    m.add_class::<HaltProbe>()
+    m.add_class::<Arming>()
 }

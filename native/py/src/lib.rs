@@ -20,6 +20,7 @@ mod dispatch_loop;
 mod errors;
 mod feed;
 mod halt;
+mod halt_probe;
 mod histogram;
 mod hosted;
 mod indicators;
@@ -81,5 +82,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<risk::GateCore>()?;
     halt::register(m)?;
     m.add_class::<sync_thread::SyncThread>()?;
+    m.add_class::<halt_probe::HaltProbe>()?;
     Ok(())
 }

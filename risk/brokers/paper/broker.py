@@ -5,7 +5,8 @@ reported within `send`, `cancel` or `replace`: what is due at once (no latency) 
 next `take`, or behind the loop's turn.
 
 The exchange lives in memory. After a restart it knows no order: a snapshot lists none, healthy, and
-so the router resolves what was open as never there or over; money and positions begin anew.
+so the router resolves what was open as never there or over. Money and positions begin with what our
+own books say of the account.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 
 from risk.approval import ApprovedOrder
 from risk.brokers.paper.config import PaperConfig
-from risk.brokers.port import OnReport
+from risk.brokers.port import AccountSection, BrokerContext, BrokerKind, OnReport
 from risk.errors import BrokerError, NotSentError
 from risk.orders import (
     AccountState,
@@ -29,14 +30,17 @@ from risk.orders import (
     VenuePosition,
     Wanted,
 )
-from risk.positions import Contract, Key, Positions
+from risk.positions import Contract, Key, Position, Positions
 from tickd.native import EventBatch, PaperExchange
 from tickd.ports import Clock
 
-__all__ = ["PaperBroker"]
+__all__ = ["BROKER", "PaperBroker"]
 
 # Names of orders that are over and may still be asked for; the exchange lists 10,000 of them.
 _REFS_MAX: Final = 40_000
+# Executions are folded when they are heard of, and before so many wait that they are not listed any
+# more: the way back may be long.
+_UNFOLDED_MAX: Final = 1_000
 # How long cancel-all keeps at it; cancels may be configured to get lost.
 _CANCEL_ALL_S: Final = 5.0
 # A timer no finer than this: the loop's own is a millisecond.
@@ -64,7 +68,9 @@ class PaperBroker:
         on_report: OnReport,
         clock: Clock,
         call_soon: Callable[[Callable[[], None]], object],
+        held: Callable[[], Iterable[tuple[Key, Position]]] = tuple,
     ) -> None:
+        """`held`: what earlier lives left in the account, asked for once."""
         self._config: Final = config
         self._account: Final = account
         self._on_report: Final = on_report
@@ -75,6 +81,7 @@ class PaperBroker:
         self._refs: Final[dict[int, str]] = {}
         self._symbols: Final[dict[int, str]] = {}
         self._positions: Final = Positions()
+        self._held: Callable[[], Iterable[tuple[Key, Position]]] | None = held
         # Executions that are in the positions already.
         self._folded = 0
         self._is_turn_asked = False
@@ -107,6 +114,8 @@ class PaperBroker:
         """Match a burst of the market; one native call."""
         if heard := self._exchange.take(batch):
             self._tell(heard)
+        elif self._exchange.executed - self._folded > _UNFOLDED_MAX:
+            self._fold()
 
     def advance(self) -> None:
         """Let time pass to now; report what is due."""
@@ -156,6 +165,7 @@ class PaperBroker:
 
     async def snapshot(self) -> Snapshot:
         asked_ns = self._clock.mono_ns()
+        self._begin()
         self.advance()
         listed = self._exchange.orders()
         orders = tuple(
@@ -253,6 +263,14 @@ class PaperBroker:
             ts_event_ns=at_ns,
         )
 
+    def _begin(self) -> None:
+        """Take over what earlier lives left in the account; before the first order comes."""
+        held, self._held = self._held, None
+        for key, position in held() if held is not None else ():
+            self._positions.keep(key.instrument, position.contract)
+            self._positions.add(Key(self._account, "", key.instrument), position)
+            self._symbols.setdefault(key.instrument, position.contract.symbol)
+
     def _fold(self) -> None:
         """Bring the positions up to the exchange's executions, reported or not."""
         executed = self._exchange.executed
@@ -312,3 +330,21 @@ class PaperBroker:
 
 def _venue_id(number: int) -> str:
     return f"P{number}" if number else ""
+
+
+def _make(section: AccountSection, context: BrokerContext) -> PaperBroker:
+    assert isinstance(section, PaperConfig), "the registry pairs them"
+    broker = PaperBroker(
+        section,
+        account=section.name,
+        on_report=context.on_report,
+        clock=context.clock,
+        call_soon=asyncio.get_running_loop().call_soon,
+        held=context.held,
+    )
+    context.market.on_definition(broker.define)
+    context.market.on_batch(broker.take)
+    return broker
+
+
+BROKER: Final = BrokerKind(make=_make, venue=lambda _section: "")

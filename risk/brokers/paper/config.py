@@ -11,11 +11,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from risk.brokers.port import AccountSection
 from risk.orders import MONEY_SCALE
 from tickd.errors import TickdError
 from tickd.units import decimal_to_mantissa
 
-__all__ = ["PaperConfig", "PaperFaults"]
+__all__ = ["CONFIG", "PaperConfig", "PaperFaults"]
 
 _CURRENCY: Final = re.compile(r"[A-Z0-9]{2,12}")
 _LATENCY_MAX_US: Final = 60_000_000
@@ -62,7 +63,7 @@ class PaperFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return {**told, "late_ack_ns": self.late_ack_ms * 1_000_000}
 
 
-class PaperConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PaperConfig(AccountSection, frozen=True, kw_only=True, tag="paper"):
     """One paper account.
 
     balance: money at the start. entry_us, response_us: the ways to the venue and back: one value,
@@ -71,7 +72,6 @@ class PaperConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     patterns of the instruments whose whole book is kept; others have the quoted level alone.
     """
 
-    currency: str = "USDT"
     balance: str = "100000"
     leverage: int = 1
     queue: Literal["risk_averse", "prob"] = "risk_averse"
@@ -88,6 +88,7 @@ class PaperConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     faults: PaperFaults = PaperFaults()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not _CURRENCY.fullmatch(self.currency):
             raise ValueError(f"currency {self.currency!r}: 2 to 12 upper-case letters and digits")
         for key, (least, most) in _BOUNDS.items():
@@ -145,3 +146,6 @@ class PaperConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 "faults": self.faults.shares_ppm(),
             }
         )
+
+
+CONFIG: Final = PaperConfig

@@ -33,6 +33,9 @@ class World:
         # What each round of cancelling finds left, or raises; then nothing.
         self.rounds: list[int | Exception] = []
         self.cancelled: list[str] = []
+        # A round of cancelling ends when it is set.
+        self.hold = asyncio.Event()
+        self.hold.set()
         self.heartbeats = 0
         self.word = HaltWord()
         if first is None:
@@ -59,7 +62,7 @@ class World:
 
     async def cancel(self, what: str) -> int:
         self.cancelled.append(what)
-        await asyncio.sleep(0)
+        await self.hold.wait()
         outcome = self.rounds.pop(0) if self.rounds else 0
         if isinstance(outcome, Exception):
             raise outcome
@@ -259,9 +262,12 @@ async def test_orders_that_stay_are_a_reason_not_to_arm(
 async def test_a_kill_while_a_scope_is_cancelled_has_a_round_of_its_own(world: World) -> None:
     await world.arm()
     async with running(world):
+        world.hold.clear()
         world.switch.trip("a test", scope="venue", key="okx")
         await world.until(lambda: world.cancelled == ["venue okx"])
         world.word.trip("everything", "test")
+        await world.until(lambda: world.switch.trips_total == 1)
+        world.hold.set()
         await world.until(lambda: "all" in world.cancelled)
 
 

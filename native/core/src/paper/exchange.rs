@@ -383,3 +383,111 @@ impl Exchange {
         self.live.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::TopicRange;
+    use crate::book::l2::Side;
+    use crate::event::side;
+    use crate::paper::order::TimeInForce;
+
+    const PLAIN: &[u8] = br#"{"seed":1,"queue":"risk_averse","queue_power":1,"entry_ns":[0],"response_ns":[0],
+        "maker_rate":0,"taker_rate":0,"sell_rate":0,"unit_fee":0,"open_orders_max":10}"#;
+
+    fn exchange() -> Exchange {
+        let mut exchange = Exchange::new(Config::parse(PLAIN).unwrap());
+        let definition = Instrument {
+            venue: "okx".into(),
+            symbol: "A".into(),
+            asset_class: "spot".into(),
+            price_scale: 0,
+            size_scale: 0,
+            tick: 1,
+            lot: 1,
+            multiplier: "1".into(),
+        };
+        exchange.define(7, &definition, false).unwrap();
+        exchange
+    }
+
+    fn event(kind: Kind, seq: u64, of: u8, price: i64, size: i64) -> Event {
+        let mut event = Event::new(kind, seq, 0, seq as i64, 7);
+        (event.side, event.price, event.size) = (of, price, size);
+        if kind == Kind::Trade || of == side::ASK {
+            event.flags = flag::LAST;
+        }
+        event
+    }
+
+    fn quote(seq: u64, bid: (i64, i64), ask: (i64, i64)) -> [Event; 2] {
+        [
+            event(Kind::Quote, seq, side::BID, bid.0, bid.1),
+            event(Kind::Quote, seq + 1, side::ASK, ask.0, ask.1),
+        ]
+    }
+
+    fn bid(number: u64, price: i64) -> New {
+        New {
+            number,
+            instrument: 7,
+            side: Side::Bid,
+            price: Some(price),
+            size: 5,
+            time_in_force: TimeInForce::Gtc,
+            reduce_only: false,
+        }
+    }
+
+    #[test]
+    fn topics_of_a_batch_are_taken_in_the_order_of_their_numbers() {
+        let mut exchange = exchange();
+        exchange.pass(&quote(1, (100, 9), (110, 9)));
+        exchange.submit(&bid(1, 100), 2).unwrap();
+        // The level shrinks to 2 between the trades: 9 in front, 6 trade, 2 left, 3 trade.
+        let trades = [(10, 6), (30, 3)].map(|(seq, size)| event(Kind::Trade, seq, side::ASK, 100, size));
+        let events = [&trades[..], &quote(20, (100, 2), (110, 9))].concat();
+        let range = |topic, start, stop| TopicRange { topic, start, stop };
+        exchange.take(&Batch::from_parts(events, vec![range(1, 0, 2), range(2, 2, 4)], 0));
+        let fills: Vec<(i64, i64)> = exchange
+            .executions(0)
+            .map(|each| (each.report.at, each.report.size))
+            .collect();
+        assert_eq!(fills, [(30, 1)]);
+        assert_eq!(exchange.heard().len(), 2);
+        assert_eq!((exchange.executed(), exchange.next_due()), (1, None));
+    }
+
+    #[test]
+    fn an_instrument_is_live_as_long_as_something_of_ours_is_in_it() {
+        let mut exchange = exchange();
+        exchange.pass(&quote(1, (100, 9), (110, 9)));
+        assert_eq!(exchange.live_count(), 0);
+        exchange.submit(&bid(1, 110), 2).unwrap();
+        exchange.advance(3);
+        // It took 5 of 9 at 110, and that is remembered until the level is gone.
+        assert_eq!((exchange.live_count(), exchange.open_numbers()), (1, vec![]));
+        let gone = quote(10, (100, 9), (111, 9)).to_vec();
+        let topic = TopicRange {
+            topic: 1,
+            start: 0,
+            stop: 2,
+        };
+        exchange.take(&Batch::from_parts(gone, vec![topic], 0));
+        assert_eq!(exchange.live_count(), 0);
+    }
+
+    #[test]
+    fn instruments_are_bounded_and_what_finds_no_room_is_counted() {
+        let mut exchange = exchange();
+        for instrument in 8..8 + INSTRUMENTS_MAX as u32 {
+            let mut event = event(Kind::Quote, 1, side::ASK, 1, 1);
+            event.instrument = instrument;
+            exchange.pass(&[event]);
+        }
+        assert_eq!(exchange.refused(), 1);
+        let mut order = bid(1, 1);
+        order.instrument = 3;
+        assert_eq!(exchange.submit(&order, 1), Err(Refused::Instrument));
+    }
+}

@@ -134,7 +134,7 @@ impl Listing {
             } else {
                 break;
             };
-            let size = ours.min(order.leaves());
+            let size = tradable(contract, ours, order.leaves());
             if size > 0 && desk.fill((config, contract), order, (price, size), true, now) {
                 left -= size;
                 self.position += if hit == Side::Bid { size } else { -size };
@@ -180,13 +180,17 @@ impl Listing {
         let (of, limit) = (order.view.side, order.view.price);
         for level in self.market.within(opposite(of), limit, order.leaves()) {
             let price = limit.filter(|_| is_maker).unwrap_or(level.price);
+            let size = tradable(contract, level.size, order.leaves());
+            if size == 0 {
+                continue;
+            }
             // The note comes first: what cannot be noted must not be taken.
-            if !self.market.note_taken(opposite(of), level.price, level.size)
-                || !desk.fill((config, contract), order, (price, level.size), is_maker, now)
+            if !self.market.note_taken(opposite(of), level.price, size)
+                || !desk.fill((config, contract), order, (price, size), is_maker, now)
             {
                 return;
             }
-            self.position += if of == Side::Bid { level.size } else { -level.size };
+            self.position += if of == Side::Bid { size } else { -size };
         }
     }
 
@@ -232,8 +236,10 @@ impl Listing {
     fn match_and_rest(&mut self, config: &Config, desk: &mut Desk, order: &mut Order, now: i64) {
         let view = order.view;
         let leaves = order.leaves();
+        let lot = self.contract.as_ref().map_or(1, |contract| contract.lot);
         let can = || self.market.within(opposite(view.side), view.price, leaves);
-        if order.time_in_force != TimeInForce::Fok || can().iter().map(|level| level.size).sum::<i64>() == leaves {
+        let lots = || can().iter().map(|level| level.size - level.size % lot).sum::<i64>();
+        if order.time_in_force != TimeInForce::Fok || lots() == leaves {
             self.sweep(config, desk, order, false, now);
         }
         if order.leaves() == 0 {
@@ -310,6 +316,12 @@ impl Listing {
             (order.time_in_force == TimeInForce::PostOnly && is_new && takes()).then_some(Reason::WouldTake)
         })
     }
+}
+
+/// What of `size` an order with `leaves` can trade: whole lots, as the venue would.
+fn tradable(contract: &Contract, size: i64, leaves: i64) -> i64 {
+    let size = size.min(leaves);
+    size - size % contract.lot
 }
 
 fn grid(contract: &Contract, price: Option<i64>, size: i64) -> Option<Reason> {

@@ -343,3 +343,20 @@ async def test_an_end_without_a_server_leaves_the_rest_to_the_next_start(world: 
     after = world.sink()
     async with running(after):
         await world.all_there(after, 6)
+
+
+async def test_a_token_without_its_rows_does_not_hide_them(world: World) -> None:
+    """A server that died in between remembers the one and lacks the others; so do deleted rows."""
+    first = world.sink()
+    async with running(first):
+        world.record(*RECORDS)
+        await world.all_there(first, 6)
+    database = world.database
+    await world.direct.command(
+        f"ALTER TABLE {database}.orders DELETE WHERE 1 SETTINGS mutations_sync = 2"
+    )
+    world.sinks.clear()
+    second = world.sink()
+    async with running(second):
+        world.record(*RECORDS)
+        await world.all_there(second, 8)

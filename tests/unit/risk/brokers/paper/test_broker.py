@@ -167,6 +167,17 @@ def test_a_snapshot_is_what_the_venue_has_not_what_was_heard() -> None:
     assert account.free == account.equity - (104 + 60 + 9) * MONEY
 
 
+def test_executions_are_counted_though_nobody_heard_of_them_for_long() -> None:
+    """The exchange lists 10,000 of them."""
+    desk = Desk(entry_us=(0,), response_us=(60_000_000,), maker_rate="0", taker_rate="0")
+    for number in range(1, 10_502):
+        desk.quote(100, 110 + number % 2)
+        desk.send(number, "B", None, 1)
+    snapshot = asyncio.run(desk.broker.snapshot())
+    assert (desk.reports, len(snapshot.fills)) == ([], 10_000)
+    assert snapshot.positions == (VenuePosition(symbol="ABC", size=10_501),)
+
+
 def test_a_new_process_lists_nothing_and_knows_no_order() -> None:
     desk = Desk(**AT_ONCE)
     desk.quote(100, 110)

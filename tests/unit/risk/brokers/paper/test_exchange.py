@@ -134,6 +134,17 @@ def test_fok_is_all_or_nothing(size: int, expected: list[tuple[int, int, int]]) 
     assert world.heard[-1][0] == (FILL if expected else EXPIRED)
 
 
+def test_only_whole_lots_trade() -> None:
+    world = World(contract=definition(lot=10))
+    world.market(quote(10, (100, 50), (110, 35)))
+    world.send(10, 1, "B", 105, 40)
+    world.send(10, 2, "B", 110, 40, "fok")
+    world.send(10, 3, "B", 110, 30, "fok")
+    world.send(10, 4, "B", 110, 40, "ioc")
+    world.market(trade(11, 105, 25, "A"), trade(12, 105, 9, "A"), trade(13, 104, 999, "A"))
+    assert world.fills() == [(10, 110, 30), (11, 105, 20), (13, 105, 20)]
+
+
 def test_a_locked_limit_and_no_market_fill_nothing() -> None:
     world = World()
     world.send(5, 1, "B", None, 3)
