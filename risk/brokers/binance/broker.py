@@ -6,6 +6,7 @@ questions are repeated. What an order is, the router knows; here is only what wa
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import msgspec
 import structlog
 
 from risk.approval import ApprovedOrder
-from risk.brokers.binance.asking import cancel_everything, read_lists
+from risk.brokers.binance.asking import CANCELS_AT_ONCE, cancel_everything, read_lists
 from risk.brokers.binance.config import BinanceConfig
 from risk.brokers.binance.errors import CLOCK, RefusedError, refusal_of
 from risk.brokers.binance.listings import Listings
@@ -24,7 +25,7 @@ from risk.brokers.binance.reports import Answer, Reader, ScalesOf
 from risk.brokers.binance.rest import NS_PER_S, Rest
 from risk.brokers.binance.session import Session
 from risk.brokers.binance.signing import read_key
-from risk.brokers.binance.wire import Call, RequestId, Scales, Wire
+from risk.brokers.binance.wire import Call, Query, RequestId, Scales, Wire
 from risk.brokers.port import AccountSection, BrokerContext, BrokerKind, OnReport
 from risk.errors import BrokerError, NotSentError
 from risk.orders import Report, ReportKind, Snapshot, Wanted
@@ -90,6 +91,10 @@ class BinanceBroker:
         self._session: Session | None = None  # while it is up
         self._pending: dict[str, _Pending] = {}  # by request id, oldest first
         self._number = 0
+        # While `run` lives: cancels that go over REST because there is no line.
+        self._tasks: asyncio.TaskGroup | None = None
+        self._detours: set[str] = set()
+        self._turns = asyncio.Semaphore(CANCELS_AT_ONCE)
         self._heard_ns = 0  # the last event of the user data stream
         self._owed_ns: int | None = None  # since when one is due: a request was accepted
         self._timeout_ns = round(config.answer_timeout_s * NS_PER_S)
@@ -111,7 +116,30 @@ class BinanceBroker:
         self._write("n", ref, call)
 
     def cancel(self, order: Wanted) -> None:
+        """As the port says; without a line the request goes out over REST, a moment later."""
+        if self._session is None and self._tasks is not None:
+            if order.ref not in self._detours:
+                query = self._wire.cancel_query(order)
+                self._detours.add(order.ref)
+                name = f"binance cancel {order.ref}"
+                self._tasks.create_task(self._cancel_over_rest(order.ref, query), name=name)
+            return
         self._write("c", order.ref, self._wire.cancel(order))
+
+    async def _cancel_over_rest(self, ref: str, query: Query) -> None:
+        """Once; what becomes of it is a report like that of any cancel."""
+        request = RequestId("c", ref)
+        try:
+            async with self._turns:
+                body = await self._rest.send(query)
+            self._tell(self._reader.accepted(request, msgspec.Raw(body)))
+        except RefusedError as error:
+            self._tell(self._reader.refused(request, error.refusal))
+        except BrokerError as error:
+            words = str(error)
+            self._tell(Report(kind=ReportKind.IN_DOUBT, ref=ref, code="rest", reason=words))
+        finally:
+            self._detours.discard(ref)
 
     def replace(self, order: Wanted, *, price: int | None, size: int) -> None:
         scales = self._scales(order.symbol)
@@ -214,29 +242,39 @@ class BinanceBroker:
     # The session ----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        failures = 0
         async with self._rest.session():
-            while True:
-                session = self._new_session()
-                began_ns = self._clock.mono_ns()
-                wait_s = 0.0
-                try:
-                    await session.open()
-                    self._up(session)
-                    await session.keep(self._tick, self._config.answer_timeout_s / 4)
-                except BrokerError as error:
-                    if error.action is Action.FATAL:
-                        raise
-                    self.counters.connect_failures += 1
-                    wait_s = error.retry_after_s if isinstance(error, RefusedError) else 0.0
-                    log.warning("binance_connect_failed", words=str(error))
-                finally:
-                    session.end("session stopped")
-                if session.fatal is not None:
-                    raise session.fatal
-                lived_s = (self._clock.mono_ns() - began_ns) / NS_PER_S
-                failures = 0 if lived_s > self._config.backoff_cap_s else failures + 1
-                await self._clock.sleep(max(wait_s, self._pause_s(failures)))
+            try:
+                async with asyncio.TaskGroup() as self._tasks:
+                    await self._live()
+            except* BrokerError as errors:
+                raise errors.exceptions[0] from None
+            finally:
+                self._tasks = None
+
+    async def _live(self) -> None:
+        """One session after the other. Raises BrokerError(FATAL)."""
+        failures = 0
+        while True:
+            session = self._new_session()
+            began_ns = self._clock.mono_ns()
+            wait_s = 0.0
+            try:
+                await session.open()
+                self._up(session)
+                await session.keep(self._tick, self._config.answer_timeout_s / 4)
+            except BrokerError as error:
+                if error.action is Action.FATAL:
+                    raise
+                self.counters.connect_failures += 1
+                wait_s = error.retry_after_s if isinstance(error, RefusedError) else 0.0
+                log.warning("binance_connect_failed", words=str(error))
+            finally:
+                session.end("session stopped")
+            if session.fatal is not None:
+                raise session.fatal
+            lived_s = (self._clock.mono_ns() - began_ns) / NS_PER_S
+            failures = 0 if lived_s > self._config.backoff_cap_s else failures + 1
+            await self._clock.sleep(max(wait_s, self._pause_s(failures)))
 
     def _new_session(self) -> Session:
         return Session(

@@ -122,6 +122,10 @@ class Wire:
     def cancel(self, order: Wanted) -> Call:
         return Call("order.cancel", {"symbol": order.symbol, **self._named(order)})
 
+    def cancel_query(self, order: Wanted) -> Query:
+        """The same over REST."""
+        return Query("DELETE", f"{self._root}/order", self.cancel(order).params, 1)
+
     def replace(self, order: Wanted, *, price: int | None, size: int, scales: Scales) -> Call:
         """Raises NotSentError: the venue cannot change that in place.
 
@@ -172,7 +176,7 @@ class Wire:
         return tuple(each) if sum(one.weight for one in each) < every.weight else (every,)
 
     def cancel_by_id(self, symbol: str, number: int) -> Query:
-        """Cancel over REST, for who has no session."""
+        """Cancel an order that was listed."""
         return Query("DELETE", f"{self._root}/order", {"symbol": symbol, "orderId": number}, 1)
 
     def all_orders(self, symbol: str, begin_ms: int, end_ms: int) -> Query:

@@ -228,8 +228,9 @@ class _Controls:
         return web.json_response({})
 
     async def _set(self, request: web.Request) -> web.Response:
-        """`skew_ms`, `is_hedged`: state of the venue."""
+        """`skew_ms`, `is_hedged`, `takes_sockets`: state of the venue."""
         asked = await request.json()
+        self._venue.takes_sockets = asked.get("takes_sockets", self._venue.takes_sockets)
         self._venue.skew_ms = asked.get("skew_ms", self._venue.skew_ms)
         account = self._venue.account
         account.is_hedged = asked.get("is_hedged", account.is_hedged)

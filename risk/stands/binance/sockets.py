@@ -51,6 +51,8 @@ class _Sockets:
         self._venue = venue
 
     async def api(self, request: web.Request) -> web.WebSocketResponse:
+        if not self._venue.takes_sockets:
+            raise web.HTTPServiceUnavailable
         connection = _Connection(request)
         await connection.socket.prepare(request)
         self._venue.connections.append(connection)

@@ -46,6 +46,7 @@ class Venue:
         self.shapes: Final = Shapes(account)
         self.clock: Final = clock
         self.skew_ms = 0
+        self.takes_sockets = True  # else WebSockets are refused, REST goes on
         self.connections: list[Listener] = []
         self.listeners: list[Listener] = []  # of the user data stream
         self.requests: list[Json] = []  # every order request, as it came

@@ -271,20 +271,51 @@ async def test_orders_of_others_are_counted_and_not_reported(stand: Stand, ref: 
         assert {each.kind for each in trader.reports} == {ReportKind.LINE_UP}
 
 
-async def test_nothing_leaves_while_the_line_is_down(stand: Stand, ref: str) -> None:
+async def test_no_order_leaves_while_the_line_is_down(stand: Stand, ref: str) -> None:
     async with trading(stand) as trader:
-        await trader.control("cut")
-        await trader.until(lambda: trader.count(ReportKind.LINE_DOWN) == 1)
-        if not trader.broker.is_up:
+        await trader.control("set", takes_sockets=False)
+        try:
+            await trader.control("cut")
+            await trader.until(lambda: trader.count(ReportKind.LINE_DOWN) == 1)
             with pytest.raises(NotSentError):
                 trader.place(ref)
             with pytest.raises(NotSentError):
-                trader.broker.cancel(wanted(ref))
+                trader.broker.replace(wanted(ref, "BTCUSDT:1"), price=10_000_00, size=1)
+        finally:
+            await trader.control("set", takes_sockets=True)
         await trader.until(lambda: trader.count(ReportKind.LINE_UP) == 2)
         trader.place(f"{ref}N")
         await trader.until_kinds(f"{ref}N", "ACKED")
     assert not sent(stand, ref)
     assert trader.reports[-1].kind is ReportKind.LINE_DOWN  # the broker was stopped
+
+
+async def test_cancels_take_the_detour_while_the_line_is_down(stand: Stand, ref: str) -> None:
+    """A kill must not wait for a WebSocket."""
+    async with trading(stand) as trader:
+        trader.place(ref)
+        trader.place(f"{ref}B")
+        await trader.until_kinds(f"{ref}B", "ACKED", "ACKED")
+        await trader.control("set", takes_sockets=False)
+        try:
+            await trader.control("cut")
+            await trader.until(lambda: trader.count(ReportKind.LINE_DOWN) == 1)
+            await trader.control("fault", kind="rest_5xx", on="/order", count=2)
+            for _ in range(3):  # as a cancel-all asks again and again
+                trader.broker.cancel(wanted(ref, trader.of(ref)[0].venue_id))
+            trader.broker.cancel(wanted(f"{ref}X"))
+            await trader.until_kinds(ref, "IN_DOUBT")
+            await trader.until_kinds(f"{ref}X", "IN_DOUBT")
+            trader.broker.cancel(wanted(ref, trader.of(ref)[0].venue_id))
+            trader.broker.cancel(wanted(f"{ref}B"))
+            trader.broker.cancel(wanted(f"{ref}X"))
+            await trader.until_kinds(ref, "CANCELLED")
+            await trader.until_kinds(f"{ref}B", "CANCELLED")
+            await trader.until_kinds(f"{ref}X", "CANCEL_REJECTED")
+        finally:
+            await trader.control("set", takes_sockets=True)
+        await trader.until(lambda: trader.count(ReportKind.LINE_UP) == 2)
+    assert len([each for each in stand.requests("DELETE") if each["symbol"] == "BTCUSDT"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_news_of_an_order_has_its_state_and_its_fill() -> None:
         "1.25",
         "1.500",
     )
-    refused = event(Kind.ORDER, aux=OrderState.REFUSED, price=PRICE_UNDEF, size=PRICE_UNDEF)
+    refused = event(Kind.ORDER, aux=OrderState.REJECTED, price=PRICE_UNDEF, size=PRICE_UNDEF)
     assert {"price", "size", "aux"}.isdisjoint(describe_event("order.v.s", refused, INSTRUMENT))
 
 

@@ -43,7 +43,14 @@ def context(reports: list[Report]) -> BrokerContext:
         raise AssertionError(f"asked for {order}: it writes in the router's own step")
 
     known = {"BTCUSDT": Traded(7, "BTCUSDT", 2, 5, "1")}
-    return BrokerContext(ManualClock(), reports.append, confirm, known.get, Nowhere())
+    return BrokerContext(
+        clock=ManualClock(),
+        on_report=reports.append,
+        confirm=confirm,
+        instrument=known.get,
+        market=Nowhere(),
+        held=lambda: (),
+    )
 
 
 def test_account_names_its_venue(tmp_path: Path) -> None:
