@@ -26,6 +26,7 @@ COMMANDS = {
     "migrate": "create or update the tables in ClickHouse",
     "status": "ask a running daemon how it is",
     "risk": "whether orders may leave; halt them, arm them again",
+    "panic": "cancel everything at the venues, without a daemon",
     "order": "the orders of a running daemon; settle one in doubt",
     "subscribe": "record more with a running daemon",
     "unsubscribe": "record less with a running daemon",

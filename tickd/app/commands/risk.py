@@ -38,8 +38,8 @@ def risk(
 
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
-    unknown or open, data is stale, or the venues' word differs from ours. `what-if` needs no daemon:
-    it prints which of the recorded decisions other limits would have made otherwise.
+    unknown or open, data is stale, or the venues' word differs from ours. `what-if` needs no
+    daemon: it prints which of the recorded decisions other limits would have made otherwise.
 
     Args:
         action: status, kill, arm or what-if

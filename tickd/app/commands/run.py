@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def run(config: Path, *, shard: str | None = None) -> ExitCode:
     resolved = load_shard(config, shard)
     configure_logging(resolved.log)
     halting = Halting(resolved, SystemClock())
-    halting.stand()
+    # If nothing is being cancelled soon after a kill, whoever hangs: from a process of its own.
+    panic = [sys.executable, "-m", "tickd", "panic", "--cancel-all", str(config.absolute())]
+    halting.stand(panic if resolved.accounts else ())
     check_stages()
     reread = partial(load_shard, config, shard)
     return run_loop(run_until_signalled(resolved, reread, halting))
