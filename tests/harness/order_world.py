@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from risk.approval import Denied
 from risk.brokers.port import Broker
@@ -101,7 +101,7 @@ class World:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -197,7 +197,7 @@ def test_folder_that_cannot_be_written_denies_and_lets_cancels_out(tmp_path: Pat
     with World(tmp_path) as world:
         order = world.acked()
     (tmp_path / "kept").mkdir()
-    os.rename(tmp_path / "outbox", tmp_path / "kept" / "outbox")
+    (tmp_path / "outbox").rename(tmp_path / "kept" / "outbox")
     (tmp_path / "outbox").write_text("a file where a folder should be")
     with World(tmp_path) as again:
         assert again.denied() == "OUTBOX"
