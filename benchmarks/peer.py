@@ -83,6 +83,13 @@ def nautilus(ticks: int) -> Iterator[Callable[[], harness.Cost]]:
 
 
 @contextmanager
+def nautilus_orders(pairs: int) -> Iterator[Callable[[], harness.Cost]]:
+    """So many orders through NautilusTrader's backtest, each cancelled, in a child process."""
+    with started("peer_nautilus_orders.py") as peer:
+        yield lambda: peer.cost(pairs=pairs)
+
+
+@contextmanager
 def started(file: str) -> Iterator[Peer]:
     """A peer's file, run by the environment that has it installed."""
     python = environment() / "bin/python"

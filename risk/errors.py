@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from tickd.errors import Action, TickdError
 
-__all__ = ["BrokerError", "LimitsError", "NotSentError", "OutboxError"]
+__all__ = [
+    "ArmError",
+    "BrokerError",
+    "LatchError",
+    "LimitsError",
+    "NotSentError",
+    "OutboxError",
+]
 
 
 class BrokerError(TickdError):
@@ -25,5 +32,17 @@ class OutboxError(TickdError):
 
 class LimitsError(TickdError):
     """Limits contradict each other, or loosen while armed; the message lists every violation."""
+
+    action = Action.FATAL
+
+
+class LatchError(TickdError):
+    """The latch file does not say that orders may leave; halted."""
+
+    action = Action.FATAL
+
+
+class ArmError(TickdError):
+    """Arming was refused; nothing changed. The message lists every reason."""
 
     action = Action.FATAL

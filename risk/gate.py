@@ -262,6 +262,10 @@ class Gate:
         """Take the top of a book from whoever keeps it; a side without levels is 0."""
         self._core.quote(instrument, bid, ask, mono_ns)
 
+    def reference(self, instrument: int) -> int | None:
+        """What an instrument is valued at, however old; None: no price came yet."""
+        return self._core.reference(instrument)
+
     def account(self, name: str, state: AccountState, *, mono_ns: int) -> None:
         """Take what a venue says of an account's money."""
         self._core.money(self._account(name), state.equity, state.free, mono_ns)

@@ -30,6 +30,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     class: `module:Class`, or `path/to/file.py:Class`. topics: what it gets besides clock and its
     own orders. queue_events: what may be on its way to the process before `when_full` applies.
     group: strategies of the same group share a child process; empty = one of its own.
+    account: name of the [[accounts]] table that its orders go to; empty: every order is denied.
     restart: whether it is made again when it raised, and its process when that failed.
     warmup_seconds: how much of the raw log is read before it starts; 0 = it starts cold.
     """
@@ -40,6 +41,7 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     params: dict[str, Any] = {}
     isolation: Literal["process", "inproc"] = "process"
     group: str = ""
+    account: str = ""
     when_full: WhenFull = "conflate"
     policies: dict[str, WhenFull] = {}
     queue_events: int = 32_768

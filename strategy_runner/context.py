@@ -169,19 +169,15 @@ class Context:
         size: int,
         price: int | None = None,
         time_in_force: Literal["gtc", "ioc", "fok", "post_only"] = "gtc",
+        reduce_only: bool = False,
     ) -> int:
         """Ask for an order; return its client id. What becomes of it comes to `on_order`.
 
-        Args: `size`, `price`: mantissas; without a price it is a market order.
+        Args: `size`, `price`: mantissas; without a price it is a market order. `reduce_only`: it
+        may bring the strategy's position nearer to zero, nothing else.
         Raises StrategyError: no such instrument, not on its tick or lot.
         """
-        known = self.instruments.get(instrument)
-        if known is None:
-            raise StrategyError(f"submit: no instrument {instrument}")
-        if size < 1 or size % (known.lot or 1):
-            raise StrategyError(f"submit {known.symbol}: size {size} is not in lots of {known.lot}")
-        if price is not None and price % (known.tick or 1):
-            raise StrategyError(f"submit {known.symbol}: price {price} is not on {known.tick}")
+        known = self._fitting("submit", instrument, price, size)
         self._check()
         client_id = self._owner << 32 | self.state.next_order()
         self._decided(
@@ -195,6 +191,7 @@ class Context:
                 "price": price,
                 "size": size,
                 "time_in_force": time_in_force,
+                "reduce_only": reduce_only,
             },
             recorded=True,
         )
@@ -203,6 +200,31 @@ class Context:
     def cancel(self, client_id: int) -> None:
         """Ask for an order to be taken back."""
         self._decided({"kind": "cancel", "client_id": client_id}, recorded=True)
+
+    def replace(self, client_id: int, *, size: int, price: int | None = None) -> None:
+        """Ask for another price and another whole size of an order that is out.
+
+        Args: `size`: what is filled already counts. Raises StrategyError as `submit`, and where no
+        such order is open.
+        """
+        order = next((each for each in self.open_orders() if each.client_id == client_id), None)
+        if order is None:
+            raise StrategyError(f"replace: no open order {client_id}")
+        self._fitting("replace", order.instrument, price, size)
+        self._decided(
+            {"kind": "replace", "client_id": client_id, "price": price, "size": size},
+            recorded=True,
+        )
+
+    def _fitting(self, what: str, instrument: int, price: int | None, size: int) -> Instrument:
+        known = self.instruments.get(instrument)
+        if known is None:
+            raise StrategyError(f"{what}: no instrument {instrument}")
+        if size < 1 or size % (known.lot or 1):
+            raise StrategyError(f"{what} {known.symbol}: size {size} is not in lots of {known.lot}")
+        if price is not None and price % (known.tick or 1):
+            raise StrategyError(f"{what} {known.symbol}: price {price} is not on {known.tick}")
+        return known
 
     def decide(self, what: str, **fields: object) -> None:
         """Note a decision that is no order: it is part of the hash, not of the raw log."""

@@ -6,16 +6,95 @@ what its protocol needs, and lets nothing out that does not come as an `Approved
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import re
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from risk.approval import ApprovedOrder
 from risk.orders import Report, Snapshot, Wanted
+from risk.positions import Key, Position
+from tickd.native import EventBatch
+from tickd.ports import Clock
 
-__all__ = ["Broker", "OnReport"]
+__all__ = [
+    "AccountSection",
+    "Broker",
+    "BrokerContext",
+    "BrokerKind",
+    "Market",
+    "OnReport",
+    "Traded",
+]
 
 # Given at construction; called on the loop's thread, may be called within `send`.
 OnReport = Callable[[Report], None]
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class AccountSection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="broker"
+):
+    """An `[[accounts]]` table; a broker's own struct adds its keys and its name as `tag`.
+
+    name: stands in limits, records and metrics. currency: what its instruments settle in.
+    """
+
+    name: str
+    currency: str = "USDT"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"account name {self.name!r}: lower-case letters, digits, _ and -, at most 64"
+            )
+
+
+class Traded(NamedTuple):
+    """What a broker has to know of an instrument to write and to read numbers."""
+
+    number: int
+    symbol: str
+    price_scale: int
+    size_scale: int
+    multiplier: str
+
+
+class Market(Protocol):
+    """What is seen of the market, for a broker that plays one."""
+
+    def on_batch(self, take: Callable[[EventBatch], None]) -> None:
+        """Have `take` called with each burst, before any strategy sees it. Raises nothing."""
+
+    def on_definition(self, define: Callable[[int, bytes], None]) -> None:
+        """Have `define` called with each definition (number, JSON), before a batch that uses it.
+
+        Raises nothing.
+        """
+
+
+class BrokerContext(NamedTuple):
+    """What a broker may use of the daemon.
+
+    confirm: whether an approval still stands: asked in the very step of the write, by a broker that
+    writes on a thread of its own. instrument: the newest definition of a symbol, or None. held:
+    what our own books say of the account, for a venue that lives with us.
+    """
+
+    clock: Clock
+    on_report: OnReport
+    confirm: Callable[[ApprovedOrder], bool]
+    instrument: Callable[[str], Traded | None]
+    market: Market
+    held: Callable[[], Iterable[tuple[Key, Position]]]
+
+
+class BrokerKind(NamedTuple):
+    """A broker as the registry finds it. venue: whose instruments an account of it trades."""
+
+    make: Callable[[AccountSection, BrokerContext], Broker]
+    venue: Callable[[AccountSection], str]
 
 
 class Broker(Protocol):

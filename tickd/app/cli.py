@@ -25,6 +25,9 @@ COMMANDS = {
     "plan": "show what a config file subscribes, connection by connection",
     "migrate": "create or update the tables in ClickHouse",
     "status": "ask a running daemon how it is",
+    "risk": "whether orders may leave; halt them, arm them again",
+    "panic": "cancel everything at the venues, without a daemon",
+    "order": "the orders of a running daemon; settle one in doubt",
     "subscribe": "record more with a running daemon",
     "unsubscribe": "record less with a running daemon",
     "reload": "let a running daemon read its file again",
@@ -50,6 +53,7 @@ Examples:
     tickd plan tickd.toml --shard 0/4
     tickd subscribe tickd.toml "binance-usdm:*USDT@trade"
     tickd status tickd.toml --topics
+    tickd risk kill tickd.toml --reason "prices look wrong"
     tickd query --config tickd.toml "SELECT symbol, count() FROM trades GROUP BY symbol"
     tickd export tickd.toml --topics "trade.*.BTCUSDT" --out btc.parquet
     tickd inspect /var/lib/tickd --events | head

@@ -26,6 +26,8 @@ from recorder.config import (
 )
 from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
+from risk.brokers.registry import AnyAccountSection
+from risk.config import RiskConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.wants import check_groups
@@ -77,10 +79,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     plan: PlanConfig = PlanConfig()
+    risk: RiskConfig = RiskConfig()
     venues: tuple[VenueConfig, ...] = ()
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     universes: tuple[UniverseConfig, ...] = ()
     sinks: tuple[AnySinkSection, ...] = ()
+    accounts: tuple[AnyAccountSection, ...] = ()
     strategies: tuple[StrategyConfig, ...] = ()
     indicators: tuple[IndicatorConfig, ...] = ()
 
@@ -90,13 +94,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("a venue is listed twice; put its symbols into one [[venues]] table")
         if len({name_of(sink) for sink in self.sinks}) != len(self.sinks):
             raise ValueError("a sink is listed twice; there is one of each")
-        for table in ("universes", "subscriptions", "indicators", "strategies"):
+        for table in ("universes", "subscriptions", "indicators", "strategies", "accounts"):
             if twice := _twice(each.name for each in getattr(self, table)):
                 raise ValueError(f"two [[{table}]] have the same name: {twice}")
         check_groups(self.strategies)
         check_patterns(self.subscriptions, names, self.universes)
         self._check_universes(names)
         self._check_symbols()
+        self._check_accounts()
 
     def _check_universes(self, names: list[str]) -> None:
         if len(self.universes) > UNIVERSES_MAX:
@@ -114,6 +119,24 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ValueError(
                     f"venue {venue.name}: no symbols, and no pattern of [[subscriptions]] names it"
                 )
+
+    def _check_accounts(self) -> None:
+        """A name with a slip in it would be a limit that never applies."""
+        accounts = {each.name for each in self.accounts}
+        strategies = {each.name for each in self.strategies}
+        for strategy in self.strategies:
+            if strategy.account and strategy.account not in accounts:
+                raise ValueError(
+                    f"strategy {strategy.name}: account {strategy.account!r} has no [[accounts]]"
+                    " table"
+                )
+        for number, row in enumerate(self.risk.limits):
+            for what, name, known in (
+                ("account", row.account, accounts),
+                ("strategy", row.strategy, strategies),
+            ):
+                if name and name not in known:
+                    raise ValueError(f"risk.limits[{number}]: there is no {what} {name!r}")
 
     @property
     def state_dir(self) -> Path:

@@ -1,7 +1,7 @@
 """The life of a daemon: starts its parts, keeps house, takes them down in the order of the flow.
 
-Down: sessions → strategies → tap → bus → storage and sinks → raw log → embedded ClickHouse, within
-`node.shutdown_timeout_ms`; then what is left is cancelled.
+Down: sessions → strategies → trading → tap → bus → storage and sinks → raw log → embedded
+ClickHouse, within `node.shutdown_timeout_ms`; then what is left is cancelled.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
+from tickd.app.halting import Halting
 from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
@@ -55,6 +56,8 @@ class Daemon:
                 **parts.storage.spooling.commands(),
                 **parts.planning.commands(),
                 **parts.filling.commands(),
+                **parts.halting.commands(),
+                **parts.trading.commands(),
             },
         )
 
@@ -76,7 +79,11 @@ class Daemon:
                     for sink in self.parts.sinks
                 ]
                 sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
+                if (rows := self.parts.trading.rows) is not None:
+                    sinking.append(tasks.create_task(rows.run(), name="trading rows"))
                 keeping = tasks.create_task(self._keep_house(), name="housekeeping")
+                halting = tasks.create_task(self.parts.halting.switch.run(), name="kill switch")
+                trading = tasks.create_task(self.parts.trading.run(), name="trading")
                 watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
                 shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
                 planning = tasks.create_task(self.parts.planning.run(), name="plan")
@@ -100,17 +107,14 @@ class Daemon:
                 self.picture.stopping = True
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
-                drained = await self._drain(recording, deciding, storing, sinking)
-                keeping.cancel()
-                planning.cancel()
-                ranking.cancel()
-                probing.cancel()
-                pinning.cancel()
-                watching.cancel()
-                shipping.cancel()
+                drained = await self._drain(recording, deciding, trading, storing, sinking)
+                side = (keeping, halting, planning, ranking, probing, pinning, watching, shipping)
+                for task in side:
+                    task.cancel()
         finally:
             await self.control.stop()
             await self.http.stop()
+            await asyncio.to_thread(self.parts.halting.stop)
             self.parts.tap.finish()
             self.parts.tap.detach()
             whole = await self._close_log()
@@ -135,6 +139,7 @@ class Daemon:
         self,
         recording: list[asyncio.Task[None]],
         deciding: asyncio.Task[None],
+        trading: asyncio.Task[None],
         storing: asyncio.Task[bool],
         sinking: list[asyncio.Task[None]],
     ) -> bool:
@@ -149,9 +154,15 @@ class Daemon:
                 await self.parts.strategies.stop("the daemon stops")
                 deciding.cancel()
                 await asyncio.wait([deciding])
+                await self.parts.trading.stop()
+                trading.cancel()
+                await asyncio.wait([trading])
+                await self.parts.trading.close()
                 self.parts.tap.control({"kind": "stop", "node": self.parts.config.node.id})
                 self.parts.tap.finish()
                 self.parts.raw_log.write_now(sync=True)
+                if self.parts.trading.rows is not None:
+                    self.parts.trading.rows.close()
                 await self.parts.signals.finish()
                 self.parts.bus.close()
                 if sinking:
@@ -159,6 +170,7 @@ class Daemon:
                 return await storing
         except TimeoutError:
             deciding.cancel()
+            trading.cancel()
             storing.cancel()
             for sink in sinking:
                 sink.cancel()
@@ -185,6 +197,9 @@ class Daemon:
             await self.parts.clock.sleep(HOUSEKEEPING_S)
             await self.control.keep()
             self._report_refusals()
+            self.parts.halting.watch(
+                fault=self.parts.raw_log.fault, lag_s=self.parts.planning.lag_s
+            )
             if second % 60 == 59:
                 await asyncio.to_thread(give_free_pages_back)
 
@@ -207,8 +222,12 @@ class Daemon:
                 session.refresh_instruments()
 
 
-async def run_until_signalled(config: Config, reread: Callable[[], Config]) -> ExitCode:
+async def run_until_signalled(
+    config: Config, reread: Callable[[], Config], halting: Halting
+) -> ExitCode:
     """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
+
+    USR1 halts orders, from before this is called.
 
     Args: `reread`: the configuration as the file has it now; raises ConfigError.
     """
@@ -224,7 +243,7 @@ async def run_until_signalled(config: Config, reread: Callable[[], Config]) -> E
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    daemon = Daemon(wire(config))
+    daemon = Daemon(wire(config, halting))
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     # What stands by now stays for the daemon's life: a full collection would only walk it again and

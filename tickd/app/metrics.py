@@ -14,6 +14,7 @@ from tickd.app.fill_metrics import declare_fill
 from tickd.app.parts import Parts
 from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
+from tickd.app.risk_metrics import declare_risk
 from tickd.app.session_metrics import declare_sessions
 from tickd.app.ship_metrics import declare_ship
 from tickd.app.signal_metrics import declare_signals
@@ -54,6 +55,8 @@ def metrics_of(parts: Parts) -> Metrics:
     declare_ship(metrics, parts.shipping, parts.clock)
     declare_strategies(metrics, parts.strategies)
     declare_signals(metrics, parts.signals)
+    if parts.config.accounts:
+        declare_risk(metrics, parts.trading.risk_picture)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag

@@ -10,6 +10,7 @@ from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch
 from tickd.app.filling import Filling
+from tickd.app.halting import Halting
 from tickd.app.planning import Planning
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
@@ -18,6 +19,7 @@ from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.trading import Trading
 from tickd.app.universes import Universes
 from tickd.backend import Choice
 from tickd.bus import Bus
@@ -50,5 +52,7 @@ class Parts:
     fill_time: Histogram
     disk: DiskWatch
     shipping: Shipping
+    trading: Trading
     strategies: Strategies
     loop_core: LoopCore
+    halting: Halting

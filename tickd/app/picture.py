@@ -73,6 +73,8 @@ class Picture:
             "raw_log": self.raw_log(),
             "disks": parts.disk.status(),
             "ship": parts.shipping.draw(),
+            "risk": parts.halting.draw(),
+            "trading": parts.trading.draw(),
             "repair": parts.storage.rebuilding.picture(),
             "universes": parts.universes.draw(),
             "decoder": parts.decoder.counters(),

@@ -79,6 +79,7 @@ class Planning:
         self._tap = tap
         self._clock = clock
         self._reread: Callable[[], Config] | None = None
+        self._follow: Callable[[Config], None] = lambda _config: None
         self._throttle = self._new_throttle(config)
         self._rationing = Rationing(sessions, clock=clock)
         self._cause = ""  # of the load that moved the throttle last
@@ -156,6 +157,10 @@ class Planning:
         """What reads the file again; raises ConfigError."""
         self._reread = reread
 
+    def follow_with(self, follow: Callable[[Config], None]) -> None:
+        """Have `follow` take a file that is in order, too; what it raises refuses the file."""
+        self._follow = follow
+
     def on_hangup(self) -> None:
         """SIGHUP: read the file again; a wrong one changes nothing."""
         try:
@@ -182,6 +187,7 @@ class Planning:
             wanted = [each._replace(config=self._joined(each.config)) for each in wanted]
             for each in wanted:
                 self._sessions[each.config.name].check(each)
+            self._follow(fresh)
         except TickdError as error:
             self.reloads_refused += 1
             self.refused = str(error)

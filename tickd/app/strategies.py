@@ -50,7 +50,9 @@ class Group:
         self.strategies: Final = tuple(strategies)
         self.wants: Final = Wants(strategies, host.topic_name)
         self.is_inproc: Final = all(config.isolation == "inproc" for config in strategies)
-        self.answers: Final = Answers(strategies, host.record, keeps_image=self.is_inproc)
+        self.answers: Final = Answers(
+            strategies, host.record, trade=host.trade, keeps_image=self.is_inproc
+        )
         self.stopped: dict[str, str] = {}
         # Who ended by itself, and does not come back with a new process.
         self.over: set[str] = set()
@@ -158,13 +160,16 @@ class Strategies:
         state_dir: Path,
         raw_log: Path,
         write_now: Callable[[], None],
+        trade: Callable[[dict[str, Any]], None],
     ) -> None:
         """Args.
 
+        `trade`: takes what strategies ask for of venues, once it is recorded.
         `raw_log`: the directory of the log that new processes warm up from; `write_now`: has what
         was recorded so far written to it.
         """
         self.topic_name: Final = topic_name
+        self.trade: Final = trade
         self._bus = bus
         # Puts signals behind their causes: see `Signals.behind`.
         self._behind = behind

@@ -14,13 +14,17 @@ import structlog
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from gateway.venues import registry
+from recorder.clickhouse.clickhouse import ClickHouse
+from recorder.clickhouse.query import EMBEDDED
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from recorder.trading.sink import TradingSink
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
+from tickd.app.halting import Halting
 from tickd.app.parts import AnySession, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
@@ -32,6 +36,7 @@ from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.trading import Trading
 from tickd.app.universe_sources import own_tables, scanners
 from tickd.app.universes import Universes
 from tickd.bus import Bus, HandlerFailure
@@ -49,7 +54,7 @@ SINK_QUEUE = Limits(records_total_max=256 << 10)
 ACTIVITY_AGE_NS = 200_000_000
 
 
-def wire(config: Config) -> Parts:
+def wire(config: Config, halting: Halting | None = None) -> Parts:
     """Construct and join everything that `config` asks for; on a running loop.
 
     Raises TickdError(FATAL): the raw log cannot be opened, a venue or sink is not known, the
@@ -58,6 +63,7 @@ def wire(config: Config) -> Parts:
     backends = decide()
     require_native(config.indicators, backends)
     clock = SystemClock()
+    halting = halting or Halting(config, clock)
     loop_core = LoopCore(config.node.loop_core, clock)
     make_room(config.state_dir / "raw", config.disk_guard)
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
@@ -72,6 +78,15 @@ def wire(config: Config) -> Parts:
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
+    trading = Trading(
+        config,
+        halting=halting,
+        tap=tap,
+        bus=bus,
+        raw_log=raw_log,
+        definitions=decoder.instruments,
+        clock=clock,
+    )
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = Signals(config.indicators, decoder=decoder, bus=bus)
@@ -85,6 +100,13 @@ def wire(config: Config) -> Parts:
     sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
+    if config.accounts:
+        trading.rows = _trading_rows(
+            config, raw_log, tap, storage=storage, watermark=watermark, clock=clock
+        )
+    planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
+    planning.follow_with(trading.reload)
+    trading.watch_lag(lambda: planning.lag_s)
     return Parts(
         config=config,
         backends=backends,
@@ -100,13 +122,17 @@ def wire(config: Config) -> Parts:
         signals=signals,
         sessions=sessions,
         universes=universes,
-        planning=Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock),
+        planning=planning,
         filling=_filling(sessions, tap, clock, gaps, fill_time),
         fill_time=fill_time,
         disk=disk,
-        shipping=_shipping(config, raw_log, storage, disk, clock),
-        strategies=_strategies(config, bus, tap, decoder, raw_log=raw_log, signals=signals),
+        shipping=_shipping(config, raw_log, storage, disk=disk, trading=trading, clock=clock),
+        trading=trading,
+        strategies=_strategies(
+            config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
+        ),
         loop_core=loop_core,
+        halting=halting,
     )
 
 
@@ -138,6 +164,31 @@ def _watermark(config: Config, raw_log: RawLog, tap: Tap, clock: Clock) -> Water
     return watermark
 
 
+def _trading_rows(
+    config: Config,
+    raw_log: RawLog,
+    tap: Tap,
+    *,
+    storage: Storage,
+    watermark: Watermark,
+    clock: Clock,
+) -> TradingSink:
+    known = storage.endpoint if config.clickhouse.url == EMBEDDED else None
+    rows = TradingSink(
+        ClickHouse(config.clickhouse, known),
+        node=config.node.id,
+        directory=config.state_dir / "raw",
+        mark=config.state_dir / "risk" / "rows.json",
+        progress=watermark,
+        next_frame=lambda: raw_log.next_frame_no,
+        ready=lambda: storage.migrated,
+        clock=clock,
+        random=random.random,
+    )
+    tap.on_control(rows.taken)
+    return rows
+
+
 def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> list[RunningSink]:
     return running_sinks(
         config.sinks,
@@ -150,7 +201,14 @@ def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> li
 
 
 def _strategies(
-    config: Config, bus: Bus, tap: Tap, decoder: Decoder, *, raw_log: RawLog, signals: Signals
+    config: Config,
+    bus: Bus,
+    tap: Tap,
+    decoder: Decoder,
+    *,
+    raw_log: RawLog,
+    signals: Signals,
+    trading: Trading,
 ) -> Strategies:
     strategies = Strategies(
         config.strategies,
@@ -162,6 +220,7 @@ def _strategies(
         state_dir=config.state_dir.absolute() / "strategies",
         raw_log=config.state_dir.absolute() / "raw",
         write_now=raw_log.write_now,
+        trade=trading.ask,
     )
     if config.strategies:
         tap.on_definition(strategies.define)
@@ -192,14 +251,23 @@ def _frame_next(raw_log: RawLog) -> int:
 
 
 def _shipping(
-    config: Config, raw_log: RawLog, storage: Storage, disk: DiskWatch, clock: Clock
+    config: Config,
+    raw_log: RawLog,
+    storage: Storage,
+    *,
+    disk: DiskWatch,
+    trading: Trading,
+    clock: Clock,
 ) -> Shipping:
     shipping = Shipping(
         config.ship,
         node=config.node.id,
         state_dir=config.state_dir,
         raw_log=raw_log,
-        frame_needed=lambda: storage.sink.frame_settled + 1,
+        frame_needed=lambda: min(
+            storage.sink.frame_settled + 1,
+            raw_log.next_frame_no if trading.rows is None else trading.rows.frame_needed,
+        ),
         clock=clock,
     )
     disk.on_tight(shipping.ship_now_and_reclaim)

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.callbacks.calls import in_thread
 from gateway.callbacks.venue import Contract, LoginRests, Put, SdkClient, SessionEvent, Usage
 from gateway.config import SdkConfig
 from gateway.errors import ConnectFailedError, LoginFullError, QueryFailedError, vendor_text
@@ -24,6 +23,7 @@ from gateway.venue import Figures, Stream
 from gateway.venues.shioaji.contracts import contract_of
 from gateway.venues.shioaji.limits import RESTS
 from gateway.venues.shioaji.wire import FEEDS, ODD_SUFFIX, VENUE
+from tickd.calls import in_thread
 
 log = structlog.get_logger(__name__)
 

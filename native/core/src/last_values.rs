@@ -22,7 +22,7 @@ const HASH_BYTES: usize = 8;
 
 /// Instrument ids are hashes already: one multiplication spreads them over the table's bits.
 #[derive(Default)]
-struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {

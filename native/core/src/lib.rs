@@ -18,6 +18,7 @@ pub mod indicators;
 pub mod instrument;
 pub mod last_values;
 pub mod own_orders;
+pub mod paper;
 pub mod queue;
 pub mod record;
 pub mod reuse;

@@ -164,7 +164,7 @@ impl Halt {
             let number = slot.number.load(Relaxed);
             trips.push(Trip {
                 epoch: slot.epoch.load(Relaxed),
-                reason: format!("signal {number}"),
+                reason: "kill signal".to_owned(),
                 source: Source::Signal {
                     number,
                     uid: slot.uid.load(Relaxed),

@@ -72,11 +72,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Latch {
-    /// Follows the word from now on; `first` is what the file says until something happens.
+    /// Follows the word from now on; `first` is what the file says until something happens; empty: what it said
+    /// before.
     /// Errors: no threads or descriptors left.
     pub fn start(halt: &Arc<Halt>, settings: Settings, context: Context, first: Vec<u8>) -> io::Result<Self> {
         let writer = LatchWriter::start(settings.directory.clone())?;
-        drop(writer.halt(first));
+        if !first.is_empty() {
+            drop(writer.halt(first));
+        }
         let shared = Arc::new(Shared {
             writer,
             context: Mutex::new(context),
@@ -130,13 +133,27 @@ impl Latch {
         locked(&self.shared.context).halts = halts;
     }
 
-    /// Writes a record that arms, then opens the word if it still is what the caller saw. On any doubt the word stays as
-    /// it is and the file halts again. Blocks for `timeout` at most.
-    pub fn open(&self, key: &Key, seen: u64, record: Vec<u8>, timeout: Duration) -> bool {
-        if self.halt.load() != seen {
-            return false;
+    /// Puts a record in the file that does not halt, while the word is what the caller saw; false when it is not.
+    pub fn note(&self, seen: u64, record: Vec<u8>) -> bool {
+        let current = self.halt.load() == seen;
+        if current {
+            drop(self.shared.writer.note(record));
         }
-        let opened = self.shared.writer.arm(record, timeout) && self.halt.open(key, seen);
+        current
+    }
+
+    /// Makes a record that arms durable, for `open` to follow; blocks for `timeout` at most. On any doubt the file halts.
+    pub fn prepare(&self, _key: &Key, seen: u64, record: Vec<u8>, timeout: Duration) -> bool {
+        let durable = self.halt.load() == seen && self.shared.writer.arm(record, timeout);
+        if !durable {
+            self.shared.writer.halt_again();
+        }
+        durable
+    }
+
+    /// Opens the word if it still is what the caller saw; else the file halts.
+    pub fn open(&self, key: &Key, seen: u64) -> bool {
+        let opened = self.halt.open(key, seen);
         if !opened {
             self.shared.writer.halt_again();
         }
@@ -198,15 +215,15 @@ impl Follower {
         }
     }
 
-    /// A trip whose sender is not known: its signal came while that of the one before was being read.
+    /// A trip of which only the word knows: its signal came while that of the one before was being read, or too many did.
     fn unsaid(&self, trips: &[Trip]) -> Option<Trip> {
         let word = self.halt.load();
         let epoch = Halt::epoch_of(word);
         let known = trips.last().map_or(self.epoch, |trip| trip.epoch).max(self.epoch);
         (epoch > known && word & (GLOBAL | REDUCING) == GLOBAL).then(|| Trip {
             epoch,
-            reason: "another signal".to_owned(),
-            source: Source::Call("signal".to_owned()),
+            reason: "tripped again".to_owned(),
+            source: Source::Call("unknown".to_owned()),
             wall_ns: wall_ns(),
             mono_ns: mono_ns(),
         })

@@ -113,7 +113,7 @@ pub fn replace(directory: &Path, record: &[u8]) -> io::Result<()> {
 
 struct Waiting {
     record: Vec<u8>,
-    /// An armed record is written at once or not at all.
+    /// A record that arms is written at once or not at all.
     once: bool,
     tell: SyncSender<bool>,
 }
@@ -179,6 +179,11 @@ impl LatchWriter {
     /// Writes a record that halts, as often as it takes; the receiver hears of it when it is durable.
     pub fn halt(&self, record: Vec<u8>) -> Receiver<bool> {
         self.shared.lock().halted.clone_from(&record);
+        self.put(record, false)
+    }
+
+    /// Writes a record that does not halt, unless a newer one comes first.
+    pub fn note(&self, record: Vec<u8>) -> Receiver<bool> {
         self.put(record, false)
     }
 

@@ -52,6 +52,7 @@ pub mod scrub;
 pub mod shared;
 pub mod sink_worker;
 pub mod stopwatch;
+pub mod sync_thread;
 pub mod sys;
 pub mod walk;
 pub mod writer;

@@ -1,5 +1,6 @@
 //! The kill signal, the latch file, and the last resort, with real signals, files and processes.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::path::Path;
@@ -184,17 +185,23 @@ fn arming_waits_for_the_disk_and_a_refused_one_leaves_a_file_that_halts() {
     let armed = || b"{\"state\":\"armed\"}\n".to_vec();
     let second = Duration::from_secs(20);
     assert!(
-        !latch.open(&key, halt.load() + 256, armed(), second),
+        !latch.prepare(&key, halt.load() + 256, armed(), second),
         "not what was seen"
     );
-    assert!(latch.open(&key, halt.load(), armed(), second));
+    assert!(latch.prepare(&key, halt.load(), armed(), second));
     assert_eq!(file(directory.path())["state"], "armed");
+    assert_ne!(halt.load() & GLOBAL, 0);
+    let seen = halt.load();
+    let tripped = halt.trip("between", "test");
+    assert!(!latch.open(&key, seen), "a trip came between");
+    until("the file halts", || file(directory.path())["reason"] == "between");
+    assert!(latch.prepare(&key, tripped, armed(), second) && latch.open(&key, tripped));
     assert_eq!(halt.load() & GLOBAL, 0);
     halt.trip("a test", "test");
     until("the file halts", || file(directory.path())["state"] == "halted");
     let seen = halt.load();
     fs::remove_dir_all(directory.path()).unwrap();
-    assert!(!latch.open(&key, seen, armed(), second), "nothing is durable");
+    assert!(!latch.prepare(&key, seen, armed(), second), "nothing is durable");
     assert_eq!(halt.load(), seen);
     fs::create_dir(directory.path()).unwrap();
     until("the file halts again", || file(directory.path())["reason"] == "a test");
@@ -213,6 +220,9 @@ fn a_record_of_an_older_trip_is_not_kept() {
     });
     assert!(latch.keep(new, b"{\"reason\":\"more\"}\n".to_vec()));
     until("it is kept", || file(directory.path())["reason"] == "more");
+    assert!(!latch.note(halt.load() + 256, b"{}\n".to_vec()));
+    assert!(latch.note(halt.load(), b"{\"reason\":\"noted\"}\n".to_vec()));
+    until("it is noted", || file(directory.path())["reason"] == "noted");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `HaltWord`, its one `Arming`, and `HaltProbe`: the kill switch's native half as Python sees it. It decides nothing.
+//! `HaltWord` and its one `Arming`: the kill switch's native half as Python sees it. It decides nothing.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,6 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tickd_io::halt::{Halt, Key, Source, Trip, GLOBAL, REDUCING};
-use tickd_io::halt_probe::Probe;
 use tickd_io::halt_signal;
 use tickd_io::latch::{Latch, Settings};
 use tickd_io::latch_file::Context;
@@ -105,7 +104,7 @@ impl HaltWord {
         Ok(Arming {
             halt: Arc::clone(&self.halt),
             latch: Arc::clone(&self.latch),
-            key: Arc::new(key),
+            key,
         })
     }
 
@@ -119,9 +118,9 @@ impl HaltWord {
         halt_signal::unbind(&self.halt)
     }
 
-    /// Starts what follows a trip: `latch.json` in `directory`, which says `first` until then; the bell; and `panic`, a
+    /// Starts what follows a trip: `latch.json` in `directory`, which says `first` until then (empty: what it said); the bell; and `panic`, a
     /// command line, when `cancel_all_began` was not called in time. Raises NativeError: it was started, or cannot be.
-    #[pyo3(signature = (directory, first, *, config="", boot_id="", halts=None, panic=vec![], panic_after_ms=500, disk_wait_ms=100))]
+    #[pyo3(signature = (directory, first=vec![], *, config="", boot_id="", halts=None, panic=vec![], panic_after_ms=500, disk_wait_ms=100))]
     #[allow(clippy::too_many_arguments)] // by keyword
     fn start(
         &self,
@@ -182,6 +181,11 @@ impl HaltWord {
         self.with_latch(|latch| latch.keep(epoch, record))
     }
 
+    /// Puts a record that does not halt into the file while the word is `seen`; False when it is not. Raises NativeError.
+    fn note(&self, seen: u64, record: Vec<u8>) -> PyResult<bool> {
+        self.with_latch(|latch| latch.note(seen, record))
+    }
+
     /// The scopes, a JSON array, that later records say are halted. Raises NativeError.
     fn set_halts(&self, halts: &[u8]) -> PyResult<()> {
         let halts = json(halts)?;
@@ -224,20 +228,28 @@ fn told<'py>(py: Python<'py>, trip: &Trip) -> PyResult<Bound<'py, PyDict>> {
 pub struct Arming {
     halt: Arc<Halt>,
     latch: Slot,
-    key: Arc<Key>,
+    key: Key,
 }
 
 #[pymethods]
 impl Arming {
-    /// Opens the word if it still is `seen`, behind a durable `record`; False: it did not, and the file halts.
+    /// Makes a record that arms durable, before `open`; False: the word is not `seen`, or the disk took too long.
     ///
-    /// Waits for the disk without the GIL. Without a latch (a replay has none) there is no file.
-    #[pyo3(signature = (seen, record=vec![], timeout_ms=1_000))]
-    fn open(&self, py: Python<'_>, seen: u64, record: Vec<u8>, timeout_ms: u64) -> bool {
-        py.detach(|| match latch_in(&self.latch) {
-            Some(latch) => latch.open(&self.key, seen, record, Duration::from_millis(timeout_ms)),
-            None => self.halt.open(&self.key, seen),
+    /// Waits without the GIL. Without a latch (a replay has none) there is no file.
+    #[pyo3(signature = (seen, record, timeout_ms=1_000))]
+    fn prepare(&self, py: Python<'_>, seen: u64, record: Vec<u8>, timeout_ms: u64) -> bool {
+        py.detach(|| {
+            latch_in(&self.latch)
+                .is_none_or(|latch| latch.prepare(&self.key, seen, record, Duration::from_millis(timeout_ms)))
         })
+    }
+
+    /// Opens the word if it still is `seen`; False: it is not, and the file halts.
+    fn open(&self, seen: u64) -> bool {
+        match latch_in(&self.latch) {
+            Some(latch) => latch.open(&self.key, seen),
+            None => self.halt.open(&self.key, seen),
+        }
     }
 
     /// Lets orders leave that reduce a position, if the word still is `seen`.
@@ -246,51 +258,8 @@ impl Arming {
     }
 }
 
-/// One series of kills, measured from the signal to the first load of a word that denies.
-#[pyclass(module = "tickd._native", frozen)]
-pub struct HaltProbe {
-    halt: Arc<Halt>,
-    probe: Mutex<Probe>,
-}
-
-impl HaltProbe {
-    fn probe(&self) -> MutexGuard<'_, Probe> {
-        self.probe.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[pymethods]
-impl HaltProbe {
-    /// Begins on a thread of its own. `native`: the signal trips the word, else `trip` does. Raises NativeError.
-    #[new]
-    fn new(shots: usize, gap_us: u64, native: bool) -> PyResult<Self> {
-        let probe = Probe::start(shots, gap_us, native).map_err(refused)?;
-        Ok(HaltProbe {
-            halt: probe.halt(),
-            probe: Mutex::new(probe),
-        })
-    }
-
-    /// What a handler of Python's does.
-    #[pyo3(signature = (*_ignored))]
-    fn trip(&self, _ignored: &Bound<'_, pyo3::types::PyTuple>) {
-        self.halt.trip("probe", "probe");
-    }
-
-    #[getter]
-    fn is_done(&self) -> bool {
-        self.probe().is_done()
-    }
-
-    /// Nanoseconds of each kill; fewer than asked for when one was not seen in ten seconds.
-    fn finish(&self, py: Python<'_>) -> Vec<i64> {
-        py.detach(|| self.probe().finish())
-    }
-}
-
 /// The classes of this file.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<HaltWord>()?;
-    m.add_class::<Arming>()?;
-    m.add_class::<HaltProbe>()
+    m.add_class::<Arming>()
 }

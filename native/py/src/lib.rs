@@ -20,6 +20,7 @@ mod dispatch_loop;
 mod errors;
 mod feed;
 mod halt;
+mod halt_probe;
 mod histogram;
 mod hosted;
 mod indicators;
@@ -27,6 +28,7 @@ mod last_values;
 mod lent;
 mod manifest;
 mod market;
+mod paper;
 mod raw_log;
 mod raw_log_files;
 mod record_heads;
@@ -35,6 +37,7 @@ mod risk;
 mod sim;
 mod sink;
 mod stopwatch;
+mod sync_thread;
 mod topic_latency;
 mod topic_queues;
 mod view_reuse;
@@ -73,9 +76,12 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sim::SimMarket>()?;
     m.add_class::<feed::FeedWriter>()?;
     m.add_class::<feed::FeedReplay>()?;
+    m.add_class::<paper::PaperExchange>()?;
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
     m.add_class::<risk::GateCore>()?;
     halt::register(m)?;
+    m.add_class::<sync_thread::SyncThread>()?;
+    m.add_class::<halt_probe::HaltProbe>()?;
     Ok(())
 }

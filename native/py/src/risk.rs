@@ -252,6 +252,10 @@ impl GateCore {
         Ok(())
     }
 
+    fn reference(&self, py: Python<'_>, instrument: u32) -> PyResult<Option<i64>> {
+        Ok(self.gate.lend(py)?.reference(instrument))
+    }
+
     fn check(
         &self,
         py: Python<'_>,

@@ -22,7 +22,10 @@ INTENT = {
     "side": "B",
     "price": None,
     "size": 3,
+    "time_in_force": "gtc",
+    "reduce_only": False,
 }
+REPLACE = {"kind": "replace", "strategy": "mine", "client_id": CLIENT_ID, "price": 7, "size": 2}
 
 
 def answers() -> tuple[Answers, list[dict[str, Any]]]:
@@ -30,7 +33,7 @@ def answers() -> tuple[Answers, list[dict[str, Any]]]:
     return Answers([StrategyConfig(name="mine", class_="m:C")], recorded.append), recorded
 
 
-def test_an_intent_is_recorded_and_refused_because_there_is_no_gate() -> None:
+def test_an_intent_without_an_account_is_recorded_and_denied() -> None:
     mine, recorded = answers()
     mine.take(orjson.dumps(INTENT))
     intent, order = recorded
@@ -39,8 +42,8 @@ def test_an_intent_is_recorded_and_refused_because_there_is_no_gate() -> None:
         "kind": "order",
         "strategy": "mine",
         "client_id": CLIENT_ID,
-        "state": "refused",
-        "reason": "no gate",
+        "state": "denied",
+        "reason": "no account",
         "venue": "okx",
         "symbol": "A",
         "instrument": 9,
@@ -49,9 +52,23 @@ def test_an_intent_is_recorded_and_refused_because_there_is_no_gate() -> None:
     assert mine.intents == {"mine": 1}
 
 
+def test_what_asks_for_something_goes_on_once_it_is_recorded() -> None:
+    recorded: list[dict[str, Any]] = []
+    asked: list[tuple[int, dict[str, Any]]] = []
+    config = StrategyConfig(name="mine", class_="m:C")
+    mine = Answers(
+        [config], recorded.append, trade=lambda fields: asked.append((len(recorded), fields))
+    )
+    cancel = {"kind": "cancel", "strategy": "mine", "client_id": CLIENT_ID}
+    for line in (INTENT, REPLACE, cancel, {"kind": "state", "strategy": "mine"}):
+        mine.take(orjson.dumps(line))
+    assert asked == [(1, INTENT), (2, REPLACE), (3, cancel)]
+    assert mine.intents == {"mine": 1}
+
+
 def test_other_lines_are_recorded_as_they_are() -> None:
     mine, recorded = answers()
-    lines = [{"kind": kind, "strategy": "mine", "count": 2} for kind in ("cancel", "decisions")]
+    lines = [{"kind": kind, "strategy": "mine", "count": 2} for kind in ("state", "decisions")]
     for line in lines:
         mine.take(orjson.dumps(line))
     assert recorded == lines
@@ -67,6 +84,15 @@ def test_other_lines_are_recorded_as_they_are() -> None:
         b'{"kind":"order","strategy":"mine"}',
         b'{"kind":"cancel"}',
         b'{"kind":"cancel","strategy":"yours"}',
+        b'{"kind":"cancel","strategy":"mine"}',
+        orjson.dumps({**REPLACE, "client_id": owner_of("yours") << 32}),
+        orjson.dumps({**REPLACE, "size": None}),
+        orjson.dumps({**REPLACE, "price": 1.5}),
+        orjson.dumps({**INTENT, "size": True}),
+        orjson.dumps({**INTENT, "price": (1 << 63) - 1}),
+        orjson.dumps({**INTENT, "price": "NaN"}),
+        orjson.dumps({**INTENT, "time_in_force": "day"}),
+        orjson.dumps({**INTENT, "reduce_only": None}),
         orjson.dumps({**INTENT, "client_id": owner_of("yours") << 32}),
         orjson.dumps({**INTENT, "client_id": "1"}),
         orjson.dumps({**INTENT, "client_id": (1 << 64) - 1}),

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from strategy_runner.errors import StrategyError
 from strategy_runner.strategy import Strategy
 from strategy_runner.timers import Timer
 from tests.unit.strategy_runner.kit import BTC, ETH, MS, START_NS, Tape, World
@@ -308,6 +309,7 @@ def test_orders_go_out_as_records_and_come_back_as_events() -> None:
         "price": 6_000_000,
         "size": 10,
         "time_in_force": "post_only",
+        "reduce_only": False,
         "seq": 2 << 16 | 1,
         "ts_ns": START_NS + MS,
     }
@@ -431,3 +433,39 @@ def test_a_host_that_nobody_has_is_gone_with_its_books() -> None:
     del world
     gc.collect()
     assert gone() is None
+
+
+class Replacing(Strategy):
+    def on_quote(self, quote: Quote) -> None:
+        if quote.seq >> 16 == 2:
+            self.context.submit(BTC, side="A", size=10, price=6_000_020, reduce_only=True)
+        else:
+            for price, size in ((6_000_030, 15), (6_000_031, 15), (6_000_030, 4)):
+                try:
+                    self.context.replace(self.number, price=price, size=size)
+                except StrategyError as error:
+                    self.context.decide("cannot", words=str(error))
+
+    def on_order(self, order: Order) -> None:
+        self.number = order.client_id
+
+
+def test_an_open_order_may_be_replaced_by_what_fits_the_instrument() -> None:
+    world = World(Replacing)
+    world.host.start()
+    events = Tape()
+    world.host.feed(events.quote(6_000_000, 6_000_020).take())
+    number = world.owner(Replacing) << 32 | 1
+    world.host.feed(events.order(number, OrderState.ACCEPTED).quote(6_000_000, 6_000_030).take())
+    world.host.feed(events.order(number, OrderState.CANCELLED).quote(6_000_010, 6_000_030).take())
+    asked = [each for each in world.records if each["kind"] == "replace"]
+    assert [(each["client_id"], each["price"], each["size"]) for each in asked] == [
+        (number, 6_000_030, 15)
+    ]
+    intent = next(each for each in world.records if each["kind"] == "intent")
+    assert intent["reduce_only"] is True
+    assert [each["words"] for each in world.said("cannot")] == [
+        "replace BTCUSDT: price 6000031 is not on 10",
+        "replace BTCUSDT: size 4 is not in lots of 5",
+        *[f"replace: no open order {number}"] * 3,
+    ]

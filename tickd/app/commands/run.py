@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from tickd.app.config import load_shard
 from tickd.app.daemon import run_until_signalled
 from tickd.app.event_loop import run as run_loop
 from tickd.app.exit_codes import ExitCode
+from tickd.app.halting import Halting
 from tickd.app.logs import configure_logging
+from tickd.clock import SystemClock
 
 
 def run(config: Path, *, shard: str | None = None) -> ExitCode:
     """Record the venues of a config file until stopped.
 
     INT or TERM drains and ends; a second one ends at once. HUP reads the file again and changes
-    what is subscribed. Exit codes: 0 clean, 1 drain timed out or failed, 2 bad config, 3 what was
-    received could not be written any more.
+    what is subscribed. USR1 halts all orders, until a person arms them again: tickd risk. Exit
+    codes: 0 clean, 1 drain timed out or failed, 2 bad config, 3 what was received could not be
+    written any more.
 
     Args:
         config: the TOML file
@@ -32,6 +36,11 @@ def run(config: Path, *, shard: str | None = None) -> ExitCode:
     """
     give_large_buffers_back()
     resolved = load_shard(config, shard)
-    check_stages()
     configure_logging(resolved.log)
-    return run_loop(run_until_signalled(resolved, partial(load_shard, config, shard)))
+    halting = Halting(resolved, SystemClock())
+    # If nothing is being cancelled soon after a kill, whoever hangs: from a process of its own.
+    panic = [sys.executable, "-m", "tickd", "panic", "--cancel-all", str(config.absolute())]
+    halting.stand(panic if resolved.accounts else ())
+    check_stages()
+    reread = partial(load_shard, config, shard)
+    return run_loop(run_until_signalled(resolved, reread, halting))

@@ -161,6 +161,11 @@ impl Levels {
         self.sides.of(side).ladder.best().map(|rung| level(side, rung))
     }
 
+    /// The size at a price; `None`: no level there.
+    pub fn size_at(&self, side: Side, price: i64) -> Option<i64> {
+        self.sides.of(side).ladder.get(key(side, price)).copied()
+    }
+
     /// The levels of a side, best first.
     pub fn iter(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
         self.sides.of(side).ladder.iter().map(move |rung| level(side, rung))

@@ -296,6 +296,12 @@ impl Gate {
         }
     }
 
+    /// What an instrument is valued at, however old; `None`: no price came yet.
+    pub fn reference(&self, id: u32) -> Option<i64> {
+        let index = *self.by_id.get(&id)? as usize;
+        self.instruments.get(index)?.reference.current()
+    }
+
     fn settle(&mut self, index: usize, mono_ns: i64) {
         let Some(known) = self.instruments.get_mut(index) else {
             return;

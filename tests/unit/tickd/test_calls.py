@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from gateway.callbacks.calls import in_thread
+from tickd.calls import in_thread
 
 
 async def test_result_comes_from_another_thread():

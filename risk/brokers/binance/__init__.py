@@ -1,0 +1,1 @@
+"""Binance, spot and USD-M: one account behind the port of a broker."""

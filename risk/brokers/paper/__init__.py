@@ -1,0 +1,1 @@
+"""Order entry on paper: a venue of our own, matched against the live market."""

@@ -1,0 +1,1 @@
+"""Shioaji (Sinopac, Taiwan): stocks, odd lots, futures and options through the broker's SDK."""

@@ -1,0 +1,346 @@
+"""The kill switch: memory first, disk second, cancel third; armed again by a person, in two steps.
+
+It owns the halt word's one key. Signals trip the word natively; what this file does about a trip
+begins when the native latch thread rings. It cancels, asks and records through what the wiring
+gave it, and knows neither router nor brokers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+
+from risk.cancelling import SCOPES_MAX, Cancelling
+from risk.config import RiskConfig
+from risk.errors import ArmError
+from risk.kill_hooks import Hooks
+from risk.latch import HaltedScope, Latch, Scope, Source, boot_id, encode
+from tickd.errors import TickdError
+from tickd.native import HaltWord
+from tickd.ports import Clock
+
+__all__ = ["KillSwitch", "Offer"]
+
+log = structlog.get_logger(__name__)
+
+DISK_MS_MAX: Final = 2_000
+DEAD_MAN_CALL_S: Final = 10.0
+_NS_PER_S: Final = 1_000_000_000
+_DONE: Final = {
+    "kill": "killed",
+    "halt": "halted",
+    "arm": "armed",
+    "lift": "lifted",
+    "reduce": "reducing",
+}
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The first of two steps: `token` arms once, until it expires or something is tripped."""
+
+    token: str
+    expires_s: float
+    scope: Scope
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    offer: Offer
+    seen: int  # the halt word that the person saw
+    until_mono_ns: int
+    operator: str
+    reason: str
+
+
+class KillSwitch:
+    """One daemon's switch. `run` is its life; loop thread only, except where it says otherwise."""
+
+    def __init__(
+        self, config: RiskConfig, *, word: HaltWord, first: Latch, clock: Clock, hooks: Hooks
+    ) -> None:
+        self._config = config
+        self._word = word
+        self._arming = word.arming()
+        self._clock = clock
+        self._hooks = hooks
+        # What the file says, or will when the disk has it.
+        self._latch = first
+        self._pending: _Pending | None = None
+        self._cancelling = Cancelling(word, clock, hooks, on_clear=self._reduce)
+        # A trip whose orders are not all cancelled yet.
+        self._reduce_due = False
+        self.trips_total = 0
+        for each in first.halts:
+            hooks.set_scope(each.scope, each.key, True)
+
+    # Halting --------------------------------------------------------------------------------------
+
+    def trip(
+        self, reason: str, *, scope: Scope = "global", key: str = "", source: str = "call"
+    ) -> None:
+        """Halt everything, or one venue, account, strategy or instrument; its orders are cancelled.
+
+        From here on no order leaves. Raises nothing.
+        """
+        if scope == "global":
+            self._word.trip(reason, source)
+        elif len(self._latch.halts) >= SCOPES_MAX:
+            self._word.trip(f"{reason} (more than {SCOPES_MAX} scopes are halted)", source)
+        else:
+            self._halt_scope(scope, key, reason, source)
+
+    def trigger(self, reason: str, *, scope: Scope = "global", key: str = "", name: str) -> bool:
+        """`trip` by a rule that is asked again and again: False when that is halted already."""
+        if self._word.is_halted or self._is_halted(scope, key):
+            return False
+        self.trip(reason, scope=scope, key=key, source=name)
+        return True
+
+    def _is_halted(self, scope: Scope, key: str) -> bool:
+        return any((each.scope, each.key) == (scope, key) for each in self._latch.halts)
+
+    def _halt_scope(self, scope: Scope, key: str, reason: str, source: str) -> None:
+        self._hooks.set_scope(scope, key, True)
+        if not self._is_halted(scope, key):
+            halted = HaltedScope(
+                scope=scope, key=key, reason=reason, source=source, wall_ns=self._clock.wall_ns()
+            )
+            self._store((*self._latch.halts, halted))
+        self._cancelling.want(scope, key)
+        self._pending = None
+        self._audit("halt", reason, scope=scope, key=key, source=source)
+
+    def _store(self, halts: tuple[HaltedScope, ...]) -> None:
+        """Change what the file says of scopes; of a word that was just tripped `on_bell` does."""
+        self._latch = msgspec.structs.replace(self._latch, halts=halts)
+        self._word.set_halts(msgspec.json.encode(halts))
+        word = self._word.word
+        if self._latch.is_armed:
+            if not self._word.is_halted:
+                self._word.note(word, encode(self._latch))
+        else:
+            self._word.keep(word >> 8, encode(self._latch))
+
+    def on_bell(self) -> None:
+        """Take what tripped the word: the loop calls it when `HaltWord.fileno` is readable."""
+        trips = self._word.take_trips()
+        if not trips:
+            return
+        self._cancelling.want_everything()
+        self._reduce_due = True
+        self._pending = None
+        self.trips_total += len(trips)
+        last = trips[-1]
+        self._latch = Latch(
+            state="halted",
+            epoch=last["epoch"],
+            reason=last["reason"],
+            source=Source(kind=last["kind"], name=last["name"], uid=last["uid"], pid=last["pid"]),
+            wall_ns=last["wall_ns"],
+            mono_ns=last["mono_ns"],
+            boot_id=boot_id(),
+            config=self._latch.config,
+            open_orders=self._hooks.open_orders(),
+            halts=self._latch.halts,
+        )
+        self._word.keep(last["epoch"], encode(self._latch))
+        for trip in trips:
+            source = trip["name"]
+            if trip["kind"] == "signal":
+                source = f"{source} uid={trip['uid']} pid={trip['pid']}"
+            self._audit("kill", trip["reason"], source=source, epoch=trip["epoch"])
+
+    # Arming ---------------------------------------------------------------------------------------
+
+    def arm(self, operator: str, reason: str, *, scope: Scope = "global", key: str = "") -> Offer:
+        """The first step: return a token for `confirm`; it replaces one that was not used.
+
+        Raises ArmError: nobody or nothing named, nothing to arm, or `blockers`.
+        """
+        if not operator.strip() or not reason.strip():
+            raise ArmError("who arms, and why, must be said", hint="--operator NAME --reason TEXT")
+        halted = self._word.is_halted if scope == "global" else self._is_halted(scope, key)
+        if not halted:
+            raise ArmError(f"{scope} {key}".rstrip() + " is not halted")
+        self._refuse_if_blocked()
+        offer = Offer(
+            token=secrets.token_hex(4), expires_s=self._config.arm_token_s, scope=scope, key=key
+        )
+        until_ns = self._clock.mono_ns() + int(offer.expires_s * _NS_PER_S)
+        self._pending = _Pending(offer, self._word.word, until_ns, operator, reason)
+        return offer
+
+    async def confirm(self, token: str) -> None:
+        """The second step: arm what the token stands for.
+
+        Raises ArmError: a wrong, used or expired token (the right one is void, too), something was
+        tripped meanwhile, `blockers`, or the disk did not take the record in time.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None or not compare_digest(token.encode(), pending.offer.token.encode()):
+            raise ArmError("no such token", hint="tickd risk arm CONFIG --operator … --reason …")
+        if self._clock.mono_ns() >= pending.until_mono_ns:
+            raise ArmError("the token has expired")
+        self._refuse_if_blocked()
+        if self._word.word != pending.seen:
+            raise ArmError("something was tripped meanwhile")
+        if pending.offer.scope == "global":
+            await self._open(pending)
+        else:
+            self._lift(pending)
+
+    async def _open(self, pending: _Pending) -> None:
+        armed = Latch(
+            state="armed",
+            epoch=pending.seen >> 8,
+            reason=pending.reason,
+            source=Source(kind="operator", name=pending.operator),
+            wall_ns=self._clock.wall_ns(),
+            mono_ns=self._clock.mono_ns(),
+            boot_id=boot_id(),
+            config=self._latch.config,
+            halts=self._latch.halts,
+        )
+        durable = await asyncio.to_thread(
+            self._arming.prepare, pending.seen, encode(armed), DISK_MS_MAX
+        )
+        if not durable:
+            fault = self._word.latch_status()["fault"] or "something was tripped meanwhile"
+            raise ArmError(f"the latch file could not be written: {fault}")
+        # Meanwhile the loop went on: scopes may have been halted, data may have become stale.
+        changed = armed.halts != self._latch.halts or self.blockers()
+        if changed or not self._arming.open(pending.seen):
+            if self._word.word == pending.seen:
+                self._word.keep(pending.seen >> 8, encode(self._latch))
+            raise ArmError("something changed while the latch file was written")
+        # In the same step as the opening: no order is on record before this.
+        self._latch = armed
+        self._reduce_due = False
+        self._audit("arm", pending.reason, operator=pending.operator)
+
+    def _lift(self, pending: _Pending) -> None:
+        scope, key = pending.offer.scope, pending.offer.key
+        kept = [each for each in self._latch.halts if (each.scope, each.key) != (scope, key)]
+        self._store(tuple(kept))
+        self._hooks.set_scope(scope, key, False)
+        self._audit("lift", pending.reason, scope=scope, key=key, operator=pending.operator)
+
+    def blockers(self) -> list[str]:
+        """Why arming is refused now, a sentence each."""
+        found = [*self._hooks.blockers(), *self._cancelling.blockers()]
+        if fault := self._word.latch_status()["fault"]:
+            found.append(f"the latch file cannot be written: {fault}")
+        return found
+
+    def _refuse_if_blocked(self) -> None:
+        if found := self.blockers():
+            raise ArmError("refused: " + "; ".join(found))
+
+    # Its life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Cancel after every trip, and tell venues that we are here; until cancelled."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._word.fileno(), self.on_bell)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._cancelling.run(), name="cancel all")
+                for number, call in enumerate(self._hooks.still_here):
+                    tasks.create_task(self._say_still_here(call), name=f"dead man {number}")
+        finally:
+            loop.remove_reader(self._word.fileno())
+
+    def _reduce(self) -> None:
+        """By policy: once nothing is open any more, orders may leave that reduce a position."""
+        due, self._reduce_due = self._reduce_due, False
+        if due and self._config.flatten and self._arming.reduce(self._word.word):
+            self._audit("reduce", "policy: risk.flatten")
+
+    async def _say_still_here(self, call: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            # Halted, we are silent: a venue that hears nothing cancels what we could not.
+            if not self._word.is_halted:
+                try:
+                    async with asyncio.timeout(DEAD_MAN_CALL_S):
+                        await call()
+                except (TickdError, TimeoutError) as error:
+                    log.warning("dead_man_failed", words=str(error) or "timeout")
+            await self._clock.sleep(self._config.dead_man_s)
+
+    def stop(self) -> None:
+        """The end of a clean life: halted on disk and in memory. Any thread; waits for the disk."""
+        last = self._latch
+        if last.is_armed:
+            last = msgspec.structs.replace(
+                last,
+                state="halted",
+                reason="the daemon stopped",
+                source=Source(kind="daemon", name="stop"),
+                wall_ns=self._clock.wall_ns(),
+                mono_ns=self._clock.mono_ns(),
+                open_orders=self._hooks.open_orders(),
+            )
+        # A trip that nobody took any more is on disk already, and newer than this.
+        self._word.keep(last.epoch, encode(last))
+        self._word.stop()
+        self._word.trip("the daemon stops", "daemon")
+
+    # For others -----------------------------------------------------------------------------------
+
+    def draw(self) -> dict[str, Any]:
+        """How it stands, for people and for JSON."""
+        state = "armed"
+        if self._word.is_halted:
+            state = "reducing" if self._word.is_reducing else "halted"
+        latch = self._latch
+        return {
+            "state": state,
+            "epoch": self._word.epoch,
+            "reason": latch.reason,
+            "source": msgspec.to_builtins(latch.source),
+            "since_ns": latch.wall_ns,
+            "open_orders": latch.open_orders,
+            "halts": msgspec.to_builtins(latch.halts),
+            "cancelling": self._cancelling.is_under_way,
+            "left": self._cancelling.left,
+            "trips": self.trips_total,
+            "blockers": self.blockers(),
+            "latch": dict(self._word.latch_status()),
+        }
+
+    def _audit(
+        self,
+        action: Literal["kill", "halt", "arm", "lift", "reduce"],
+        reason: str,
+        *,
+        scope: Scope = "global",
+        key: str = "",
+        operator: str = "",
+        source: str = "",
+        epoch: int | None = None,
+    ) -> None:
+        said: dict[str, object] = {
+            "kind": "audit",
+            "action": action,
+            "scope": scope,
+            "key": key,
+            "operator": operator,
+            "reason": reason,
+            "source": source,
+            "epoch": self._word.epoch if epoch is None else epoch,
+        }
+        # A person must act on a halt; names of their own keep one from hiding another in the log.
+        say = log.error if action in ("kill", "halt") else log.warning
+        say(f"orders_{_DONE[action]}", **{name: said[name] for name in said if name != "kind"})
+        try:
+            self._hooks.record(said)
+        except TickdError as error:  # a log that is closed must not keep orders from being halted
+            log.error("audit_lost", words=str(error))  # noqa: TRY400 - an operator must act

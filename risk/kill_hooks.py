@@ -1,0 +1,40 @@
+"""What the kill switch cannot know and the wiring gives it: how to cancel, whom to ask.
+
+Shapes and the answers of a daemon without accounts; no behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from risk.latch import Scope
+
+__all__ = ["Hooks"]
+
+
+async def _none_left() -> int:
+    return 0
+
+
+async def _none_left_in(_scope: Scope, _key: str) -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What the switch cannot know. None of them may block; each default is that of no accounts."""
+
+    # A control record into the raw log.
+    record: Callable[[dict[str, object]], object]
+    # Cancel every open order; how many are left. Raises TickdError: it could not be asked.
+    cancel_all: Callable[[], Awaitable[int]] = _none_left
+    # The same for one venue, account, strategy or instrument.
+    cancel_scope: Callable[[Scope, str], Awaitable[int]] = _none_left_in
+    # Why orders may not leave yet, a sentence each: unknown orders, stale data, reconciliation.
+    blockers: Callable[[], list[str]] = list
+    open_orders: Callable[[], int] = int
+    # Halt a scope at the gate, or lift it.
+    set_scope: Callable[[Scope, str, bool], None] = lambda _scope, _key, _halted: None
+    # Tell a venue's dead man's switch that we are here; silence lets the venue cancel, too.
+    still_here: Sequence[Callable[[], Awaitable[None]]] = ()

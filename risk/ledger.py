@@ -1,0 +1,223 @@
+"""What is held and what was earned with it, over restarts, told to the gate.
+
+Executions are folded into positions once, whoever brings them again; a file beside the outbox keeps
+the fold. Prices to value it come from the gate's references. It knows no order and no venue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, final
+
+import msgspec
+import structlog
+
+from risk.gate import Gate
+from risk.order_facts import Fill
+from risk.orders import Request, Snapshot
+from risk.positions import Kept, Key, Positions
+from risk.recovery import Executed
+from tickd.durable import replace_file, sync_directory
+from tickd.errors import TickdError
+from tickd.ports import Clock
+
+__all__ = ["Ledger"]
+
+log = structlog.get_logger(__name__)
+
+FILE: Final = "positions.json"
+# Executions that may come again: behind a restart those that the outbox still has.
+_FOLDED_MAX: Final = 1 << 16
+_KEEP_NS: Final = 1_000_000_000
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """definitions: of every instrument that is held or was. folded: (order, execution)."""
+
+    version: Literal[1] = 1
+    definitions: dict[int, str]
+    positions: Kept
+    folded: list[tuple[int, str]]
+    foreign_fees: dict[str, int]
+
+
+@final
+class Ledger:
+    """All accounts of a daemon; `currencies`: of each account."""
+
+    def __init__(
+        self, currencies: Mapping[str, str], *, gate: Gate, directory: Path, clock: Clock
+    ) -> None:
+        self._currencies: Final = currencies
+        self._gate: Final = gate
+        self._path: Final = directory / FILE
+        self._clock: Final = clock
+        self.positions: Final = Positions()
+        self._definitions: Final[dict[int, bytes]] = {}
+        self._folded: Final[set[tuple[int, str]]] = set()
+        self._folded_order: Final[deque[tuple[int, str]]] = deque()
+        # Fees in another currency than the account's: no rate, so they count in no sum.
+        self.foreign_fees: Final[dict[str, int]] = {}
+        self._last: Final[dict[str, Snapshot]] = {}
+        self._is_changed = False
+        self._kept_ns = 0
+        self.fault: str | None = None
+
+    def define(self, instrument: int, definition: bytes) -> None:
+        """Take an instrument's definition, before its first fill."""
+        if instrument not in self._definitions:
+            self._definitions[instrument] = definition
+            self.positions.define(instrument, definition)
+
+    # Executions -----------------------------------------------------------------------------------
+
+    def fill(self, request: Request, number: int, fill: Fill, wall_ns: int | None = None) -> None:
+        """Fold an execution, unless it was folded before."""
+        name = (number, fill.exec_id)
+        if name in self._folded:
+            return
+        self._folded.add(name)
+        self._folded_order.append(name)
+        if len(self._folded_order) > _FOLDED_MAX:
+            self._folded.discard(self._folded_order.popleft())
+        account, fee = request.account, fill.fee
+        if fill.fee_currency not in ("", self._currencies.get(account)):
+            name_of_fee = f"{account} {fill.fee_currency}"
+            self.foreign_fees[name_of_fee] = self.foreign_fees.get(name_of_fee, 0) + fee
+            fee = 0
+        self.positions.apply(
+            Key(account, request.strategy, request.instrument),
+            side=request.side,
+            price=fill.price,
+            size=fill.size,
+            fee=fee,
+            ts_ns=self._clock.wall_ns() if wall_ns is None else wall_ns,
+        )
+        self._is_changed = True
+        self._tell(account)
+
+    def recover(self, executed: Iterable[Executed]) -> None:
+        """Read the file, then fold what the outbox has and the file lacks. Blocks."""
+        self._read()
+        for each in executed:
+            if each.request.instrument in self._definitions:
+                self.fill(each.request, each.number, each.fill, each.wall_ns)
+            else:
+                log.error("execution_not_valued", number=each.number, symbol=each.request.symbol)
+        for account in self._currencies:
+            self._tell(account)
+
+    # Money ----------------------------------------------------------------------------------------
+
+    def snapshot(self, account: str, snapshot: Snapshot) -> None:
+        """Take what the venue says of an account's money."""
+        self._last[account] = snapshot
+        if snapshot.account is not None:
+            self._gate.account(account, snapshot.account, mono_ns=snapshot.asked_mono_ns)
+
+    def value(self) -> None:
+        """Value what is held at the gate's references; begin a new day where one has."""
+        wall_ns = self._clock.wall_ns()
+        for instrument in {key.instrument for key, held in self.positions.items() if held.size}:
+            mark = self._gate.reference(instrument)
+            if mark is not None:
+                self.positions.mark(instrument, mark)
+        for account in self._currencies:
+            self.positions.roll(account, wall_ns)
+            self._tell(account)
+
+    def day_pnl(self, account: str) -> int:
+        """Money earned since the day began, realised and not, behind fees."""
+        return self.positions.day_pnl(account)[0]
+
+    def _tell(self, account: str) -> None:
+        self._gate.set_day_pnl(account, self.day_pnl(account))
+        for strategy, pnl in self.positions.day_pnl_by_strategy(account).items():
+            self._gate.set_day_pnl(account, pnl, strategy=strategy)
+
+    def record(self, account: str) -> dict[str, object]:
+        """The control record of an account."""
+        last = self._last.get(account)
+        told = None if last is None else last.account
+        pnl = self.positions.pnl(account)
+        return {
+            "kind": "account",
+            "account": account,
+            "currency": self._currencies[account],
+            "equity": None if told is None else told.equity,
+            "free": None if told is None else told.free,
+            "margin_used": None if told is None else told.margin_used,
+            "unrealised": pnl.unrealised,
+            "realised_day": self.day_pnl(account) - pnl.unrealised,
+            "positions": [
+                {
+                    "strategy": key.strategy,
+                    "instrument": key.instrument,
+                    "symbol": held.contract.symbol,
+                    "size": held.size,
+                }
+                for key, held in self.positions.items(account)
+                if held.size
+            ],
+        }
+
+    def draw(self, account: str) -> dict[str, Any]:
+        """One account, for people and JSON; money in units of 1e-8."""
+        pnl = self.positions.pnl(account)
+        return {
+            **{name: value for name, value in self.record(account).items() if name != "kind"},
+            "realised": pnl.realised,
+            "fees": pnl.fees,
+            "day_pnl": self.day_pnl(account),
+        }
+
+    # The file -------------------------------------------------------------------------------------
+
+    async def keep(self, *, at_once: bool = False) -> None:
+        """Write the fold down, once a second at most; raises nothing: `fault` says what failed."""
+        now_ns = self._clock.mono_ns()
+        if not self._is_changed or (now_ns - self._kept_ns < _KEEP_NS and not at_once):
+            return
+        self._is_changed, self._kept_ns = False, now_ns
+        try:
+            await asyncio.to_thread(self._write, self._content())
+            self.fault = None
+        except OSError as error:
+            self._is_changed, self.fault = True, f"{self._path}: {error.strerror or error}"
+
+    def _content(self) -> bytes:
+        kept = self.positions.kept()
+        return msgspec.json.encode(
+            _File(
+                definitions={
+                    row.instrument: self._definitions[row.instrument].decode() for row in kept.rows
+                },
+                positions=kept,
+                folded=list(self._folded_order),
+                foreign_fees=self.foreign_fees,
+            )
+        )
+
+    def _write(self, content: bytes) -> None:
+        replace_file(self._path, content)
+        sync_directory(self._path.parent)
+
+    def _read(self) -> None:
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            for instrument, definition in kept.definitions.items():
+                self.define(instrument, definition.encode())
+            self.positions.restore(kept.positions)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError, TickdError, KeyError) as error:
+            # Sizes come from the outbox all the same; what was earned begins anew.
+            self.fault = f"{self._path}: {error}"
+            log.error("positions_unreadable", words=self.fault)  # noqa: TRY400 - it is on screen
+            return
+        self._folded_order.extend(kept.folded)
+        self._folded.update(self._folded_order)
+        self.foreign_fees.update(kept.foreign_fees)

@@ -1,0 +1,262 @@
+"""The router's slow half: asks venues for their lists, lets evidence settle doubts, cancels all.
+
+It awaits, with a limit on every wait; what the lists prove is risk/resolve.py's business, what
+becomes of an order the router's. It resends no order: only questions and cancels are repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, final
+
+from risk.approval import Denied
+from risk.brokers.port import Broker
+from risk.errors import BrokerError
+from risk.order_facts import Order
+from risk.order_numbers import number_of
+from risk.order_table import AccountBooks, OrderTable
+from risk.orders import Report, Snapshot, VenueOrder, Wanted
+from risk.resolve import Difference, DifferenceKind, Resolver, Verdict
+from risk.router_config import RouterConfig
+from tickd.ports import Clock
+
+__all__ = ["Desk", "Reconciler"]
+
+_NS_PER_MS: Final = 1_000_000
+_TICK_S: Final = 0.02
+
+
+class Desk(Protocol):
+    """The router, as it is needed here. None of these raises."""
+
+    @property
+    def is_carrying(self) -> bool:
+        """Whether the next tick has more of the same to do."""
+        ...
+
+    @property
+    def number_next(self) -> int:
+        """All refs below it are ours."""
+        ...
+
+    def tick(self) -> None:
+        """Look at the clock."""
+        ...
+
+    def take(self, order: Order, report: Report) -> None:
+        """Drive an order by a conclusion."""
+        ...
+
+    def trip(self, order: Order, what: str) -> None:
+        """Halt the order's instrument."""
+        ...
+
+    def take_back(self, order: Order, *, is_again: bool) -> Denied | None:
+        """Ask for an order to be cancelled."""
+        ...
+
+    def differs(self, account: str, difference: Difference) -> None:
+        """Two snapshots in a row differ from our books in the same way."""
+        ...
+
+
+@final
+class Reconciler:
+    """Evidence of all accounts. on_snapshot: whoever else lives on snapshots."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        config: RouterConfig,
+        brokers: Mapping[str, Broker],
+        table: OrderTable,
+        clock: Clock,
+        on_snapshot: Callable[[str, Snapshot], None],
+    ) -> None:
+        self._desk = desk
+        self._config = config
+        self._brokers = brokers
+        self._table = table
+        self._clock = clock
+        self._on_snapshot = on_snapshot
+        absence_ns = config.absence_ms_min * _NS_PER_MS
+        self._resolvers = {account: Resolver(absence_ns=absence_ns) for account in brokers}
+        # By account: what the last snapshot differed in; whether it was healthy and agreed.
+        self.differences: dict[str, list[Difference]] = {account: [] for account in brokers}
+        self._is_clean = dict.fromkeys(brokers, False)
+        self.failures_count = 0
+        self.snapshots_count = 0
+
+    # --- evidence ----------------------------------------------------------------------------
+
+    def line_changed(self, account: str) -> None:
+        """What was known of the account may be old: it counts as unreconciled until it is asked."""
+        self._is_clean[account] = False
+
+    def problems(self) -> list[str]:
+        """What stands against arming, for people; empty: books and venues agree."""
+        found = [
+            f"order {order.ref} of {order.request.account} is UNKNOWN"
+            for order in self._table.unknown.values()
+        ]
+        for account, is_clean in self._is_clean.items():
+            if not is_clean:
+                found.append(f"{account} is not reconciled")
+            found += (
+                f"{account}: position in {each.symbol} is {each.ours} here, {each.theirs} there"
+                for each in self.differences[account]
+                if each.kind is DifferenceKind.POSITION
+            )
+        return found
+
+    def take_snapshot(self, account: str, snapshot: Snapshot) -> Verdict:
+        """Let a snapshot settle what it can."""
+        self.snapshots_count += 1
+        verdict = self._resolvers[account].look(snapshot, AccountBooks(self._table, account))
+        for number, report in verdict.reports:
+            order = self._table.of_number(number)
+            if order is not None:
+                self._desk.take(order, report)
+        before = {_essence(each) for each in self.differences[account]}
+        for each in verdict.differences:
+            if each.kind is DifferenceKind.AMBIGUOUS:
+                order = self._table.of_number(each.number)
+                if order is not None:
+                    self._desk.trip(order, "AMBIGUOUS")
+            elif _essence(each) in before:
+                self._desk.differs(account, each)
+        if snapshot.is_healthy:
+            self.differences[account] = verdict.differences
+            self._is_clean[account] = verdict.is_clean
+        self._on_snapshot(account, snapshot)
+        return verdict
+
+    async def reconcile(self, account: str) -> Snapshot | None:
+        """Ask a venue for its lists and use them; None: it did not answer."""
+        try:
+            async with asyncio.timeout(self._config.snapshot_timeout_ms / 1000):
+                snapshot = await self._brokers[account].snapshot()
+        except (BrokerError, TimeoutError):
+            self.failures_count += 1
+            return None
+        self.take_snapshot(account, snapshot)
+        return snapshot
+
+    # --- loops -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Watch the clock and ask every venue again and again; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_clock(), name="risk.router.clock")
+            for account in self._brokers:
+                group.create_task(self._watch_account(account), name=f"risk.router.{account}")
+
+    async def _watch_clock(self) -> None:
+        while True:
+            self._desk.tick()
+            await self._clock.sleep(0 if self._desk.is_carrying else _TICK_S)
+
+    async def _watch_account(self, account: str) -> None:
+        pause_ns = self._config.reconcile_interval_ms * _NS_PER_MS
+        while True:
+            asked_ns = self._clock.mono_ns()
+            await self.reconcile(account)
+            while True:
+                await self._clock.sleep(self._config.resolve_interval_ms / 1000)
+                is_due = self._clock.mono_ns() - asked_ns >= pause_ns
+                if is_due or not self._is_clean[account] or self._is_in_doubt(account):
+                    break
+
+    def _is_in_doubt(self, account: str) -> bool:
+        return any(order.request.account == account for order in self._table.unknown.values())
+
+    # --- cancel all --------------------------------------------------------------------------
+
+    async def cancel_all(self, only: Callable[[Order], bool] | None = None) -> int:
+        """Cancel, wait, list again, until the venues list none of ours; return what is left.
+
+        only: which orders; all of ours by default. Bounded by cancel_all_timeout_ms.
+        """
+        started_ns = self._clock.mono_ns()
+        limit_ns = self._config.cancel_all_timeout_ms * _NS_PER_MS
+        asked: set[int] = set()
+        while True:
+            # Once each: an order that no list shows is left in peace, so that absence can be proof.
+            for order in self._chosen(only):
+                if order.number not in asked and not self._desk.take_back(order, is_again=True):
+                    asked.add(order.number)
+            await self._clock.sleep(self._config.cancel_all_interval_ms / 1000)
+            strangers = 0
+            is_whole = True
+            for account in self._brokers:
+                snapshot = await self._list(account)
+                if snapshot is None or not snapshot.is_healthy:
+                    is_whole = False
+                    continue
+                strangers += self._cancel_listed(account, snapshot, only)
+            left = len(self._chosen(only)) + strangers
+            if is_whole and not left:
+                return 0
+            if self._clock.mono_ns() - started_ns >= limit_ns:
+                # Where a venue does not answer nobody knows that nothing is left.
+                return left if is_whole else max(left, 1)
+
+    async def _list(self, account: str) -> Snapshot | None:
+        try:
+            limit_ms = min(self._config.snapshot_timeout_ms, self._config.cancel_all_timeout_ms)
+            async with asyncio.timeout(limit_ms / 1000):
+                snapshot = await self._brokers[account].snapshot()
+        except (BrokerError, TimeoutError):
+            self.failures_count += 1
+            return None
+        self.take_snapshot(account, snapshot)
+        return snapshot
+
+    def _chosen(self, only: Callable[[Order], bool] | None) -> list[Order]:
+        return [order for order in self._table.open.values() if only is None or only(order)]
+
+    def _cancel_listed(
+        self, account: str, snapshot: Snapshot, only: Callable[[Order], bool] | None
+    ) -> int:
+        """Cancel again what is still listed; return how many of those the table has forgotten."""
+        strangers = 0
+        for each in snapshot.orders:
+            if not each.is_open:
+                continue
+            order = self._table.find(account, each.ref, each.venue_id)
+            if order is not None:
+                if not order.is_over and (only is None or only(order)):
+                    self._desk.take_back(order, is_again=True)
+            elif only is None and self._is_ours(each):
+                strangers += 1
+                self._cancel_stranger(account, each)
+        return strangers
+
+    def _is_ours(self, listed: VenueOrder) -> bool:
+        number = number_of(listed.ref)
+        return number is not None and number < self._desk.number_next
+
+    def _cancel_stranger(self, account: str, listed: VenueOrder) -> None:
+        """An order with a ref of ours that the table does not know any more."""
+        wanted = Wanted(
+            number=number_of(listed.ref) or 0,
+            ref=listed.ref,
+            venue_id=listed.venue_id,
+            instrument=0,
+            symbol=listed.symbol,
+            side=listed.side,
+            price=listed.price,
+            size=listed.size,
+        )
+        try:
+            self._brokers[account].cancel(wanted)
+        except BrokerError:
+            self.failures_count += 1  # it is listed again, and asked for again
+
+
+def _essence(difference: Difference) -> tuple[int, str, int, str]:
+    """What makes a difference the same in two snapshots, whatever traded in between."""
+    delta = difference.theirs - difference.ours
+    return (int(difference.kind), difference.symbol, delta, difference.name)

@@ -1,0 +1,410 @@
+"""The router: the last hop before the venues, and the one place where orders change.
+
+It asks the gate, writes the intent, sends in the same step, and lets reports drive each order's
+machine. It never waits for a venue, sends nothing twice, and takes no answer for an answer: what is
+in doubt is UNKNOWN, keeps its reservation and waits for evidence (risk/reconciler.py) or a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+from risk import order as machine
+from risk.approval import ApprovedOrder, ApprovedReplace, Denied
+from risk.brokers.port import Broker
+from risk.errors import BrokerError, NotSentError, OutboxError
+from risk.gate import Gate
+from risk.order_facts import Doubt, Fill, Order, State
+from risk.order_numbers import OrderNumbers
+from risk.order_records import order_record, risk_record
+from risk.order_table import OrderTable
+from risk.orders import Report, ReportKind, Request, Snapshot
+from risk.outbox import Outbox
+from risk.outbox_format import CancelAsked, ReplaceAsked
+from risk.reasons import Reason
+from risk.reconciler import Reconciler
+from risk.recovery import new_of, order_of
+from risk.resolve import Difference
+from risk.router_config import RouterConfig
+from risk.settling import Alert, Recovered, Settler
+from tickd.ports import Clock
+
+__all__ = ["Router"]
+
+_ANSWERS: Final = Doubt.NEW | Doubt.CANCEL | Doubt.REPLACE
+_UNKNOWN: Final = State.UNKNOWN
+
+
+@final
+class Router:
+    """All orders of all accounts of a daemon. One thread; nothing in it waits.
+
+    record: takes a control record for the raw log. on_fill: after the gate and the record have it.
+    on_alert: a person should hear of it. halt_instrument: of an UNKNOWN order that grew too old, or
+    that nobody can tell from another. on_snapshot: whoever else lives on snapshots. figures: of an
+    approved order, how far it was from its limits.
+    """
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        *,
+        gate: Gate,
+        brokers: Mapping[str, Broker],
+        outbox: Outbox,
+        numbers: OrderNumbers,
+        clock: Clock,
+        record: Callable[[dict[str, object]], None],
+        on_fill: Callable[[Order, Fill], None],
+        on_alert: Callable[[Alert], None],
+        halt_instrument: Callable[[int, str], None],
+        on_snapshot: Callable[[str, Snapshot], None],
+        figures: Callable[[Request, int | None, int], dict[str, int]] = lambda *_: {},
+    ) -> None:
+        self.config = config
+        self.table = OrderTable(done_max=config.done_max, clock=clock)
+        self._settler = Settler(
+            config,
+            gate=gate,
+            table=self.table,
+            outbox=outbox,
+            clock=clock,
+            record=record,
+            on_fill=on_fill,
+            on_alert=on_alert,
+            halt_instrument=halt_instrument,
+        )
+        self.counts = self._settler.counts
+        # Of the reconciler's: drive an order by a conclusion, halt its instrument.
+        self.take = self._settler.take
+        self.trip = self._settler.trip
+        # A person's word about an order in doubt, about a position.
+        self.resolve = self._settler.resolve
+        self.adopt = self._settler.adopt
+        # Which set of limits is in force, for the record; whoever reloads sets it.
+        self.limits = ""
+        self._figures = figures
+        self._gate = gate
+        self._brokers = brokers
+        self._outbox = outbox
+        self._numbers = numbers
+        self._clock = clock
+        self._mono_ns = clock.mono_ns
+        self._record = record
+        self._on_alert = on_alert
+        self._is_durable = config.durability == "disk"
+        self._is_recovered = False
+        self._was_outbox_up = True
+        # The slow half: run, cancel_all, take_snapshot, problems.
+        self.reconciler = Reconciler(
+            self,
+            config=config,
+            brokers=brokers,
+            table=self.table,
+            clock=clock,
+            on_snapshot=on_snapshot,
+        )
+
+    # --- what strategies and people ask for --------------------------------------------------
+
+    def submit(self, request: Request) -> Denied | int:
+        """Check, write down and send an order; return its number, or why it did not leave.
+
+        With durability `disk` it leaves a moment later, or is denied on record.
+        """
+        if (reason := self._objection(request)) is not None:
+            return self._deny(request, reason)
+        broker = self._brokers[request.account]
+        try:
+            number = self._numbers.take()
+        except OutboxError:
+            return self._deny(request, Reason.OUTBOX)
+        wall_ns = self._clock.wall_ns()
+        approved = self._gate.check(request, number, mono_ns=self._mono_ns(), wall_ns=wall_ns)
+        if isinstance(approved, Denied):
+            return self._denied("new", request, approved)
+        try:
+            position = self._outbox.append(new_of(request, number, wall_ns))
+        except OutboxError:
+            self._gate.released(number)
+            return self._deny(request, Reason.OUTBOX, number)
+        order = order_of(request, number)
+        self.table.add(order)
+        self._decided("new", request, number, request.price, request.size)
+        self._record(order_record(order, State.PENDING_NEW))
+        if self._is_durable:
+            self._outbox.when_durable(
+                position,
+                lambda is_on_disk: self._send(order, approved, broker, is_on_disk=is_on_disk),
+            )
+            return number
+        denied = self._send(order, approved, broker)
+        return number if denied is None else denied
+
+    def _objection(self, request: Request) -> Reason | None:
+        """What stands against any order now, before the gate is asked."""
+        broker = self._brokers.get(request.account)
+        if broker is None:
+            return Reason.MISSING_ACCOUNT
+        if not self._is_recovered:
+            return Reason.NOT_RECONCILED
+        if not self._outbox.is_up:
+            return Reason.OUTBOX
+        if self.table.has_unknown_twin(request):
+            return Reason.UNKNOWN_TWIN
+        return None if broker.is_up else Reason.BROKER_DOWN
+
+    def _send(
+        self, order: Order, approved: ApprovedOrder, broker: Broker, *, is_on_disk: bool = True
+    ) -> Denied | None:
+        """Write an order to its venue: the gate is asked once more in this very step."""
+        if order.state is not State.PENDING_NEW:
+            return None  # taken back while it waited for the disk
+        if not is_on_disk:
+            return self._not_sent(order, Reason.OUTBOX)
+        if not self._gate.confirm(approved):
+            return self._not_sent(order, Reason.HALTED)
+        now_ns = self._mono_ns()
+        machine.mark_sent(order, now_ns)
+        self._record(order_record(order, State.SENT))
+        self._settler.expect(order, Doubt.NEW, now_ns)
+        self.counts.sent += 1
+        try:
+            broker.send(approved, order.ref)
+        except NotSentError:
+            return self._not_sent(order, Reason.BROKER_DOWN)
+        except BrokerError as error:
+            self._settler.in_doubt(order, Doubt.NEW, str(error))
+        except BaseException:
+            # A bug; where in the write it struck nobody knows.
+            self._settler.in_doubt(order, Doubt.NEW, "the broker failed")
+            raise
+        return None
+
+    def _not_sent(self, order: Order, reason: Reason) -> Denied | None:
+        if not self._settler.not_sent(order, reason.name):
+            return None
+        self.counts.denied += 1
+        return _refusal(reason, order.number)
+
+    def cancel(self, client_id: int, *, is_again: bool = False) -> Denied | None:
+        """Ask for an order to be taken back; a halt, a full disk and a doubt do not stop it.
+
+        One that is asked for already is not asked for again, unless `is_again`.
+        """
+        order = self.table.of_client(client_id)
+        if order is None or order.is_over:
+            return _refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
+        return self.take_back(order, is_again=is_again)
+
+    def take_back(self, order: Order, *, is_again: bool) -> Denied | None:
+        """Cancel an order that is not over."""
+        if order.state is State.PENDING_NEW:
+            # It still waits for the disk: it never leaves.
+            self._settler.not_sent(order, "cancelled before it was sent")
+            return None
+        if order.cancel_asked and not is_again:
+            return None
+        now_ns = self._mono_ns()
+        request = order.request
+        approved = self._gate.check_cancel(order.number, mono_ns=now_ns)
+        if isinstance(approved, Denied):
+            return self._denied("cancel", request, approved)
+        self._decided("cancel", request, order.number, order.price, order.size)
+        self._outbox.note(CancelAsked(order.number, self._clock.wall_ns()))
+        self._settler.settle(order, machine.ask_cancel(order, now_ns))
+        self._settler.expect(order, Doubt.CANCEL, now_ns)
+        try:
+            self._brokers[request.account].cancel(order.wanted())
+        except NotSentError:
+            return self._withdrawn(order, Doubt.CANCEL)
+        except BrokerError as error:
+            self._settler.in_doubt(order, Doubt.CANCEL, str(error))
+        return None
+
+    def replace(self, client_id: int, *, price: int | None, size: int) -> Denied | None:
+        """Ask for another price and whole size of an order that is out; one change at a time."""
+        order = self.table.of_client(client_id)
+        if order is None or order.is_over or order.cancel_asked:
+            return _refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
+        request = order.request
+        reason = None
+        if order.state is _UNKNOWN:
+            reason = Reason.UNKNOWN_TWIN
+        elif order.replace_asked or order.state is State.PENDING_NEW:
+            reason = Reason.DUPLICATE
+        elif not self._outbox.is_up:
+            reason = Reason.OUTBOX
+        if reason is not None:
+            return self._denied("replace", request, _refusal(reason, order.number), price, size)
+        wall_ns = self._clock.wall_ns()
+        approved = self._gate.check_replace(
+            order.number, price=price, size=size, mono_ns=self._mono_ns(), wall_ns=wall_ns
+        )
+        if isinstance(approved, Denied):
+            return self._denied("replace", request, approved, price, size)
+        try:
+            position = self._outbox.append(ReplaceAsked(order.number, wall_ns, price, size))
+        except OutboxError:
+            self._gate.replace_refused(order.number)
+            refusal = _refusal(Reason.OUTBOX, order.number)
+            return self._denied("replace", request, refusal, price, size)
+        self._decided("replace", request, order.number, price, size)
+        self._settler.settle(order, machine.ask_replace(order, price, size, self._mono_ns()))
+        if self._is_durable:
+            self._outbox.when_durable(
+                position,
+                lambda is_on_disk: self._send_replace(order, approved, is_on_disk=is_on_disk),
+            )
+            return None
+        return self._send_replace(order, approved)
+
+    def _send_replace(
+        self, order: Order, approved: ApprovedReplace, *, is_on_disk: bool = True
+    ) -> Denied | None:
+        if not order.replace_asked:
+            return None  # the order ended while the intent went to the disk
+        if not is_on_disk:
+            return self._withdrawn(order, Doubt.REPLACE, Reason.OUTBOX)
+        if not self._gate.confirm(approved):
+            return self._withdrawn(order, Doubt.REPLACE, Reason.HALTED)
+        now_ns = self._mono_ns()
+        order.asked_mono_ns = now_ns
+        self._settler.expect(order, Doubt.REPLACE, now_ns)
+        try:
+            self._brokers[order.request.account].replace(
+                order.wanted(), price=approved.price, size=approved.size
+            )
+        except NotSentError:
+            return self._withdrawn(order, Doubt.REPLACE)
+        except BrokerError as error:
+            self._settler.in_doubt(order, Doubt.REPLACE, str(error))
+        return None
+
+    def _withdrawn(self, order: Order, what: int, reason: Reason = Reason.BROKER_DOWN) -> Denied:
+        self._settler.withdrawn(order, what, reason.name)
+        self.counts.denied += 1
+        return _refusal(reason, order.number)
+
+    # --- what venues say, and what they do not say -------------------------------------------
+
+    def on_report(self, account: str, report: Report) -> None:
+        """Take a report of an account's broker; never raises for what a venue says."""
+        self.counts.reports += 1
+        kind = report.kind
+        if kind is ReportKind.LINE_DOWN or kind is ReportKind.LINE_UP:
+            self._line(account, report)
+            return
+        order = self.table.find(account, report.ref, report.venue_id)
+        if order is None or order.state is State.PENDING_NEW:
+            self.counts.foreign_reports += 1
+            if kind is ReportKind.FILL:
+                name = report.exec_id or report.venue_id or report.ref
+                self._on_alert(Alert("FOREIGN_FILL", account, text=name))
+            return
+        self.take(order, report)
+
+    def _line(self, account: str, report: Report) -> None:
+        self.reconciler.line_changed(account)
+        if report.kind is ReportKind.LINE_DOWN:
+            for order in list(self.table.open.values()):
+                if order.request.account == account and order.state is not State.PENDING_NEW:
+                    self._settler.in_doubt(order, _ANSWERS, report.reason or "line down")
+
+    def tick(self) -> None:
+        """Look at the clock: late answers, old doubts, the outbox's file."""
+        self._settler.watch(self._mono_ns())
+        self._outbox.collect()
+        self._outbox.tick(self.table)
+        is_up = self._outbox.is_up
+        if is_up is not self._was_outbox_up:
+            self._was_outbox_up = is_up
+            what = "OUTBOX_UP" if is_up else "OUTBOX"
+            self._on_alert(Alert(what, "", text=self._outbox.error or ""))
+
+    def differs(self, account: str, difference: Difference) -> None:
+        """Two snapshots differ from our books in the same way: a person should hear of it."""
+        what = f"{difference.kind.name}_DIFFERS" if not difference.name else difference.kind.name
+        text = f"{difference.name} ours {difference.ours} theirs {difference.theirs}".strip()
+        self._on_alert(Alert(what, account, difference.number, 0, difference.symbol, text))
+
+    @property
+    def is_carrying(self) -> bool:
+        return self._outbox.is_carrying
+
+    @property
+    def number_next(self) -> int:
+        return self._numbers.next
+
+    async def run(self) -> None:
+        """Watch answers, doubts, the outbox and the venues' lists; until cancelled."""
+        loop = asyncio.get_running_loop()
+
+        def watch(old: int | None, new: int | None) -> None:
+            if old is not None:
+                loop.remove_reader(old)
+            if new is not None:
+                loop.add_reader(new, self._outbox.collect)
+
+        self._outbox.watch(watch)
+        try:
+            await self.reconciler.run()
+        finally:
+            self._outbox.unwatch()
+
+    async def cancel_all(self, only: Callable[[Order], bool] | None = None) -> int:
+        """See `Reconciler.cancel_all`."""
+        return await self.reconciler.cancel_all(only)
+
+    # --- start, people -----------------------------------------------------------------------
+
+    def recover(self) -> Recovered:
+        """Read outbox and numbers, restore orders, reservations and holdings; blocks for the disk.
+
+        Nothing is submitted before it. Raises OutboxError: what is there cannot be read;
+        LimitsError: the gate has no room for what is out, and nothing may be submitted.
+        """
+        recovered = self._settler.recover(self._numbers)
+        self._is_recovered = True
+        return recovered
+
+    def close(self) -> None:
+        """Close the files; blocks for the disk."""
+        self._outbox.close()
+        self._numbers.close()
+
+    def orders(self) -> list[Order]:
+        """Every order that is known, oldest first; look, do not touch."""
+        return self.table.known()
+
+    # --- refusals ----------------------------------------------------------------------------
+
+    def _deny(self, request: Request, reason: Reason, number: int = 0) -> Denied:
+        return self._denied("new", request, _refusal(reason, number))
+
+    def _denied(
+        self,
+        action: str,
+        request: Request,
+        denied: Denied,
+        price: int | None = None,
+        size: int | None = None,
+    ) -> Denied:
+        self.counts.denied += 1
+        if size is None:
+            price, size = request.price, request.size
+        number = denied.number
+        self._record(risk_record(action, request, number, price, size, denied, self.limits))
+        return denied
+
+    def _decided(
+        self, action: str, request: Request, number: int, price: int | None, size: int
+    ) -> None:
+        figures = {} if action == "cancel" else self._figures(request, price, size)
+        self._record(risk_record(action, request, number, price, size, figures, self.limits))
+
+
+def _refusal(reason: Reason, number: int) -> Denied:
+    return Denied(reason=reason, vector=1 << reason, number=number)

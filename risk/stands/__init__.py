@@ -1,0 +1,1 @@
+"""Stand-ins for venues: servers in a process of their own that speak a venue's order entry."""

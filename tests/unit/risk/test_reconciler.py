@@ -1,0 +1,143 @@
+"""The slow half of the router: loops, cancel-all, what stands against arming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from risk.errors import BrokerError
+from risk.order_facts import State
+from risk.orders import Snapshot
+from risk.router_config import RouterConfig
+from tests.harness.gates import ACCOUNT
+from tests.harness.order_world import World
+from tests.harness.venue_model import VenueModel
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as world:
+        yield world
+
+
+class Willing(VenueModel):
+    """Its world goes on by itself: with every list that is asked for, all that is under way."""
+
+    left_open = 0
+
+    async def snapshot(self) -> Snapshot:
+        while self.inbox and len(self.inbox) > self.left_open:
+            self.process(len(self.inbox) - 1)
+        self.deliver_all()
+        return await super().snapshot()
+
+
+def willing(world: World, left_open: int = 0) -> Willing:
+    venue = Willing(ACCOUNT, world.clock)
+    venue.on_report = world.router.on_report
+    venue.left_open = left_open
+    world.brokers[ACCOUNT] = world.venue = venue
+    return venue
+
+
+async def while_time_passes(world: World, seconds: float, work: object) -> object:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work, name="work")  # type: ignore[arg-type]
+        for _ in range(round(seconds / 0.05)):
+            await world.clock.advance(0.05)
+        if not task.done():
+            task.cancel()
+            return None
+    return task.result()
+
+
+async def test_cancel_all_empties_the_venue_and_says_so(world: World) -> None:
+    willing(world)
+    orders = [world.acked(price=9_000 + 5 * at) for at in range(5)]
+    in_flight = world.submit(price=9_500)
+    left = await while_time_passes(world, 3, world.router.cancel_all())
+    assert left == 0
+    assert {order.state for order in (*orders, in_flight)} == {State.CANCELLED}
+
+
+async def test_cancel_all_reports_what_is_left_at_its_deadline(world: World) -> None:
+    venue = willing(world, left_open=1)
+    order = world.submit(price=9_000)
+    left = await while_time_passes(world, 4, world.router.cancel_all())
+    assert left == 1
+    assert order.state is not State.CANCELLED
+    venue.snapshot_fails = True
+    assert await while_time_passes(world, 4, world.router.cancel_all()) == 1
+
+
+async def test_cancel_all_of_a_part_leaves_the_rest(world: World) -> None:
+    willing(world)
+    one, other = world.acked(price=9_000), world.acked(price=9_005)
+    left = await while_time_passes(
+        world, 3, world.router.cancel_all(lambda order: order.number == one.number)
+    )
+    assert (left, one.state, other.state) == (0, State.CANCELLED, State.ACKED)
+
+
+async def test_cancel_all_takes_back_what_only_the_venue_remembers(world: World) -> None:
+    venue = willing(world)
+    order = world.acked()
+    listed = venue.orders[order.venue_id]
+    # A ref of ours that no table knows: a number of a life whose outbox is gone.
+    listed.ref = "000000"
+    listed.venue_id = "other"
+    left = await while_time_passes(world, 4, world.router.cancel_all())
+    assert venue.cancels["000000"] > 0
+    assert not listed.is_open
+    assert left == 0
+
+
+async def test_run_settles_doubts_by_itself(world: World) -> None:
+    world.venue.fault = "doubt_lost"
+    order = world.submit()
+    task = while_time_passes(world, 1, world.router.run())
+    await task
+    assert (order.state, order.code) == (State.REJECTED, "NOT_FOUND")
+    assert world.router.reconciler.problems() == []
+    assert world.snapshots
+
+
+async def test_run_outlives_a_venue_that_does_not_answer(world: World) -> None:
+    world.venue.snapshot_fails = True
+    await while_time_passes(world, 1, world.router.run())
+    assert world.router.reconciler.failures_count > 5
+    assert world.router.reconciler.problems() == [f"{ACCOUNT} is not reconciled"]
+    with pytest.raises(BrokerError):
+        await world.venue.snapshot()
+
+
+async def test_line_that_was_down_must_be_reconciled_again(world: World) -> None:
+    world.look()
+    assert world.router.reconciler.problems() == []
+    world.venue.line_up()
+    assert world.router.reconciler.problems() == [f"{ACCOUNT} is not reconciled"]
+
+
+def test_difference_alarms_when_two_lists_in_a_row_show_it(world: World) -> None:
+    world.venue.foreign_position = 5
+    world.look()
+    assert world.alarms() == []
+    world.look()
+    assert world.alarms() == ["POSITION_DIFFERS"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ack_timeout_ms": 0}, "ack_timeout_ms must be positive"),
+        ({"unknown_age_ms_max": 2_500}, "leaves no time"),
+        ({"cancel_all_timeout_ms": 100}, "less than"),
+        ({"outbox_bytes_max": 1 << 20}, "at least"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(given: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RouterConfig(**given)  # type: ignore[arg-type]

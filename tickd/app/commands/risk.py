@@ -1,0 +1,139 @@
+"""`tickd risk`: ask a running daemon whether orders may leave, halt them, arm them again."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from cyclopts import Parameter
+
+from risk.latch import Scope
+from tickd.app.config import load_config
+from tickd.app.control import ask
+from tickd.app.exit_codes import ExitCode
+from tickd.errors import ConfigError, TickdError
+
+
+def risk(
+    action: Literal["status", "kill", "arm", "what-if"],
+    config: Path,
+    *,
+    operator: str = "",
+    reason: str = "",
+    confirm: str = "",
+    scope: Scope = "global",
+    key: str = "",
+    limits: Path | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    to: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> ExitCode:
+    """Ask a running daemon whether orders may leave; halt them; arm them again, in two steps.
+
+    `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
+    nothing back. `arm` prints a token and what to type next; it is refused while orders are
+    unknown or open, data is stale, or the venues' word differs from ours. `what-if` needs no
+    daemon: it prints which of the recorded decisions other limits would have made otherwise.
+
+    Args:
+        action: status, kill, arm or what-if
+        config: the daemon's config file, or its state directory
+        operator: who arms; of a kill, you unless said otherwise
+        reason: why; it goes on record
+        confirm: the token of the first step: arms
+        scope: what is halted or armed: global, or one venue, account, strategy or instrument
+        key: which one, unless everything
+        limits: of what-if: a TOML file with the other limits; default: those of the config file
+        from_: of what-if: first receive time, e.g. 2026-11-20T12:00:00Z; default the beginning
+        to: of what-if: the receive time that ends the range; default the end
+        as_json: print the answer as JSON
+
+    Examples:
+        tickd risk status tickd.toml
+        tickd risk kill tickd.toml --reason "prices look wrong"
+        tickd risk kill tickd.toml --scope venue --key okx
+        tickd risk arm tickd.toml --operator ada --reason "checked with the venue"
+        tickd risk arm tickd.toml --confirm 5f1c09aa
+        tickd risk what-if tickd.toml --limits tighter.toml --from 2026-11-20 --to 2026-11-21
+
+    """
+    if action == "what-if":
+        from tickd.app.commands.risk_what_if import risk_what_if  # noqa: PLC0415 - numpy and all
+
+        return risk_what_if(config, limits=limits, from_time=from_, to_time=to, as_json=as_json)
+    if action == "arm" and not confirm and not (operator.strip() and reason.strip()):
+        raise ConfigError(
+            "arming needs a person and a reason", hint="--operator NAME --reason TEXT"
+        )
+    state_dir = config if config.is_dir() else load_config(config).state_dir
+    request = {"scope": scope, "key": key, "reason": reason, "operator": operator}
+    if action == "kill":
+        request["operator"] = operator or getpass.getuser()
+        answer = _asked(state_dir, "risk_kill", request)
+    elif action == "status":
+        answer = _asked(state_dir, "risk_status", {})
+    elif confirm:
+        answer = _asked(state_dir, "risk_confirm", {"token": confirm})
+    else:
+        answer = _asked(state_dir, "risk_arm", request)
+    if as_json:
+        sys.stdout.write(orjson.dumps(answer).decode() + "\n")
+    elif action == "kill":
+        sys.stdout.write(f"halted: {f'{scope} {key}'.rstrip()}\n")
+    elif action == "arm" and not confirm:
+        sys.stdout.write(_next_step(config, answer))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in described(answer)))
+    return ExitCode.OK
+
+
+def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, Any]:
+    try:
+        answer: Any = asyncio.run(ask(state_dir, command, **request))
+    except TickdError as error:
+        if command == "risk_kill":
+            # Whoever kills must not be told to start something.
+            error.hint = "kill -USR1 PID halts a daemon that does not answer"
+        raise
+    return dict(answer)
+
+
+def _next_step(config: Path, offer: dict[str, Any]) -> str:
+    typed = f"tickd risk arm {shlex.quote(str(config))} --confirm {offer['token']}"
+    what = f"{offer['scope']} {offer['key']}".rstrip()
+    return f"to arm {what}, within {offer['expires_s']:g} s:\n    {typed}\n"
+
+
+def described(answer: dict[str, Any]) -> list[str]:
+    """Lines for people: state, why and since when, what is halted beside, what keeps it so."""
+    source = answer["source"]
+    who = f"{source['kind']} {source['name']}".rstrip()
+    if source["uid"] is not None:
+        who += f" from uid {source['uid']}, pid {source['pid']}"
+    lines = [
+        f"{answer['state']} since {_time(answer['since_ns'])} by {who}: {answer['reason']}",
+    ]
+    lines += [
+        f"halted: {each['scope']} {each['key']} since {_time(each['wall_ns'])} "
+        f"by {each['source']}: {each['reason']}"
+        for each in answer["halts"]
+    ]
+    lines += [f"not to be armed: {each}" for each in answer["blockers"]]
+    latch = answer["latch"]
+    if latch["panic_runs"]:
+        ended = latch["panic_exit_code"]
+        how = "still runs" if ended is None else f"ended with code {ended}"
+        lines.append(f"tickd panic was run {latch['panic_runs']} times, {how}")
+    if latch["panic_fault"]:
+        lines.append(f"tickd panic could not be run: {latch['panic_fault']}")
+    return lines
+
+
+def _time(ns: int) -> str:
+    return f"{datetime.fromtimestamp(ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,161 @@
+"""The kill switch in the daemon: its halt word from the first moment, its commands on the socket.
+
+`stand` runs before the event loop: from then on SIGUSR1 halts, whatever the rest of the start is
+doing. What halts, cancels and arms is decided in `risk/kill.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from risk.errors import ArmError
+from risk.kill import KillSwitch
+from risk.kill_hooks import Hooks
+from risk.latch import Latch, Scope, at_start, boot_id, encode
+from risk.triggers import Triggers
+from tickd.app.config import Config
+from tickd.app.control import Command
+from tickd.config import dump
+from tickd.native import HaltWord, NativeError, xxh3_hex
+from tickd.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+SCOPES: Final[tuple[Scope, ...]] = ("global", "venue", "account", "strategy", "instrument")
+
+
+class Halting:
+    """One daemon's halt word and, once the wiring has given it hands, its kill switch."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self.word = HaltWord()
+        # For whoever sees losses and rejects; what the daemon itself sees is told in `watch`.
+        self.triggers = Triggers(config.risk.triggers)
+        self._first: Latch | None = None  # what the file is to say from now on
+        self._switch: KillSwitch | None = None
+
+    def stand(self, panic: Sequence[str] = (), *, signals: bool = True) -> None:
+        """Read the latch, start what follows a trip, and take SIGUSR1, one that waits at once.
+
+        Args: `panic`: the command line of the last resort. Raises nothing for a disk that refuses:
+        that is HALTED, and shown.
+        """
+        directory = self._config.state_dir.absolute() / "risk"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("latch_directory_failed", path=str(directory), words=str(error))
+        config = xxh3_hex(dump(self._config).encode())
+        self._first, fault = at_start(
+            directory, config=config, wall_ns=self._clock.wall_ns(), mono_ns=self._clock.mono_ns()
+        )
+        self.word.start(
+            directory,
+            config=config,
+            boot_id=boot_id(),
+            halts=msgspec.json.encode(self._first.halts),
+            panic=list(panic),
+            panic_after_ms=self._config.risk.panic_after_ms,
+            disk_wait_ms=self._config.risk.disk_wait_ms,
+        )
+        if signals:
+            self.word.bind()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        log.info("halted", reason=self._first.reason, fault=fault)
+
+    def join(self, hooks: Hooks) -> KillSwitch:
+        """Give the switch what it needs to cancel, ask and record; once, with the raw log locked.
+
+        Only now the file is written: another daemon's would be spoilt by one that may not run.
+        """
+        if self._first is None:
+            self.stand(signals=False)
+        assert self._first is not None, "stand sets it"
+        self.word.keep(self._first.epoch, encode(self._first))
+        self._switch = KillSwitch(
+            self._config.risk, word=self.word, first=self._first, clock=self._clock, hooks=hooks
+        )
+        return self._switch
+
+    @property
+    def switch(self) -> KillSwitch:
+        assert self._switch is not None, "the wiring joins before anything runs"
+        return self._switch
+
+    def watch(self, *, fault: str | None, lag_s: float) -> None:
+        """Halt if the clocks, the recorder or the bus say so; to be called once a second.
+
+        Args: `fault`: why the raw log cannot be written, None when it can.
+        """
+        mono_ns = self._clock.mono_ns()
+        rules = {
+            "clock": self.triggers.clock(self._clock.wall_ns(), mono_ns),
+            "recorder": self.triggers.recorder(fault, mono_ns),
+            "lag": self.triggers.lag("the bus", lag_s * 1000, mono_ns),
+        }
+        for name, reason in rules.items():
+            if reason:
+                self.switch.trigger(reason, name=name)
+
+    def draw(self) -> dict[str, Any]:
+        """The section of `tickd status`."""
+        return self.switch.draw()
+
+    def commands(self) -> dict[str, Command]:
+        """The control commands, by name."""
+        return {
+            "risk_status": self.status,
+            "risk_kill": self.kill,
+            "risk_arm": self.arm,
+            "risk_confirm": self.confirm,
+        }
+
+    async def status(self, _: Mapping[str, object]) -> dict[str, Any]:
+        """The control command `risk_status`."""
+        return self.draw()
+
+    async def kill(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """The control command `risk_kill`. Raises ArmError: an unknown scope."""
+        scope, key = _scope_of(request)
+        reason = str(request.get("reason") or "by command")
+        who = str(request.get("operator") or "")
+        self.switch.trip(reason, scope=scope, key=key, source=f"operator {who}".rstrip())
+        return {"state": self.draw()["state"], "scope": scope, "key": key}
+
+    async def arm(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """The control command `risk_arm`: the first step. Raises ArmError."""
+        scope, key = _scope_of(request)
+        operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
+        offer = self.switch.arm(operator, reason, scope=scope, key=key)
+        return dict(msgspec.to_builtins(offer))
+
+    async def confirm(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """The control command `risk_confirm`: the second step. Raises ArmError."""
+        await self.switch.confirm(str(request.get("token", "")))
+        return self.draw()
+
+    def stop(self) -> None:
+        """The end of the daemon; any thread, waits for the disk."""
+        self.word.unbind()
+        try:
+            self.switch.stop()
+        except NativeError as error:
+            log.error("latch_failed", words=str(error))  # noqa: TRY400 - a restart halts anyway
+
+
+def _scope_of(request: Mapping[str, object]) -> tuple[Scope, str]:
+    asked, key = str(request.get("scope", "global")), str(request.get("key", ""))
+    for scope in SCOPES:
+        if scope == asked and (scope == "global") != bool(key):
+            return scope, key
+    raise ArmError(
+        f"no such scope: {asked} {key}".rstrip(),
+        hint="--scope venue|account|strategy|instrument --key NAME, or neither for everything",
+    )

@@ -1,0 +1,150 @@
+"""Control commands about orders: list, show, cancel, and a person's word about one in doubt.
+
+It asks the router; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, final
+
+from risk.approval import Denied
+from risk.order_facts import Doubt, Order, State
+from risk.order_numbers import number_of
+from risk.router import Router
+from tickd.app.control import Command
+from tickd.app.instruments import Instruments
+from tickd.errors import Action, TickdError
+from tickd.units import decimal_to_mantissa, mantissa_to_text
+
+__all__ = ["Ordering"]
+
+LISTED_MAX: Final = 1_000
+_ENDS: Final = {
+    "filled": State.FILLED,
+    "cancelled": State.CANCELLED,
+    "expired": State.EXPIRED,
+    "rejected": State.REJECTED,
+}
+
+
+@final
+class Ordering:
+    """The orders of one daemon, for people."""
+
+    def __init__(self, router: Router, instruments: Instruments) -> None:
+        self._router: Final = router
+        self._instruments: Final = instruments
+
+    def commands(self) -> dict[str, Command]:
+        """The control commands, by name."""
+        return {
+            "order_list": self.list,
+            "order_show": self.show,
+            "order_cancel": self.cancel,
+            "order_resolve": self.resolve,
+        }
+
+    async def list(self, request: Mapping[str, object]) -> object:
+        """Open orders; `all: true`: those that are over and still known, too, newest first."""
+        known = self._router.orders()
+        chosen = [each for each in known if request.get("all") is True or not each.is_over]
+        rows = [self._drawn(each) for each in reversed(chosen[-LISTED_MAX:])]
+        return {"orders": rows, "more": max(0, len(chosen) - LISTED_MAX)}
+
+    async def show(self, request: Mapping[str, object]) -> object:
+        """One order, whole. Raises TickdError: no such order is known any more."""
+        order = self._find(request)
+        return {
+            **self._drawn(order),
+            "doubts": [each.name for each in Doubt if each & order.doubts],
+            "executions": sorted(order.executions),
+            "cancel_asked": order.cancel_asked,
+            "replace_asked": order.replace_asked,
+            "code": order.code,
+        }
+
+    async def cancel(self, request: Mapping[str, object]) -> object:
+        """Ask for one to be taken back. Raises TickdError: unknown, or the gate's cancel lane."""
+        order = self._find(request)
+        denied = self._router.cancel(order.request.client_id, is_again=True)
+        if isinstance(denied, Denied):
+            raise TickdError(
+                f"order {order.ref} is not cancelled: {denied.reason.name}",
+                action=Action.FATAL,
+                hint=f"it is {order.state.name}",
+            )
+        return self._drawn(order)
+
+    async def resolve(self, request: Mapping[str, object]) -> object:
+        """Take a person's word about an UNKNOWN order: `end`, `filled`, `operator`, `reason`.
+
+        Raises TickdError: it is not UNKNOWN, or the words do not fit it.
+        """
+        order = self._find(request)
+        operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
+        if not operator.strip() or not reason.strip():
+            raise TickdError(
+                "who says so, and why, must be said", hint="--operator NAME --reason TEXT"
+            )
+        end = _ENDS.get(str(request.get("end")))
+        if end is None:
+            raise TickdError("an order ends as one of: " + ", ".join(_ENDS), hint="--end cancelled")
+        scales = self._instruments.traded(order.request.venue, order.request.symbol)
+        if scales is None:
+            raise TickdError(f"instrument {order.request.symbol} is not defined yet")
+        said = request.get("price")
+        price = None if said is None else decimal_to_mantissa(str(said), scales.price_scale)
+        try:
+            self._router.resolve(
+                order.number,
+                end=end,
+                filled=decimal_to_mantissa(str(request.get("filled", "0")), scales.size_scale),
+                price=price,
+                operator=operator,
+                reason=reason,
+            )
+        except ValueError as error:
+            raise TickdError(str(error), hint=f"tickd order show CONFIG {order.ref}") from error
+        return self._drawn(order)
+
+    def _find(self, request: Mapping[str, object]) -> Order:
+        """By what the venue sees of it (`ref`), or by its number."""
+        asked = str(request.get("ref", ""))
+        number = int(asked) if asked.isdecimal() else number_of(asked)
+        for candidate in (number_of(asked), number):
+            order = None if candidate is None else self._router.table.of_number(candidate)
+            if order is not None:
+                return order
+        raise TickdError(
+            f"no order {asked!r} is known",
+            hint="tickd order list CONFIG --all, or the table orders",
+        )
+
+    def _drawn(self, order: Order) -> dict[str, Any]:
+        request = order.request
+        scales = self._instruments.traded(request.venue, request.symbol)
+
+        def text(mantissa: int | None, scale: int | None) -> str | None:
+            if mantissa is None:
+                return None
+            return str(mantissa) if scale is None else mantissa_to_text(mantissa, scale)
+
+        price_scale = None if scales is None else scales.price_scale
+        size_scale = None if scales is None else scales.size_scale
+        return {
+            "ref": order.ref,
+            "number": order.number,
+            "state": order.state.name,
+            "strategy": request.strategy,
+            "account": request.account,
+            "venue": request.venue,
+            "symbol": request.symbol,
+            "side": request.side,
+            "price": text(order.price, price_scale),
+            "size": text(order.size, size_scale),
+            "filled": text(order.filled, size_scale),
+            "venue_id": order.venue_id,
+            "client_id": request.client_id,
+            "reason": order.reason,
+        }

@@ -1,0 +1,459 @@
+"""Trading in the daemon: gate, router and brokers joined to the market, the strategies and the log.
+
+What a strategy asks for goes through the gate to its account's broker; what the venue says comes
+back as control records, which are the strategies' order events, too. Nothing here decides whether
+an order may leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, final
+
+import msgspec
+import structlog
+
+from recorder.trading.sink import TradingSink
+from risk.approval import Denied
+from risk.brokers.port import AccountSection, Broker, BrokerContext
+from risk.brokers.registry import find, name_of
+from risk.errors import LimitsError, OutboxError
+from risk.figures import Figures
+from risk.gate import Gate
+from risk.kill import KillSwitch
+from risk.kill_hooks import Hooks
+from risk.latch import Scope
+from risk.ledger import Ledger
+from risk.limits import Limits
+from risk.order_facts import Fill, Order
+from risk.order_numbers import OrderNumbers
+from risk.orders import Report, ReportKind, Request, Snapshot
+from risk.outbox import Outbox
+from risk.router import Router
+from risk.settling import Alert
+from tickd.app.config import Config
+from tickd.app.control import Command
+from tickd.app.halting import Halting
+from tickd.app.instruments import Instruments
+from tickd.app.ordering import Ordering
+from tickd.app.risk_metrics import RiskPicture
+from tickd.app.tap import Tap
+from tickd.bus import Bus
+from tickd.errors import TickdError
+from tickd.native import EventBatch, RawLog
+from tickd.ports import Clock
+
+__all__ = ["Trading"]
+
+log = structlog.get_logger(__name__)
+
+# A new file of numbers begins behind whatever an old one can have given out: so many a second of
+# its life. 36^6 of them, all that fits Shioaji's field, last until 2043.
+_NUMBERS_PER_S: Final = 4
+_NUMBERS_SINCE_S: Final = 1_767_225_600  # 2026-01-01
+_LOOK_S: Final = 0.25
+_SCOPES: Final = ("venue", "account", "strategy", "instrument")
+_AMOUNTS: Final = ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl")
+_STOP_S: Final = 5.0
+
+
+class _Market:
+    """What a broker sees of the market: it is told before the strategies are."""
+
+    def __init__(self, tap: Tap) -> None:
+        self._tap = tap
+        self.takers: list[Callable[[EventBatch], None]] = []
+
+    def on_batch(self, take: Callable[[EventBatch], None]) -> None:
+        self.takers.append(take)
+
+    def on_definition(self, define: Callable[[int, bytes], None]) -> None:
+        self._tap.on_definition(define)
+
+
+@final
+class Trading:
+    """All accounts of one daemon. Without any, the gate denies whatever is asked for."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        halting: Halting,
+        tap: Tap,
+        bus: Bus,
+        raw_log: RawLog,
+        definitions: Callable[[], list[tuple[int, bytes]]],
+        clock: Clock,
+    ) -> None:
+        """`definitions`: of the instruments that the raw log knew at the start."""
+        self._config: Final = config
+        self._note: Final = tap.note
+        self._raw_log: Final = raw_log
+        self._lag_s: Callable[[], float] = lambda: 0.0
+        self._clock: Final = clock
+        self._accounts: Final = {each.name: each.account for each in config.strategies}
+        self._market: Final = _Market(tap)
+        self.instruments: Final = Instruments()
+        self.gate: Final = Gate(Limits(config.risk.limits_only), halt=halting.word)
+        sections = {each.name: each for each in config.accounts}
+        self._figures: Final = Figures(self.gate)
+        self.ledger: Final = Ledger(
+            {name: each.currency for name, each in sections.items()},
+            gate=self.gate,
+            directory=config.state_dir / "risk",
+            clock=clock,
+        )
+        tap.on_definition(self._define)
+        self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
+        self.router: Final = self._router()
+        self._triggers: Final = halting.triggers
+        self._halted_instruments: dict[tuple[str, str], bool] = {}
+        self.alerts: dict[str, int] = {}
+        # Of what was recorded, by verdict and reason, by state, by action.
+        self.decisions: Final[Counter[tuple[str, str]]] = Counter()
+        self.order_news: Final[Counter[str]] = Counter()
+        self.audits: Final[Counter[str]] = Counter()
+        self._problem: str | None = None
+        # What stores the records of all this; the wiring gives it.
+        self.rows: TradingSink | None = None
+        self._switch: Final[KillSwitch] = halting.join(self._hooks())
+        self.instruments.on_new(self._define_halted)
+        if sections:
+            bus.handle_bursts(self._take, name="risk")
+            for number, definition in definitions():
+                self._define(number, definition)
+            self._recover()
+
+    def watch_lag(self, lag_s: Callable[[], float]) -> None:
+        """What tells how late market data is."""
+        self._lag_s = lag_s
+
+    # Construction ---------------------------------------------------------------------------------
+
+    def _broker(self, section: AccountSection) -> Broker:
+        venue = find(section).venue(section)
+        return find(section).make(
+            section,
+            BrokerContext(
+                clock=self._clock,
+                on_report=partial(self._report, section.name),
+                confirm=self.gate.confirm,
+                instrument=partial(self.instruments.traded, venue),
+                market=self._market,
+                held=partial(self.ledger.positions.items, section.name),
+            ),
+        )
+
+    def _router(self) -> Router:
+        directory, keys = self._config.state_dir / "risk", self._config.risk.router
+        wall_s = self._clock.wall_ns() // 1_000_000_000
+        first = max(1, (wall_s - _NUMBERS_SINCE_S) * _NUMBERS_PER_S)
+        router = Router(
+            keys,
+            gate=self.gate,
+            brokers=self.brokers,
+            outbox=Outbox(
+                directory / "outbox",
+                durability=keys.durability,
+                bytes_max=keys.outbox_bytes_max,
+                clock=self._clock,
+            ),
+            numbers=OrderNumbers(directory / "numbers", first=first),
+            clock=self._clock,
+            record=self._record,
+            on_fill=self._fill,
+            on_alert=self._alert,
+            halt_instrument=self._halt_instrument,
+            on_snapshot=self._snapshot,
+            figures=self._figures_of,
+        )
+        router.limits = self.gate.limits.hash
+        return router
+
+    def _recover(self) -> None:
+        """Read what the last life left; a start that cannot read it stays halted."""
+        try:
+            recovered = self.router.recover()
+            self.ledger.recover(recovered.executed)
+        except (OutboxError, LimitsError) as error:
+            self._problem = str(error)
+            log.error("orders_not_recovered", words=str(error), hint=error.hint)  # noqa: TRY400
+            return
+        log.info(
+            "orders_recovered",
+            open=recovered.open_count,
+            unknown=recovered.unknown_count,
+            torn_bytes=recovered.torn_bytes,
+        )
+
+    def _hooks(self) -> Hooks:
+        if not self.brokers:
+            return Hooks(record=self._audit)
+        return Hooks(
+            record=self._audit,
+            cancel_all=self.router.cancel_all,
+            cancel_scope=self._cancel_scope,
+            blockers=self.blockers,
+            open_orders=lambda: len(self.router.table.open),
+            set_scope=self._set_scope,
+        )
+
+    def _figures_of(self, request: Request, price: int | None, size: int) -> dict[str, int]:
+        names = (request.account, request.strategy, request.instrument)
+        return self._figures.of(*names, request.side, price, size)
+
+    def _record(self, fields: dict[str, object]) -> None:
+        """Put a control record into the raw log, and count it."""
+        kind = fields["kind"]
+        if kind == "risk":
+            self.decisions[str(fields["verdict"]), str(fields["reason"])] += 1
+        elif kind == "order":
+            self.order_news[str(fields["state"])] += 1
+        elif kind == "audit":
+            self.audits[str(fields["action"])] += 1
+        self._note(fields)
+
+    def _audit(self, said: dict[str, object]) -> None:
+        """Record who halted or armed: it is not lost with the next crash."""
+        self._record(said)
+        self._raw_log.write_now(sync=True)
+
+    # What strategies ask for ----------------------------------------------------------------------
+
+    def ask(self, fields: Mapping[str, Any]) -> None:
+        """Take an intent, a cancel or a replace that was checked and recorded."""
+        client_id = fields["client_id"]
+        if fields["kind"] == "cancel":
+            self.router.cancel(client_id)
+        elif fields["kind"] == "replace":
+            self.router.replace(client_id, price=fields["price"], size=fields["size"])
+        else:
+            self._submit(fields)
+
+    def _submit(self, fields: Mapping[str, Any]) -> None:
+        request = Request(
+            client_id=fields["client_id"],
+            strategy=fields["strategy"],
+            account=self._accounts.get(fields["strategy"], ""),
+            instrument=fields["instrument"],
+            venue=fields["venue"],
+            symbol=fields["symbol"],
+            side=fields["side"],
+            price=fields["price"],
+            size=fields["size"],
+            time_in_force=fields["time_in_force"],
+            reduce_only=fields["reduce_only"],
+        )
+        denied = self.router.submit(request)
+        if isinstance(denied, Denied) and self.router.table.of_client(request.client_id) is None:
+            # No order came of it, and so nothing else tells the strategy.
+            keys = ("strategy", "client_id", "venue", "symbol", "instrument", "side")
+            named = {key: fields[key] for key in keys}
+            said = {"number": denied.number, "state": "denied", "reason": denied.reason.name}
+            self._record({"kind": "order", **named, "account": request.account, **said})
+
+    # What venues say ------------------------------------------------------------------------------
+
+    def _define(self, number: int, definition: bytes) -> None:
+        self.instruments.define(number, definition)
+        self.gate.define(number, definition)
+        self._figures.define(number, definition)
+        self.ledger.define(number, definition)
+
+    def _take(self, batch: EventBatch) -> None:
+        """Take a burst, before any strategy has it."""
+        self.gate.take(batch)
+        for take in self._market.takers:
+            take(batch)
+
+    def _report(self, account: str, report: Report) -> None:
+        if report.kind is ReportKind.REJECTED:
+            reason = self._triggers.rejected(account, self._clock.mono_ns())
+            self._pull(reason, "rejects", "account", account)
+        self.router.on_report(account, report)
+
+    def _fill(self, order: Order, fill: Fill) -> None:
+        self.ledger.fill(order.request, order.number, fill)
+        self._watch_losses(order.request.account)
+
+    def _snapshot(self, account: str, snapshot: Snapshot) -> None:
+        self.ledger.snapshot(account, snapshot)
+        self._record(self.ledger.record(account))
+
+    def _alert(self, alert: Alert) -> None:
+        self.alerts[alert.what] = self.alerts.get(alert.what, 0) + 1
+        log.error(
+            "order_alert",
+            what=alert.what,
+            account=alert.account,
+            number=alert.number,
+            symbol=alert.symbol,
+            words=alert.text,
+        )
+
+    # Halts ----------------------------------------------------------------------------------------
+
+    def _halt_instrument(self, instrument: int, reason: str) -> None:
+        key = self.instruments.label(instrument)
+        self._switch.trip(reason, scope="instrument", key=key, source="router")
+
+    def _set_scope(self, scope: Scope, key: str, halted: bool) -> None:  # noqa: FBT001 - a hook
+        do = self.gate.halt if halted else self.gate.lift
+        if scope != "instrument":
+            do(scope, key)
+            return
+        venue, _, symbol = key.partition(":")
+        self._halted_instruments[venue, symbol] = halted
+        for number in self.instruments.numbers(venue, symbol):
+            do("instrument", number)
+
+    def _define_halted(self, number: int, venue: str, symbol: str) -> None:
+        """A new definition of a halted instrument is halted, too."""
+        if self._halted_instruments.get((venue, symbol)):
+            self.gate.halt("instrument", number)
+
+    async def _cancel_scope(self, scope: Scope, key: str) -> int:
+        def is_in(order: Order) -> bool:
+            request = order.request
+            names = {
+                "venue": request.venue,
+                "account": request.account,
+                "strategy": request.strategy,
+                "instrument": f"{request.venue}:{request.symbol}",
+            }
+            return names[scope] == key
+
+        return await self.router.cancel_all(is_in)
+
+    def blockers(self) -> list[str]:
+        """Why orders may not leave yet, a sentence each."""
+        found = [self._problem] if self._problem else []
+        found += self.router.reconciler.problems()
+        found += (
+            f"{name} is not connected" for name, each in self.brokers.items() if not each.is_up
+        )
+        if self._raw_log.fault is not None:
+            found.append(f"the raw log is not written: {self._raw_log.fault}")
+        if self._lag_s() * 1_000 > (most := self._config.risk.triggers.lag_ms_max) > 0:
+            found.append(f"market data is more than {most} ms late")
+        return found
+
+    def _pull(self, reason: str | None, name: str, scope: Scope = "global", key: str = "") -> None:
+        if reason is not None:
+            self._switch.trigger(reason, scope=scope, key=key, name=name)
+
+    def _watch_losses(self, account: str) -> None:
+        reason = self._triggers.daily_loss(account, self.ledger.day_pnl(account))
+        self._pull(reason, "daily loss", "account", account)
+
+    def _look(self) -> None:
+        """Value what is held, and look whether too much was lost."""
+        self.ledger.value()
+        for account in self.brokers:
+            self._watch_losses(account)
+
+    # Its life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep brokers connected and orders settled until cancelled. Raises TickdError(FATAL)."""
+        if not self.brokers:
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for name, broker in self.brokers.items():
+                tasks.create_task(self._run_broker(name, broker), name=f"broker {name}")
+            tasks.create_task(self.router.run(), name="router")
+            while True:
+                self._look()
+                await self._clock.sleep(_LOOK_S)
+                await self.ledger.keep()
+
+    async def _run_broker(self, name: str, broker: Broker) -> None:
+        """One that cannot work keeps its account halted; the rest of the daemon goes on."""
+        try:
+            await broker.run()
+        except TickdError as error:
+            log.error("broker_failed", account=name, words=str(error), hint=error.hint)  # noqa: TRY400
+            self._switch.trip(str(error), scope="account", key=name, source="broker")
+
+    async def stop(self) -> None:
+        """Take back what is open, as the policy wants it; strategies have ended before."""
+        if self.brokers and self._config.risk.cancel_at_stop and self.router.table.open:
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    left = await self.router.cancel_all()
+            except (TickdError, TimeoutError) as error:
+                log.error("cancel_failed", words=str(error) or "timeout")  # noqa: TRY400
+            else:
+                if left:
+                    log.error("orders_left", count=left, hint="ask the venue")
+
+    async def close(self) -> None:
+        """Write down what the next life begins with."""
+        if self.brokers:
+            await self.ledger.keep(at_once=True)
+            await asyncio.to_thread(self.router.close)
+
+    def reload(self, config: Config) -> None:
+        """Put the file's limits in force. Raises LimitsError: they loosen while armed."""
+        self.gate.reload(Limits(config.risk.limits_only))
+        self.router.limits = self.gate.limits.hash
+        self._record(
+            {"kind": "audit", "action": "reload", "scope": "global", "reason": self.router.limits}
+        )
+
+    def commands(self) -> Mapping[str, Command]:
+        """The control commands about orders, by name."""
+        return Ordering(self.router, self.instruments).commands()
+
+    def risk_picture(self) -> RiskPicture:
+        """What the metrics show."""
+        halted = self._switch.draw()
+        scopes = Counter(each["scope"] for each in halted["halts"])
+        return RiskPicture(
+            decisions=self.decisions,
+            order_news=self.order_news,
+            open_orders=len(self.router.table.open),
+            unknown_orders=len(self.router.table.unknown),
+            late_fills=self.router.counts.late_fills,
+            halted={
+                "global": int(halted["state"] != "armed"),
+                "reducing": int(halted["state"] == "reducing"),
+                **{scope: scopes[scope] for scope in _SCOPES},
+            },
+            flips=self.audits,
+            accounts={
+                name: {
+                    key: value
+                    for key, value in self.ledger.draw(name).items()
+                    if key in _AMOUNTS and value is not None
+                }
+                for name in self.brokers
+            },
+            rows={} if self.rows is None else self.rows.draw(),
+        )
+
+    def draw(self) -> dict[str, Any]:
+        """The section of `tickd status`."""
+        router = self.router
+        return {
+            "accounts": [
+                {
+                    "name": name,
+                    "broker": name_of(section),
+                    "up": self.brokers[name].is_up,
+                    **self.ledger.draw(name),
+                }
+                for name, section in ((each.name, each) for each in self._config.accounts)
+            ],
+            "orders_open": len(router.table.open),
+            "orders_unknown": len(router.table.unknown),
+            "counts": msgspec.to_builtins(router.counts),
+            "alerts": self.alerts,
+            "limits": router.limits,
+            "gate": self.gate.backend,
+            "rows": None if self.rows is None else self.rows.draw(),
+        }
