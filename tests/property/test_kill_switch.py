@@ -131,6 +131,8 @@ class AnySequence(RuleBasedStateMachine):
     def restart(self, clean: bool) -> None:
         if clean:
             self.switch.stop()
+        else:
+            self.word.stop()  # its threads end as with their process; what they wrote stays
         self.life()
 
     @rule(at=st.floats(0, 1))
