@@ -80,6 +80,8 @@ class Router:
         # The reconciler's conclusions; a person's word about an order, about a position.
         self.take, self.trip = self._settler.take, self._settler.trip
         self.resolve, self.adopt = self._settler.resolve, self._settler.adopt
+        # What the raw log has lost of what the outbox kept.
+        self.tell_again = self._settler.tell_again
         # Which set of limits is in force, for the record.
         self.limits = ""
         self._figures = figures
