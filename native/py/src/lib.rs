@@ -15,6 +15,7 @@ mod bus_routes;
 mod cpython;
 mod decoder;
 mod direct;
+mod direct_check;
 mod dispatch;
 mod dispatch_loop;
 mod errors;
@@ -32,6 +33,7 @@ mod raw_log_files;
 mod record_heads;
 mod ring;
 mod risk;
+mod risk_numbers;
 mod sim;
 mod sink;
 mod stopwatch;
@@ -76,6 +78,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ring::RingReader>()?;
     m.add_class::<ring::RingWriter>()?;
     m.add_class::<risk::GateCore>()?;
+    direct_check::install(m.py())?;
     halt::register(m)?;
     Ok(())
 }
