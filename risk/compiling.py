@@ -7,6 +7,7 @@ where a sum is, each key keeps its own. Pure; it decides about no order.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Final, NamedTuple
@@ -44,6 +45,8 @@ __all__ = [
 _INT64_MAX: Final = (1 << 63) - 1
 _MS_NS: Final = 1_000_000
 _MS_FIELDS: Final = ("reference_age_ms_max", "duplicate_window_ms", "account_age_ms_max")
+# Of derivatives: quoted in USD, which is neither USDT nor USDC.
+_IN_DOLLARS: Final = re.compile(r"[A-Z0-9]+(?:-USD-|USD_(?:PERP|\d{6})$)")
 # More of it is tighter.
 _MORE: Final = ("duplicate_window_ms", "free_balance_min")
 _MARGIN_PCT: Final = 100
@@ -93,13 +96,10 @@ class Definition(msgspec.Struct, frozen=True):
     def _is_inverse(self) -> bool:
         """Settled in the coin it is about, so that price times size is no money.
 
-        Binance's COIN-M is all of that; OKX says so by the quote currency of what is no spot:
-        BTC-USD-SWAP against BTC-USDT-SWAP.
+        Definitions do not say so. On the venues we know, derivatives that are quoted in dollars
+        themselves are of that sort (BTCUSD_PERP, BTC-USD-SWAP), those in a stablecoin are not.
         """
-        if self.venue.startswith("binance-coinm"):
-            return True
-        parts = self.symbol.split("-")
-        return self.asset_class != "spot" and len(parts) > 2 and parts[1] == "USD"
+        return self.asset_class != "spot" and _IN_DOLLARS.match(self.symbol) is not None
 
 
 class _Value(NamedTuple):
