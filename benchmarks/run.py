@@ -58,6 +58,7 @@ BENCHES = [
     Bench("export", "Export, against rows in pandas and the csv module", checked=True),
     Bench("callback", "Callbacks of a broker's SDK, against one hand-over per event"),
     Bench("indicators", "Indicators, against plain Python, numba and wickra", checked=True),
+    Bench("gate", "Risk gate, against its twin and a plain Python gate", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),

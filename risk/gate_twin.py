@@ -16,6 +16,7 @@ from risk.gate_terms import (
     NONE,
     RECENT_MAX,
     REDUCE_ONLY,
+    SCOPE_GLOBAL,
     AccountLimits,
     CellLimits,
     HaltWord,
@@ -110,9 +111,11 @@ class GateTwin(TwinChecks):
             self._pnls[index] = pnl
 
     def halt(self, scope: int, index: int, bits: int) -> None:
+        index = 0 if scope == SCOPE_GLOBAL else index
         self._halts[scope, index] = self._halts.get((scope, index), 0) | bits
 
     def lift(self, scope: int, index: int, bits: int) -> None:
+        index = 0 if scope == SCOPE_GLOBAL else index
         self._halts[scope, index] = self._halts.get((scope, index), 0) & ~bits
 
     def enable(self, strategy: int) -> None:

@@ -231,8 +231,8 @@ def _of_row(row: LimitConfig) -> Iterator[str]:
             yield from _of_amount(name, amount)
     for fields, part in ((STRATEGY_FIELDS, "strategy"), (ACCOUNT_FIELDS, "account")):
         others = [each for each in ("account", "strategy", "instrument", "side") if each != part]
-        yield from _only_under(row, fields, others, part)
-    yield from _only_under(row, ("daily_loss_max",), ["instrument", "side"], "account or strategy")
+        yield from _only_under(row, fields, others, f"each {part}")
+    yield from _only_under(row, ("daily_loss_max",), ["instrument", "side"], "each account")
     yield from _only_under(row, ("tradable", "hours"), ["side"], "both sides")
     if row.hours is not None:
         try:
@@ -253,7 +253,7 @@ def _only_under(
         if getattr(row, name) is not None:
             wrong = [each for each in others if getattr(row, each)]
             if wrong:
-                yield f"{name} is of each {what}, it cannot be by {' and '.join(wrong)}"
+                yield f"{name} is for {what}, it cannot be by {' and '.join(wrong)}"
 
 
 def _of_amount(name: str, amount: Amount) -> Iterator[str]:

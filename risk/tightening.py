@@ -35,8 +35,7 @@ _Key = tuple[tuple[str, str, str], str]
 def loosened(old: Limits, new: Limits) -> list[str]:
     """Every way in which `new` lets more through than `old`; empty: it only tightens."""
     return [
-        *_amounts(old, new),
-        *_switches(old, new),
+        *_folded([*_amounts(old, new), *_switches(old, new)]),
         *_venues(old, new),
         *(f"restricted: {name} is gone" for name in sorted(old.restricted - new.restricted)),
         *(
@@ -50,6 +49,17 @@ def loosened(old: Limits, new: Limits) -> list[str]:
             else []
         ),
     ]
+
+
+def _folded(lines: list[str]) -> Iterator[str]:
+    """One line where both sides have the same."""
+    for line in lines:
+        if line.replace("side=A", "side=B") in lines and "side=A" in line:
+            continue
+        if "side=B" in line and line.replace("side=B", "side=A") in lines:
+            yield line.replace("of side=B", "of all").replace(" side=B", "")
+        else:
+            yield line
 
 
 def _given(limits: Limits, name: str) -> dict[_Key, LimitConfig]:

@@ -91,10 +91,11 @@ impl OpenOrders {
     }
 }
 
-/// Prices of the open orders of one side of an instrument, in rising order.
+/// Prices of the open orders of one side of an instrument, in rising order, each with how many rest there.
 #[derive(Debug, Clone, Default)]
 pub struct Resting {
-    prices: Vec<i64>,
+    levels: Vec<(i64, u32)>,
+    orders: usize,
 }
 
 /// Where a market order stands among prices: it would meet anything.
@@ -109,29 +110,43 @@ const fn place(price: Option<i64>, side: u8) -> i64 {
 impl Resting {
     /// Makes room for all there may ever be.
     pub fn reserve(&mut self) {
-        self.prices
-            .reserve_exact(OPEN_PER_SIDE_MAX.saturating_sub(self.prices.len()));
+        self.levels
+            .reserve_exact(OPEN_PER_SIDE_MAX.saturating_sub(self.levels.len()));
     }
 
     /// Whether no order more has room.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.prices.len() >= OPEN_PER_SIDE_MAX
+        self.orders >= OPEN_PER_SIDE_MAX
     }
 
     /// An order of `side` came.
     #[inline]
     pub fn add(&mut self, price: Option<i64>, side: u8) {
         let price = place(price, side);
-        let at = self.prices.partition_point(|each| *each < price);
-        self.prices.insert(at, price);
+        self.orders += 1;
+        match self.levels.binary_search_by_key(&price, |level| level.0) {
+            Ok(at) => {
+                if let Some(level) = self.levels.get_mut(at) {
+                    level.1 += 1;
+                }
+            }
+            Err(at) => self.levels.insert(at, (price, 1)),
+        }
     }
 
     /// One went.
     #[inline]
     pub fn remove(&mut self, price: Option<i64>, side: u8) {
-        if let Ok(at) = self.prices.binary_search(&place(price, side)) {
-            self.prices.remove(at);
+        let Ok(at) = self.levels.binary_search_by_key(&place(price, side), |level| level.0) else {
+            return;
+        };
+        self.orders = self.orders.saturating_sub(1);
+        match self.levels.get_mut(at) {
+            Some(level) if level.1 > 1 => level.1 -= 1,
+            _ => {
+                self.levels.remove(at);
+            }
         }
     }
 
@@ -139,11 +154,12 @@ impl Resting {
     #[inline]
     pub fn met_by(&self, price: Option<i64>, side: u8) -> Option<i64> {
         // `side` is the asker's: a buyer meets the lowest of our sells.
-        let best = *if side == 0 {
-            self.prices.first()
+        let level = if side == 0 {
+            self.levels.first()
         } else {
-            self.prices.last()
-        }?;
+            self.levels.last()
+        };
+        let best = level?.0;
         let meets = match (price, side) {
             (None, _) => true,
             (Some(price), 0) => price >= best,
