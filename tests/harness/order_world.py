@@ -53,7 +53,7 @@ class World:
         self.clients = 0
         # Something that happens while a record is taken.
         self.on_record: Callable[[dict[str, object]], object] = lambda _record: None
-        self._begin(desk or Desk("numpy"))
+        self._begin(desk or Desk("native"))
 
     def _begin(self, desk: Desk) -> None:
         self.desk = desk
@@ -90,7 +90,7 @@ class World:
 
     def restart(self, desk: Desk | None = None) -> None:
         self.end()
-        self._begin(desk or Desk("numpy"))
+        self._begin(desk or Desk("native"))
 
     def end(self) -> None:
         self.outbox.close()
