@@ -105,6 +105,7 @@ class TradingSink:
         self._news = asyncio.Event()
         self._drain_ns = round(drain_s * 1e9)
         self._closed_ns: int | None = None
+        self._is_over = False
         self._marked_ns = clock.mono_ns()
         self.rows = dict.fromkeys(TRADING_TABLES.values(), 0)
         self.malformed = 0
@@ -118,7 +119,7 @@ class TradingSink:
 
     def taken(self, frame_no: int, recv_ns: int, payload: bytes) -> None:
         """Hear of a control record that was just appended to the raw log. Raises nothing."""
-        if self._closed_ns is not None or table_of(payload) is None:
+        if self._is_over or table_of(payload) is None:
             return
         if len(self._held) >= self._held_records_max or self._held_bytes >= HELD_BYTES_MAX:
             self.forgotten += len(self._held) + 1
@@ -131,7 +132,7 @@ class TradingSink:
         self._news.set()
 
     def close(self) -> None:
-        """Let `run` end when everything is in, or its time is up: nothing more comes."""
+        """Let `run` end when everything is in, or its time is up."""
         self._closed_ns = self._clock.mono_ns()
         self._news.set()
 
@@ -151,6 +152,7 @@ class TradingSink:
         except _EndedError:
             return
         finally:
+            self._is_over = True  # what comes now is above the mark
             self._write_mark()
             await self._clickhouse.close()
 

@@ -18,6 +18,7 @@ from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.clickhouse.query import EMBEDDED
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from recorder.trading.mark import MARK_FILE
 from recorder.trading.sink import TradingSink
 from tickd.app.backends import decide
 from tickd.app.config import Config
@@ -178,7 +179,7 @@ def _trading_rows(
         ClickHouse(config.clickhouse, known),
         node=config.node.id,
         directory=config.state_dir / "raw",
-        mark=config.state_dir / "risk" / "rows.json",
+        mark=config.state_dir / "sink" / MARK_FILE,
         progress=watermark,
         next_frame=lambda: raw_log.next_frame_no,
         ready=lambda: storage.migrated,
