@@ -71,26 +71,35 @@ def risk(
         raise ConfigError(
             "arming needs a person and a reason", hint="--operator NAME --reason TEXT"
         )
-    state_dir = config if config.is_dir() else load_config(config).state_dir
-    request = {"scope": scope, "key": key, "reason": reason, "operator": operator}
-    if action == "kill":
-        request["operator"] = operator or getpass.getuser()
-        answer = _asked(state_dir, "risk_kill", request)
-    elif action == "status":
-        answer = _asked(state_dir, "risk_status", {})
-    elif confirm:
-        answer = _asked(state_dir, "risk_confirm", {"token": confirm})
-    else:
-        answer = _asked(state_dir, "risk_arm", request)
+    request = {"scope": scope, "key": key, "reason": reason, "operator": operator, "token": confirm}
+    answer = _answer(action, config, request)
     if as_json:
         sys.stdout.write(orjson.dumps(answer).decode() + "\n")
-    elif action == "kill":
-        sys.stdout.write(f"halted: {f'{scope} {key}'.rstrip()}\n")
-    elif action == "arm" and not confirm:
-        sys.stdout.write(_next_step(config, answer))
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in described(answer)))
+        sys.stdout.write(_text(action, config, request, answer))
     return ExitCode.OK
+
+
+def _answer(
+    action: Literal["status", "kill", "arm"], config: Path, said: dict[str, str]
+) -> dict[str, Any]:
+    state_dir = config if config.is_dir() else load_config(config).state_dir
+    if action == "status":
+        return _asked(state_dir, "risk_status", {})
+    if action == "kill":
+        operator = said["operator"] or getpass.getuser()
+        return _asked(state_dir, "risk_kill", {**said, "operator": operator})
+    if said["token"]:
+        return _asked(state_dir, "risk_confirm", {"token": said["token"]})
+    return _asked(state_dir, "risk_arm", said)
+
+
+def _text(action: str, config: Path, said: dict[str, str], answer: dict[str, Any]) -> str:
+    if action == "kill":
+        return f"halted: {said['scope']} {said['key']}".rstrip() + "\n"
+    if action == "arm" and not said["token"]:
+        return _next_step(config, answer)
+    return "".join(f"{line}\n" for line in described(answer))
 
 
 def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The example of docs/brokers/binance.md against the struct. Its keys: tests/test_configuration_reference.py."""
+"""The example of docs/brokers/binance.md against the struct of its account."""
 
 from __future__ import annotations
 
