@@ -135,7 +135,7 @@ class _Open:
 
     request: Request
     leaves: int
-    asked: tuple[int | None, int] | None = None  # another price and size
+    is_replacing: bool = False  # another price or size is on its way
 
 
 @final
@@ -266,7 +266,7 @@ class _Run:
         elif fields.action == "replace" and fields.size is not None:
             order = self._open.get(number)
             if is_out and order is not None:
-                order.asked = (fields.price, fields.size)
+                order.is_replacing = True
             elif not isinstance(now, Denied):
                 gate.replace_refused(number)
 
@@ -290,17 +290,24 @@ class _Run:
             self._ended[fields.number] = order.request
             if len(self._ended) > _ENDED_MAX:
                 self._ended.popitem(last=False)
-        elif order.asked is not None and fields.state != "pending_replace":
-            (price, size), order.asked = order.asked, None
-            if fields.order_size == size and fields.order_price in (price, None):
-                filled = order.request.size - order.leaves
-                order.leaves = max(0, size - filled)
-                order.request = msgspec.structs.replace(
-                    order.request, price=order.request.price if price is None else price, size=size
-                )
-                self._gate.replaced(fields.number, price=price, size=size)
-            else:
-                self._gate.replace_refused(fields.number)
+        elif fields.order_size is not None:
+            self._asks_for(
+                order, fields.number, fields.order_price, fields.order_size, fields.state
+            )
+
+    def _asks_for(
+        self, order: _Open, number: int, price: int | None, size: int, state: str
+    ) -> None:
+        """The venue's word for what an order asks for now: as before, or something else."""
+        request = order.request
+        if (price, size) != (request.price, request.size):
+            order.leaves = max(0, size - (request.size - order.leaves))
+            order.request = msgspec.structs.replace(request, price=price, size=size)
+            order.is_replacing = False
+            self._gate.replaced(number, price=price, size=size)
+        elif order.is_replacing and state != "pending_replace":
+            order.is_replacing = False
+            self._gate.replace_refused(number)
 
     def _filled(self, fields: Fields) -> None:
         number, size, price = fields.number, fields.size, fields.price

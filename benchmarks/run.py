@@ -59,6 +59,7 @@ BENCHES = [
     Bench("export", "Export, against rows in pandas and the csv module", checked=True),
     Bench("callback", "Callbacks of a broker's SDK, against one hand-over per event"),
     Bench("indicators", "Indicators, against plain Python, numba and wickra", checked=True),
+    Bench("gate", "Risk gate, against its twin and a plain Python gate", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
     Bench("kill_latency", "Kill switch: signal to denial, against Python's handlers"),
     Bench("daemon", "Whole daemon under load", long=True),

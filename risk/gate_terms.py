@@ -49,7 +49,7 @@ INSTRUMENTS_MAX: Final = 1 << 14
 OPEN_PER_SIDE_MAX: Final = 1 << 10
 # Orders within the longest duplicate window; client ids that are remembered.
 RECENT_MAX: Final = 1 << 14
-CLIENT_IDS_MAX: Final = 1 << 16
+CLIENT_IDS_MAX: Final = 1 << 15
 # Samples of the reference; so many of them per period.
 SAMPLES_MAX: Final = 16
 SAMPLES_PER_PERIOD: Final = 8

@@ -13,7 +13,7 @@ from risk.approval import Denied
 from risk.order_facts import Fill, Order, State
 from risk.orders import Request
 
-__all__ = ["audit_record", "execution_record", "order_record", "risk_record"]
+__all__ = ["STATE_WORDS", "audit_record", "execution_record", "order_record", "risk_record"]
 
 JsonRecord = dict[str, object]
 

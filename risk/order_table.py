@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, final
 
 from risk.order_facts import Order, State
+from risk.order_numbers import number_of
 from risk.orders import Request
 from risk.outbox_format import Carried, Held
 from risk.recovery import carried_of
@@ -112,6 +113,9 @@ class OrderTable:
     def of_client(self, client_id: int) -> Order | None:
         return self._by_client.get(client_id)
 
+    def of_ref(self, ref: str) -> Order | None:
+        return self._by_ref.get(ref)
+
     def of_number(self, number: int) -> Order | None:
         return self._known.get(number)
 
@@ -162,9 +166,11 @@ class OrderTable:
 class AccountBooks:
     """One account's part of a table, as the resolver reads it."""
 
-    def __init__(self, table: OrderTable, account: str) -> None:
+    def __init__(self, table: OrderTable, account: str, number_next: int) -> None:
         self._table = table
         self._account = account
+        # Below it every number is ours.
+        self._number_next = number_next
 
     def open_orders(self) -> list[Order]:
         return [
@@ -173,6 +179,11 @@ class AccountBooks:
 
     def find(self, ref: str, venue_id: str) -> Order | None:
         return self._table.find(self._account, ref, venue_id)
+
+    def is_forgotten(self, ref: str) -> bool:
+        number = number_of(ref)
+        is_ours = number is not None and number < self._number_next
+        return is_ours and self._table.of_ref(ref) is None
 
     def held(self) -> Mapping[str, int]:
         return self._table.held_by_symbol(self._account)

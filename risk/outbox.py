@@ -38,7 +38,7 @@ __all__ = ["Carrier", "Opened", "Outbox"]
 # A new file is begun when this share is used.
 _FULL_NUMERATOR: Final = 3
 _FULL_DENOMINATOR: Final = 4
-# Orders that one step carries into a new file: about a microsecond and a half each.
+# Orders that one step carries into a new file: about a microsecond and a half each, measured.
 _SLICE_ORDERS: Final = 128
 # After a failure a new file is tried this often.
 _RETRY_NS: Final = 1_000_000_000
@@ -182,7 +182,7 @@ class Outbox:
         assert self._fd is not None
         before = None if self._sync is None else self._sync.fileno()
         if self._sync is not None:
-            self._sync.stop()
+            self._sync.leave()  # it may be in a sync of the old file, which nobody waits for
         directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             sync = SyncThread(self._fd, directory)

@@ -14,7 +14,7 @@ import msgspec
 
 from tickd.errors import TickdError
 
-__all__ = ["DEADLINE_S", "Outcome", "all_cancelled", "cancel_everywhere", "described"]
+__all__ = ["DEADLINE_S", "CancelAll", "Outcome", "all_cancelled", "cancel_everywhere", "described"]
 
 DEADLINE_S: Final = 20.0
 

@@ -25,6 +25,7 @@ __all__ = ["Desk", "Reconciler"]
 
 _NS_PER_MS: Final = 1_000_000
 _TICK_S: Final = 0.02
+_Essence = tuple[int, str, int, str]
 
 
 class Desk(Protocol):
@@ -86,6 +87,7 @@ class Reconciler:
         # By account: what the last snapshot differed in; whether it was healthy and agreed.
         self.differences: dict[str, list[Difference]] = {account: [] for account in brokers}
         self._is_clean = dict.fromkeys(brokers, False)
+        self._told: dict[str, set[_Essence]] = {account: set() for account in brokers}
         self.failures_count = 0
         self.snapshots_count = 0
 
@@ -114,7 +116,7 @@ class Reconciler:
     def take_snapshot(self, account: str, snapshot: Snapshot) -> Verdict:
         """Let a snapshot settle what it can."""
         self.snapshots_count += 1
-        verdict = self._resolvers[account].look(snapshot, AccountBooks(self._table, account))
+        verdict = self._resolvers[account].look(snapshot, self._books(account))
         for number, report in verdict.reports:
             order = self._table.of_number(number)
             if order is not None:
@@ -125,13 +127,19 @@ class Reconciler:
                 order = self._table.of_number(each.number)
                 if order is not None:
                     self._desk.trip(order, "AMBIGUOUS")
-            elif _essence(each) in before:
+            elif _essence(each) in before - self._told[account]:
+                self._told[account].add(_essence(each))
                 self._desk.differs(account, each)
         if snapshot.is_healthy:
+            # What is gone and comes back is told again.
+            self._told[account] &= {_essence(each) for each in verdict.differences}
             self.differences[account] = verdict.differences
             self._is_clean[account] = verdict.is_clean
         self._on_snapshot(account, snapshot)
         return verdict
+
+    def _books(self, account: str) -> AccountBooks:
+        return AccountBooks(self._table, account, self._desk.number_next)
 
     async def reconcile(self, account: str) -> Snapshot | None:
         """Ask a venue for its lists and use them; None: it did not answer."""
@@ -256,7 +264,7 @@ class Reconciler:
             self.failures_count += 1  # it is listed again, and asked for again
 
 
-def _essence(difference: Difference) -> tuple[int, str, int, str]:
+def _essence(difference: Difference) -> _Essence:
     """What makes a difference the same in two snapshots, whatever traded in between."""
     delta = difference.theirs - difference.ours
     return (int(difference.kind), difference.symbol, delta, difference.name)

@@ -49,6 +49,8 @@ class Replayed(msgspec.Struct, frozen=True):
     orders: dict[int, Order]
     held: dict[HeldKey, Held]
     executed: list[Executed]
+    # When an order's last record was written, by the wall clock.
+    changed: dict[int, int]
     # The first number that no record has.
     number_next: int
     # Records of orders that the file does not begin.
@@ -194,11 +196,15 @@ def replay(records: Iterable[Record]) -> Replayed:
     orders: dict[int, Order] = {}
     held: dict[HeldKey, Held] = {}
     executed: list[Executed] = []
+    changed: dict[int, int] = {}
     orphans_count = 0
     for record in records:
         if isinstance(record, Held):
             held[record.account, record.strategy, record.instrument] = record
-        elif isinstance(record, New):
+            continue
+        if not isinstance(record, Carried):
+            changed[record.number] = record.wall_ns
+        if isinstance(record, New):
             orders.setdefault(record.number, order_of(record.request(), record.number))
         elif isinstance(record, Carried):
             orders[record.number] = _restored(record)
@@ -209,4 +215,4 @@ def replay(records: Iterable[Record]) -> Replayed:
             executed.append(Executed(order.request, order.number, record.wall_ns, fill))
     for order in orders.values():
         machine.doubt(order, _EVERYTHING)
-    return Replayed(orders, held, executed, max(orders, default=-1) + 1, orphans_count)
+    return Replayed(orders, held, executed, changed, max(orders, default=-1) + 1, orphans_count)

@@ -85,6 +85,10 @@ class Books(Protocol):
         """Any order that is still known, by either name."""
         ...
 
+    def is_forgotten(self, ref: str) -> bool:
+        """Whether it is a ref of ours that no order is known of any more."""
+        ...
+
     def held(self) -> Mapping[str, int]:
         """Bought minus sold of the account, by symbol."""
         ...
@@ -142,6 +146,9 @@ class Resolver:
         told: set[tuple[int, str]] = set()
         for fill in snapshot.fills:
             order = books.find(fill.ref, fill.venue_id)
+            if order is None and books.is_forgotten(fill.ref):
+                # Long over; what it may have traded since shows in the position.
+                continue
             if order is None:
                 name = fill.exec_id or fill.venue_id or fill.ref
                 foreign = Difference(

@@ -77,13 +77,12 @@ class Router:
             halt_instrument=halt_instrument,
         )
         self.counts = self._settler.counts
-        # Of the reconciler's: drive an order by a conclusion, halt its instrument.
-        self.take = self._settler.take
-        self.trip = self._settler.trip
-        # A person's word about an order in doubt, about a position.
-        self.resolve = self._settler.resolve
-        self.adopt = self._settler.adopt
-        # Which set of limits is in force, for the record; whoever reloads sets it.
+        # The reconciler's conclusions; a person's word about an order, about a position.
+        self.take, self.trip = self._settler.take, self._settler.trip
+        self.resolve, self.adopt = self._settler.resolve, self._settler.adopt
+        # What the raw log has lost of what the outbox kept.
+        self.tell_again = self._settler.tell_again
+        # Which set of limits is in force, for the record.
         self.limits = ""
         self._figures = figures
         self._gate = gate
@@ -97,7 +96,7 @@ class Router:
         self._is_durable = config.durability == "disk"
         self._is_recovered = False
         self._was_outbox_up = True
-        # The slow half: run, cancel_all, take_snapshot, problems.
+        # The slow half.
         self.reconciler = Reconciler(
             self,
             config=config,
@@ -395,8 +394,8 @@ class Router:
         self.counts.denied += 1
         if size is None:
             price, size = request.price, request.size
-        number = denied.number
-        self._record(risk_record(action, request, number, price, size, denied, self.limits))
+        record = risk_record(action, request, denied.number, price, size, denied, self.limits)
+        self._record(record)
         return denied
 
     def _decided(

@@ -8,7 +8,7 @@ and asks nobody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, final
 
 import msgspec
@@ -18,16 +18,16 @@ from risk import order as machine
 from risk.gate import Gate
 from risk.order_facts import OVER, Change, Doubt, Fill, Order, State
 from risk.order_numbers import OrderNumbers
-from risk.order_records import audit_record, execution_record, order_record
+from risk.order_records import STATE_WORDS, audit_record, execution_record, order_record
 from risk.order_table import OrderTable
 from risk.orders import Report, ReportKind
 from risk.outbox import Outbox
 from risk.outbox_format import Held, NotSent, Resolved
-from risk.recovery import Executed, replay, reported_of
+from risk.recovery import Executed, order_of, replay, reported_of
 from risk.router_config import RouterConfig
 from tickd.ports import Clock
 
-__all__ = ["Alert", "Recovered", "RouterCounts", "Settler"]
+__all__ = ["Alert", "Recovered", "RouterCounts", "Settler", "Told"]
 
 _NS_PER_MS: Final = 1_000_000
 _OVER: Final = OVER
@@ -71,6 +71,16 @@ class Recovered(msgspec.Struct, frozen=True):
     orphans_count: int
     # Executions that the outbox knows, for whoever folds positions; the raw log may lack the last.
     executed: tuple[Executed, ...]
+    # When the outbox last heard of an order, by the wall clock.
+    changed: Mapping[int, int]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the raw log has of orders since `since_ns`: executions, and the last state of each."""
+
+    since_ns: int
+    executions: frozenset[tuple[int, str]]
+    states: Mapping[int, str]
 
 
 @final
@@ -244,7 +254,31 @@ class Settler:
             is_damaged=opened.is_damaged,
             orphans_count=replayed.orphans_count,
             executed=tuple(replayed.executed),
+            changed=replayed.changed,
         )
+
+    def tell_again(self, recovered: Recovered, told: Told) -> int:
+        """Record what the outbox has and the raw log lost with its last moments; return how much.
+
+        Called once, behind `recover`. It concerns neither gate nor holdings: they have it.
+        """
+        count = 0
+        for each in recovered.executed:
+            if each.wall_ns < told.since_ns:
+                continue
+            if (each.number, each.fill.exec_id) not in told.executions:
+                order = self._table.of_number(each.number) or order_of(each.request, each.number)
+                self._record(order_record(order, State.PARTIAL, each.fill))
+                self._record(execution_record(order, each.fill))
+                count += 1
+        for number, wall_ns in recovered.changed.items():
+            known = self._table.of_number(number)
+            if known is None or wall_ns < told.since_ns or known.state is _UNKNOWN:
+                continue
+            if told.states.get(number) != STATE_WORDS[known.state]:
+                self._record(order_record(known, known.state))
+                count += 1
+        return count
 
     def resolve(
         self,

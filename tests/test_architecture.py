@@ -63,6 +63,7 @@ PURE = (
     "risk/limits.py",
     "risk/orders.py",
     "risk/reasons.py",
+    "risk/reasons_page.py",
     "risk/tightening.py",
     "risk/trading_hours.py",
     "recorder/raw/disk_guard.py",
@@ -71,6 +72,14 @@ PURE = (
     "risk/config.py",
     "risk/errors.py",
     "risk/triggers.py",
+    "risk/order.py",
+    "risk/order_facts.py",
+    "risk/order_records.py",
+    "risk/order_table.py",
+    "risk/outbox_format.py",
+    "risk/recovery.py",
+    "risk/resolve.py",
+    "risk/router_config.py",
     "recorder/sink/ledger.py",
     "recorder/sink/retry.py",
     "risk/brokers/paper/config.py",
@@ -116,6 +125,8 @@ BROAD_EXCEPT_PLACES = (
     "tickd/calls.py",
     "risk/brokers/shioaji/order_thread.py",
 )
+# Who may make approvals: the gate, and its twin.
+SEALERS = ("risk/approval.py", "risk/gate.py", "risk/gate_twin.py")
 LOOSE_TASKS = {"ensure_future", "gather", "create_task"}
 # Not a TaskGroup: what these names give tasks to has no owner.
 LOOSE_OWNERS = {"asyncio", "loop"}
@@ -230,6 +241,18 @@ def queues_have_limits(path: str, text: str) -> Iterator[str]:
                 yield f"{path}:{node.lineno}: queue without a limit"
 
 
+def approvals_are_sealed_by_the_gate(path: str, text: str) -> Iterator[str]:
+    """Only who seals can make an approval, and brokers take nothing else."""
+    if path in SEALERS:
+        return
+    for line, module in imported(text):
+        if module == "risk.approval.SEAL":
+            yield f"{path}:{line}: imports the seal of the gate"
+    for node in nodes(text):
+        if isinstance(node, ast.Attribute) and node.attr in {"SEAL", "_check_seal"}:
+            yield f"{path}:{node.lineno}: reaches for the seal of the gate"
+
+
 RULES: list[Rule] = [
     stages_import_only_the_spine,
     native_module_has_one_importer,
@@ -238,6 +261,7 @@ RULES: list[Rule] = [
     tasks_have_owners_and_names,
     broad_except_only_at_the_edges,
     queues_have_limits,
+    approvals_are_sealed_by_the_gate,
 ]
 
 # (rule, path, snippet that breaks it, or that must pass when the last entry is False)
@@ -286,6 +310,10 @@ SNIPPETS: list[tuple[Rule, str, str, bool]] = [
     (queues_have_limits, "risk/a.py", "q = asyncio.Queue()", True),
     (queues_have_limits, "risk/a.py", "q = asyncio.Queue(0)", True),
     (queues_have_limits, "risk/a.py", "q = asyncio.Queue(maxsize=5)", False),
+    (approvals_are_sealed_by_the_gate, "risk/router.py", "from risk.approval import SEAL", True),
+    (approvals_are_sealed_by_the_gate, "risk/router.py", "x = risk.approval.SEAL", True),
+    (approvals_are_sealed_by_the_gate, "risk/router.py", "from risk.approval import Denied", False),
+    (approvals_are_sealed_by_the_gate, "risk/gate.py", "from risk.approval import SEAL", False),
 ]
 
 
@@ -314,7 +342,7 @@ def test_every_rule_has_a_snippet_that_breaks_it() -> None:
 
 
 def test_every_exception_names_something_that_exists() -> None:
-    for pattern in (*PURE, *CLOCK_PLACES, *BROAD_EXCEPT_PLACES):
+    for pattern in (*PURE, *CLOCK_PLACES, *BROAD_EXCEPT_PLACES, *SEALERS):
         assert any(among(path, (pattern,)) for path in sources()), pattern
 
 

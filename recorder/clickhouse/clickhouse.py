@@ -143,10 +143,17 @@ class ClickHouse:
         if not rows:
             return
         encoder = msgspec.json.Encoder()
+        lines = [encoder.encode(dict(row)) for row in rows]
+        await self.insert_lines(table, list(rows[0]), lines, token)
+
+    async def insert_lines(
+        self, table: str, columns: Sequence[str], lines: Sequence[bytes], token: str
+    ) -> None:
+        """Insert rows that are JSON objects of these columns already. Raises as `insert_block`."""
         await self._insert(
             table,
-            list(rows[0]),
-            memoryview(b"\n".join(encoder.encode(dict(row)) for row in rows)),
+            columns,
+            memoryview(b"\n".join(lines)),
             fmt="JSONEachRow",
             encoding=None,
             token=token,

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import structlog
 
 from recorder.raw.records import heads_of
@@ -25,7 +24,7 @@ _log = structlog.get_logger(__name__)
 _CONTROL: Final = ord("C")
 # In every control record and hardly any message of a venue: a search is faster than a parse.
 _MARK: Final = b'"kind"'
-RECORDS_MAX: Final = 4_096
+RECORDS_MAX: Final = 1_024
 
 
 class TradingLog:
@@ -37,7 +36,7 @@ class TradingLog:
         self.stretches_damaged = 0
 
     def read(self, frame_from: int, frame_to: int) -> Iterator[list[ControlRecord]]:
-        """Yield the records of [frame_from, frame_to] in order, in lists of some thousands at most.
+        """Yield the records of [frame_from, frame_to] in order, about a thousand at a time.
 
         What is not here is named and passed over. Raises OSError, NativeError: the log cannot be
         read.
@@ -72,11 +71,13 @@ def _records(chunk: bytes, frame_from: int, frame_to: int) -> list[ControlRecord
     heads = heads_of(chunk)
     numbers = heads["frame_no"]
     wanted = (heads["type"] == _CONTROL) & (numbers >= frame_from) & (numbers <= frame_to)
+    mine = heads[wanted]
     found = []
-    for at in np.flatnonzero(wanted).tolist():
-        head = heads[at]
-        start = int(head["payload_at"])
-        payload = chunk[start : start + int(head["payload_bytes"])]
+    names = ("frame_no", "recv_ns", "payload_at", "payload_bytes")
+    for frame_no, recv_ns, start, size in zip(
+        *(mine[name].tolist() for name in names), strict=True
+    ):
+        payload = chunk[start : start + size]
         if table_of(payload) is not None:
-            found.append(ControlRecord(int(head["frame_no"]), int(head["recv_ns"]), payload))
+            found.append(ControlRecord(frame_no, recv_ns, payload))
     return found

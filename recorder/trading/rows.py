@@ -73,7 +73,12 @@ class Row(NamedTuple):
     table: str
     seq: int
     day: int  # since 1970, UTC
-    values: dict[str, object]
+    line: bytes  # a JSON object
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The columns by name, in order."""
+        return dict(msgspec.json.decode(self.line))
 
 
 class _Kind(msgspec.Struct):
@@ -155,6 +160,7 @@ class _Audit(msgspec.Struct, kw_only=True):
 
 
 _KIND: Final = msgspec.json.Decoder(_Kind)
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 
 def kind_of(payload: bytes) -> str:
@@ -175,12 +181,12 @@ def row_of(record: ControlRecord, *, node: int) -> Row:
     kind = kind_of(record.payload)
     make = _MAKERS[kind]
     seq = record.frame_no << SEQ_INDEX_BITS
-    head = {"node": node, "seq": str(seq), "ts_recv": time_text(record.recv_ns)}
+    head: dict[str, object] = {"node": node, "seq": str(seq), "ts_recv": time_text(record.recv_ns)}
     try:
         values = make(record.payload)
     except (msgspec.DecodeError, UnicodeDecodeError, _OutOfRangeError) as error:
         raise BadRecordError(f"frame {record.frame_no}: {error}") from error
-    return Row(TRADING_TABLES[kind], seq, record.recv_ns // _DAY_NS, head | values)
+    return Row(TRADING_TABLES[kind], seq, record.recv_ns // _DAY_NS, _ENCODE(head | values))
 
 
 def _risk(payload: bytes) -> dict[str, object]:

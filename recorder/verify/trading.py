@@ -1,6 +1,6 @@
 """Rows of decisions, orders, fills, accounts and audits against the raw log's control records.
 
-Every column of every row, in stretches of some thousand records, over the whole log. What the sink
+Every column of every row, in stretches of a thousand records, over the whole log. What the sink
 of these rows has not claimed to have stored may be absent. It decodes no market data.
 """
 

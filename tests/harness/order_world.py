@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from risk.approval import Denied
 from risk.brokers.port import Broker
@@ -53,7 +53,7 @@ class World:
         self.clients = 0
         # Something that happens while a record is taken.
         self.on_record: Callable[[dict[str, object]], object] = lambda _record: None
-        self._begin(desk or Desk("numpy"))
+        self._begin(desk or Desk("native"))
 
     def _begin(self, desk: Desk) -> None:
         self.desk = desk
@@ -90,7 +90,7 @@ class World:
 
     def restart(self, desk: Desk | None = None) -> None:
         self.end()
-        self._begin(desk or Desk("numpy"))
+        self._begin(desk or Desk("native"))
 
     def end(self) -> None:
         self.outbox.close()
@@ -101,7 +101,7 @@ class World:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

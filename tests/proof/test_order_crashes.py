@@ -1,8 +1,8 @@
 """The crash matrix of orders: a real `kill -9` at every place, then what a restart makes of it.
 
 Method: `tests/servers/order_life.py` dies on the way of its second order; the files that it left,
-and a venue that has exactly the orders whose lines are whole, are given to a new router. The disk is
-not cut off here: what a power cut may take is the matter of `disk` in tests/unit/risk/test_outbox.
+and a venue that has exactly the orders whose lines are whole, are given to a new router. No power
+is cut here: what that may take is the matter of `disk` in tests/unit/risk/test_outbox.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ MATRIX = {
 
 def dies(folder: Path, durability: str, place: str) -> None:
     command = [sys.executable, "-m", "tests.servers.order_life", str(folder), durability, place]
-    life = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    life = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
     assert life.returncode == -signal.SIGKILL, life.stderr
 
 

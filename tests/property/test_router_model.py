@@ -169,7 +169,7 @@ class RouterModel(RuleBasedStateMachine):
     def restart(self) -> None:
         """A new life on the same outbox: a kill that lost nothing of the page cache."""
         held = {n: (o.filled, o.state) for n, o in self.world.router.table.open.items()}
-        self.world.restart(Desk("numpy", row()))
+        self.world.restart(Desk("native", row()))
         for number, (filled, _) in held.items():
             assert self.world.order(number).filled == filled
 

@@ -3,9 +3,9 @@
     python -m tests.servers.order_life FOLDER DURABILITY PLACE
 
 It sends order A, hears its acknowledgement, sends order B and hears that, too; somewhere on the way
-of B it dies. Its venue is a file: a whole line is an order that has arrived. Places: `append.before`,
-`append.torn`, `append.after` (of B's intent), `send.middle`, `send.after`, `outcome.before`,
-`outcome.after`.
+of B it dies. Its venue is a file: a whole line is an order that has arrived. Places, of B's intent:
+`append.before`, `append.torn`, `append.after`; then `send.middle`, `send.after`, `outcome.before`
+and `outcome.after`.
 """
 
 from __future__ import annotations

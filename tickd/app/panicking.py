@@ -1,39 +1,24 @@
-"""Cancel-all without a daemon: every account at its venue, in parallel, each within its time.
+"""How to cancel at each account's venue without a daemon.
 
 It uses nothing of a running daemon and of the raw log, so that it works beside one that hangs and
-after one that died. It decides nothing: who calls it wants everything cancelled.
+after one that died. What is done with it is in `risk/panic.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
-
-import msgspec
 
 from risk.brokers.port import AccountSection, BrokerContext
 from risk.brokers.registry import find
-from tickd.errors import TickdError
+from risk.panic import CancelAll
 from tickd.native import EventBatch
 from tickd.ports import Clock
 
-__all__ = ["ACCOUNT_S_MAX", "Cancelled", "cancel_everything", "cancellers_of"]
+__all__ = ["ACCOUNT_S_MAX", "cancellers_of"]
 
 # The brokers' own deadlines are shorter; this is for one that hangs.
 ACCOUNT_S_MAX: Final = 45.0
-
-
-class Cancelled(msgspec.Struct, frozen=True):
-    """One account: how many orders the venue still lists, or why it could not be asked."""
-
-    account: str
-    left: int | None
-    fault: str = ""
-
-    @property
-    def is_clear(self) -> bool:
-        return self.left == 0
 
 
 class _NoMarket:
@@ -46,12 +31,10 @@ class _NoMarket:
         """Never calls `define`."""
 
 
-def cancellers_of(
-    sections: Sequence[AccountSection], clock: Clock
-) -> dict[str, Callable[[], Awaitable[int]]]:
+def cancellers_of(sections: Sequence[AccountSection], clock: Clock) -> list[tuple[str, CancelAll]]:
     """What cancels each account; on a running loop. Raises nothing: that comes with the call."""
 
-    def canceller(section: AccountSection) -> Callable[[], Awaitable[int]]:
+    def canceller(section: AccountSection) -> CancelAll:
         async def cancel_all() -> int:
             context = BrokerContext(
                 clock=clock,
@@ -65,28 +48,4 @@ def cancellers_of(
 
         return cancel_all
 
-    return {section.name: canceller(section) for section in sections}
-
-
-async def cancel_everything(
-    cancellers: Mapping[str, Callable[[], Awaitable[int]]], *, seconds: float = ACCOUNT_S_MAX
-) -> list[Cancelled]:
-    """Cancel all accounts at once; one that cannot be asked holds up no other."""
-    async with asyncio.TaskGroup() as tasks:
-        asked = [
-            tasks.create_task(_cancelled(name, cancel_all, seconds), name=f"cancel {name}")
-            for name, cancel_all in cancellers.items()
-        ]
-    return [each.result() for each in asked]
-
-
-async def _cancelled(
-    name: str, cancel_all: Callable[[], Awaitable[int]], seconds: float
-) -> Cancelled:
-    try:
-        async with asyncio.timeout(seconds):
-            return Cancelled(name, await cancel_all())
-    except TimeoutError:
-        return Cancelled(name, None, f"no end within {seconds:g} s")
-    except (TickdError, OSError) as error:
-        return Cancelled(name, None, str(error))
+    return [(section.name, canceller(section)) for section in sections]

@@ -19,7 +19,6 @@ from recorder.trading.sink import TradingSink
 from risk.approval import Denied
 from risk.brokers.port import AccountSection, Broker, BrokerContext
 from risk.brokers.registry import find
-from risk.errors import LimitsError, OutboxError
 from risk.figures import Figures
 from risk.gate import Gate
 from risk.kill import KillSwitch
@@ -39,11 +38,12 @@ from tickd.app.instruments import Instruments
 from tickd.app.ordering import Ordering
 from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
+from tickd.app.told_orders import told_at_the_end
 from tickd.app.trading_halts import TradingHalts
 from tickd.app.trading_picture import drawn, pictured
 from tickd.bus import Bus
 from tickd.errors import TickdError
-from tickd.native import EventBatch, RawLog
+from tickd.native import EventBatch, NativeError, RawLog
 from tickd.ports import Clock
 
 __all__ = ["Trading"]
@@ -183,15 +183,19 @@ class Trading:
         try:
             recovered = self.router.recover()
             self.ledger.recover(recovered.executed)
-        except (OutboxError, LimitsError) as error:
+            raw = self._config.state_dir / "raw"
+            told = told_at_the_end(raw, int(self._raw_log.recovery["frame_last"]))
+            again = self.router.tell_again(recovered, told)
+        except (TickdError, OSError, NativeError) as error:
             self._halts.problem = str(error)
-            log.error("orders_not_recovered", words=str(error), hint=error.hint)  # noqa: TRY400
+            log.error("orders_not_recovered", words=str(error))  # noqa: TRY400 - on screen, too
             return
         log.info(
             "orders_recovered",
             open=recovered.open_count,
             unknown=recovered.unknown_count,
             torn_bytes=recovered.torn_bytes,
+            told_again=again,
         )
 
     def _hooks(self) -> Hooks:

@@ -13,6 +13,7 @@ import msgspec
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.clickhouse.query import EMBEDDED
 from recorder.raw.watermark import Watermark
+from recorder.trading.mark import MARK_FILE
 from recorder.trading.sink import TradingSink
 from tickd.app.config import Config
 from tickd.app.halting import Halting
@@ -88,7 +89,7 @@ def join_trading(
         ClickHouse(config.clickhouse, known),
         node=config.node.id,
         directory=config.state_dir / "raw",
-        mark=config.state_dir / "risk" / "rows.json",
+        mark=config.state_dir / "sink" / MARK_FILE,
         progress=watermark,
         next_frame=lambda: raw_log.next_frame_no,
         ready=lambda: storage.migrated,

@@ -82,13 +82,21 @@ impl SyncThread {
         &self.shared.bell
     }
 
-    /// Ends the thread behind the sync in hand; what was wanted after it stays undone.
-    pub fn stop(&mut self) {
+    /// Ends the thread behind the sync in hand, without waiting for that; what was wanted after it stays undone.
+    pub fn leave(&mut self) {
         let mut wanted = self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         wanted.stop = true;
         self.shared.changed.notify_one();
         drop(wanted);
-        if let Some(thread) = self.thread.take() {
+        // The thread owns its descriptors and ends by itself.
+        self.thread = None;
+    }
+
+    /// Ends the thread and waits for it.
+    pub fn stop(&mut self) {
+        let thread = self.thread.take();
+        self.leave();
+        if let Some(thread) = thread {
             // A panic of the thread has been shown by its own hook.
             let _ = thread.join();
         }

@@ -2,7 +2,8 @@
 //!
 //! A strategy calls `update` per tick, and pyo3's way there costs more than the indicators do: a table of arguments, an
 //! atomic borrow, references counted through functions of the stable ABI. Positional numbers come here; keywords, wrong
-//! types and wrong counts take pyo3's own method, which has the words for them. It knows no indicator.
+//! types and wrong counts take pyo3's own method, which has the words for them. It knows no indicator. What it takes
+//! numbers with, `direct_check.rs` uses too.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +12,6 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyDict, PyTuple};
@@ -109,7 +109,7 @@ unsafe extern "C" fn call<T: Direct>(
     match catch_unwind(work) {
         Ok(Some(answer)) => answer,
         // SAFETY: the same.
-        Ok(None) => unsafe { worded(slf, arguments, count, names) },
+        Ok(None) => unsafe { worded(slf, arguments, count, names, "_update") },
         Err(_) => Python::attach(|py| raised(py, PyRuntimeError::new_err("a bug: the indicator panicked"))),
     }
 }
@@ -182,8 +182,11 @@ unsafe fn other_number(object: *mut ffi::PyObject) -> Option<f64> {
 }
 
 /// An int that fits 64 bits, or what has an index.
+///
+/// # Safety
+/// Attached; a live object.
 #[inline(always)]
-unsafe fn whole(object: *mut ffi::PyObject) -> Option<i64> {
+pub unsafe fn whole(object: *mut ffi::PyObject) -> Option<i64> {
     // SAFETY: as in `number`.
     let whole = unsafe {
         if ffi::Py_TYPE(object) == &raw mut ffi::PyLong_Type {
@@ -211,21 +214,26 @@ unsafe fn is_fine() -> bool {
     }
 }
 
+/// Null, with an exception set.
 #[cold]
 #[inline(never)]
-fn raised(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
+pub fn raised(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
     error.restore(py);
     std::ptr::null_mut()
 }
 
-/// pyo3's own method, with the same arguments.
+/// pyo3's own method, which stays below under `name`, with the same arguments.
+///
+/// # Safety
+/// What CPython gave, with the GIL held.
 #[cold]
 #[inline(never)]
-unsafe fn worded(
+pub unsafe fn worded(
     slf: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
+    name: &str,
 ) -> *mut ffi::PyObject {
     Python::attach(|py| {
         let work = || -> PyResult<Py<PyAny>> {
@@ -242,10 +250,7 @@ unsafe fn worded(
             }
             // SAFETY: alive during the call.
             let slf = unsafe { Bound::from_borrowed_ptr(py, slf) };
-            Ok(slf
-                .getattr(intern!(py, "_update"))?
-                .call(positional, Some(&named))?
-                .unbind())
+            Ok(slf.getattr(name)?.call(positional, Some(&named))?.unbind())
         };
         match work() {
             Ok(answer) => answer.into_ptr(),

@@ -1,122 +1,32 @@
 //! `GateCore`: the pre-trade gate as `risk/gate.py` drives it, in numbers alone. It decides nothing.
 
-use std::sync::Arc;
-
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
-use tickd_core::event::PRICE_UNDEF;
 use tickd_core::risk::ask::{Ask, AskReplace};
 use tickd_core::risk::exposure::Worth;
-use tickd_core::risk::gate::{Gate, Scope, HALT_EPOCH_SHIFT};
-use tickd_core::risk::limits::{AccountLimits, CellLimits, SideLimits, StrategyLimits};
+use tickd_core::risk::gate::{Gate, HALT_EPOCH_SHIFT};
+use tickd_core::risk::limits::{AccountLimits, StrategyLimits};
 use tickd_core::risk::open_orders::Open;
 use tickd_core::risk::parties::{Keys, RouteCell, Steps};
-use tickd_core::risk::reason::Reason;
-use tickd_io::halt::Halt;
 
 use crate::batch::EventBatch;
-use crate::halt::HaltWord;
 use crate::lent::Lent;
-
-/// Flag of an order.
-const REDUCE_ONLY: u32 = 1;
-
-type SideRow = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
-type CellRow = (i64, i64, i64, i64, i64, i64);
-type Figures = (u64, Option<i128>, Option<i128>, Option<i128>);
-
-fn side_limits(row: SideRow) -> SideLimits {
-    SideLimits {
-        is_missing: row.0 != 0,
-        is_tradable: row.1 != 0,
-        is_restricted: row.2 != 0,
-        denies_self_trade: row.3 != 0,
-        order_qty_max: row.4,
-        order_notional_max: row.5,
-        collar_bps: row.6,
-        period_collar_bps: row.7,
-        reference_age_ns_max: row.8,
-        duplicate_window_ns: row.9,
-        margin_pct: row.10,
-        strategy_loss_max: row.11,
-    }
-}
-
-fn cell_limits(row: CellRow) -> CellLimits {
-    CellLimits {
-        position_max: row.0,
-        gross_max: row.1,
-        net_max: row.2,
-        open_orders_max: row.3,
-        orders_max: row.4,
-        orders_window_ns: row.5,
-    }
-}
-
-/// Where the halt word is.
-enum Source {
-    /// The one that the signal handler writes.
-    Atomic(Arc<Halt>),
-    /// Any object that has a `word`: a test's.
-    Object(Py<PyAny>),
-}
-
-impl Source {
-    #[inline]
-    fn load(&self, py: Python<'_>) -> PyResult<u64> {
-        match self {
-            Source::Atomic(halt) => Ok(halt.load()),
-            Source::Object(object) => object.bind(py).getattr(intern!(py, "word"))?.extract(),
-        }
-    }
-}
-
-/// A price or size: none, a whole number that 64 bits hold, or something else (NaN, a fraction, True).
-enum Mantissa {
-    Nothing,
-    Whole(i64),
-    Else,
-}
-
-#[inline]
-fn mantissa(object: &Bound<'_, PyAny>) -> Mantissa {
-    if object.is_none() {
-        return Mantissa::Nothing;
-    }
-    let whole = object.cast_exact::<PyInt>().ok().and_then(|whole| whole.extract().ok());
-    match whole {
-        Some(whole) if (-PRICE_UNDEF..PRICE_UNDEF).contains(&whole) => Mantissa::Whole(whole),
-        _ => Mantissa::Else,
-    }
-}
-
-/// Price, size, and whether they are numbers at all.
-#[inline]
-fn numbers(price: &Bound<'_, PyAny>, size: &Bound<'_, PyAny>) -> (Option<i64>, i64, bool) {
-    let (price, has_price) = match mantissa(price) {
-        Mantissa::Nothing => (None, true),
-        Mantissa::Whole(price) => (Some(price), true),
-        Mantissa::Else => (None, false),
-    };
-    match mantissa(size) {
-        Mantissa::Whole(size) => (price, size, has_price),
-        _ => (price, 0, false),
-    }
-}
-
-fn told(answer: Result<u64, Reason>) -> i64 {
-    match answer {
-        Ok(epoch) => epoch as i64,
-        Err(reason) => -(reason as i64),
-    }
-}
+use crate::risk_numbers::{
+    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, SideRow, Source, REDUCE_ONLY,
+};
 
 /// The gate in numbers; see `risk.gate_terms.Core`.
 #[pyclass(frozen, module = "tickd._native")]
 pub struct GateCore {
     gate: Lent<Gate>,
     halt: Source,
+}
+
+impl GateCore {
+    /// The epoch of the approval, or minus the reason.
+    #[inline]
+    pub fn ask(&self, py: Python<'_>, ask: &Ask) -> PyResult<i64> {
+        Ok(told(self.gate.lend(py)?.check(self.halt.load(py)?, ask)))
+    }
 }
 
 #[pymethods]
@@ -126,10 +36,7 @@ impl GateCore {
     fn new(halt: &Bound<'_, PyAny>, orders_max: usize) -> Self {
         GateCore {
             gate: Lent::new(Gate::new(orders_max)),
-            halt: match halt.cast::<HaltWord>() {
-                Ok(word) => Source::Atomic(word.get().shared()),
-                Err(_) => Source::Object(halt.clone().unbind()),
-            },
+            halt: Source::of(halt),
         }
     }
 
@@ -282,7 +189,7 @@ impl GateCore {
             mono_ns,
             wall_ns,
         };
-        Ok(told(self.gate.lend(py)?.check(self.halt.load(py)?, &ask)))
+        self.ask(py, &ask)
     }
 
     fn check_replace(
@@ -383,15 +290,5 @@ impl GateCore {
         let sum = self.gate.lend(py)?.sum(index);
         let [buys, sells] = sum.orders;
         Ok((sum.gross, sum.long, sum.short, buys, sells))
-    }
-}
-
-fn scope_of(number: u8) -> Scope {
-    match number {
-        1 => Scope::Venue,
-        2 => Scope::Account,
-        3 => Scope::Strategy,
-        4 => Scope::Instrument,
-        _ => Scope::Global,
     }
 }

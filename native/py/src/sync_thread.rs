@@ -51,7 +51,12 @@ impl SyncThread {
         self.thread.bell().clear();
     }
 
-    /// Ends the thread behind the sync in hand, without the GIL.
+    /// Ends the thread behind the sync in hand; does not wait for that.
+    fn leave(&mut self) {
+        self.thread.leave();
+    }
+
+    /// Ends the thread and waits for it, without the GIL.
     fn stop(&mut self, py: Python<'_>) {
         let thread = &mut self.thread;
         py.detach(|| thread.stop());

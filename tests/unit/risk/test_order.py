@@ -224,7 +224,7 @@ def test_withdrawn_cancel_and_replacement_leave_the_order_as_it_was() -> None:
 def test_words_of_a_person_must_fit(end: State, filled: int, price: int | None) -> None:
     order = sent()
     apply(order, fill("E1", 4, 4))
-    with pytest.raises(ValueError, match="order|filled|price|ends"):
+    with pytest.raises(ValueError, match=r"order|filled|price|ends"):
         resolve(order, end=end, filled=filled, price=price, reason="r")
     assert order.state is State.PARTIAL
 

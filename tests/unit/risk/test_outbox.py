@@ -14,7 +14,7 @@ import pytest
 from risk.errors import OutboxError
 from risk.order_facts import State
 from risk.outbox import Outbox
-from risk.outbox_format import HEADER_BYTES, CancelAsked, Record, scan
+from risk.outbox_format import HEADER_BYTES, CancelAsked, NotSent, Record, scan
 from tests.harness.order_world import World
 from tests.reference.outbox import read_outbox
 from tickd.clock import SystemClock
@@ -197,7 +197,7 @@ def test_folder_that_cannot_be_written_denies_and_lets_cancels_out(tmp_path: Pat
     with World(tmp_path) as world:
         order = world.acked()
     (tmp_path / "kept").mkdir()
-    os.rename(tmp_path / "outbox", tmp_path / "kept" / "outbox")
+    (tmp_path / "outbox").rename(tmp_path / "kept" / "outbox")
     (tmp_path / "outbox").write_text("a file where a folder should be")
     with World(tmp_path) as again:
         assert again.denied() == "OUTBOX"
@@ -263,3 +263,52 @@ def test_closed_outbox_takes_nothing(tmp_path: Path) -> None:
     box.close()
     with pytest.raises(OutboxError):
         box.append(CancelAsked(1, 0))
+
+
+def test_short_record_over_a_torn_long_one_leaves_nothing_of_it(tmp_path: Path) -> None:
+    first = outbox(tmp_path)
+    first.open()
+    begin = first.append(CancelAsked(1, 7))
+    end = first.append(NotSent(1, 8, 1, "x" * 200))
+    first.close()
+    path = only(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: end - 9].ljust(len(whole), b"\0"))
+    second = outbox(tmp_path)
+    assert second.open().torn_bytes == end - 9 - begin
+    second.append(CancelAsked(2, 9))
+    second.close()
+    read = read_outbox(path)
+    assert (len(read.payloads), read.torn_bytes) == (2, 0)
+
+
+def test_what_happens_while_orders_are_carried_is_in_the_new_file(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        first = world.acked(price=9_000)
+        for at in range(200):
+            world.acked(price=9_005 + 5 * at)
+        box = world.outbox
+        box._offset = box._capacity * 3 // 4 + 8  # as if so much had been written
+        rotations = box.rotations_count
+        world.wait(1)
+        assert box.is_carrying
+        assert box.rotations_count == rotations
+        # It has been carried already, as it was.
+        world.cancel(first)
+        world.venue.process()
+        world.venue.deliver_all()
+        while box.rotations_count == rotations:
+            world.wait(1)
+        world.restart()
+        assert world.order(first.number).state is State.CANCELLED
+        assert world.exposure() == (0, 2_000, 0)
+
+
+def test_intents_that_never_become_durable_are_denied_and_never_sent(tmp_path: Path) -> None:
+    with World(tmp_path, durability="disk") as world:
+        order = world.submit(price=9_000)
+        with file_size_limit(HEADER_BYTES):
+            assert world.denied() == "OUTBOX"
+        assert (order.state, order.reason) == (State.DENIED, "OUTBOX")
+        assert world.exposure() == (0, 0, 0)
+        assert not world.venue.sent

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from risk.errors import BrokerError
 from risk.order_facts import State
@@ -64,11 +65,13 @@ async def test_cancel_all_empties_the_venue_and_says_so(world: World) -> None:
 
 
 async def test_cancel_all_reports_what_is_left_at_its_deadline(world: World) -> None:
-    venue = willing(world, left_open=1)
-    order = world.submit(price=9_000)
+    venue = willing(world)
+    order = world.acked(price=9_000)
+    venue.left_open = 1_000  # no cancel ever arrives
     left = await while_time_passes(world, 4, world.router.cancel_all())
     assert left == 1
-    assert order.state is not State.CANCELLED
+    assert not order.is_over
+    assert venue.cancels[order.ref] > 1
     venue.snapshot_fails = True
     assert await while_time_passes(world, 4, world.router.cancel_all()) == 1
 
@@ -127,6 +130,44 @@ def test_difference_alarms_when_two_lists_in_a_row_show_it(world: World) -> None
     assert world.alarms() == []
     world.look()
     assert world.alarms() == ["POSITION_DIFFERS"]
+    for _ in range(3):
+        world.look()
+    assert world.alarms() == ["POSITION_DIFFERS"], "told once"
+    world.venue.foreign_position = 0
+    world.look()
+    world.venue.foreign_position = 5
+    world.look()
+    world.look()
+    assert world.alarms() == ["POSITION_DIFFERS"] * 2
+
+
+def test_executions_of_orders_long_over_are_not_foreign(tmp_path: Path) -> None:
+    with World(tmp_path, done_max=1) as world:
+        for at in range(3):
+            order = world.acked(price=9_000 + 5 * at)
+            world.venue.trade(world.venue.orders[order.venue_id], 10)
+            world.venue.deliver_all()
+        assert len(world.router.table.known()) == 1
+        world.settle()
+        assert world.alarms() == []
+        stranger = world.venue.fills[0]
+        world.venue.fills.append(structs.replace(stranger, ref="web-1", venue_id="X", exec_id="X"))
+        world.settle()
+        assert world.alarms() == ["FOREIGN_FILL"]
+
+
+async def test_run_sends_what_became_durable(tmp_path: Path) -> None:
+    with World(tmp_path, durability="disk") as world:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(world.router.run(), name="run")
+            await asyncio.sleep(0)
+            order = world.submit()
+            assert order.state is State.PENDING_NEW
+            while order.state is State.PENDING_NEW:  # noqa: ASYNC110  the bell rings on this loop
+                await asyncio.sleep(0)
+            task.cancel()
+        assert order.state is State.SENT
+        assert sum(world.venue.sent.values()) == 1
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ def test_cancel_of_an_order_that_is_over_or_never_was_is_denied(world: World) ->
 
 def test_thousand_buys_in_flight_stop_at_the_position_limit(tmp_path: Path) -> None:
     """Other gates count fills only, and let all of them through."""
-    with World(tmp_path, desk=Desk("numpy", row(position_max=100))) as world:
+    with World(tmp_path, desk=Desk("native", row(position_max=100))) as world:
         answers = [world.denied(world.request(price=5_000 + 5 * at)) for at in range(1_000)]
         assert answers[:10] == ["-"] * 10
         assert set(answers[10:]) == {"POSITION_LIMIT"}

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import orjson
+import msgspec
 from cyclopts import Parameter
 
+from risk.panic import Outcome, all_cancelled, cancel_everywhere, described
 from tickd.app.config import load_config
 from tickd.app.exit_codes import ExitCode
-from tickd.app.panicking import Cancelled, cancel_everything, cancellers_of
+from tickd.app.panicking import ACCOUNT_S_MAX, cancellers_of
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError
 
@@ -41,21 +42,14 @@ def panic(
     """
     if not cancel_all:
         raise ConfigError("nothing is cancelled without --cancel-all")
-    outcome = asyncio.run(_cancelled(config))
+    outcomes = asyncio.run(_cancelled(config))
     if as_json:
-        rows = [{"account": e.account, "left": e.left, "fault": e.fault} for e in outcome]
-        sys.stdout.write(orjson.dumps(rows).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(outcomes).decode() + "\n")
     else:
-        sys.stdout.write("".join(f"{_line(each)}\n" for each in outcome) or "no accounts\n")
-    return ExitCode.OK if all(each.is_clear for each in outcome) else ExitCode.FAILED
+        sys.stdout.write("".join(f"{line}\n" for line in described(outcomes)))
+    return ExitCode.OK if all_cancelled(outcomes) else ExitCode.FAILED
 
 
-async def _cancelled(config: Path) -> list[Cancelled]:
-    accounts = load_config(config).accounts
-    return await cancel_everything(cancellers_of(accounts, SystemClock()))
-
-
-def _line(outcome: Cancelled) -> str:
-    if outcome.left is None:
-        return f"{outcome.account}: could not be asked: {outcome.fault}"
-    return f"{outcome.account}: " + (f"{outcome.left} orders are left" if outcome.left else "clear")
+async def _cancelled(config: Path) -> list[Outcome]:
+    accounts = cancellers_of(load_config(config).accounts, SystemClock())
+    return await cancel_everywhere(accounts, deadline_s=ACCOUNT_S_MAX)

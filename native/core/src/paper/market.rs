@@ -208,14 +208,14 @@ impl Market {
         self.taken.iter().any(|taken| !taken.is_empty())
     }
 
-    /// Forgets what we took of levels that are gone: who stands there later is somebody else.
+    /// Forgets what we took of levels that are gone, or cannot be seen any more: who is shown there later is somebody else.
     pub fn forget_gone(&mut self) {
         for of in [Side::Bid, Side::Ask] {
             if self.taken(of).is_empty() {
                 continue;
             }
             let mut taken = std::mem::take(self.taken_mut(of));
-            taken.retain(|(price, _)| self.shown(of, *price).is_none_or(|shown| shown > 0));
+            taken.retain(|(price, _)| self.shown(of, *price).is_some_and(|shown| shown > 0));
             *self.taken_mut(of) = taken;
         }
     }

@@ -311,7 +311,8 @@ impl Gate {
             }
         }
         let Some(order) = check.replacing else {
-            self.repeats.remember(ask.client_id);
+            // Not known, or it would be a duplicate.
+            self.repeats.add_id(ask.client_id);
             self.repeats.add(ask.mono_ns, content(ask));
             let order = Open {
                 route: ask.route as u32,
@@ -337,7 +338,12 @@ impl Gate {
             (open.is_pending, open.resting) = (true, resting);
         }
         let extra = check.extra;
-        self.change(ask.route, 0, if ask.side == 0 { [extra, 0] } else { [0, extra] });
+        self.change(
+            ask.route,
+            0,
+            if ask.side == 0 { [extra, 0] } else { [0, extra] },
+            [0, 0],
+        );
         self.rest(ask.route, ask.side, order.resting, resting);
     }
 }

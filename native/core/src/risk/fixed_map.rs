@@ -84,25 +84,27 @@ impl<K: Key, V: Copy> FixedMap<K, V> {
     }
 
     /// Keeps `value`, in place of what was there. False: no room.
+    #[inline]
     pub fn insert(&mut self, key: K, value: V) -> bool {
-        if let Some(at) = self.find(&key) {
-            if let Some(place) = self.places.get_mut(at) {
-                *place = Some((key, value));
-            }
-            return true;
-        }
-        if self.len * 2 >= self.places.len() {
-            return false;
-        }
         let mut at = key.home(self.bits);
-        while let Some(Some(_)) = self.places.get(at) {
-            at = (at + 1) & self.mask();
+        let has_room = self.len * 2 < self.places.len();
+        let mask = self.mask();
+        while let Some(place) = self.places.get_mut(at) {
+            match place {
+                Some((known, kept)) if *known == key => {
+                    *kept = value;
+                    return true;
+                }
+                Some(_) => at = (at + 1) & mask,
+                None if has_room => {
+                    *place = Some((key, value));
+                    self.len += 1;
+                    return true;
+                }
+                None => return false,
+            }
         }
-        if let Some(place) = self.places.get_mut(at) {
-            *place = Some((key, value));
-            self.len += 1;
-        }
-        true
+        false
     }
 
     /// Forgets a key; what it had.

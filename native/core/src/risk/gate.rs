@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crate::event::Event;
+use crate::risk::answers::{Denial, Scope};
 use crate::risk::bucket::{Bucket, Rate};
 use crate::risk::exposure::{Leaf, Sum};
 use crate::risk::limits::{AccountLimits, SideLimits, StrategyLimits, NONE};
@@ -22,32 +23,6 @@ pub const HALT_EPOCH_SHIFT: u32 = 8;
 
 /// Instruments, routes, names: at most so many of each. The caller has tighter bounds of its own.
 pub const TABLE_MAX: usize = 1 << 16;
-
-/// What a halt by scope is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Everything, one side of it.
-    Global,
-    /// A venue.
-    Venue,
-    /// An account.
-    Account,
-    /// A strategy.
-    Strategy,
-    /// An instrument.
-    Instrument,
-}
-
-/// The last refusal.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Denial {
-    /// A bit for every check that failed.
-    pub vector: u64,
-    /// The lowest of them.
-    pub first: u8,
-    /// What the first one compared: limit, value, reference.
-    pub figures: [Option<i128>; 3],
-}
 
 /// A key's sum, and its buckets by side.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,6 +63,13 @@ fn entry<T: Default>(table: &mut Vec<T>, index: usize) -> Option<&mut T> {
         table.resize_with(index + 1, T::default);
     }
     table.get_mut(index)
+}
+
+#[inline]
+fn count(orders: &mut [u32; 2], more: [i32; 2]) {
+    for (orders, more) in orders.iter_mut().zip(more) {
+        *orders = orders.saturating_add_signed(more);
+    }
 }
 
 impl Gate {
@@ -184,17 +166,17 @@ impl Gate {
             },
         );
         for cell in &old.cells {
-            self.count(cell.cell, &leaf, &Leaf::default(), orders, [0, 0]);
+            self.moved(cell.cell, &leaf, &Leaf::default(), orders, [0, 0]);
         }
         for at in 0..self.routes.get(index).map_or(0, |route| route.cells.len()) {
             let cell = self.routes.get(index).and_then(|route| route.cells.get(at));
             if let Some(cell) = cell.map(|cell| cell.cell) {
-                self.count(cell, &Leaf::default(), &leaf, [0, 0], orders);
+                self.moved(cell, &Leaf::default(), &leaf, [0, 0], orders);
             }
         }
     }
 
-    fn count(&mut self, cell: u32, was: &Leaf, now: &Leaf, gone: [u32; 2], come: [u32; 2]) {
+    fn moved(&mut self, cell: u32, was: &Leaf, now: &Leaf, gone: [u32; 2], come: [u32; 2]) {
         if let Some(cell) = self.cells.get_mut(cell as usize) {
             cell.sum.replace(was, now);
             for ((orders, come), gone) in cell.sum.orders.iter_mut().zip(come).zip(gone) {
@@ -317,13 +299,14 @@ impl Gate {
         for at in 0..self.instruments.get(index).map_or(0, |known| known.routes.len()) {
             let route = self.instruments.get(index).and_then(|known| known.routes.get(at));
             if let Some(route) = route.map(|route| *route as usize) {
-                self.change(route, 0, [0, 0]);
+                self.change(route, 0, [0, 0], [0, 0]);
             }
         }
     }
 
-    /// Changes what a route holds, and every sum that it is part of.
-    pub(super) fn change(&mut self, route: usize, position: i128, open: [i128; 2]) {
+    /// Changes what a route holds and how many of its orders are out, and every sum that it is part of.
+    #[inline]
+    pub(super) fn change(&mut self, route: usize, position: i128, open: [i128; 2], orders: [i32; 2]) {
         let Some(route) = self.routes.get_mut(route) else {
             return;
         };
@@ -337,42 +320,27 @@ impl Gate {
             let worth = known.steps.map(|steps| steps.worth);
             now.worst = now.worst_with([0, 0], worth, known.reference.mark);
         }
+        count(&mut route.orders, orders);
         for cell in &route.cells {
             if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
                 cell.sum.replace(&was, &route.leaf);
+                count(&mut cell.sum.orders, orders);
             }
         }
     }
 
     /// Keeps an order, reserves it, and counts it.
+    #[inline]
     pub(super) fn keep(&mut self, number: u64, order: Open) {
         let (route, side) = (order.route as usize, order.side);
-        let mut open = [0, 0];
-        if let Some(open) = open.get_mut(usize::from(side)) {
-            *open = order.reserved;
-        }
         self.orders.add(number, order);
-        self.change(route, 0, open);
-        self.tally(route, side, true);
+        if side == 0 {
+            self.change(route, 0, [order.reserved, 0], [1, 0]);
+        } else {
+            self.change(route, 0, [0, order.reserved], [0, 1]);
+        }
         if let Some(resting) = self.resting(route, side) {
             resting.add(order.resting, side);
-        }
-    }
-
-    fn tally(&mut self, route: usize, side: u8, comes: bool) {
-        let Some(route) = self.routes.get_mut(route) else {
-            return;
-        };
-        let step = |orders: &mut [u32; 2]| {
-            if let Some(count) = orders.get_mut(usize::from(side)) {
-                *count = if comes { *count + 1 } else { count.saturating_sub(1) };
-            }
-        };
-        step(&mut route.orders);
-        for cell in &route.cells {
-            if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
-                step(&mut cell.sum.orders);
-            }
         }
     }
 
@@ -411,7 +379,7 @@ impl Gate {
 
     fn execute(&mut self, route: usize, side: u8, size: i64, open: [i128; 2]) {
         let size = i128::from(size);
-        self.change(route, if side == 0 { size } else { -size }, open);
+        self.change(route, if side == 0 { size } else { -size }, open, [0, 0]);
         let strategy = self.routes.get(route).map(|route| route.keys.strategy);
         if let Some(strategy) = strategy.and_then(|strategy| self.strategies.get_mut(strategy)) {
             strategy.executed(self.now);
@@ -424,9 +392,11 @@ impl Gate {
             return false;
         };
         let (route, side) = (order.route as usize, order.side);
-        let gone = -order.reserved;
-        self.change(route, 0, if side == 0 { [gone, 0] } else { [0, gone] });
-        self.tally(route, side, false);
+        if side == 0 {
+            self.change(route, 0, [-order.reserved, 0], [-1, 0]);
+        } else {
+            self.change(route, 0, [0, -order.reserved], [0, -1]);
+        }
         if let Some(resting) = self.resting(route, side) {
             resting.remove(order.resting, side);
         }
@@ -445,7 +415,7 @@ impl Gate {
         let more = reserved - order.reserved;
         order.reserved = reserved;
         let now = order.resting;
-        self.change(route, 0, if side == 0 { [more, 0] } else { [0, more] });
+        self.change(route, 0, if side == 0 { [more, 0] } else { [0, more] }, [0, 0]);
         self.rest(route, side, was, now);
         true
     }
@@ -478,7 +448,7 @@ impl Gate {
     /// Sets what a route holds.
     pub fn set_position(&mut self, route: usize, size: i64) {
         let held = self.routes.get(route).map_or(0, |route| route.leaf.position);
-        self.change(route, i128::from(size) - held, [0, 0]);
+        self.change(route, i128::from(size) - held, [0, 0], [0, 0]);
     }
 
     /// What a route holds.

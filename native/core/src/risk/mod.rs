@@ -3,6 +3,7 @@
 //! Integers only, time and halt word are arguments, nothing is allocated per check, every table has a bound. The modules
 //! stand in the order of the pipeline. `risk/gate_twin.py` is the same in plain Python; the two are tested to agree.
 
+pub mod answers;
 pub mod limits;
 pub mod reason;
 

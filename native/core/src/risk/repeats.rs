@@ -9,7 +9,7 @@ use crate::risk::fixed_map::FixedMap;
 /// Orders within the longest duplicate window.
 pub const RECENT_MAX: usize = 1 << 14;
 /// Client ids that are remembered.
-pub const CLIENT_IDS_MAX: usize = 1 << 16;
+pub const CLIENT_IDS_MAX: usize = 1 << 15;
 
 /// Route, side, price, size.
 pub type Content = [i64; 4];
@@ -35,7 +35,8 @@ impl Default for Repeats {
             last: FixedMap::new(RECENT_MAX),
             next: 0,
             ids: VecDeque::with_capacity(CLIENT_IDS_MAX),
-            known: FixedMap::new(CLIENT_IDS_MAX),
+            // Twice the room: what goes is looked for among its neighbours.
+            known: FixedMap::new(2 * CLIENT_IDS_MAX),
         }
     }
 }
@@ -54,9 +55,14 @@ impl Repeats {
 
     /// Remembers a client id; the oldest is forgotten when there is no room.
     pub fn remember(&mut self, client_id: u64) {
-        if self.is_known(client_id) {
-            return;
+        if !self.is_known(client_id) {
+            self.add_id(client_id);
         }
+    }
+
+    /// Remembers one that is not known.
+    #[inline]
+    pub fn add_id(&mut self, client_id: u64) {
         if self.ids.len() >= CLIENT_IDS_MAX {
             if let Some(oldest) = self.ids.pop_front() {
                 self.known.remove(&oldest);

@@ -360,3 +360,22 @@ async def test_a_token_without_its_rows_does_not_hide_them(world: World) -> None
     async with running(second):
         world.record(*RECORDS)
         await world.all_there(second, 8)
+
+
+async def test_what_is_recorded_while_it_ends_is_not_passed_over(world: World) -> None:
+    """Before the last round it is stored; behind it, it is above the mark."""
+    sink = world.sink()
+    async with running(sink):
+        world.record(*RECORDS)
+        await until(lambda: sum(sink.rows.values()) == 6)
+        sink.close()
+        world.record(*RECORDS)
+    world.record(*RECORDS)
+    mark = json.loads((world.state / "trading.json").read_bytes())
+    assert mark["frame"] <= world.log.next_frame_no - len(RECORDS)
+    world.sinks.clear()
+    after = world.sink()
+    async with running(after):
+        await until(lambda: after._frame == world.log.next_frame_no)
+        await world.agree()
+    assert await world.count() == 18
