@@ -17,12 +17,12 @@ from recorder.trading.mark import MARK_FILE
 from recorder.trading.sink import TradingSink
 from tickd.app.config import Config
 from tickd.app.halting import Halting
+from tickd.app.parts import Entrance
 from tickd.app.planning import Planning
 from tickd.app.storage import Storage
-from tickd.app.tap import Tap
 from tickd.app.trading import Trading
-from tickd.bus import Bus
-from tickd.native import Decoder, RawLog
+from tickd.clock import SystemClock
+from tickd.native import Decoder
 from tickd.ports import Clock
 
 __all__ = ["definitions_of", "join_trading", "trading_of"]
@@ -46,24 +46,15 @@ def definitions_of(decoder: Decoder) -> list[tuple[int, bytes]]:
     return [definition for definition, _ in pairs]
 
 
-def trading_of(
-    config: Config,
-    halting: Halting,
-    *,
-    tap: Tap,
-    bus: Bus,
-    raw_log: RawLog,
-    decoder: Decoder,
-    clock: Clock,
-) -> Trading:
+def trading_of(config: Config, halting: Halting, entrance: Entrance, clock: Clock) -> Trading:
     """Make it, before any strategy: what comes first on the bus is told first."""
     return Trading(
         config,
         halting=halting,
-        tap=tap,
-        bus=bus,
-        raw_log=raw_log,
-        definitions=partial(definitions_of, decoder),
+        tap=entrance.tap,
+        bus=entrance.bus,
+        raw_log=entrance.raw_log,
+        definitions=partial(definitions_of, entrance.decoder),
         clock=clock,
     )
 
@@ -71,13 +62,11 @@ def trading_of(
 def join_trading(
     trading: Trading,
     config: Config,
+    entrance: Entrance,
     *,
-    tap: Tap,
-    raw_log: RawLog,
     storage: Storage,
     watermark: Watermark,
     planning: Planning,
-    clock: Clock,
 ) -> None:
     """Store its records, let it follow the file, and tell it how late the market is."""
     planning.follow_with(trading.reload)
@@ -91,9 +80,9 @@ def join_trading(
         directory=config.state_dir / "raw",
         mark=config.state_dir / "sink" / MARK_FILE,
         progress=watermark,
-        next_frame=lambda: raw_log.next_frame_no,
+        next_frame=lambda: entrance.raw_log.next_frame_no,
         ready=lambda: storage.migrated,
-        clock=clock,
+        clock=SystemClock(),
         random=random.random,
     )
-    tap.on_control(trading.rows.taken)
+    entrance.tap.on_control(trading.rows.taken)

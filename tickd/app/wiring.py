@@ -22,7 +22,7 @@ from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
 from tickd.app.halting import Halting
-from tickd.app.parts import AnySession, Parts
+from tickd.app.parts import AnySession, Entrance, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
 from tickd.app.recorder_queues import RecorderQueues
@@ -64,11 +64,10 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     halting = halting or Halting(config, clock)
     loop_core = LoopCore(config.node.loop_core, clock)
     make_room(config.state_dir / "raw", config.disk_guard)
-    raw_log, decoder, bus, tap = _entrance(config, clock)
+    entrance = _entrance(config, clock)
+    raw_log, decoder, bus, tap = entrance
     watermark = _watermark(config, raw_log, tap, clock)
-    trading = trading_of(
-        config, halting, tap=tap, bus=bus, raw_log=raw_log, decoder=decoder, clock=clock
-    )
+    trading = trading_of(config, halting, entrance, clock)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
     signals = _signals(config, decoder, bus, storage=storage, clock=clock)
@@ -81,16 +80,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
-    join_trading(
-        trading,
-        config,
-        tap=tap,
-        raw_log=raw_log,
-        storage=storage,
-        watermark=watermark,
-        planning=planning,
-        clock=clock,
-    )
+    join_trading(trading, config, entrance, storage=storage, watermark=watermark, planning=planning)
     return Parts(
         config=config,
         backends=backends,
@@ -120,8 +110,8 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     )
 
 
-def _entrance(config: Config, clock: Clock) -> tuple[RawLog, Decoder, Bus, Tap]:
-    """Return what frames go through, recovered."""
+def _entrance(config: Config, clock: Clock) -> Entrance:
+    """Open the raw log where its last life ended."""
     raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
     decoder = Decoder()
     raw_log.restore_decoder(decoder)
@@ -133,7 +123,7 @@ def _entrance(config: Config, clock: Clock) -> tuple[RawLog, Decoder, Bus, Tap]:
         on_failure=_failed,
     )
     tap = Tap(raw_log, decoder, bus, clock=clock)
-    return raw_log, decoder, bus, tap
+    return Entrance(raw_log, decoder, bus, tap)
 
 
 def _signals(
