@@ -182,7 +182,7 @@ class Trading:
         """Read what the last life left; a start that cannot read it stays halted."""
         try:
             recovered = self.router.recover()
-            self.ledger.recover(recovered.executed)
+            self.ledger.recover(recovered.executed, self.router.table.held())
             raw = self._config.state_dir / "raw"
             told = told_at_the_end(raw, int(self._raw_log.recovery["frame_last"]))
             again = self.router.tell_again(recovered, told)
