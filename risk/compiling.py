@@ -45,14 +45,17 @@ __all__ = [
 _INT64_MAX: Final = (1 << 63) - 1
 _MS_NS: Final = 1_000_000
 _MS_FIELDS: Final = ("reference_age_ms_max", "duplicate_window_ms", "account_age_ms_max")
-# Of derivatives: quoted in USD, which is neither USDT nor USDC.
-_IN_DOLLARS: Final = re.compile(r"[A-Z0-9]+(?:-USD-|USD_(?:PERP|\d{6})$)")
 # More of it is tighter.
 _MORE: Final = ("duplicate_window_ms", "free_balance_min")
 _MARGIN_PCT: Final = 100
 # Account, strategy, and the instrument: by name where money is summed, by number where sizes are.
 CellKey = tuple[str, str, str | int]
 _SUMS: Final = ("gross_max", "net_max", "open_orders_max", "orders_max")
+# What has a worth in money; an index has none, and of what is not known nobody can say.
+_LINEAR_CLASSES: Final = ("spot", "stock", "perpetual", "future", "option")
+# Quoted in dollars of which no venue has any: the contract settles in the coin before them. So do
+# BTCUSD_PERP, BTCUSD_241227, BTC-USD-SWAP; not BTCUSDT, BTC-USDC-SWAP.
+_COIN_SETTLED: Final = re.compile(r"[A-Z0-9]+-?USD(?![A-Z0-9])")
 _OF_ORDERS: Final = tuple(
     name for name in REQUIRED if name not in (*STRATEGY_FIELDS, *ACCOUNT_FIELDS)
 )
@@ -77,7 +80,7 @@ class Definition(msgspec.Struct, frozen=True):
     @property
     def worth(self) -> tuple[int, int] | None:
         """(num, div): money = price x size x num / div. None: not linear, or out of bounds."""
-        if self.tick < 1 or self.lot < 1 or self._is_inverse:
+        if self.tick < 1 or self.lot < 1 or not self._is_linear:
             return None
         try:
             multiplier = Decimal(self.multiplier)
@@ -93,13 +96,15 @@ class Definition(msgspec.Struct, frozen=True):
         return (num, div) if max(num, div) <= _INT64_MAX else None
 
     @property
-    def _is_inverse(self) -> bool:
-        """Settled in the coin it is about, so that price times size is no money.
+    def _is_linear(self) -> bool:
+        """Whether price times size is money, as far as the definition tells; in doubt it is not.
 
-        Definitions do not say so. On the venues we know, derivatives that are quoted in dollars
-        themselves are of that sort (BTCUSD_PERP, BTC-USD-SWAP), those in a stablecoin are not.
+        Contracts that settle in the coin they are about are worth size / price. A definition does
+        not name what it settles in, but its symbol names what it is quoted in.
         """
-        return self.asset_class != "spot" and _IN_DOLLARS.match(self.symbol) is not None
+        if self.asset_class not in _LINEAR_CLASSES:
+            return False
+        return self.asset_class == "spot" or not _COIN_SETTLED.match(self.symbol)
 
 
 class _Value(NamedTuple):

@@ -18,6 +18,7 @@ import structlog
 from risk.gate import Gate
 from risk.order_facts import Fill
 from risk.orders import Request, Snapshot
+from risk.outbox_format import Held
 from risk.positions import Kept, Key, Positions
 from risk.recovery import Executed
 from tickd.durable import replace_file, sync_directory
@@ -42,6 +43,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     positions: Kept
     folded: list[tuple[int, str]]
     foreign_fees: dict[str, int]
+    uncosted: list[tuple[str, str, int, int]] = []
 
 
 @final
@@ -62,15 +64,25 @@ class Ledger:
         # Fees in another currency than the account's: no rate, so they count in no sum.
         self.foreign_fees: Final[dict[str, int]] = {}
         self._last: Final[dict[str, Snapshot]] = {}
+        # Held as the outbox says, at a cost that nobody remembers: it counts from the next price.
+        self._uncosted: Final[dict[Key, int]] = {}
         self._is_changed = False
         self._kept_ns = 0
         self.fault: str | None = None
 
     def define(self, instrument: int, definition: bytes) -> None:
-        """Take an instrument's definition, before its first fill."""
-        if instrument not in self._definitions:
-            self._definitions[instrument] = definition
+        """Take an instrument's definition, before its first fill.
+
+        Of one that cannot be read nothing is worth anything: the gate lets no order of it out.
+        """
+        if instrument in self._definitions:
+            return
+        try:
             self.positions.define(instrument, definition)
+        except (msgspec.DecodeError, TickdError) as error:
+            log.warning("definition_not_valued", instrument=instrument, words=str(error))
+            return
+        self._definitions[instrument] = definition
 
     # Executions -----------------------------------------------------------------------------------
 
@@ -79,6 +91,12 @@ class Ledger:
         name = (number, fill.exec_id)
         if name in self._folded:
             return
+        key = Key(request.account, request.strategy, request.instrument)
+        if key.instrument not in self._definitions:
+            log.error("execution_not_valued", number=number, symbol=request.symbol)
+            return
+        if key in self._uncosted:
+            self.positions.cost(key, self._uncosted.pop(key), fill.price)
         self._folded.add(name)
         self._folded_order.append(name)
         if len(self._folded_order) > _FOLDED_MAX:
@@ -89,7 +107,7 @@ class Ledger:
             self.foreign_fees[name_of_fee] = self.foreign_fees.get(name_of_fee, 0) + fee
             fee = 0
         self.positions.apply(
-            Key(account, request.strategy, request.instrument),
+            key,
             side=request.side,
             price=fill.price,
             size=fill.size,
@@ -99,16 +117,39 @@ class Ledger:
         self._is_changed = True
         self._tell(account)
 
-    def recover(self, executed: Iterable[Executed]) -> None:
-        """Read the file, then fold what the outbox has and the file lacks. Blocks."""
+    def recover(self, executed: Iterable[Executed], held: Iterable[Held] = ()) -> None:
+        """Read the file, then fold what the outbox has and the file lacks. Blocks.
+
+        `held`: what the outbox holds in all; where the fold lacks the executions behind it, the
+        size is taken all the same.
+        """
         self._read()
         for each in executed:
-            if each.request.instrument in self._definitions:
-                self.fill(each.request, each.number, each.fill, each.wall_ns)
-            else:
-                log.error("execution_not_valued", number=each.number, symbol=each.request.symbol)
+            self.fill(each.request, each.number, each.fill, each.wall_ns)
+        for each in held:
+            self._hold(each)
         for account in self._currencies:
             self._tell(account)
+
+    def _hold(self, held: Held) -> None:
+        key = Key(held.account, held.strategy, held.instrument)
+        position = self.positions.position(key)
+        missing = held.size - (0 if position is None else position.size)
+        if not missing:
+            return
+        log.error("position_without_cost", **key._asdict(), symbol=held.symbol, size=missing)
+        if held.instrument not in self._definitions:
+            return
+        self.positions.hold(key, missing)
+        self._uncosted[key] = self._uncosted.get(key, 0) + missing
+        self._is_changed = True
+
+    def _cost(self) -> None:
+        for key, size in list(self._uncosted.items()):
+            mark = self._gate.reference(key.instrument)
+            if mark is not None:
+                self.positions.cost(key, size, mark)
+                del self._uncosted[key]
 
     # Money ----------------------------------------------------------------------------------------
 
@@ -121,6 +162,7 @@ class Ledger:
     def value(self) -> None:
         """Value what is held at the gate's references; begin a new day where one has."""
         wall_ns = self._clock.wall_ns()
+        self._cost()
         for instrument in {key.instrument for key, held in self.positions.items() if held.size}:
             mark = self._gate.reference(instrument)
             if mark is not None:
@@ -198,6 +240,7 @@ class Ledger:
                 positions=kept,
                 folded=list(self._folded_order),
                 foreign_fees=self.foreign_fees,
+                uncosted=[(*key, size) for key, size in self._uncosted.items()],
             )
         )
 
@@ -213,7 +256,7 @@ class Ledger:
             self.positions.restore(kept.positions)
         except FileNotFoundError:
             return
-        except (OSError, msgspec.DecodeError, TickdError, KeyError) as error:
+        except (OSError, msgspec.DecodeError, TickdError, KeyError, ValueError) as error:
             # Sizes come from the outbox all the same; what was earned begins anew.
             self.fault = f"{self._path}: {error}"
             log.error("positions_unreadable", words=self.fault)  # noqa: TRY400 - it is on screen
@@ -221,3 +264,5 @@ class Ledger:
         self._folded_order.extend(kept.folded)
         self._folded.update(self._folded_order)
         self.foreign_fees.update(kept.foreign_fees)
+        for account, strategy, instrument, size in kept.uncosted:
+            self._uncosted[Key(account, strategy, instrument)] = size

@@ -343,13 +343,19 @@ class Positions:
         )
 
     def restore(self, kept: Kept) -> None:
-        """Begin with what an earlier life kept. Raises KeyError: an instrument is not defined."""
+        """Begin with what an earlier life kept, all of it or nothing.
+
+        Raises KeyError: an instrument is not defined. ValueError: a number is none.
+        """
+        restored: dict[Key, Position] = {}
         for row in kept.rows:
             position = Position(self._contracts[row.instrument])
             position.size, position.cost = row.size, int(row.cost)
             position.realised_value = int(row.realised_value)
             position.fees, position.fills = row.fees, row.fills
-            self._positions[Key(row.account, row.strategy, row.instrument)] = position
+            restored[Key(row.account, row.strategy, row.instrument)] = position
+        self._positions.update(restored)
+        for row in kept.rows:
             if row.mark is not None:
                 self._marks[row.instrument] = row.mark
         for name, day in kept.days.items():
@@ -365,6 +371,17 @@ class Positions:
         mine.realised_value += other.realised_value
         mine.fees += other.fees
         mine.fills += other.fills
+
+    def hold(self, key: Key, size: int) -> None:
+        """Count a signed size of a defined instrument whose cost nobody knows: see `cost`."""
+        position = self._positions.setdefault(key, Position(self._contracts[key.instrument]))
+        position.size += size
+
+    def cost(self, key: Key, size: int, price: int) -> None:
+        """Say what a size of `hold` counts from: nothing is earned with it before."""
+        position = self._positions[key]
+        position.cost += position.contract.value(price, size)
+        self._marks.setdefault(key.instrument, price)
 
     def position(self, key: Key) -> Position | None:
         return self._positions.get(key)

@@ -70,10 +70,7 @@ class Daemon:
         Raises TickdError(FATAL): the raw log failed for good, or a stage cannot run at all.
         """
         self._say_start()
-        if self.parts.config.http.enabled:
-            await self.http.start()
-            self.picture.http_port = self.http.port
-        await self.control.keep()
+        await self._open_doors()
         try:
             async with asyncio.TaskGroup() as tasks:
                 storing = tasks.create_task(self.parts.storage.run(), name="storage")
@@ -147,6 +144,13 @@ class Daemon:
             "loop core": parts.loop_core.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
         }
+
+    async def _open_doors(self) -> None:
+        """Listen to operators: HTTP and the control socket."""
+        if self.parts.config.http.enabled:
+            await self.http.start()
+            self.picture.http_port = self.http.port
+        await self.control.keep()
 
     def _say_start(self) -> None:
         for choice in self.parts.backends:

@@ -90,7 +90,7 @@ class Ordering:
         end = _ENDS.get(str(request.get("end")))
         if end is None:
             raise TickdError("an order ends as one of: " + ", ".join(_ENDS), hint="--end cancelled")
-        scales = self._instruments.traded(order.request.venue, order.request.symbol)
+        scales = self._instruments.of_number(order.request.instrument)
         if scales is None:
             raise TickdError(f"instrument {order.request.symbol} is not defined yet")
         said = request.get("price")
@@ -123,7 +123,7 @@ class Ordering:
 
     def _drawn(self, order: Order) -> dict[str, Any]:
         request = order.request
-        scales = self._instruments.traded(request.venue, request.symbol)
+        scales = self._instruments.of_number(request.instrument)
 
         def text(mantissa: int | None, scale: int | None) -> str | None:
             if mantissa is None:

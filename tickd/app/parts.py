@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
@@ -27,6 +28,15 @@ from tickd.native import Decoder, Histogram, RawLog
 from tickd.ports import Clock
 
 AnySession = Session | CallbackSession
+
+
+class Entrance(NamedTuple):
+    """What every frame goes through."""
+
+    raw_log: RawLog
+    decoder: Decoder
+    bus: Bus
+    tap: Tap
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, final
 
-import msgspec
 import structlog
 
 from recorder.trading.sink import TradingSink
 from risk.approval import Denied
 from risk.brokers.port import AccountSection, Broker, BrokerContext
-from risk.brokers.registry import find, name_of
+from risk.brokers.registry import find
 from risk.figures import Figures
 from risk.gate import Gate
 from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
-from risk.latch import Scope
 from risk.ledger import Ledger
 from risk.limits import Limits
 from risk.order_facts import Fill, Order
@@ -41,6 +39,8 @@ from tickd.app.ordering import Ordering
 from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
 from tickd.app.told_orders import told_at_the_end
+from tickd.app.trading_halts import TradingHalts
+from tickd.app.trading_picture import drawn, pictured
 from tickd.bus import Bus
 from tickd.errors import TickdError
 from tickd.native import EventBatch, NativeError, RawLog
@@ -55,8 +55,6 @@ log = structlog.get_logger(__name__)
 _NUMBERS_PER_S: Final = 4
 _NUMBERS_SINCE_S: Final = 1_767_225_600  # 2026-01-01
 _LOOK_S: Final = 0.25
-_SCOPES: Final = ("venue", "account", "strategy", "instrument")
-_AMOUNTS: Final = ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl")
 _STOP_S: Final = 5.0
 
 
@@ -89,11 +87,10 @@ class Trading:
         definitions: Callable[[], list[tuple[int, bytes]]],
         clock: Clock,
     ) -> None:
-        """`definitions`: of the instruments that the raw log knew at the start."""
+        """`definitions`: of the instruments that the raw log knew; what a symbol means last."""
         self._config: Final = config
         self._note: Final = tap.note
         self._raw_log: Final = raw_log
-        self._lag_s: Callable[[], float] = lambda: 0.0
         self._clock: Final = clock
         self._accounts: Final = {each.name: each.account for each in config.strategies}
         self._market: Final = _Market(tap)
@@ -107,21 +104,28 @@ class Trading:
             directory=config.state_dir / "risk",
             clock=clock,
         )
+        self._halts: Final = TradingHalts(
+            halting.triggers,
+            gate=self.gate,
+            instruments=self.instruments,
+            ledger=self.ledger,
+            raw_log=raw_log,
+            lag_ms_max=config.risk.triggers.lag_ms_max,
+            clock=clock,
+        )
         tap.on_definition(self._define)
+        tap.on_control(self.instruments.hear)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
-        self._triggers: Final = halting.triggers
-        self._halted_instruments: dict[tuple[str, str], bool] = {}
         self.alerts: dict[str, int] = {}
         # Of what was recorded, by verdict and reason, by state, by action.
         self.decisions: Final[Counter[tuple[str, str]]] = Counter()
         self.order_news: Final[Counter[str]] = Counter()
         self.audits: Final[Counter[str]] = Counter()
-        self._problem: str | None = None
         # What stores the records of all this; the wiring gives it.
         self.rows: TradingSink | None = None
-        self._switch: Final[KillSwitch] = halting.join(self._hooks())
-        self.instruments.on_new(self._define_halted)
+        self.switch: Final[KillSwitch] = halting.join(self._hooks())
+        self._halts.join(self.switch, self.router, self.brokers)
         if sections:
             bus.handle_bursts(self._take, name="risk")
             for number, definition in definitions():
@@ -130,7 +134,7 @@ class Trading:
 
     def watch_lag(self, lag_s: Callable[[], float]) -> None:
         """What tells how late market data is."""
-        self._lag_s = lag_s
+        self._halts.lag_s = lag_s
 
     # Construction ---------------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Trading:
             record=self._record,
             on_fill=self._fill,
             on_alert=self._alert,
-            halt_instrument=self._halt_instrument,
+            halt_instrument=self._halts.instrument_in_doubt,
             on_snapshot=self._snapshot,
             figures=self._figures_of,
         )
@@ -178,12 +182,12 @@ class Trading:
         """Read what the last life left; a start that cannot read it stays halted."""
         try:
             recovered = self.router.recover()
-            self.ledger.recover(recovered.executed)
+            self.ledger.recover(recovered.executed, self.router.table.held())
             raw = self._config.state_dir / "raw"
             told = told_at_the_end(raw, int(self._raw_log.recovery["frame_last"]))
             again = self.router.tell_again(recovered, told)
         except (TickdError, OSError, NativeError) as error:
-            self._problem = str(error)
+            self._halts.problem = str(error)
             log.error("orders_not_recovered", words=str(error))  # noqa: TRY400 - on screen, too
             return
         log.info(
@@ -200,10 +204,10 @@ class Trading:
         return Hooks(
             record=self._audit,
             cancel_all=self.router.cancel_all,
-            cancel_scope=self._cancel_scope,
-            blockers=self.blockers,
+            cancel_scope=self._halts.cancel_scope,
+            blockers=self._halts.blockers,
             open_orders=lambda: len(self.router.table.open),
-            set_scope=self._set_scope,
+            set_scope=self._halts.set_scope,
         )
 
     def _figures_of(self, request: Request, price: int | None, size: int) -> dict[str, int]:
@@ -276,13 +280,12 @@ class Trading:
 
     def _report(self, account: str, report: Report) -> None:
         if report.kind is ReportKind.REJECTED:
-            reason = self._triggers.rejected(account, self._clock.mono_ns())
-            self._pull(reason, "rejects", "account", account)
+            self._halts.rejected(account)
         self.router.on_report(account, report)
 
     def _fill(self, order: Order, fill: Fill) -> None:
         self.ledger.fill(order.request, order.number, fill)
-        self._watch_losses(order.request.account)
+        self._halts.watch_losses(order.request.account)
 
     def _snapshot(self, account: str, snapshot: Snapshot) -> None:
         self.ledger.snapshot(account, snapshot)
@@ -299,66 +302,11 @@ class Trading:
             words=alert.text,
         )
 
-    # Halts ----------------------------------------------------------------------------------------
-
-    def _halt_instrument(self, instrument: int, reason: str) -> None:
-        key = self.instruments.label(instrument)
-        self._switch.trip(reason, scope="instrument", key=key, source="router")
-
-    def _set_scope(self, scope: Scope, key: str, halted: bool) -> None:  # noqa: FBT001 - a hook
-        do = self.gate.halt if halted else self.gate.lift
-        if scope != "instrument":
-            do(scope, key)
-            return
-        venue, _, symbol = key.partition(":")
-        self._halted_instruments[venue, symbol] = halted
-        for number in self.instruments.numbers(venue, symbol):
-            do("instrument", number)
-
-    def _define_halted(self, number: int, venue: str, symbol: str) -> None:
-        """A new definition of a halted instrument is halted, too."""
-        if self._halted_instruments.get((venue, symbol)):
-            self.gate.halt("instrument", number)
-
-    async def _cancel_scope(self, scope: Scope, key: str) -> int:
-        def is_in(order: Order) -> bool:
-            request = order.request
-            names = {
-                "venue": request.venue,
-                "account": request.account,
-                "strategy": request.strategy,
-                "instrument": f"{request.venue}:{request.symbol}",
-            }
-            return names[scope] == key
-
-        return await self.router.cancel_all(is_in)
-
-    def blockers(self) -> list[str]:
-        """Why orders may not leave yet, a sentence each."""
-        found = [self._problem] if self._problem else []
-        found += self.router.reconciler.problems()
-        found += (
-            f"{name} is not connected" for name, each in self.brokers.items() if not each.is_up
-        )
-        if self._raw_log.fault is not None:
-            found.append(f"the raw log is not written: {self._raw_log.fault}")
-        if self._lag_s() * 1_000 > (most := self._config.risk.triggers.lag_ms_max) > 0:
-            found.append(f"market data is more than {most} ms late")
-        return found
-
-    def _pull(self, reason: str | None, name: str, scope: Scope = "global", key: str = "") -> None:
-        if reason is not None:
-            self._switch.trigger(reason, scope=scope, key=key, name=name)
-
-    def _watch_losses(self, account: str) -> None:
-        reason = self._triggers.daily_loss(account, self.ledger.day_pnl(account))
-        self._pull(reason, "daily loss", "account", account)
-
     def _look(self) -> None:
         """Value what is held, and look whether too much was lost."""
         self.ledger.value()
         for account in self.brokers:
-            self._watch_losses(account)
+            self._halts.watch_losses(account)
 
     # Its life -------------------------------------------------------------------------------------
 
@@ -380,8 +328,7 @@ class Trading:
         try:
             await broker.run()
         except TickdError as error:
-            log.error("broker_failed", account=name, words=str(error), hint=error.hint)  # noqa: TRY400
-            self._switch.trip(str(error), scope="account", key=name, source="broker")
+            self._halts.broker_failed(name, error)
 
     async def stop(self) -> None:
         """Take back what is open, as the policy wants it; strategies have ended before."""
@@ -415,49 +362,8 @@ class Trading:
 
     def risk_picture(self) -> RiskPicture:
         """What the metrics show."""
-        halted = self._switch.draw()
-        scopes = Counter(each["scope"] for each in halted["halts"])
-        return RiskPicture(
-            decisions=self.decisions,
-            order_news=self.order_news,
-            open_orders=len(self.router.table.open),
-            unknown_orders=len(self.router.table.unknown),
-            late_fills=self.router.counts.late_fills,
-            halted={
-                "global": int(halted["state"] != "armed"),
-                "reducing": int(halted["state"] == "reducing"),
-                **{scope: scopes[scope] for scope in _SCOPES},
-            },
-            flips=self.audits,
-            accounts={
-                name: {
-                    key: value
-                    for key, value in self.ledger.draw(name).items()
-                    if key in _AMOUNTS and value is not None
-                }
-                for name in self.brokers
-            },
-            rows={} if self.rows is None else self.rows.draw(),
-        )
+        return pictured(self)
 
     def draw(self) -> dict[str, Any]:
         """The section of `tickd status`."""
-        router = self.router
-        return {
-            "accounts": [
-                {
-                    "name": name,
-                    "broker": name_of(section),
-                    "up": self.brokers[name].is_up,
-                    **self.ledger.draw(name),
-                }
-                for name, section in ((each.name, each) for each in self._config.accounts)
-            ],
-            "orders_open": len(router.table.open),
-            "orders_unknown": len(router.table.unknown),
-            "counts": msgspec.to_builtins(router.counts),
-            "alerts": self.alerts,
-            "limits": router.limits,
-            "gate": self.gate.backend,
-            "rows": None if self.rows is None else self.rows.draw(),
-        }
+        return drawn(self, self._config.accounts)

@@ -14,19 +14,15 @@ import structlog
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
 from gateway.venues import registry
-from recorder.clickhouse.clickhouse import ClickHouse
-from recorder.clickhouse.query import EMBEDDED
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
-from recorder.trading.mark import MARK_FILE
-from recorder.trading.sink import TradingSink
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch, make_room
 from tickd.app.filling import Filling, SharedGaps, day_fillers, fillers_of
 from tickd.app.halting import Halting
-from tickd.app.parts import AnySession, Parts
+from tickd.app.parts import AnySession, Entrance, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
 from tickd.app.recorder_queues import RecorderQueues
@@ -38,6 +34,7 @@ from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
 from tickd.app.trading import Trading
+from tickd.app.trading_wiring import join_trading, trading_of
 from tickd.app.universe_sources import own_tables, scanners
 from tickd.app.universes import Universes
 from tickd.bus import Bus, HandlerFailure
@@ -67,32 +64,13 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     halting = halting or Halting(config, clock)
     loop_core = LoopCore(config.node.loop_core, clock)
     make_room(config.state_dir / "raw", config.disk_guard)
-    raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
-    decoder = Decoder()
-    raw_log.restore_decoder(decoder)
-    bus = Bus(
-        decoder.topic_name,
-        clock,
-        seq=raw_log.recovery["frame_last"] << SEQ_INDEX_BITS | 0xFFFF,
-        on_dropped=lambda rows: _record_drops(tap, rows),
-        on_failure=_failed,
-    )
-    tap = Tap(raw_log, decoder, bus, clock=clock)
+    entrance = _entrance(config, clock)
+    raw_log, decoder, bus, tap = entrance
     watermark = _watermark(config, raw_log, tap, clock)
-    trading = Trading(
-        config,
-        halting=halting,
-        tap=tap,
-        bus=bus,
-        raw_log=raw_log,
-        definitions=decoder.instruments,
-        clock=clock,
-    )
+    trading = trading_of(config, halting, entrance, clock)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
     sinks = _other_sinks(config, bus, decoder, clock)
-    signals = Signals(config.indicators, decoder=decoder, bus=bus)
-    if config.indicators:
-        signals.store_with(config, storage, bus, clock)
+    signals = _signals(config, decoder, bus, storage=storage, clock=clock)
     for define in (storage.define, *(sink.define for sink in sinks), signals.define):
         tap.on_definition(define)
     fill_time = Histogram()
@@ -101,13 +79,8 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     sessions = _sessions(config, universes, tap, decoder, clock, gaps=gaps, fill_time=fill_time)
     universes.ask_with("venue", scanners(sessions))
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
-    if config.accounts:
-        trading.rows = _trading_rows(
-            config, raw_log, tap, storage=storage, watermark=watermark, clock=clock
-        )
     planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
-    planning.follow_with(trading.reload)
-    trading.watch_lag(lambda: planning.lag_s)
+    join_trading(trading, config, entrance, storage=storage, watermark=watermark, planning=planning)
     return Parts(
         config=config,
         backends=backends,
@@ -137,6 +110,31 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     )
 
 
+def _entrance(config: Config, clock: Clock) -> Entrance:
+    """Open the raw log where its last life ended."""
+    raw_log = open_raw_log(config.raw_log, config.state_dir / "raw", node=config.node.id)
+    decoder = Decoder()
+    raw_log.restore_decoder(decoder)
+    bus = Bus(
+        decoder.topic_name,
+        clock,
+        seq=raw_log.recovery["frame_last"] << SEQ_INDEX_BITS | 0xFFFF,
+        on_dropped=lambda rows: _record_drops(tap, rows),
+        on_failure=_failed,
+    )
+    tap = Tap(raw_log, decoder, bus, clock=clock)
+    return Entrance(raw_log, decoder, bus, tap)
+
+
+def _signals(
+    config: Config, decoder: Decoder, bus: Bus, *, storage: Storage, clock: Clock
+) -> Signals:
+    signals = Signals(config.indicators, decoder=decoder, bus=bus)
+    if config.indicators:
+        signals.store_with(config, storage, bus, clock)
+    return signals
+
+
 def _storage(
     config: Config,
     raw_log: RawLog,
@@ -163,31 +161,6 @@ def _watermark(config: Config, raw_log: RawLog, tap: Tap, clock: Clock) -> Water
     watermark = Watermark(raw_log, durable=config.sink.durability == "disk", clock=clock)
     tap.on_watermark(watermark.moved)
     return watermark
-
-
-def _trading_rows(
-    config: Config,
-    raw_log: RawLog,
-    tap: Tap,
-    *,
-    storage: Storage,
-    watermark: Watermark,
-    clock: Clock,
-) -> TradingSink:
-    known = storage.endpoint if config.clickhouse.url == EMBEDDED else None
-    rows = TradingSink(
-        ClickHouse(config.clickhouse, known),
-        node=config.node.id,
-        directory=config.state_dir / "raw",
-        mark=config.state_dir / "sink" / MARK_FILE,
-        progress=watermark,
-        next_frame=lambda: raw_log.next_frame_no,
-        ready=lambda: storage.migrated,
-        clock=clock,
-        random=random.random,
-    )
-    tap.on_control(rows.taken)
-    return rows
 
 
 def _other_sinks(config: Config, bus: Bus, decoder: Decoder, clock: Clock) -> list[RunningSink]:

@@ -292,19 +292,44 @@ def test_restricted_hours_and_what_is_not_tradable(backend: Backend) -> None:
     assert desk.reason() == "TRADING_WINDOW"
 
 
-def test_an_inverse_contract_has_no_worth_that_is_linear(backend: Backend) -> None:
+@pytest.mark.parametrize(
+    ("symbol", "asset_class", "reason"),
+    [
+        # As the venues' definitions have them; a multiplier in dollars is no multiplier of a price.
+        ("BTC-USD-SWAP", "perpetual", "NOT_TRADABLE"),
+        ("BTC-USD-241227", "future", "NOT_TRADABLE"),
+        ("BTC-USD-241227-50000-C", "option", "NOT_TRADABLE"),
+        ("BTCUSD_PERP", "perpetual", "NOT_TRADABLE"),
+        ("BTCUSD_241227", "future", "NOT_TRADABLE"),
+        ("1000SHIBUSD_PERP", "perpetual", "NOT_TRADABLE"),
+        ("BTCUSD", "index", "NOT_TRADABLE"),
+        ("ABC", "index", "NOT_TRADABLE"),
+        ("ABC", "warrant", "NOT_TRADABLE"),
+        ("ABC", "", "NOT_TRADABLE"),
+        ("BTC-USDT-SWAP", "perpetual", "-"),
+        ("BTC-USDC-241227", "future", "-"),
+        ("BTCUSDT", "perpetual", "-"),
+        ("BTCUSDT_241227", "future", "-"),
+        ("BTC-USD", "spot", "-"),
+        ("TXFF6", "future", "-"),
+        ("2330", "stock", "-"),
+    ],
+)
+def test_only_what_is_known_to_be_linear_has_a_worth(
+    backend: Backend, symbol: str, asset_class: str, reason: str
+) -> None:
     definition = {
         "venue": "sim",
-        "symbol": "BTC-USD-SWAP",
-        "asset_class": "perpetual",
+        "symbol": symbol,
+        "asset_class": asset_class,
         "price_scale": 1,
         "size_scale": 0,
         "tick": 1,
         "lot": 1,
-        "multiplier": "100",
+        "multiplier": "1",
     }
     desk = Desk(backend, definition=definition)
-    assert desk.reason(symbol="BTC-USD-SWAP") == "NOT_TRADABLE"
+    assert desk.reason(symbol=symbol) == reason
 
 
 def test_what_does_not_fit_is_refused_and_never_raises(backend: Backend) -> None:

@@ -1,0 +1,151 @@
+"""What halts orders beside a person, what a halt reaches, and what keeps one from being lifted.
+
+Triggers pull the kill switch; a halted scope becomes halts of the gate and cancels of the router.
+It sends no order and arms nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+import structlog
+
+from risk.brokers.port import Broker
+from risk.gate import Gate
+from risk.kill import KillSwitch
+from risk.latch import Scope
+from risk.ledger import Ledger
+from risk.order_facts import Order
+from risk.router import Router
+from risk.triggers import Triggers
+from tickd.app.instruments import Instruments
+from tickd.errors import TickdError
+from tickd.native import RawLog
+from tickd.ports import Clock
+
+__all__ = ["TradingHalts"]
+
+log = structlog.get_logger(__name__)
+
+
+@final
+class TradingHalts:
+    """The halts of one daemon. `join` comes before anything else but `set_scope`."""
+
+    def __init__(
+        self,
+        triggers: Triggers,
+        *,
+        gate: Gate,
+        instruments: Instruments,
+        ledger: Ledger,
+        raw_log: RawLog,
+        lag_ms_max: int,
+        clock: Clock,
+    ) -> None:
+        """`lag_ms_max`: above it nothing is armed; 0: however late the market is."""
+        self._triggers: Final = triggers
+        self._gate: Final = gate
+        self._instruments: Final = instruments
+        self._ledger: Final = ledger
+        self._raw_log: Final = raw_log
+        self._lag_ms_max: Final = lag_ms_max
+        self._clock: Final = clock
+        # What tells how late market data is; the wiring gives it.
+        self.lag_s: Callable[[], float] = lambda: 0.0
+        # Why the last life's orders could not be read.
+        self.problem: str | None = None
+        self._halted_names: Final[set[tuple[str, str]]] = set()
+        instruments.on_meaning(self._mean)
+
+    def join(self, switch: KillSwitch, router: Router, brokers: Mapping[str, Broker]) -> None:
+        """Take what is pulled, asked to cancel, and looked at."""
+        self._switch = switch
+        self._router = router
+        self._brokers = brokers
+
+    # What halts by itself -------------------------------------------------------------------------
+
+    def instrument_in_doubt(self, instrument: int, reason: str) -> None:
+        """Halt an instrument, for orders in it that nobody can account for."""
+        key = self._instruments.label(instrument)
+        self._switch.trip(reason, scope="instrument", key=key, source="router")
+
+    def rejected(self, account: str) -> None:
+        """A venue refused an order of `account`."""
+        reason = self._triggers.rejected(account, self._clock.mono_ns())
+        self._pull(reason, account, "rejects")
+
+    def watch_losses(self, account: str) -> None:
+        """Look whether an account lost too much today."""
+        reason = self._triggers.daily_loss(account, self._ledger.day_pnl(account))
+        self._pull(reason, account, "daily loss")
+
+    def broker_failed(self, account: str, error: TickdError) -> None:
+        """Halt an account whose broker cannot work; the others go on."""
+        log.error("broker_failed", account=account, words=str(error), hint=error.hint)
+        self._switch.trip(str(error), scope="account", key=account, source="broker")
+
+    def _pull(self, reason: str | None, account: str, name: str) -> None:
+        if reason is not None:
+            self._switch.trigger(reason, scope="account", key=account, name=name)
+
+    # What a halted scope is -----------------------------------------------------------------------
+
+    def set_scope(self, scope: Scope, key: str, halted: bool) -> None:  # noqa: FBT001 - a hook
+        """Halt a scope at the gate, or lift it."""
+        do = self._gate.halt if halted else self._gate.lift
+        if scope != "instrument":
+            do(scope, key)
+            return
+        venue, _, symbol = key.partition(":")
+        change = self._halted_names.add if halted else self._halted_names.discard
+        change((venue, symbol))
+        if venue:
+            self._mean(venue, symbol)
+        elif symbol.isdecimal():
+            do("instrument", int(symbol))  # of an order whose instrument nobody has defined yet
+
+    def _mean(self, venue: str, symbol: str) -> None:
+        """Let a symbol be traded as what it means now, unless it is halted.
+
+        Brokers write numbers by the scales of the definition that counts: under another one the
+        same price would be another, so what was defined before stays halted.
+        """
+        current = self._instruments.traded(venue, symbol)
+        is_halted = (venue, symbol) in self._halted_names
+        for number in self._instruments.numbers(venue, symbol):
+            is_current = current is not None and current.number == number
+            do = self._gate.lift if is_current and not is_halted else self._gate.halt
+            do("instrument", number)
+
+    async def cancel_scope(self, scope: Scope, key: str) -> int:
+        """Cancel what is open in a scope; return how many orders are left."""
+
+        def is_in(order: Order) -> bool:
+            request = order.request
+            names = {
+                "venue": request.venue,
+                "account": request.account,
+                "strategy": request.strategy,
+                "instrument": f"{request.venue}:{request.symbol}",
+            }
+            return names[scope] == key
+
+        return await self._router.cancel_all(is_in)
+
+    # What keeps one from being lifted -------------------------------------------------------------
+
+    def blockers(self) -> list[str]:
+        """Why orders may not leave yet, a sentence each."""
+        found = [self.problem] if self.problem else []
+        found += self._router.reconciler.problems()
+        found += (
+            f"{name} is not connected" for name, each in self._brokers.items() if not each.is_up
+        )
+        if self._raw_log.fault is not None:
+            found.append(f"the raw log is not written: {self._raw_log.fault}")
+        if self.lag_s() * 1_000 > self._lag_ms_max > 0:
+            found.append(f"market data is more than {self._lag_ms_max} ms late")
+        return found

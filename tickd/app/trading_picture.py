@@ -1,0 +1,74 @@
+"""How trading stands, for `tickd status` and the metrics: read out of its parts, counted by them.
+
+It changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from risk.brokers.registry import name_of
+from tickd.app.risk_metrics import RiskPicture
+
+if TYPE_CHECKING:
+    from risk.brokers.port import AccountSection
+    from tickd.app.trading import Trading
+
+__all__ = ["drawn", "pictured"]
+
+_SCOPES: Final = ("venue", "account", "strategy", "instrument")
+_AMOUNTS: Final = ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl")
+
+
+def pictured(trading: Trading) -> RiskPicture:
+    """Return what the metrics show."""
+    halted = trading.switch.draw()
+    scopes = Counter(each["scope"] for each in halted["halts"])
+    return RiskPicture(
+        decisions=trading.decisions,
+        order_news=trading.order_news,
+        open_orders=len(trading.router.table.open),
+        unknown_orders=len(trading.router.table.unknown),
+        late_fills=trading.router.counts.late_fills,
+        halted={
+            "global": int(halted["state"] != "armed"),
+            "reducing": int(halted["state"] == "reducing"),
+            **{scope: scopes[scope] for scope in _SCOPES},
+        },
+        flips=trading.audits,
+        accounts={
+            name: {
+                key: value
+                for key, value in trading.ledger.draw(name).items()
+                if key in _AMOUNTS and value is not None
+            }
+            for name in trading.brokers
+        },
+        rows={} if trading.rows is None else trading.rows.draw(),
+    )
+
+
+def drawn(trading: Trading, sections: tuple[AccountSection, ...]) -> dict[str, Any]:
+    """Return the section of `tickd status`; `sections`: the accounts as they were configured."""
+    router = trading.router
+    return {
+        "accounts": [
+            {
+                "name": section.name,
+                "broker": name_of(section),
+                "up": trading.brokers[section.name].is_up,
+                **trading.ledger.draw(section.name),
+            }
+            for section in sections
+        ],
+        "orders_open": len(router.table.open),
+        "orders_unknown": len(router.table.unknown),
+        "counts": msgspec.to_builtins(router.counts),
+        "alerts": trading.alerts,
+        "limits": router.limits,
+        "gate": trading.gate.backend,
+        "rows": None if trading.rows is None else trading.rows.draw(),
+    }
