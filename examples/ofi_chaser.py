@@ -23,7 +23,7 @@ class OfiChaser(Strategy):
         lots: int = 1
         window_ms: int = 1_000  # of order flow
         threshold: float = 0.5  # of net size, in units, from which on flow counts
-        rest_ms: int = 200  # an order stays at least so long
+        rest_ms: int = 200  # an order stays at least so long, and so does what comes behind its end
 
     config: Config
 
@@ -32,12 +32,14 @@ class OfiChaser(Strategy):
         self.sign = 1 if self.config.side == "B" else -1
         # The order that is out: its client id, its price, when it may be moved.
         self.order: tuple[int, int, int] | None = None
+        self.again_ns = 0  # when the next one may go, where none is out
 
     def on_quote(self, quote: Quote) -> None:
         flow = self.flow.update(*quote.floats(), quote.ts_recv_ns)
         best = quote.bid_price if self.config.side == "B" else quote.ask_price
         if self.order is None:
-            self.place(quote.instrument, best)
+            if self.context.now_ns >= self.again_ns:
+                self.place(quote.instrument, best)
             return
         number, price, movable_ns = self.order
         is_left_behind = (best - price) * self.sign > 0
@@ -61,4 +63,6 @@ class OfiChaser(Strategy):
     def on_order(self, order: Order) -> None:
         is_ours = self.order is not None and order.client_id == self.order[0]
         if is_ours and OrderState(order.state).is_end:
+            # Filled, refused or denied: asking at every quote would change nothing but the log.
             self.order = None
+            self.again_ns = self.context.now_ns + self.config.rest_ms * MS

@@ -1,0 +1,286 @@
+"""Trading in the daemon: what strategies ask for, what is on record of it, and what halts it.
+
+Every part is real: tap, raw log, bus, gate, outbox, kill switch, paper accounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from risk.errors import ArmError, BrokerError, LimitsError
+from tests.harness.trading_world import SYMBOL, VENUE, config_of, living, until
+from tickd.errors import Action
+
+NAME = f"{VENUE}:{SYMBOL}"
+
+
+async def test_halted_an_intent_is_denied_on_record_for_the_strategy(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.define()
+        await world.quote("100.00", "100.10")
+        client_id = world.submit()
+        (risk,) = world.of("risk", client_id=client_id)
+        assert (risk["verdict"], risk["reason"], risk["account"]) == ("denied", "HALTED", "one")
+        (order,) = world.of("order", client_id=client_id)
+        assert (order["state"], order["reason"]) == ("denied", "HALTED")
+        assert order["strategy"] == "chaser"
+        assert world.trading.decisions["denied", "HALTED"] == 1
+        assert not world.of("order", state="sent")
+
+
+async def test_a_strategy_without_account_is_denied(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        client_id = world.submit("poor")
+        (order,) = world.of("order", client_id=client_id)
+        assert (order["state"], order["reason"]) == ("denied", "MISSING_ACCOUNT")
+        assert world.of("risk", client_id=client_id)[0]["verdict"] == "denied"
+
+
+async def test_armed_an_order_is_sent_accepted_and_filled_and_the_fill_is_held(
+    tmp_path: Path,
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        number = await world.ready()
+        client_id = world.submit(price=10_010)
+        await world.state(client_id, "filled")
+        states = world.states(client_id)
+        assert states[:2] == ["pending_new", "sent"]
+        assert states[-1] == "filled"
+        (risk,) = world.of("risk", client_id=client_id)
+        assert (risk["verdict"], risk["limits"]) == ("approved", world.trading.gate.limits.hash)
+        assert risk["figures"]["order_qty_limit"] == 10_000
+        (execution,) = world.of("execution", client_id=client_id)
+        assert (execution["price"], execution["size"]) == (10_010, 1_000)
+        (held,) = world.trading.draw()["accounts"][0]["positions"]
+        assert (held["strategy"], held["instrument"], held["size"]) == ("chaser", number, 1_000)
+        assert world.trading.gate.position("one", "chaser", number) == (1_000, 0, 0)
+        await until(lambda: any(each["positions"] for each in world.of("account", account="one")))
+
+
+async def test_a_resting_order_is_replaced_and_cancelled(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        number = await world.ready()
+        client_id = world.submit(price=9_990)
+        await world.state(client_id, "accepted")
+        replace = {"kind": "replace", "client_id": client_id, "strategy": "chaser"}
+        world.trading.ask({**replace, "price": 9_980, "size": 2_000})
+        assert "pending_replace" in world.states(client_id)
+        await until(lambda: world.of("order", client_id=client_id)[-1]["order_price"] == 9_980)
+        await until(lambda: world.trading.gate.position("one", "chaser", number)[1] == 2_000)
+        world.trading.ask({"kind": "cancel", "client_id": client_id, "strategy": "chaser"})
+        last = await world.state(client_id, "cancelled")
+        assert (last["order_size"], last["cum_size"]) == (2_000, 0)
+        assert world.trading.gate.position("one", "chaser", number) == (0, 0, 0)
+        # What is over, or never was, is asked for in vain, and nothing happens.
+        world.trading.ask({"kind": "cancel", "client_id": client_id, "strategy": "chaser"})
+        world.trading.ask({"kind": "cancel", "client_id": client_id + 1, "strategy": "chaser"})
+        assert world.states(client_id)[-1] == "cancelled"
+
+
+async def test_a_number_that_was_used_sends_nothing_and_ends_no_other_order(
+    tmp_path: Path,
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        client_id = world.submit(price=9_990)
+        await world.state(client_id, "accepted")
+        before = world.states(client_id)
+        world.submit(client_id=client_id, price=9_980)
+        assert world.of("risk", client_id=client_id)[-1]["reason"] == "DUPLICATE"
+        assert world.states(client_id) == before
+
+
+async def test_a_kill_cancels_what_is_open_and_denies_what_comes(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        resting = [world.submit(price=9_990 - at) for at in range(3)]
+        for each in resting:
+            await world.state(each, "accepted")
+        await world.halting.kill({"reason": "a test", "operator": "ada"})
+        assert world.of("order", client_id=world.submit())[-1]["reason"] == "HALTED"
+        for each in resting:
+            await world.state(each, "cancelled")
+        await until(lambda: world.of("audit", action="kill"))
+        assert world.trading.risk_picture()["halted"]["global"] == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "key"),
+    [("account", "one"), ("strategy", "chaser"), ("venue", VENUE), ("instrument", NAME)],
+)
+async def test_a_halted_scope_is_cancelled_denied_and_lifted(
+    tmp_path: Path, scope: str, key: str
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        inside, outside = world.submit(price=9_990), world.submit("maker", price=9_990)
+        for each in (inside, outside):
+            await world.state(each, "accepted")
+        await world.halting.kill({"scope": scope, "key": key, "reason": "a test"})
+        denied = world.of("order", client_id=world.submit())[-1]
+        assert (denied["state"], denied["reason"]) == ("denied", "HALTED_SCOPE")
+        await world.state(inside, "cancelled")
+        of_both = scope in ("venue", "instrument")
+        if of_both:
+            await world.state(outside, "cancelled")
+        else:
+            assert world.states(outside)[-1] == "accepted"
+            await world.state(world.submit("maker", price=9_989), "accepted")
+        await world.arm(scope, key)
+        await world.state(world.submit(price=9_988), "accepted")
+
+
+async def test_a_redefined_instrument_stays_halted_and_lifting_lifts_only_what_counts(
+    tmp_path: Path,
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        old = await world.ready()
+        await world.halting.kill({"scope": "instrument", "key": NAME, "reason": "a test"})
+        new = await world.define(price_scale=3, tick=10)
+        assert new != old
+        await world.quote("100.000", "100.100")
+        for number, price in ((old, 10_000), (new, 100_000)):
+            client_id = world.submit(instrument=number, price=price)
+            assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
+        await world.arm("instrument", NAME)
+        await world.state(world.submit(instrument=new, price=99_900), "accepted")
+        # Brokers write prices by the scales that count now: under the old number they would be
+        # others.
+        client_id = world.submit(instrument=old, price=9_990)
+        assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
+
+
+async def test_a_venue_may_go_back_to_a_definition_that_it_had(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    async with living(config) as world:
+        first = await world.define()
+        second = await world.define(price_scale=3, tick=10)
+        assert await world.define() == first
+        assert world.trading.instruments.numbers(VENUE, SYMBOL) == [first, second]
+    async with living(config) as world:
+        traded = world.trading.instruments.traded(VENUE, SYMBOL)
+        assert traded is not None
+        assert (traded.number, traded.price_scale) == (first, 2)
+        await world.quote("100.00", "100.10")
+        await world.arm()
+        await world.state(world.submit(instrument=first, price=9_990), "accepted")
+        client_id = world.submit(instrument=second, price=99_900)
+        assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
+
+
+async def test_positions_and_halts_of_scopes_outlive_a_restart(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    async with living(config) as world:
+        number = await world.ready()
+        await world.state(world.submit(price=10_010), "filled")
+        before = world.trading.ledger.draw("one")
+        await world.halting.kill({"scope": "strategy", "key": "chaser", "reason": "a test"})
+    async with living(config) as world:
+        assert world.trading.gate.position("one", "chaser", number) == (1_000, 0, 0)
+        after = world.trading.ledger.draw("one")
+        for name in ("positions", "realised", "fees"):
+            assert after[name] == before[name]
+        await world.quote("100.00", "100.10")
+        await world.arm()
+        world.asked["chaser"] = 100  # numbers are never used again
+        client_id = world.submit()
+        assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
+        # What is there is still known to the venue that lives with us: nothing differs.
+        assert world.halting.switch.blockers() == []
+
+
+class Failing:
+    """The paper account until `refuse`; then its credentials are refused."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.refused = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    @property
+    def is_up(self) -> bool:
+        return not self.refused.is_set()
+
+    async def run(self) -> None:
+        await self.refused.wait()
+        raise BrokerError("the key was refused", action=Action.FATAL, hint="another key")
+
+
+async def test_a_broker_that_fails_halts_its_account_alone(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path), wrap={"two": Failing}) as world:
+        await world.ready()
+        await world.state(world.submit("maker", price=9_990), "accepted")
+        failing: Any = world.trading.brokers["two"]
+        failing.refused.set()
+        await until(lambda: world.of("audit", action="halt"))
+        (halt,) = world.of("audit", action="halt")
+        assert (halt["scope"], halt["key"]) == ("account", "two")
+        assert halt["reason"] == "the key was refused"
+        denied = world.of("order", client_id=world.submit("maker"))[-1]
+        assert (denied["state"], denied["reason"]) == ("denied", "BROKER_DOWN")
+        await world.state(world.submit(price=9_990), "accepted")
+        assert "two is not connected" in world.halting.switch.blockers()
+
+
+async def test_arming_is_refused_until_books_and_venues_agree(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        with pytest.raises(ArmError, match="not reconciled"):
+            world.halting.switch.arm("ada", "at once")
+        world.trading.watch_lag(lambda: 60.0)
+        await until(lambda: len(world.halting.switch.blockers()) == 1)
+        assert world.halting.switch.blockers() == ["market data is more than 5000 ms late"]
+        world.trading.watch_lag(lambda: 0.0)
+        await world.arm()
+
+
+async def test_a_reload_only_tightens_while_armed(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        first = world.trading.gate.limits.hash
+        with pytest.raises(LimitsError, match="only tighten while armed"):
+            world.trading.reload(config_of(tmp_path, order_qty_max="11"))
+        assert world.trading.router.limits == first
+        world.trading.reload(config_of(tmp_path, order_qty_max="0.5"))
+        assert world.of("audit", action="reload")[-1]["reason"] == world.trading.gate.limits.hash
+        denied = world.of("order", client_id=world.submit())[-1]
+        assert denied["reason"] == "MAX_ORDER_QTY"
+        await world.halting.kill({"reason": "a test"})
+        world.trading.reload(config_of(tmp_path, order_qty_max="11"))
+        assert world.trading.router.limits == world.trading.gate.limits.hash
+
+
+async def test_too_large_a_loss_halts_the_account(tmp_path: Path) -> None:
+    more = "[risk.triggers]\ndaily_loss_max = 1_000_000_000\n"  # 10 USDT
+    async with living(config_of(tmp_path, more=more)) as world:
+        await world.ready()
+        await world.state(world.submit(price=10_010), "filled")
+        await world.quote("80.00", "80.10")
+        await until(lambda: world.of("audit", action="halt"))
+        (halt,) = world.of("audit", action="halt")
+        assert (halt["scope"], halt["key"], halt["source"]) == ("account", "one", "daily loss")
+        assert "lost" in halt["reason"]
+
+
+async def test_a_clean_end_cancels_what_is_open(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        client_id = world.submit(price=9_990)
+        await world.state(client_id, "accepted")
+    assert world.states(client_id)[-1] == "cancelled"
+
+
+async def test_without_accounts_everything_is_denied_and_nothing_runs(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    bare = type(config)(node=config.node)
+    async with living(bare) as world:
+        client_id = world.submit()
+        (order,) = world.of("order", client_id=client_id)
+        assert (order["state"], order["reason"]) == ("denied", "MISSING_ACCOUNT")
+        assert world.trading.draw()["accounts"] == []
