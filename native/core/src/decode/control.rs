@@ -53,6 +53,13 @@ struct Fill {
     gap: u64,
 }
 
+/// Enough to know what the rest is.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    kind: Option<std::borrow::Cow<'a, str>>,
+}
+
 /// What became of an order of ours, of an instrument of `venue`.
 #[derive(Deserialize)]
 struct OrderNews {
@@ -81,32 +88,45 @@ impl Decoder {
     #[cold]
     pub(super) fn control(&mut self, record: &Record<'_>) -> Result<()> {
         self.stage.begin(0, record.connection, record.frame_no, record.recv_ns);
-        let value: serde_json::Value = serde_json::from_slice(record.payload).map_err(|error| malformed(&error))?;
-        let kind = value
-            .get("kind")
-            .and_then(serde_json::Value::as_str)
-            .ok_or(Error::new(Reason::MissingField, 0))?;
-        match kind {
-            "connect" => self.connect(fields(&value)?, record),
-            "disconnect" => self.disconnect(&fields(&value)?),
-            "instrument" => self.define(fields(&value)?)?,
-            // Both: at this moment the connection does not carry the channels.
-            "shed" | "restore" => self.shed(&fields(&value)?),
-            "loss" => self.loss(&fields(&value)?, record),
-            "alias" => self.stage.count("aliases"),
-            "sdk_event" => self.stage.count("sdk_events"),
-            "gap" => self.gap(&fields(&value)?, record),
-            "fill" => self.give_up(fields::<Fill>(&value)?.gap),
-            "start" => self.start(&fields(&value)?),
-            "stop" => self.stage.count("stops"),
-            "clock" => self.conclusions.push(Conclusion::Clock),
-            "order" => self.order(fields(&value)?, record)?,
-            "intent" | "cancel" => self.stage.count("intents"),
-            // What the gate decided, what was filled, what an account has, who stopped or armed: rows, no events.
+        let payload = record.payload;
+        let head: Head<'_> = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+        let kind = head.kind.ok_or(Error::new(Reason::MissingField, 0))?;
+        match kind.as_ref() {
+            // Several of these per order, on its way: they are not taken apart twice.
             "risk" => self.stage.count("risk_decisions"),
             "execution" => self.stage.count("executions"),
             "account" => self.stage.count("account_snapshots"),
             "audit" => self.stage.count("audits"),
+            "order" => {
+                let news = serde_json::from_slice(payload).map_err(|_| Error::new(Reason::MissingField, 0))?;
+                self.order(news, record)?;
+            }
+            kind => {
+                let value: serde_json::Value = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+                self.rarer(kind, &value, record)?;
+            }
+        }
+        let seq = self.stage.next_seq();
+        self.conclude(record, seq);
+        Ok(())
+    }
+
+    fn rarer(&mut self, kind: &str, value: &serde_json::Value, record: &Record<'_>) -> Result<()> {
+        match kind {
+            "connect" => self.connect(fields(value)?, record),
+            "disconnect" => self.disconnect(&fields(value)?),
+            "instrument" => self.define(fields(value)?)?,
+            // Both: at this moment the connection does not carry the channels.
+            "shed" | "restore" => self.shed(&fields(value)?),
+            "loss" => self.loss(&fields(value)?, record),
+            "alias" => self.stage.count("aliases"),
+            "sdk_event" => self.stage.count("sdk_events"),
+            "gap" => self.gap(&fields(value)?, record),
+            "fill" => self.give_up(fields::<Fill>(value)?.gap),
+            "start" => self.start(&fields(value)?),
+            "stop" => self.stage.count("stops"),
+            "clock" => self.conclusions.push(Conclusion::Clock),
+            "intent" | "cancel" => self.stage.count("intents"),
             // What strategies did, for audits and replays; no market data.
             "strategy" | "state" | "warm" | "failure" | "restart" | "decisions" => self.stage.count("strategy_changes"),
             "conflated" => self.stage.count("conflations"),
@@ -116,8 +136,6 @@ impl Decoder {
             "pause" | "resume" => self.stage.count("pauses_and_resumes"),
             _ => self.stage.count("unknown_control"),
         }
-        let seq = self.stage.next_seq();
-        self.conclude(record, seq);
         Ok(())
     }
 
