@@ -126,8 +126,8 @@ class Ledger:
         self._read()
         for each in executed:
             self.fill(each.request, each.number, each.fill, each.wall_ns)
-        for each in held:
-            self._hold(each)
+        for whole in held:
+            self._hold(whole)
         for account in self._currencies:
             self._tell(account)
 
@@ -240,7 +240,10 @@ class Ledger:
                 positions=kept,
                 folded=list(self._folded_order),
                 foreign_fees=self.foreign_fees,
-                uncosted=[(*key, size) for key, size in self._uncosted.items()],
+                uncosted=[
+                    (key.account, key.strategy, key.instrument, size)
+                    for key, size in self._uncosted.items()
+                ],
             )
         )
 
