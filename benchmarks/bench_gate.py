@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import harness
 import msgspec
@@ -84,7 +84,7 @@ def limits() -> Limits:
         account_age_ms_max=600_000,
         margin_pct=0,
     )
-    keys: list[dict[str, str]] = [
+    keys: list[dict[str, Any]] = [
         {"account": "main"},
         {"strategy": "ofi"},
         {"instrument": "sim:ABC"},

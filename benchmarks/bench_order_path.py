@@ -1,144 +1,200 @@
-"""What an order costs in the router: submit, ack, cancel, ack, with gate, outbox and records.
+"""An order's whole way on paper: submit, acknowledge, cancel, acknowledge, everything in it.
 
-    python -m benchmarks.bench_order_path [orders]
+Gate, figures, numbers, outbox (`process`), router, the paper venue without latency, every control
+record as JSON into a real raw log, and the order events that the decoder makes of them: what a
+strategy's order costs the daemon's loop. "router alone" leaves out the venue and the log's records.
 
-The venue answers within the call, so that all of the time is ours. Beside it: the same without a
-file, and a record's way to the disk while the loop rests and while it never does.
+NautilusTrader is its backtest order path as it ships (BacktestEngine: strategy, order factory, risk
+engine, execution engine, matching engine, cache, message bus) in a child process; it writes no
+write-ahead file and no log.
+
+Run: python benchmarks/bench_order_path.py [--rounds 10]
 """
 
 from __future__ import annotations
 
-import select
-import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import harness
+import orjson
+import peer
+from bench_paper_orders import DEFINITION, INSTRUMENT, NAUTILUS, quotes
+from harness import Cost, Figure, least
+
+from risk.approval import ApprovedOrder
+from risk.brokers.paper.broker import PaperBroker
+from risk.brokers.paper.config import PaperConfig
 from risk.brokers.port import Broker
+from risk.figures import Figures
 from risk.gate import Gate
+from risk.limits import UNLIMITED, LimitConfig, Limits, LimitsConfig, VenueLimitConfig
 from risk.order_numbers import OrderNumbers
-from risk.orders import Report, ReportKind, Request
+from risk.orders import AccountState, Report, ReportKind, Request, Wanted
 from risk.outbox import Outbox
-from risk.outbox_format import CancelAsked
 from risk.router import Router
 from risk.router_config import RouterConfig
-from tests.harness.gates import ACCOUNT, INSTRUMENT, STRATEGY, SYMBOL, VENUE, Desk
 from tickd.clock import SystemClock
+from tickd.native import Decoder, HaltWord, RawLog
 
-ORDERS = 20_000
+PAIRS = 5_000
 TICK_EVERY = 64
+RATIO_LEAST = 5.0
+LIMITED = frozenset(
+    name
+    for name in LimitConfig.__struct_fields__
+    if name.endswith(("_max", "_bps", "_min", "window_ms"))
+) - {"orders_window_ms", "executions_window_ms", "position_max", "order_qty_max"}
 
 
 class AtOnce:
-    """Answers within the call."""
+    """A venue that answers within the call."""
 
     is_up = True
 
     def __init__(self) -> None:
-        self.router: Router | None = None
+        self.report: Callable[[Report], None] = print
 
-    def send(self, order: object, ref: str) -> None:
-        del order
-        self._say(ReportKind.ACKED, ref)
+    def send(self, _order: ApprovedOrder, ref: str) -> None:
+        self.report(Report(kind=ReportKind.ACKED, ref=ref, venue_id=ref, cum_size=0))
 
-    def cancel(self, order: object) -> None:
-        self._say(ReportKind.CANCELLED, order.ref)  # type: ignore[attr-defined]
+    def cancel(self, order: Wanted) -> None:
+        self.report(Report(kind=ReportKind.CANCELLED, ref=order.ref, cum_size=0))
 
-    def _say(self, kind: ReportKind, ref: str) -> None:
-        assert self.router is not None
-        self.router.on_report(ACCOUNT, Report(kind=kind, ref=ref, venue_id=ref, cum_size=0))
+    def advance(self) -> None:
+        """Everything was said already."""
 
 
-def world(folder: Path, gate: Gate) -> tuple[Router, Outbox, OrderNumbers]:
+def armed_gate(clock: SystemClock) -> Gate:
+    word = HaltWord()
+    assert word.arming().open(word.word)
+    row = LimitConfig(
+        tradable=True,
+        hours=("always",),
+        position_max="1000000",
+        order_qty_max="1000",
+        **dict.fromkeys(LIMITED, UNLIMITED),
+    )
+    venue = VenueLimitConfig(venue="okx", messages_max=1_000_000_000, window_ms=1_000)
+    gate = Gate(Limits(LimitsConfig(limits=(row,), venues=(venue,))), halt=word)
+    gate.define(INSTRUMENT, DEFINITION)
+    gate.take(quotes(2)[0], mono_ns=clock.mono_ns())
+    money = AccountState(currency="USDT", equity=10**15, free=10**15)
+    gate.account("paper", money, mono_ns=clock.mono_ns())
+    return gate
+
+
+def order_path(*, whole: bool) -> Cost:
     clock = SystemClock()
-    config = RouterConfig(durability="process")
-    outbox = Outbox(
-        folder / "outbox", durability="process", bytes_max=config.outbox_bytes_max, clock=clock
-    )
-    numbers = OrderNumbers(folder / "numbers", first=1)
-    venue = AtOnce()
-    broker: Broker = venue  # type: ignore[assignment]
-    router = Router(
-        config,
-        gate=gate,
-        brokers={ACCOUNT: broker},
-        outbox=outbox,
-        numbers=numbers,
-        clock=clock,
-        record=lambda _record: None,
-        on_fill=lambda _order, _fill: None,
-        on_alert=lambda alert: sys.exit(f"an alert: {alert}"),
-        halt_instrument=lambda _instrument, _why: None,
-        on_snapshot=lambda _account, _snapshot: None,
-    )
-    venue.router = router
-    router.recover()
-    return router, outbox, numbers
+    gate = armed_gate(clock)
+    figures = Figures(gate)
+    figures.define(INSTRUMENT, DEFINITION)
+    with tempfile.TemporaryDirectory(prefix="tickd-orders-") as name:
+        folder = Path(name)
+        log, decoder = RawLog(str(folder / "raw"), node=1), Decoder()
+        log.restore_decoder(decoder)
+        venue: AtOnce | PaperBroker = AtOnce()
+        if whole:
+            venue = PaperBroker(
+                PaperConfig(name="paper", entry_us=(0,), response_us=(0,), open_orders_max=65_536),
+                account="paper",
+                on_report=lambda report: router.on_report("paper", report),
+                clock=clock,
+                call_soon=lambda _turn: None,
+            )
+            venue.define(INSTRUMENT, DEFINITION)
+            venue.take(quotes(2)[0])
+        config = RouterConfig(durability="process")
+        outbox = Outbox(
+            folder / "outbox", durability="process", bytes_max=config.outbox_bytes_max, clock=clock
+        )
+        numbers = OrderNumbers(folder / "numbers", first=1)
+        broker: Broker = venue  # type: ignore[assignment]  # AtOnce is as much of it as is used
+        router = Router(
+            config,
+            gate=gate,
+            brokers={"paper": broker},
+            outbox=outbox,
+            numbers=numbers,
+            clock=clock,
+            record=(lambda fields: log.record(0, "C", orjson.dumps(fields)))
+            if whole
+            else lambda _fields: None,
+            on_fill=lambda _order, _fill: None,
+            on_alert=lambda alert: _stop(f"an alert: {alert}"),
+            halt_instrument=lambda _instrument, why: _stop(why),
+            on_snapshot=lambda _account, _snapshot: None,
+            figures=lambda request, price, size: figures.of(
+                request.account, request.strategy, request.instrument, request.side, price, size
+            ),
+        )
+        if isinstance(venue, AtOnce):
+            venue.report = partial(router.on_report, "paper")
+        router.recover()
+        spent = 0
+        for at in range(PAIRS):
+            began = time.process_time_ns()
+            _one(router, venue, at)
+            if whole:
+                log.end_burst(decoder)
+            spent += time.process_time_ns() - began
+            if at % TICK_EVERY == 0:
+                router.tick()
+                while outbox.is_carrying:
+                    router.tick()
+        assert not router.table.open
+        assert router.counts.reports == 2 * PAIRS
+        router.close()
+        log.close()
+    return Cost(spent, PAIRS)
 
 
-def order_path(folder: Path, orders: int) -> None:
-    desk = Desk("native")
-    router, outbox, numbers = world(folder, desk.gate)
-    took: list[int] = []
-    clock = time.perf_counter_ns
-    for at in range(orders):
-        request = Request(
-            client_id=9 << 32 | at,
-            strategy=STRATEGY,
-            account=ACCOUNT,
+def _one(router: Router, venue: AtOnce | PaperBroker, at: int) -> None:
+    client_id = 9 << 32 | at
+    number = router.submit(
+        Request(
+            client_id=client_id,
+            strategy="bench",
+            account="paper",
             instrument=INSTRUMENT,
-            venue=VENUE,
-            symbol=SYMBOL,
+            venue="okx",
+            symbol="BTC-USDT-SWAP",
             side="B",
-            price=5_000 + 5 * (at % 1_000),
+            price=500_000 + at % 1_000,
             size=1,
         )
-        begun = clock()
-        number = router.submit(request)
-        router.cancel(request.client_id)
-        took.append(clock() - begun)
-        if not isinstance(number, int):
-            sys.exit(f"denied: {number}")
-        if at % TICK_EVERY == 0:
-            router.tick()
-            while outbox.is_carrying:
-                router.tick()
-    took.sort()
-    p50, p99 = took[orders // 2] / 1e3, took[orders * 99 // 100] / 1e3
-    print(f"submit, ack, cancel, ack    p50 {p50:6.1f} us   p99 {p99:6.1f} us   ({orders} orders)")
-    numbers.close()
-    outbox.close()
+    )
+    if not isinstance(number, int):
+        _stop(f"denied: {number}")
+    venue.advance()
+    router.cancel(client_id)
+    venue.advance()
 
 
-def to_the_disk(folder: Path, *, is_busy: bool) -> None:
-    outbox = Outbox(folder / "disk", durability="disk", bytes_max=8 << 20, clock=SystemClock())
-    outbox.open()
-    descriptors: list[int] = []
-    outbox.watch(lambda _old, new: descriptors.append(new or 0))
-    took: list[int] = []
-    for at in range(1_000):
-        done: list[bool] = []
-        begun = time.perf_counter_ns()
-        outbox.when_durable(outbox.append(CancelAsked(at, 0)), done.append)
-        while not done:
-            if not is_busy:
-                select.select(descriptors[-1:], [], [], 1)
-            outbox.collect()
-        took.append(time.perf_counter_ns() - begun)
-    took.sort()
-    what = "a loop that never rests" if is_busy else "a loop at rest"
-    p50, p99 = took[500] / 1e3, took[990] / 1e3
-    print(f"append to durable, {what:24} p50 {p50:7.1f} us   p99 {p99:7.1f} us")
-    outbox.close()
+def _stop(why: str) -> None:
+    raise SystemExit(why)
+
+
+def figures_of(rounds: int) -> list[Figure]:
+    cases = {
+        "router alone": partial(order_path, whole=False),
+        "whole path": partial(order_path, whole=True),
+    }
+    with peer.nautilus_orders(2_000) as nautilus:
+        ns = least({**cases, NAUTILUS: nautilus}, rounds)
+    out = [Figure(f"orders.{name}", cost / 1e3, "us", name) for name, cost in ns.items()]
+    text = "submit, ack, cancel, ack: the whole path on paper against NautilusTrader's"
+    ratio = ns[NAUTILUS] / ns["whole path"]
+    return [*out, Figure("orders.ratio", ratio, "x", text, least=RATIO_LEAST)]
 
 
 def main() -> None:
-    orders = int(sys.argv[1]) if len(sys.argv) > 1 else ORDERS
-    with tempfile.TemporaryDirectory(prefix="tickd-orders-") as name:
-        folder = Path(name)
-        order_path(folder, orders)
-        to_the_disk(folder / "rest", is_busy=False)
-        to_the_disk(folder / "busy", is_busy=True)
+    options = harness.arguments(__doc__).parse_args()
+    harness.refuse_debug_build()
+    harness.show(figures_of(options.rounds), as_json=options.json)
 
 
 if __name__ == "__main__":

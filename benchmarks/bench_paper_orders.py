@@ -51,7 +51,11 @@ def nothing(*_arguments: object) -> None:
 
 def broker(reports: Callable[[Report], None], *, follow: bool = False) -> PaperBroker:
     config = PaperConfig(
-        entry_us=(0,), response_us=(0,), books=("okx:*",) if follow else (), open_orders_max=65_536
+        name="paper",
+        entry_us=(0,),
+        response_us=(0,),
+        books=("okx:*",) if follow else (),
+        open_orders_max=65_536,
     )
     made = PaperBroker(
         config, account="paper", on_report=reports, clock=SystemClock(), call_soon=nothing

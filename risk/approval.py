@@ -14,7 +14,7 @@ import msgspec
 from risk.orders import Request
 from risk.reasons import Reason
 
-__all__ = ["ApprovedCancel", "ApprovedOrder", "ApprovedReplace", "Denied"]
+__all__ = ["ApprovedCancel", "ApprovedOrder", "ApprovedReplace", "Denied", "refusal"]
 
 # Known to the gate.
 SEAL: Final = object()
@@ -75,3 +75,8 @@ class ApprovedCancel:
     def __init__(self, number: int, *, seal: object) -> None:
         _check_seal(seal)
         self.number: Final = number
+
+
+def refusal(reason: Reason, number: int) -> Denied:
+    """Return a refusal for one reason that is not the gate's."""
+    return Denied(reason=reason, vector=1 << reason, number=number)

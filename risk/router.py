@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from risk import order as machine
-from risk.approval import ApprovedOrder, ApprovedReplace, Denied
+from risk.approval import ApprovedOrder, ApprovedReplace, Denied, refusal
 from risk.brokers.port import Broker
 from risk.errors import BrokerError, NotSentError, OutboxError
 from risk.gate import Gate
@@ -34,7 +34,6 @@ from tickd.ports import Clock
 __all__ = ["Router"]
 
 _ANSWERS: Final = Doubt.NEW | Doubt.CANCEL | Doubt.REPLACE
-_UNKNOWN: Final = State.UNKNOWN
 
 
 @final
@@ -80,7 +79,6 @@ class Router:
         # The reconciler's conclusions; a person's word about an order, about a position.
         self.take, self.trip = self._settler.take, self._settler.trip
         self.resolve, self.adopt = self._settler.resolve, self._settler.adopt
-        # What the raw log has lost of what the outbox kept.
         self.tell_again = self._settler.tell_again
         # Which set of limits is in force, for the record.
         self.limits = ""
@@ -105,6 +103,7 @@ class Router:
             clock=clock,
             on_snapshot=on_snapshot,
         )
+        self.cancel_all = self.reconciler.cancel_all
 
     # --- what strategies and people ask for --------------------------------------------------
 
@@ -186,7 +185,7 @@ class Router:
         if not self._settler.not_sent(order, reason.name):
             return None
         self.counts.denied += 1
-        return _refusal(reason, order.number)
+        return refusal(reason, order.number)
 
     def cancel(self, client_id: int, *, is_again: bool = False) -> Denied | None:
         """Ask for an order to be taken back; a halt, a full disk and a doubt do not stop it.
@@ -195,7 +194,7 @@ class Router:
         """
         order = self.table.of_client(client_id)
         if order is None or order.is_over:
-            return _refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
+            return refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
         return self.take_back(order, is_again=is_again)
 
     def take_back(self, order: Order, *, is_again: bool) -> Denied | None:
@@ -227,17 +226,17 @@ class Router:
         """Ask for another price and whole size of an order that is out; one change at a time."""
         order = self.table.of_client(client_id)
         if order is None or order.is_over or order.cancel_asked:
-            return _refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
+            return refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
         request = order.request
         reason = None
-        if order.state is _UNKNOWN:
+        if order.state is State.UNKNOWN:
             reason = Reason.UNKNOWN_TWIN
         elif order.replace_asked or order.state is State.PENDING_NEW:
             reason = Reason.DUPLICATE
         elif not self._outbox.is_up:
             reason = Reason.OUTBOX
         if reason is not None:
-            return self._denied("replace", request, _refusal(reason, order.number), price, size)
+            return self._denied("replace", request, refusal(reason, order.number), price, size)
         wall_ns = self._clock.wall_ns()
         approved = self._gate.check_replace(
             order.number, price=price, size=size, mono_ns=self._mono_ns(), wall_ns=wall_ns
@@ -248,8 +247,8 @@ class Router:
             position = self._outbox.append(ReplaceAsked(order.number, wall_ns, price, size))
         except OutboxError:
             self._gate.replace_refused(order.number)
-            refusal = _refusal(Reason.OUTBOX, order.number)
-            return self._denied("replace", request, refusal, price, size)
+            refused = refusal(Reason.OUTBOX, order.number)
+            return self._denied("replace", request, refused, price, size)
         self._decided("replace", request, order.number, price, size)
         self._settler.settle(order, machine.ask_replace(order, price, size, self._mono_ns()))
         if self._is_durable:
@@ -285,7 +284,7 @@ class Router:
     def _withdrawn(self, order: Order, what: int, reason: Reason = Reason.BROKER_DOWN) -> Denied:
         self._settler.withdrawn(order, what, reason.name)
         self.counts.denied += 1
-        return _refusal(reason, order.number)
+        return refusal(reason, order.number)
 
     # --- what venues say, and what they do not say -------------------------------------------
 
@@ -353,10 +352,6 @@ class Router:
         finally:
             self._outbox.unwatch()
 
-    async def cancel_all(self, only: Callable[[Order], bool] | None = None) -> int:
-        """See `Reconciler.cancel_all`."""
-        return await self.reconciler.cancel_all(only)
-
     # --- start, people -----------------------------------------------------------------------
 
     def recover(self) -> Recovered:
@@ -381,7 +376,7 @@ class Router:
     # --- refusals ----------------------------------------------------------------------------
 
     def _deny(self, request: Request, reason: Reason, number: int = 0) -> Denied:
-        return self._denied("new", request, _refusal(reason, number))
+        return self._denied("new", request, refusal(reason, number))
 
     def _denied(
         self,
@@ -403,7 +398,3 @@ class Router:
     ) -> None:
         figures = {} if action == "cancel" else self._figures(request, price, size)
         self._record(risk_record(action, request, number, price, size, figures, self.limits))
-
-
-def _refusal(reason: Reason, number: int) -> Denied:
-    return Denied(reason=reason, vector=1 << reason, number=number)

@@ -6,6 +6,7 @@ answer is compared, with the refusal's whole record. What the gates hold is comp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -42,7 +43,7 @@ class Pair:
         self.now, self.wall, self.number = 1_000_000, 1_000_000, 0
         self.live: list[int] = []
         self.approved = 0
-        self.reasons: set[int] = set()
+        self.reasons: Counter[int] = Counter()
 
     def tell(self, name: str, *arguments: Any) -> Any:
         native, twin = (self._one(core, name, arguments) for core in self.cores)
@@ -58,6 +59,10 @@ class Pair:
         if name.startswith("check") and answer < 0:
             return (answer, core.denial())
         return answer
+
+    def refused(self, vector: int) -> None:
+        """Count every check that failed."""
+        self.reasons.update(bit for bit in range(vector.bit_length()) if vector >> bit & 1)
 
     def same_state(self) -> None:
         for route in range(len(ROUTES)):
@@ -85,8 +90,8 @@ class Walk:
 
     def _set_up(self) -> None:
         tell = self.pair.tell
-        tell("settings", 8_000, 2_000, 5_000, 3)
-        for index in range(2 + self.pick(2)):
+        tell("settings", 8_000, 2_000, 200_000, 2)
+        for index in range(3 if self.pick(5) else 2):
             self._define(index)
         for index in range(2):
             self._account(index)
@@ -98,7 +103,9 @@ class Walk:
             if self.pick(8):
                 tell("money", account, 10_000_000, 10_000_000, self.pair.now)
                 tell("day_pnl", account, NONE, 0)
-        self._prices()
+        if self.pick(8):
+            rows = [(100 + each, 1_000, 1_000) for each in range(3)]
+            tell("take", quotes(rows, self.pair.now), self.pair.now)
 
     def _define(self, index: int) -> None:
         num, div = self.among(
@@ -123,7 +130,7 @@ class Walk:
             int(not self.pick(40)),
             self.limit(2, 5),
             self.among([500, 5_000]),
-            self.limit(50, 150),
+            self.limit(20, 100),
         )
         self.pair.tell("strategy", index, limits)
 
@@ -168,8 +175,8 @@ class Walk:
         rows = [(cell, self._cell(), self._cell()) for cell in cells]
         keys = (account, strategy, instrument, account, index)
         self.pair.tell("route", index, keys, self._side(), self._side(), rows)
-        is_open = int(self.pick(20) > 0)
-        self.pair.tell("hours", index, is_open, 0, self.among([INT64_MAX, INT64_MAX, 1_050_000]))
+        is_open = int(self.pick(40) > 0)
+        self.pair.tell("hours", index, is_open, 0, INT64_MAX if self.pick(12) else 1_050_000)
 
     # Steps.
 
@@ -186,9 +193,16 @@ class Walk:
         rows = []
         for _ in range(1 + self.pick(3)):
             instrument = 100 + self.pick(4)
-            bid = self.among([*[1_000] * 8, 1_005, 1_005, 990, 990, 1_200, 0, -5, INT64_MAX])
+            bad = [0, -5, INT64_MAX, 1_200]
+            bid = self.among([1_000, 1_000, 1_010, 990] if self.pick(12) else bad)
             rows.append(
-                (instrument, bid, bid + self.among([0, 3, 10, -1]) if 0 < bid < 2_000 else bid)
+                (
+                    instrument,
+                    bid,
+                    bid + self.among([0, 0, 3, 10] if self.pick(12) else [-1])
+                    if 0 < bid < 2_000
+                    else bid,
+                )
             )
         if self.pick(3):
             self.pair.tell("take", quotes(rows, stamp), stamp)
@@ -206,7 +220,7 @@ class Walk:
         return self.among(
             [
                 None,
-                *[1_000] * 4,
+                *[1_000] * 8,
                 1_010,
                 990,
                 1_010,
@@ -242,17 +256,17 @@ class Walk:
             pair.live.append(number)
             pair.approved += 1
         elif isinstance(answer, tuple):
-            pair.reasons.add(-answer[0])
+            pair.refused(answer[1][0])
 
     def _known(self) -> int:
         """Mostly an order that is out."""
-        return self.among(self.pair.live) if self.pair.live and self.pick(15) else self.pick(200)
+        return self.among(self.pair.live) if self.pair.live and self.pick(15) else self.pick(99)
 
     def _replace(self) -> None:
         times = (self.pair.now, self.pair.wall)
         answer = self.pair.tell("check_replace", self._known(), self._price(), self._size(), *times)
         if isinstance(answer, tuple):
-            self.pair.reasons.add(-answer[0])
+            self.pair.refused(answer[1][0])
 
     def _cancel(self) -> None:
         self.pair.tell("check_cancel", self._known(), self.pair.now)
@@ -299,7 +313,7 @@ class Walk:
         self.pair.tell("day_pnl", self.pick(2), index, self.among([0, 0, -100, -600, -9_000]))
 
     def _halt(self) -> None:
-        if not self.pick(4):
+        if not self.pick(8):
             self.pair.tell("halt", self.pick(5), self.pick(2), self.among([1, 2, 4, 7]))
             return
         for scope in range(5):
@@ -308,7 +322,7 @@ class Walk:
     def _word(self) -> None:
         if self.pair.word.word & 3:
             self.pair.word.word &= ~3
-        elif not self.pick(6):
+        elif not self.pick(12):
             self.pair.word.trip(self.among([1, 2, 3]))
 
     def _confirm(self) -> None:
@@ -322,7 +336,7 @@ class Walk:
         if not self.pick(3):
             self._define(self.pick(4))
         if not self.pick(3):
-            self.pair.tell("settings", self.among([800, 8_000]), 2_000, 5_000, 3)
+            self.pair.tell("settings", self.among([800, 8_000]), 2_000, 200_000, 2)
 
     def _enable(self) -> None:
         self.pair.tell("enable", self.pick(2))
@@ -334,7 +348,7 @@ STEPS = (
     *["_release"] * 4,
     *["_fill"] * 4,
     *["_replace"] * 3,
-    "_cancel",
+    *["_cancel"] * 3,
     "_replaced",
     "_refused",
     "_late",

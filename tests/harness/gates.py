@@ -32,7 +32,7 @@ DEFINITION = {
     "lot": 1,
     "multiplier": "1",
 }
-OPEN = {
+OPEN: dict[str, Any] = {
     name: UNLIMITED
     for name in LimitConfig.__struct_fields__
     if name.endswith(("_max", "_bps", "_min", "window_ms"))

@@ -57,6 +57,7 @@ async def ended(directory: Path) -> dict[str, Any]:
         state_dir=directory / "strategies",
         raw_log=directory / "raw",
         write_now=raw_log.write_now,
+        trade=lambda _fields: None,
     )
     strategies.define(BTC, definition("BTCUSDT"))
     (group,) = strategies.groups

@@ -73,6 +73,7 @@ async def test_who_ended_by_himself_does_not_come_back_with_his_group(tmp_path: 
         state_dir=tmp_path / "strategies",
         raw_log=tmp_path / "raw",
         write_now=log.write_now,
+        trade=lambda _fields: None,
     )
 
     def drawn(name: str) -> dict[str, Any]:

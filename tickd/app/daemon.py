@@ -10,7 +10,9 @@ import asyncio
 import gc
 import itertools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -18,6 +20,7 @@ from tickd.app.allocator import give_free_pages_back
 from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
+from tickd.app.dumping import write_dump
 from tickd.app.exit_codes import ExitCode
 from tickd.app.halting import Halting
 from tickd.app.http import HttpServer
@@ -72,23 +75,10 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 storing = tasks.create_task(self.parts.storage.run(), name="storage")
                 sinking = [
-                    tasks.create_task(sink.run(), name=f"sink {sink.name}")
-                    for sink in self.parts.sinks
+                    tasks.create_task(run(), name=name) for name, run in self._sinks().items()
                 ]
-                sinking.append(tasks.create_task(self.parts.signals.run(), name="signals"))
-                if (rows := self.parts.trading.rows) is not None:
-                    sinking.append(tasks.create_task(rows.run(), name="trading rows"))
-                keeping = tasks.create_task(self._keep_house(), name="housekeeping")
-                halting = tasks.create_task(self.parts.halting.switch.run(), name="kill switch")
+                side = [tasks.create_task(run(), name=name) for name, run in self._side().items()]
                 trading = tasks.create_task(self.parts.trading.run(), name="trading")
-                watching = tasks.create_task(self.parts.disk.run(), name="disk guard")
-                shipping = tasks.create_task(self.parts.shipping.run(), name="shipping")
-                planning = tasks.create_task(self.parts.planning.run(), name="plan")
-                ranking = tasks.create_task(self.parts.universes.run(), name="universes")
-                pinning = tasks.create_task(self.parts.loop_core.run(), name="loop core")
-                probing = tasks.create_task(
-                    probe_loop_lag(self.parts.clock, self.parts.loop_lag), name="loop probe"
-                )
                 recording = [
                     tasks.create_task(session.run(), name=f"session {session.venue.name}")
                     for session in self.parts.sessions
@@ -105,7 +95,6 @@ class Daemon:
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
                 drained = await self._drain(recording, deciding, trading, storing, sinking)
-                side = (keeping, halting, planning, ranking, probing, pinning, watching, shipping)
                 for task in side:
                     task.cancel()
         finally:
@@ -119,6 +108,42 @@ class Daemon:
         if not whole:
             return ExitCode.DATA_LOSS
         return ExitCode.OK if drained else ExitCode.FAILED
+
+    def dump(self) -> None:
+        """Write the whole picture to a file of the state directory; changes nothing."""
+        try:
+            path = write_dump(
+                self.parts.config.state_dir / "dumps",
+                self.picture.draw(topics=True),
+                wall_ns=self.parts.clock.wall_ns(),
+            )
+        except OSError as error:
+            log.warning("dump_failed", words=str(error))
+        else:
+            log.info("state_dumped", path=str(path))
+
+    def _sinks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What stores beside the tables of events; each ends when its queue does."""
+        parts = self.parts
+        named = {f"sink {sink.name}": sink.run for sink in parts.sinks}
+        named["signals"] = parts.signals.run
+        if parts.trading.rows is not None:
+            named["trading rows"] = parts.trading.rows.run
+        return named
+
+    def _side(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What goes on for ever beside the flow, and is cancelled when that has ended."""
+        parts = self.parts
+        return {
+            "housekeeping": self._keep_house,
+            "kill switch": parts.halting.switch.run,
+            "disk guard": parts.disk.run,
+            "shipping": parts.shipping.run,
+            "plan": parts.planning.run,
+            "universes": parts.universes.run,
+            "loop core": parts.loop_core.run,
+            "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
+        }
 
     async def _open_doors(self) -> None:
         """Listen to operators: HTTP and the control socket."""
@@ -231,7 +256,7 @@ async def run_until_signalled(
 ) -> ExitCode:
     """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
 
-    USR1 halts orders, from before this is called.
+    USR1 halts orders, from before this is called; USR2 writes down the state.
 
     Args: `reread`: the configuration as the file has it now; raises ConfigError.
     """
@@ -250,6 +275,7 @@ async def run_until_signalled(
     daemon = Daemon(wire(config, halting))
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
+    loop.add_signal_handler(signal.SIGUSR2, daemon.dump)
     # What stands by now stays for the daemon's life: a full collection would only walk it again and
     # again, and stop the loop meanwhile.
     gc.collect()

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tickd.app.terminal import console
+from tickd.app.trading_screen import trading_page
 from tickd.units import format_bytes
 
 TOPIC_ROWS = 20
@@ -51,6 +52,8 @@ def render(
     parts.append(_venues(status))
     if status["strategies"]:
         parts.append(_strategies(status["strategies"]))
+    if status["trading"]["accounts"]:
+        parts.append(trading_page(status["risk"], status["trading"]))
     parts.append(_quotas(status))
     if status.get("topics"):
         parts.append(_topics(status["topics"], rates, topic_rows))

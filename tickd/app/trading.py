@@ -351,6 +351,8 @@ class Trading:
     def reload(self, config: Config) -> None:
         """Put the file's limits in force. Raises LimitsError: they loosen while armed."""
         self.gate.reload(Limits(config.risk.limits_only))
+        if self.gate.limits.hash == self.router.limits:
+            return
         self.router.limits = self.gate.limits.hash
         self._record(
             {"kind": "audit", "action": "reload", "scope": "global", "reason": self.router.limits}

@@ -23,7 +23,8 @@ const MUCH: i64 = 1 << 60;
 /// A route under five keys: that of account and instrument, and four with limits of their own.
 fn gate() -> Gate {
     let mut gate = Gate::new(1 << 14);
-    gate.settings(10 * SECOND, SECOND, 60 * SECOND, 20);
+    // Contents are kept as long as the longest duplicate window.
+    gate.settings(10 * SECOND, SECOND / 1_000, 60 * SECOND, 20);
     let steps = Steps {
         tick: 5,
         lot: 1,

@@ -101,7 +101,7 @@ def test_what_is_not_known_is_refused(backend: Backend) -> None:
 
 @pytest.mark.parametrize("name", sorted(OPEN))
 def test_every_limit_must_be_written(backend: Backend, name: str) -> None:
-    rows = {key: value for key, value in OPEN.items() if key != name}
+    rows: dict[str, Any] = {key: value for key, value in OPEN.items() if key != name}
     desk = Desk(backend, LimitConfig(tradable=True, hours=("always",), **rows))
     assert desk.reason() == "MISSING_LIMIT"
 

@@ -49,15 +49,14 @@ def risk(
         confirm: the token of the first step: arms
         scope: what is halted or armed: global, or one venue, account, strategy or instrument
         key: which one, unless everything
-        limits: of what-if: a TOML file with the other limits; default: those of the config file
-        from_: of what-if: first receive time, e.g. 2026-11-20T12:00:00Z; default the beginning
-        to: of what-if: the receive time that ends the range; default the end
+        limits: of what-if: a TOML file with the other limits, in place of the config file's
+        from_: of what-if: first receive time, e.g. 2026-11-20T12:00:00Z
+        to: of what-if: the receive time that ends the range
         as_json: print the answer as JSON
 
     Examples:
         tickd risk status tickd.toml
         tickd risk kill tickd.toml --reason "prices look wrong"
-        tickd risk kill tickd.toml --scope venue --key okx
         tickd risk arm tickd.toml --operator ada --reason "checked with the venue"
         tickd risk arm tickd.toml --confirm 5f1c09aa
         tickd risk what-if tickd.toml --limits tighter.toml --from 2026-11-20 --to 2026-11-21
@@ -68,38 +67,28 @@ def risk(
 
         return risk_what_if(config, limits=limits, from_time=from_, to_time=to, as_json=as_json)
     if action == "arm" and not confirm and not (operator.strip() and reason.strip()):
-        raise ConfigError(
-            "arming needs a person and a reason", hint="--operator NAME --reason TEXT"
-        )
-    request = {"scope": scope, "key": key, "reason": reason, "operator": operator, "token": confirm}
-    answer = _answer(action, config, request)
-    if as_json:
-        sys.stdout.write(orjson.dumps(answer).decode() + "\n")
-    else:
-        sys.stdout.write(_text(action, config, request, answer))
+        raise ConfigError("arming needs a person and a reason", hint="--operator and --reason")
+    state_dir = config if config.is_dir() else load_config(config).state_dir
+    request = {"scope": scope, "key": key, "reason": reason, "operator": operator}
+    if action == "kill" and not operator:
+        request["operator"] = getpass.getuser()
+    if confirm:
+        request = {"token": confirm}
+    answer = _asked(state_dir, "risk_confirm" if confirm else f"risk_{action}", request)
+    what = f"{scope} {key}".rstrip()
+    sys.stdout.write(
+        orjson.dumps(answer).decode() + "\n" if as_json else _said(config, answer, what)
+    )
     return ExitCode.OK
 
 
-def _answer(
-    action: Literal["status", "kill", "arm"], config: Path, said: dict[str, str]
-) -> dict[str, Any]:
-    state_dir = config if config.is_dir() else load_config(config).state_dir
-    if action == "status":
-        return _asked(state_dir, "risk_status", {})
-    if action == "kill":
-        operator = said["operator"] or getpass.getuser()
-        return _asked(state_dir, "risk_kill", {**said, "operator": operator})
-    if said["token"]:
-        return _asked(state_dir, "risk_confirm", {"token": said["token"]})
-    return _asked(state_dir, "risk_arm", said)
-
-
-def _text(action: str, config: Path, said: dict[str, str], answer: dict[str, Any]) -> str:
-    if action == "kill":
-        return f"halted: {said['scope']} {said['key']}".rstrip() + "\n"
-    if action == "arm" and not said["token"]:
+def _said(config: Path, answer: dict[str, Any], what: str) -> str:
+    """What was answered: an offer, a picture, or that something is halted now."""
+    if "token" in answer:
         return _next_step(config, answer)
-    return "".join(f"{line}\n" for line in described(answer))
+    if "latch" in answer:
+        return "".join(f"{line}\n" for line in described(answer))
+    return f"halted: {what}\n"
 
 
 def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, Any]:

@@ -119,18 +119,68 @@ pub struct Sum {
     pub orders: [u32; 2],
 }
 
-impl Sum {
-    /// Puts `now` in the place of `was`.
+/// What a sum changes by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Difference {
+    position: i128,
+    open: [i128; 2],
+    gross: i128,
+    long: i128,
+    short: i128,
+    unvalued: i32,
+    orders: [i32; 2],
+}
+
+impl Difference {
+    /// By so much more held and open, by so many orders, and by another worst case.
     #[inline]
-    pub fn replace(&mut self, was: &Leaf, now: &Leaf) {
-        self.position += now.position - was.position;
-        for ((open, now), was) in self.open.iter_mut().zip(now.open).zip(was.open) {
-            *open += now - was;
+    pub fn new(position: i128, open: [i128; 2], orders: [i32; 2], was: &Worst, now: &Worst) -> Self {
+        Difference {
+            position,
+            open,
+            gross: now.gross - was.gross,
+            long: now.long - was.long,
+            short: now.short - was.short,
+            unvalued: i32::from(now.is_unvalued) - i32::from(was.is_unvalued),
+            orders,
         }
-        self.gross += now.worst.gross - was.worst.gross;
-        self.long += now.worst.long - was.worst.long;
-        self.short += now.worst.short - was.worst.short;
-        self.unvalued = self.unvalued + u32::from(now.worst.is_unvalued) - u32::from(was.worst.is_unvalued);
+    }
+
+    /// By all that a route holds.
+    pub fn of(leaf: &Leaf, orders: [u32; 2]) -> Self {
+        let counts = orders.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
+        Difference::new(leaf.position, leaf.open, counts, &Worst::default(), &leaf.worst)
+    }
+
+    /// The same, taken away.
+    pub fn away(self) -> Self {
+        Difference {
+            position: -self.position,
+            open: self.open.map(|size| -size),
+            gross: -self.gross,
+            long: -self.long,
+            short: -self.short,
+            unvalued: -self.unvalued,
+            orders: self.orders.map(|count| -count),
+        }
+    }
+}
+
+impl Sum {
+    /// Changes it.
+    #[inline]
+    pub fn add(&mut self, by: &Difference) {
+        self.position += by.position;
+        for (open, more) in self.open.iter_mut().zip(by.open) {
+            *open += more;
+        }
+        self.gross += by.gross;
+        self.long += by.long;
+        self.short += by.short;
+        self.unvalued = self.unvalued.saturating_add_signed(by.unvalued);
+        for (count, more) in self.orders.iter_mut().zip(by.orders) {
+            *count = count.saturating_add_signed(more);
+        }
     }
 }
 
@@ -167,13 +217,15 @@ mod tests {
 
     #[test]
     fn a_sum_follows_its_leaves() {
-        let (empty, mut leaf) = (Leaf::default(), Leaf::default());
+        let mut leaf = Leaf::default();
         (leaf.position, leaf.open) = (-4, [0, 6]);
         leaf.worst = leaf.worst_with([0, 0], Some(WORTH), 100);
         let mut sum = Sum::default();
-        sum.replace(&empty, &leaf);
+        sum.add(&Difference::of(&leaf, [0, 2]));
         assert_eq!((sum.position, sum.open, sum.gross, sum.short), (-4, [0, 6], 10, -10));
-        sum.replace(&leaf, &empty);
+        assert_eq!(sum.orders, [0, 2]);
+        sum.add(&Difference::of(&leaf, [0, 2]).away());
+        assert_eq!((sum.position, sum.orders), (0, [0, 0]));
         assert_eq!((sum.gross, sum.long, sum.short, sum.unvalued), (0, 0, 0, 0));
     }
 }

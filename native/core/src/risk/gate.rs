@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::event::Event;
 use crate::risk::answers::{Denial, Scope};
 use crate::risk::bucket::{Bucket, Rate};
-use crate::risk::exposure::{Leaf, Sum};
+use crate::risk::exposure::{Difference, Leaf, Sum};
 use crate::risk::limits::{AccountLimits, SideLimits, StrategyLimits, NONE};
 use crate::risk::open_orders::{Open, OpenOrders, Resting};
 use crate::risk::parties::{Account, Instrument, Keys, Route, RouteCell, Steps, Strategy, Venue};
@@ -63,13 +63,6 @@ fn entry<T: Default>(table: &mut Vec<T>, index: usize) -> Option<&mut T> {
         table.resize_with(index + 1, T::default);
     }
     table.get_mut(index)
-}
-
-#[inline]
-fn count(orders: &mut [u32; 2], more: [i32; 2]) {
-    for (orders, more) in orders.iter_mut().zip(more) {
-        *orders = orders.saturating_add_signed(more);
-    }
 }
 
 impl Gate {
@@ -165,22 +158,15 @@ impl Gate {
                 ..Route::default()
             },
         );
+        let held = Difference::of(&leaf, orders);
         for cell in &old.cells {
-            self.moved(cell.cell, &leaf, &Leaf::default(), orders, [0, 0]);
-        }
-        for at in 0..self.routes.get(index).map_or(0, |route| route.cells.len()) {
-            let cell = self.routes.get(index).and_then(|route| route.cells.get(at));
-            if let Some(cell) = cell.map(|cell| cell.cell) {
-                self.moved(cell, &Leaf::default(), &leaf, [0, 0], orders);
+            if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
+                cell.sum.add(&held.away());
             }
         }
-    }
-
-    fn moved(&mut self, cell: u32, was: &Leaf, now: &Leaf, gone: [u32; 2], come: [u32; 2]) {
-        if let Some(cell) = self.cells.get_mut(cell as usize) {
-            cell.sum.replace(was, now);
-            for ((orders, come), gone) in cell.sum.orders.iter_mut().zip(come).zip(gone) {
-                *orders = *orders + come - gone;
+        for cell in self.routes.get(index).map_or(&[][..], |route| &route.cells) {
+            if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
+                cell.sum.add(&held);
             }
         }
     }
@@ -310,8 +296,8 @@ impl Gate {
         let Some(route) = self.routes.get_mut(route) else {
             return;
         };
-        let was = route.leaf;
         let now = &mut route.leaf;
+        let was = now.worst;
         now.position += position;
         for (size, more) in now.open.iter_mut().zip(open) {
             *size += more;
@@ -320,11 +306,13 @@ impl Gate {
             let worth = known.steps.map(|steps| steps.worth);
             now.worst = now.worst_with([0, 0], worth, known.reference.mark);
         }
-        count(&mut route.orders, orders);
+        let by = Difference::new(position, open, orders, &was, &now.worst);
+        for (count, more) in route.orders.iter_mut().zip(orders) {
+            *count = count.saturating_add_signed(more);
+        }
         for cell in &route.cells {
             if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
-                cell.sum.replace(&was, &route.leaf);
-                count(&mut cell.sum.orders, orders);
+                cell.sum.add(&by);
             }
         }
     }

@@ -29,7 +29,7 @@ class Desk:
         self.soon: list[Callable[[], None]] = []
         self.seq = 0
         self.broker = PaperBroker(
-            PaperConfig(**config),
+            PaperConfig(**{"name": "paper", **config}),
             account="paper",
             on_report=self.reports.append,
             clock=self.clock,
@@ -290,7 +290,7 @@ def test_what_has_no_terms_is_refused_order_by_order() -> None:
 )
 def test_a_config_that_cannot_be_is_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        PaperConfig(**change)
+        PaperConfig(name="paper", **change)
 
 
 @pytest.mark.parametrize("change", [{"reject_share": 1.1}, {"late_ack_ms": -1}])
@@ -300,7 +300,7 @@ def test_faults_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
 
 
 def test_books_are_followed_by_pattern() -> None:
-    config = PaperConfig(books=("okx:*-SWAP", "binance-usdm:BTCUSDT"))
+    config = PaperConfig(name="paper", books=("okx:*-SWAP", "binance-usdm:BTCUSDT"))
     assert config.follows("okx", "BTC-USDT-SWAP")
     assert config.follows("binance-usdm", "BTCUSDT")
     assert not config.follows("binance", "BTCUSDT")
