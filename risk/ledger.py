@@ -240,7 +240,10 @@ class Ledger:
                 positions=kept,
                 folded=list(self._folded_order),
                 foreign_fees=self.foreign_fees,
-                uncosted=[(*key, size) for key, size in self._uncosted.items()],
+                uncosted=[
+                    (key.account, key.strategy, key.instrument, size)
+                    for key, size in self._uncosted.items()
+                ],
             )
         )
 

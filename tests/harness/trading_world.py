@@ -75,6 +75,7 @@ name = "poor"
 class = "poor.py:Poor"
 [risk.router]
 durability = "process"
+ack_timeout_ms = {ack_timeout_ms}
 resolve_interval_ms = 10
 reconcile_interval_ms = 20
 absence_ms_min = 10
@@ -86,9 +87,15 @@ window_ms = 1000
 """
 
 
-def config_of(state_dir: Path, *, order_qty_max: str = "10", more: str = "") -> Config:
-    text = FILE.format(state_dir=state_dir) + ROW.format(order_qty_max=order_qty_max) + more
-    return parse(text.encode(), Config, source="tickd.toml")
+def text_of(
+    state_dir: Path, *, order_qty_max: str = "10", ack_timeout_ms: int = 5_000, more: str = ""
+) -> str:
+    head = FILE.format(state_dir=state_dir, ack_timeout_ms=ack_timeout_ms)
+    return head + ROW.format(order_qty_max=order_qty_max) + more
+
+
+def config_of(state_dir: Path, **other: Any) -> Config:
+    return parse(text_of(state_dir, **other).encode(), Config, source="tickd.toml")
 
 
 def definition(**other: object) -> bytes:
@@ -219,7 +226,7 @@ class _Leg:
     def resume_reading(self) -> None: ...
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
     """Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - nobody tells

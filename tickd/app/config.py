@@ -122,25 +122,30 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def _check_accounts(self) -> None:
         """A name with a slip in it would be a limit that never applies."""
-        accounts = {each.name for each in self.accounts}
-        strategies = {each.name for each in self.strategies}
+        accounts = [each.name for each in self.accounts]
+        strategies = [each.name for each in self.strategies]
+        venues = [each.name for each in self.venues]
         for strategy in self.strategies:
-            if strategy.account and strategy.account not in accounts:
-                raise ValueError(
-                    f"strategy {strategy.name}: account {strategy.account!r} has no [[accounts]]"
-                    " table"
-                )
+            _check_name(f"strategy {strategy.name}", "accounts", strategy.account, accounts)
         for number, row in enumerate(self.risk.limits):
-            for what, name, known in (
-                ("account", row.account, accounts),
-                ("strategy", row.strategy, strategies),
-            ):
-                if name and name not in known:
-                    raise ValueError(f"risk.limits[{number}]: there is no {what} {name!r}")
+            where = f"risk.limits[{number}]"
+            _check_name(where, "accounts", row.account, accounts)
+            _check_name(where, "strategies", row.strategy, strategies)
+            _check_name(where, "venues", row.instrument.partition(":")[0], venues)
+        for number, venue in enumerate(self.risk.venues):
+            _check_name(f"risk.venues[{number}]", "venues", venue.venue, venues)
+        for label in self.risk.restricted:
+            _check_name(f"risk.restricted {label}", "venues", label.partition(":")[0], venues)
 
     @property
     def state_dir(self) -> Path:
         return Path(self.node.state_dir)
+
+
+def _check_name(where: str, what: str, name: str, known: list[str]) -> None:
+    if name and name not in known:
+        there = ", ".join(known) or "none"
+        raise ValueError(f"{where}: no [[{what}]] table is called {name!r}; there are: {there}")
 
 
 def _twice(names: Iterable[str]) -> str:

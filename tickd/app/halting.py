@@ -122,12 +122,31 @@ class Halting:
         return self.draw()
 
     async def kill(self, request: Mapping[str, object]) -> dict[str, Any]:
-        """The control command `risk_kill`. Raises ArmError: an unknown scope."""
+        """The control command `risk_kill`.
+
+        Raises ArmError: no such scope, or nothing is called so. A halt of a name with a slip in it
+        would stop nothing, and its operator would not know.
+        """
         scope, key = _scope_of(request)
+        known = self._names(scope)
+        name, _, symbol = key.partition(":")
+        if scope != "global" and (name not in known or bool(symbol) != (scope == "instrument")):
+            raise ArmError(
+                f"nothing was halted: there is no {scope} {key!r}",
+                hint=_called(scope, known),
+            )
         reason = str(request.get("reason") or "by command")
         who = str(request.get("operator") or "")
         self.switch.trip(reason, scope=scope, key=key, source=f"operator {who}".rstrip())
         return {"state": self.draw()["state"], "scope": scope, "key": key}
+
+    def _names(self, scope: Scope) -> list[str]:
+        """What may stand first in a key: names of the configuration."""
+        if scope == "account":
+            return [each.name for each in self._config.accounts]
+        if scope == "strategy":
+            return [each.name for each in self._config.strategies]
+        return [each.name for each in self._config.venues]
 
     async def arm(self, request: Mapping[str, object]) -> dict[str, Any]:
         """The control command `risk_arm`: the first step. Raises ArmError."""
@@ -148,6 +167,11 @@ class Halting:
             self.switch.stop()
         except NativeError as error:
             log.error("latch_failed", words=str(error))  # noqa: TRY400 - a restart halts anyway
+
+
+def _called(scope: Scope, known: list[str]) -> str:
+    form = ":SYMBOL" if scope == "instrument" else ""
+    return "there are: " + (", ".join(name + form for name in known) or "none")
 
 
 def _scope_of(request: Mapping[str, object]) -> tuple[Scope, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import VenueConfig
 from risk.errors import ArmError
 from risk.kill_hooks import Hooks
 from risk.latch import read
@@ -21,7 +22,8 @@ from tickd.testing.clock import ManualClock
 
 
 def halting(state_dir: Path) -> Halting:
-    return Halting(Config(node=NodeConfig(state_dir=str(state_dir))), ManualClock())
+    node, venue = NodeConfig(state_dir=str(state_dir)), VenueConfig(name="okx", symbols=("X",))
+    return Halting(Config(node=node, venues=(venue,)), ManualClock())
 
 
 def joined(state_dir: Path, records: list[dict[str, object]]) -> Halting:
@@ -114,6 +116,31 @@ async def test_a_scope_that_is_none_is_refused(tmp_path: Path, request_: dict[st
     assert made.word.epoch == 1
 
 
+@pytest.mark.parametrize(
+    ("scope", "key", "hint"),
+    [
+        ("venue", "binance", "there are: okx"),
+        ("venue", "okx:X", "there are: okx"),
+        ("instrument", "okx", "there are: okx:SYMBOL"),
+        ("instrument", "X", "there are: okx:SYMBOL"),
+        ("account", "one", "there are: none"),
+        ("strategy", "chaser", "there are: none"),
+    ],
+)
+async def test_a_halt_of_nothing_is_refused_and_names_what_there_is(
+    tmp_path: Path, scope: str, key: str, hint: str
+) -> None:
+    records: list[dict[str, object]] = []
+    made = joined(tmp_path, records)
+    with pytest.raises(ArmError, match="nothing was halted") as refused:
+        await made.kill({"scope": scope, "key": key})
+    assert refused.value.hint == hint
+    assert not records
+    # A symbol that nobody defined yet may be halted before it is there.
+    await made.kill({"scope": "instrument", "key": "okx:X", "reason": "r"})
+    assert (await made.status({}))["halts"][0]["key"] == "okx:X"
+
+
 async def test_the_command_line_asks_the_daemon(tmp_path: Path, command) -> None:
     made = joined(tmp_path, [])
     server = ControlServer(tmp_path, made.commands())
@@ -137,6 +164,9 @@ async def test_the_command_line_asks_the_daemon(tmp_path: Path, command) -> None
         assert '{"state":"armed"' in (await run("status", "--json")).out
         assert (await run("kill", "--reason", "r")).out.endswith("halted: global\n")
         assert made.word.is_halted
+        slip = await run("kill", "--scope", "venue", "--key", "binance")
+        assert "nothing was halted" in slip.err
+        assert "there are: okx" in slip.err
         scoped = await run("kill", "--scope", "venue", "--key", "okx")
         assert scoped.out.endswith("halted: venue okx\n")
     finally:

@@ -95,7 +95,7 @@ def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, 
     try:
         answer: Any = asyncio.run(ask(state_dir, command, **request))
     except TickdError as error:
-        if command == "risk_kill":
+        if command == "risk_kill" and isinstance(error.__cause__, OSError):
             # Whoever kills must not be told to start something.
             error.hint = "kill -USR1 PID halts a daemon that does not answer"
         raise

@@ -1,0 +1,187 @@
+"""Orders for people: control commands and `tickd order`, over a real router on paper accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from risk.orders import Report, ReportKind
+from tests.harness.trading_world import SYMBOL, World, config_of, living
+from tickd.app.commands.order import order
+from tickd.app.control import ControlServer
+from tickd.app.exit_codes import ExitCode
+from tickd.errors import ConfigError, TickdError
+
+# What is in doubt is found out soon, and not waited for at the end.
+LEAVE: dict[str, Any] = {"more": "[risk]\ncancel_at_stop = false\n", "ack_timeout_ms": 100}
+
+
+async def asked(world: World, command: str, **request: object) -> Any:
+    return await world.trading.commands()[f"order_{command}"](request)
+
+
+async def doubtful(world: World) -> tuple[int, str]:
+    """An order of which the venue counts more than it told executions of; client id and ref."""
+    client_id = world.submit(price=9_990)
+    ref = (await world.state(client_id, "accepted"))["ref"]
+    counted = Report(kind=ReportKind.ACKED, ref=ref, cum_size=400)
+    world.trading.router.on_report("one", counted)
+    await world.state(client_id, "unknown")
+    return client_id, ref
+
+
+async def test_orders_are_listed_newest_first_in_units(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        first, second = world.submit(price=9_990), world.submit(price=9_980, size=1_500)
+        filled = world.submit(price=10_010)
+        for client_id, state in ((first, "accepted"), (second, "accepted"), (filled, "filled")):
+            await world.state(client_id, state)
+        answer = await asked(world, "list")
+        assert [(row["price"], row["size"]) for row in answer["orders"]] == [
+            ("99.80", "1.500"),
+            ("99.90", "1.000"),
+        ]
+        answer = await asked(world, "list", all=True)
+        assert [row["client_id"] for row in answer["orders"]] == [filled, second, first]
+        assert answer["orders"][0]["state"] == "FILLED"
+        assert (answer["orders"][0]["filled"], answer["more"]) == ("1.000", 0)
+
+
+async def test_one_order_is_found_by_ref_and_by_number(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        client_id = world.submit(price=9_990)
+        record = await world.state(client_id, "accepted")
+        shown = await asked(world, "show", ref=record["ref"])
+        assert shown == await asked(world, "show", ref=str(record["number"]))
+        assert (shown["symbol"], shown["doubts"], shown["executions"]) == (SYMBOL, [], [])
+        for name in ("zzzzzz", "", "999999999999", "?"):
+            with pytest.raises(TickdError, match="no order") as refused:
+                await asked(world, "show", ref=name)
+            assert "tickd order list" in str(refused.value.hint)
+
+
+async def test_an_order_is_shown_in_the_scales_that_it_was_asked_in(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        client_id = world.submit(price=9_990)
+        record = await world.state(client_id, "accepted")
+        await world.define(price_scale=3, tick=10)
+        assert (await asked(world, "show", ref=record["ref"]))["price"] == "99.90"
+
+
+async def test_a_cancel_is_asked_for_and_what_is_over_says_so(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        client_id = world.submit(price=9_990)
+        ref = (await world.state(client_id, "accepted"))["ref"]
+        assert (await asked(world, "cancel", ref=ref))["state"] == "PENDING_CANCEL"
+        await world.state(client_id, "cancelled")
+        with pytest.raises(TickdError, match="NO_SUCH_ORDER") as refused:
+            await asked(world, "cancel", ref=ref)
+        assert refused.value.hint == "it is CANCELLED"
+
+
+async def test_a_persons_word_settles_a_doubt_and_is_on_record(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path, **LEAVE)) as world:
+        number = await world.ready()
+        _, ref = await doubtful(world)
+        assert f"order {ref} of one is UNKNOWN" in world.halting.switch.blockers()
+        said = {"ref": ref, "end": "cancelled", "operator": "ada", "reason": "the venue's page"}
+        answer = await asked(world, "resolve", **said, filled="0.4")
+        assert (answer["state"], answer["filled"]) == ("CANCELLED", "0.400")
+        (audit,) = world.of("audit", action="resolve")
+        assert (audit["operator"], audit["key"], audit["reason"]) == (
+            "ada",
+            ref,
+            "the venue's page",
+        )
+        assert world.trading.gate.position("one", "chaser", number) == (400, 0, 0)
+        with pytest.raises(TickdError, match="not UNKNOWN"):
+            await asked(world, "resolve", **said)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"operator": " "}, "who says so"),
+        ({"reason": ""}, "who says so"),
+        ({"end": "gone"}, "an order ends as one of"),
+        ({"filled": "7"}, "filled"),
+        ({"filled": "0.0001"}, "0.0001"),
+        ({"filled": "much"}, "much"),
+        ({"price": "a lot"}, "a lot"),
+    ],
+)
+async def test_words_that_do_not_fit_change_nothing(
+    tmp_path: Path, other: dict[str, str], words: str
+) -> None:
+    async with living(config_of(tmp_path, **LEAVE)) as world:
+        await world.ready()
+        client_id, ref = await doubtful(world)
+        said = {"ref": ref, "end": "cancelled", "operator": "ada", "reason": "r", "filled": "0"}
+        with pytest.raises(TickdError, match=words):
+            await asked(world, "resolve", **{**said, **other})
+        assert not world.of("audit", action="resolve")
+        assert world.states(client_id)[-1] != "cancelled"
+
+
+async def test_the_command_line_lists_shows_and_cancels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        server = ControlServer(tmp_path, dict(world.trading.commands()))
+        await server.start()
+        try:
+            assert await asyncio.to_thread(order, "list", tmp_path) == ExitCode.OK
+            assert capsys.readouterr().out.endswith("no orders\n")
+            await world.ready()
+            client_id = world.submit(price=9_990)
+            ref = (await world.state(client_id, "accepted"))["ref"]
+            await asyncio.to_thread(order, "list", tmp_path)
+            listed = capsys.readouterr().out
+            assert ref in listed
+            assert "99.90" in listed
+            await asyncio.to_thread(order, "show", tmp_path, ref, as_json=True)
+            assert json.loads(capsys.readouterr().out.splitlines()[-1])["ref"] == ref
+            await asyncio.to_thread(order, "cancel", tmp_path, ref)
+            assert "state: PENDING_CANCEL" in capsys.readouterr().out
+            await world.state(client_id, "cancelled")
+            with pytest.raises(TickdError, match="NO_SUCH_ORDER"):
+                await asyncio.to_thread(order, "cancel", tmp_path, ref)
+        finally:
+            await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show"], "name the order"),
+        (["cancel"], "name the order"),
+        (["resolve", "REF"], "a person says how it ended"),
+        (["resolve", "REF", "--end", "filled", "--operator", "ada"], "a person says how it ended"),
+        (["resolve", "REF", "--end", "lost"], "lost"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_to_do(
+    tmp_path: Path, command: Any, arguments: list[str], words: str
+) -> None:
+    ended = command("order", arguments[0], tmp_path, *arguments[1:])
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert words in ended.err
+
+
+def test_without_a_daemon_it_ends_with_1_and_names_the_socket(tmp_path: Path, command: Any) -> None:
+    ended = command("order", "list", tmp_path)
+    assert ended.code == ExitCode.FAILED
+    assert "tickd run" in ended.err
+
+
+def test_a_missing_file_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        order("list", tmp_path / "none.toml")
