@@ -10,7 +10,7 @@ import asyncio
 import gc
 import itertools
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -122,7 +122,7 @@ class Daemon:
         else:
             log.info("state_dumped", path=str(path))
 
-    def _sinks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    def _sinks(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What stores beside the tables of events; each ends when its queue does."""
         parts = self.parts
         named = {f"sink {sink.name}": sink.run for sink in parts.sinks}
@@ -131,7 +131,7 @@ class Daemon:
             named["trading rows"] = parts.trading.rows.run
         return named
 
-    def _side(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    def _side(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What goes on for ever beside the flow, and is cancelled when that has ended."""
         parts = self.parts
         return {

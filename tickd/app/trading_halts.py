@@ -102,10 +102,12 @@ class TradingHalts:
         venue, _, symbol = key.partition(":")
         change = self._halted_names.add if halted else self._halted_names.discard
         change((venue, symbol))
+        if not venue and symbol.isdecimal():
+            # Of an order from before, in an instrument that nobody had defined yet.
+            do("instrument", int(symbol))
+            venue, _, symbol = self._instruments.label(int(symbol)).partition(":")
         if venue:
             self._mean(venue, symbol)
-        elif symbol.isdecimal():
-            do("instrument", int(symbol))  # of an order whose instrument nobody has defined yet
 
     def _mean(self, venue: str, symbol: str) -> None:
         """Let a symbol be traded as what it means now, unless it is halted.
@@ -114,9 +116,9 @@ class TradingHalts:
         same price would be another, so what was defined before stays halted.
         """
         current = self._instruments.traded(venue, symbol)
-        is_halted = (venue, symbol) in self._halted_names
         for number in self._instruments.numbers(venue, symbol):
             is_current = current is not None and current.number == number
+            is_halted = not self._halted_names.isdisjoint({(venue, symbol), ("", str(number))})
             do = self._gate.lift if is_current and not is_halted else self._gate.halt
             do("instrument", number)
 
@@ -126,12 +128,12 @@ class TradingHalts:
         def is_in(order: Order) -> bool:
             request = order.request
             names = {
-                "venue": request.venue,
-                "account": request.account,
-                "strategy": request.strategy,
-                "instrument": f"{request.venue}:{request.symbol}",
+                "venue": (request.venue,),
+                "account": (request.account,),
+                "strategy": (request.strategy,),
+                "instrument": (f"{request.venue}:{request.symbol}", f":{request.instrument}"),
             }
-            return names[scope] == key
+            return key in names[scope]
 
         return await self._router.cancel_all(is_in)
 

@@ -155,6 +155,23 @@ async def test_a_redefined_instrument_stays_halted_and_lifting_lifts_only_what_c
         assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
 
 
+async def test_what_was_halted_before_anybody_defined_it_stays_halted(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path / "first")) as world:
+        number = await world.define()
+    async with living(config_of(tmp_path / "second")) as world:
+        key = world.trading.instruments.label(number)
+        assert key == f":{number}"
+        world.halting.switch.trip("in doubt", scope="instrument", key=key, source="router")
+        assert await world.ready() == number
+        client_id = world.submit()
+        assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
+        await world.arm("instrument", key)
+        resting = world.submit(price=9_990)
+        await world.state(resting, "accepted")
+        world.halting.switch.trip("in doubt", scope="instrument", key=key, source="router")
+        await world.state(resting, "cancelled")
+
+
 async def test_a_venue_may_go_back_to_a_definition_that_it_had(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     async with living(config) as world:
