@@ -39,8 +39,8 @@ class RiskConfig(LimitsConfig, frozen=True, forbid_unknown_fields=True, kw_only=
     """Limits, and the kill switch.
 
     cancel_at_stop: an end of the daemon takes back what is open. panic_after_ms: from a kill until
-    `tickd panic` is run unless cancelling has begun. flatten: orders that reduce positions may
-    leave once everything is cancelled.
+    `tickd panic` is run unless cancelling has begun. flatten: market orders bring every
+    position to zero once everything is cancelled.
     """
 
     panic_after_ms: int = 500

@@ -90,6 +90,10 @@ class Instruments:
         """Every number that a symbol has had."""
         return self._numbers.get((venue, symbol), [])
 
+    def name(self, number: int) -> tuple[str, str]:
+        """Venue and symbol; both empty where nobody has defined the number."""
+        return self._names.get(number, ("", ""))
+
     def label(self, number: int) -> str:
         """`venue:symbol`; `:number` of one that nobody has defined."""
         return ":".join(self._names.get(number, ("", str(number))))

@@ -33,6 +33,7 @@ from risk.router import Router
 from risk.settling import Alert
 from tickd.app.config import Config
 from tickd.app.control import Command
+from tickd.app.flattening import Flattening
 from tickd.app.halting import Halting
 from tickd.app.instruments import Instruments
 from tickd.app.ordering import Ordering
@@ -117,6 +118,10 @@ class Trading:
         tap.on_control(self.instruments.hear)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
+        self._word: Final = halting.word
+        self._flattening: Final = Flattening(
+            router=self.router, ledger=self.ledger, instruments=self.instruments, clock=clock
+        )
         self.alerts: dict[str, int] = {}
         # Of what was recorded, by verdict and reason, by state, by action.
         self.decisions: Final[Counter[tuple[str, str]]] = Counter()
@@ -303,10 +308,12 @@ class Trading:
         )
 
     def _look(self) -> None:
-        """Value what is held, and look whether too much was lost."""
+        """Value what is held, look whether too much was lost, flatten where that is wanted."""
         self.ledger.value()
         for account in self.brokers:
             self._halts.watch_losses(account)
+        if self._word.is_reducing:
+            self._flattening.step(self._word.epoch)
 
     # Its life -------------------------------------------------------------------------------------
 
