@@ -47,7 +47,6 @@ class RiskConfig(LimitsConfig, frozen=True, forbid_unknown_fields=True, kw_only=
     disk_wait_ms: int = 100
     arm_token_s: float = 60.0
     flatten: bool = False
-    dead_man_s: float = 15.0
     cancel_at_stop: bool = True
     router: RouterConfig = RouterConfig()
     triggers: TriggersConfig = TriggersConfig()
@@ -59,8 +58,8 @@ class RiskConfig(LimitsConfig, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError("risk.panic_after_ms must be 1 to 60000")
         if not 0 <= self.disk_wait_ms <= self.panic_after_ms:
             raise ValueError("risk.disk_wait_ms must be 0 to panic_after_ms: cancelling waits")
-        if self.arm_token_s <= 0 or self.dead_man_s <= 0:
-            raise ValueError("risk.arm_token_s and risk.dead_man_s must be positive")
+        if self.arm_token_s <= 0:
+            raise ValueError("risk.arm_token_s must be positive")
 
     @property
     def limits_only(self) -> LimitsConfig:

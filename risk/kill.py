@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final, Literal
@@ -31,8 +30,9 @@ __all__ = ["KillSwitch", "Offer"]
 log = structlog.get_logger(__name__)
 
 DISK_MS_MAX: Final = 2_000
-DEAD_MAN_CALL_S: Final = 10.0
 _NS_PER_S: Final = 1_000_000_000
+# How the source of a person's trip begins; the name follows.
+_BY_PERSON: Final = "operator "
 _DONE: Final = {
     "kill": "killed",
     "halt": "halted",
@@ -247,14 +247,12 @@ class KillSwitch:
     # Its life -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Cancel after every trip, and tell venues that we are here; until cancelled."""
+        """Cancel after every trip; until cancelled."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._word.fileno(), self.on_bell)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._cancelling.run(), name="cancel all")
-                for number, call in enumerate(self._hooks.still_here):
-                    tasks.create_task(self._say_still_here(call), name=f"dead man {number}")
         finally:
             loop.remove_reader(self._word.fileno())
 
@@ -263,17 +261,6 @@ class KillSwitch:
         due, self._reduce_due = self._reduce_due, False
         if due and self._config.flatten and self._arming.reduce(self._word.word):
             self._audit("reduce", "policy: risk.flatten")
-
-    async def _say_still_here(self, call: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            # Halted, we are silent: a venue that hears nothing cancels what we could not.
-            if not self._word.is_halted:
-                try:
-                    async with asyncio.timeout(DEAD_MAN_CALL_S):
-                        await call()
-                except (TickdError, TimeoutError) as error:
-                    log.warning("dead_man_failed", words=str(error) or "timeout")
-            await self._clock.sleep(self._config.dead_man_s)
 
     def stop(self) -> None:
         """The end of a clean life: halted on disk and in memory. Any thread; waits for the disk."""
@@ -332,7 +319,7 @@ class KillSwitch:
             "action": action,
             "scope": scope,
             "key": key,
-            "operator": operator,
+            "operator": operator or source.removeprefix(_BY_PERSON) * source.startswith(_BY_PERSON),
             "reason": reason,
             "source": source,
             "epoch": self._word.epoch if epoch is None else epoch,

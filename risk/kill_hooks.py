@@ -5,7 +5,7 @@ Shapes and the answers of a daemon without accounts; no behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from risk.latch import Scope
@@ -36,5 +36,3 @@ class Hooks:
     open_orders: Callable[[], int] = int
     # Halt a scope at the gate, or lift it.
     set_scope: Callable[[Scope, str, bool], None] = lambda _scope, _key, _halted: None
-    # Tell a venue's dead man's switch that we are here; silence lets the venue cancel, too.
-    still_here: Sequence[Callable[[], Awaitable[None]]] = ()

@@ -127,11 +127,12 @@ class Ledger:
         for each in executed:
             self.fill(each.request, each.number, each.fill, each.wall_ns)
         for whole in held:
-            self._hold(whole)
+            self.hold(whole)
         for account in self._currencies:
             self._tell(account)
 
-    def _hold(self, held: Held) -> None:
+    def hold(self, held: Held) -> None:
+        """Count all of a position as ours; what no execution tells of earns from now on."""
         key = Key(held.account, held.strategy, held.instrument)
         position = self.positions.position(key)
         missing = held.size - (0 if position is None else position.size)

@@ -13,6 +13,7 @@ import msgspec
 
 __all__ = [
     "MONEY_SCALE",
+    "NEVER_LEFT",
     "AccountState",
     "Report",
     "ReportKind",
@@ -64,6 +65,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     side: Side
     price: int | None
     size: int
+
+
+# Codes of REJECTED for what an order thread refused behind the approval: it never left.
+NEVER_LEFT: Final = frozenset(
+    {"HALTED", "STALE", "RATE_LIMIT", "LINE_DOWN", "WITHDRAWN", "STOPPED"}
+)
 
 
 class ReportKind(IntEnum):

@@ -79,7 +79,8 @@ class BrokerContext(NamedTuple):
 
     confirm: whether an approval still stands: asked in the very step of the write, by a broker that
     writes on a thread of its own. instrument: the newest definition of a symbol, or None. held:
-    what our own books say of the account, for a venue that lives with us.
+    what our own books say of the account, for a venue that lives with us. is_halted: whether
+    everything is; a venue's dead man's switch then hears nothing, so that it cancels, too.
     """
 
     clock: Clock
@@ -88,13 +89,19 @@ class BrokerContext(NamedTuple):
     instrument: Callable[[str], Traded | None]
     market: Market
     held: Callable[[], Iterable[tuple[Key, Position]]]
+    is_halted: Callable[[], bool]
 
 
 class BrokerKind(NamedTuple):
-    """A broker as the registry finds it. venue: whose instruments an account of it trades."""
+    """A broker as the registry finds it.
+
+    venue: whose instruments an account of it trades. is_local: it has no orders outside of this
+    process.
+    """
 
     make: Callable[[AccountSection, BrokerContext], Broker]
     venue: Callable[[AccountSection], str]
+    is_local: bool = False
 
 
 class Broker(Protocol):

@@ -50,7 +50,7 @@ class NoMarket:
 def context(
     clock: Clock, on_report: OnReport, confirm: Callable[[ApprovedOrder], bool]
 ) -> BrokerContext:
-    return BrokerContext(clock, on_report, confirm, TRADED.get, NoMarket(), tuple)
+    return BrokerContext(clock, on_report, confirm, TRADED.get, NoMarket(), tuple, lambda: False)
 
 
 def request(**changes: Any) -> Request:

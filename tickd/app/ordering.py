@@ -1,16 +1,18 @@
-"""Control commands about orders: list, show, cancel, and a person's word about one in doubt.
+"""Control commands about orders: list, show, cancel, and a person's word about what is in doubt.
 
 It asks the router; it decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, final
 
 from risk.approval import Denied
+from risk.ledger import Ledger
 from risk.order_facts import Doubt, Order, State
 from risk.order_numbers import number_of
+from risk.outbox_format import Held
 from risk.router import Router
 from tickd.app.control import Command
 from tickd.app.instruments import Instruments
@@ -20,6 +22,7 @@ from tickd.units import decimal_to_mantissa, mantissa_to_text
 __all__ = ["Ordering"]
 
 LISTED_MAX: Final = 1_000
+_ADOPTED: Final = ("account", "instrument", "size", "operator", "reason")
 _ENDS: Final = {
     "filled": State.FILLED,
     "cancelled": State.CANCELLED,
@@ -32,9 +35,13 @@ _ENDS: Final = {
 class Ordering:
     """The orders of one daemon, for people."""
 
-    def __init__(self, router: Router, instruments: Instruments) -> None:
+    def __init__(
+        self, router: Router, ledger: Ledger, instruments: Instruments, accounts: Collection[str]
+    ) -> None:
         self._router: Final = router
+        self._ledger: Final = ledger
         self._instruments: Final = instruments
+        self._accounts: Final = accounts
 
     def commands(self) -> dict[str, Command]:
         """The control commands, by name."""
@@ -43,6 +50,7 @@ class Ordering:
             "order_show": self.show,
             "order_cancel": self.cancel,
             "order_resolve": self.resolve,
+            "order_adopt": self.adopt,
         }
 
     async def list(self, request: Mapping[str, object]) -> object:
@@ -107,6 +115,31 @@ class Ordering:
         except ValueError as error:
             raise TickdError(str(error), hint=f"tickd order show CONFIG {order.ref}") from error
         return self._drawn(order)
+
+    async def adopt(self, request: Mapping[str, object]) -> object:
+        """Count a position as ours that no order of ours made: `size`, in units, is all of it.
+
+        Raises TickdError: no such account or instrument, or nobody says why.
+        """
+        said = {key: str(request.get(key, "")).strip() for key in _ADOPTED}
+        if missing := [key for key, text in said.items() if not text]:
+            raise TickdError(f"what is adopted, and who says so: {', '.join(missing)} is missing")
+        if said["account"] not in self._accounts:
+            known = ", ".join(sorted(self._accounts)) or "none"
+            raise TickdError(f"no account {said['account']!r}", hint=f"there is: {known}")
+        venue, _, symbol = said["instrument"].partition(":")
+        traded = self._instruments.traded(venue, symbol)
+        if traded is None:
+            raise TickdError(
+                f"no instrument {said['instrument']!r} is defined",
+                hint="venue:SYMBOL, of a symbol that this daemon records",
+            )
+        size = decimal_to_mantissa(said["size"], traded.size_scale)
+        strategy = str(request.get("strategy", ""))
+        held = Held(said["account"], strategy, traded.number, symbol, size)
+        self._router.adopt(held, operator=said["operator"], reason=said["reason"])
+        self._ledger.hold(held)
+        return {**said, "mantissa": size}
 
     def _find(self, request: Mapping[str, object]) -> Order:
         """By what the venue sees of it (`ref`), or by its number."""

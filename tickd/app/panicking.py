@@ -32,7 +32,10 @@ class _NoMarket:
 
 
 def cancellers_of(sections: Sequence[AccountSection], clock: Clock) -> list[tuple[str, CancelAll]]:
-    """What cancels each account; on a running loop. Raises nothing: that comes with the call."""
+    """What cancels each account; on a running loop. Raises nothing: that comes with the call.
+
+    One whose orders live in the daemon alone is left out: nobody outside can ask it.
+    """
 
     def canceller(section: AccountSection) -> CancelAll:
         async def cancel_all() -> int:
@@ -43,9 +46,12 @@ def cancellers_of(sections: Sequence[AccountSection], clock: Clock) -> list[tupl
                 instrument=lambda _symbol: None,
                 market=_NoMarket(),
                 held=tuple,
+                is_halted=lambda: True,
             )
             return await find(section).make(section, context).cancel_all()
 
         return cancel_all
 
-    return [(section.name, canceller(section)) for section in sections]
+    return [
+        (section.name, canceller(section)) for section in sections if not find(section).is_local
+    ]

@@ -20,6 +20,8 @@ from gateway.subscriptions.patterns import Pattern, explain_nothing, parse
 from gateway.subscriptions.shard import Shard
 from gateway.subscriptions.throttle import Throttle
 from gateway.subscriptions.wishes import Order, Wanted, check_universe
+from risk.config import RiskConfig
+from risk.limits import LimitsConfig
 from tickd.app.config import Config
 from tickd.app.control import Command
 from tickd.app.rationing import Rationing
@@ -35,7 +37,7 @@ NS_PER_S: Final = 1_000_000_000
 LOOK_S: Final = 1.0
 ORDERS_MAX: Final = 1_000
 # What a reload may change; everything else of a file waits for a restart.
-LIVE_SECTIONS: Final = ("plan", "subscriptions", "universes", "venues")
+LIVE_SECTIONS: Final = ("plan", "subscriptions", "universes", "venues", "risk")
 LIVE_KEYS: Final = (
     "symbols",
     "channels",
@@ -198,6 +200,7 @@ class Planning:
             plan=fresh.plan,
             subscriptions=fresh.subscriptions,
             universes=fresh.universes,
+            risk=_with_limits(self._config.risk, fresh.risk),
         )
         self._universes.follow(fresh.universes)
         floor = self._throttle.floor
@@ -327,6 +330,10 @@ def _waiting(running: Config, fresh: Config) -> Iterator[str]:
     for name in Config.__struct_fields__:
         if name not in LIVE_SECTIONS and getattr(running, name) != getattr(fresh, name):
             yield name
+    limits = _with_limits(running.risk, fresh.risk)
+    for name in RiskConfig.__struct_fields__:
+        if getattr(limits, name) != getattr(fresh.risk, name):
+            yield f"risk.{name}"
     before = {venue.name: venue for venue in running.venues}
     after = {venue.name: venue for venue in fresh.venues}
     for name in sorted(before.keys() ^ after.keys()):
@@ -336,3 +343,9 @@ def _waiting(running: Config, fresh: Config) -> Iterator[str]:
             changed = getattr(before[name], key) != getattr(after[name], key)
             if changed and key not in LIVE_KEYS:
                 yield f"venues {name}.{key}"
+
+
+def _with_limits(running: RiskConfig, fresh: RiskConfig) -> RiskConfig:
+    """The running table with the limits of another."""
+    limits = {name: getattr(fresh, name) for name in LimitsConfig.__struct_fields__}
+    return msgspec.structs.replace(running, **limits)

@@ -27,7 +27,7 @@ from risk.ledger import Ledger
 from risk.limits import Limits
 from risk.order_facts import Fill, Order
 from risk.order_numbers import OrderNumbers
-from risk.orders import Report, ReportKind, Request, Snapshot
+from risk.orders import NEVER_LEFT, Report, ReportKind, Request, Snapshot
 from risk.outbox import Outbox
 from risk.router import Router
 from risk.settling import Alert
@@ -93,6 +93,7 @@ class Trading:
         self._note: Final = tap.note
         self._raw_log: Final = raw_log
         self._clock: Final = clock
+        self._word: Final = halting.word
         self._accounts: Final = {each.name: each.account for each in config.strategies}
         self._market: Final = _Market(tap)
         self.instruments: Final = Instruments()
@@ -118,7 +119,6 @@ class Trading:
         tap.on_control(self.instruments.hear)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
-        self._word: Final = halting.word
         self._flattening: Final = Flattening(
             router=self.router, ledger=self.ledger, instruments=self.instruments, clock=clock
         )
@@ -154,6 +154,7 @@ class Trading:
                 instrument=partial(self.instruments.traded, venue),
                 market=self._market,
                 held=partial(self.ledger.positions.items, section.name),
+                is_halted=lambda: self._word.is_halted,
             ),
         )
 
@@ -284,7 +285,7 @@ class Trading:
             take(batch)
 
     def _report(self, account: str, report: Report) -> None:
-        if report.kind is ReportKind.REJECTED:
+        if report.kind is ReportKind.REJECTED and report.code not in NEVER_LEFT:
             self._halts.rejected(account)
         self.router.on_report(account, report)
 
@@ -367,7 +368,7 @@ class Trading:
 
     def commands(self) -> Mapping[str, Command]:
         """The control commands about orders, by name."""
-        return Ordering(self.router, self.instruments).commands()
+        return Ordering(self.router, self.ledger, self.instruments, self.brokers).commands()
 
     def risk_picture(self) -> RiskPicture:
         """What the metrics show."""

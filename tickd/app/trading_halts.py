@@ -98,6 +98,9 @@ class TradingHalts:
         do = self._gate.halt if halted else self._gate.lift
         if scope != "instrument":
             do(scope, key)
+            if scope == "strategy" and not halted:
+                # Stopped for repeated executions, too: a person has looked at it.
+                self._gate.enable(key)
             return
         venue, _, symbol = key.partition(":")
         change = self._halted_names.add if halted else self._halted_names.discard

@@ -72,6 +72,7 @@ class BinanceBroker:
         clock: Clock,
         on_report: OnReport,
         scales_of: ScalesOf,
+        is_halted: Callable[[], bool] = lambda: False,
         jitter: Callable[[], float] = random.random,
         ssl_context: SSLContext | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class BinanceBroker:
         self._clock = clock
         self._on_report = on_report
         self._scales_of = scales_of
+        self._is_halted = is_halted
         self._jitter = jitter
         self._ssl = ssl_context
         self._key = read_key(config.api_key_file, config.secret_key_file)
@@ -286,6 +288,7 @@ class BinanceBroker:
             on_answer=self._answered,
             on_event=self._event,
             on_end=self._down,
+            is_halted=self._is_halted,
             ssl_context=self._ssl,
         )
 
@@ -356,7 +359,11 @@ def _make(section: AccountSection, context: BrokerContext) -> BinanceBroker:
         return None if traded is None else Scales(traded.price_scale, traded.size_scale)
 
     return BinanceBroker(
-        section, clock=context.clock, on_report=context.on_report, scales_of=scales_of
+        section,
+        clock=context.clock,
+        on_report=context.on_report,
+        scales_of=scales_of,
+        is_halted=context.is_halted,
     )
 
 

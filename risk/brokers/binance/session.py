@@ -58,6 +58,7 @@ class Session:
         on_answer: Callable[[Answer], None],
         on_event: Callable[[bytes | msgspec.Raw], None],
         on_end: Callable[[str], None],
+        is_halted: Callable[[], bool],
         ssl_context: SSLContext | None,
     ) -> None:
         self._config = config
@@ -68,6 +69,7 @@ class Session:
         self._on_answer = on_answer
         self._on_event = on_event
         self._on_end = on_end
+        self._is_halted = is_halted
         self._ssl = ssl_context
         self._answer = msgspec.json.Decoder(Answer)
         self._awaited: dict[str, asyncio.Future[Answer]] = {}
@@ -211,7 +213,12 @@ class Session:
         await self._rest.ask(self._wire.listen_key("PUT"))
 
     async def _beat(self) -> None:
-        """Put the venue's countdowns back to their full length."""
+        """Put the venue's countdowns back to their full length; halted, we are silent.
+
+        What we cannot cancel then, the venue does.
+        """
+        if self._is_halted():
+            return
         for symbol in self._config.symbols:
             await self._rest.send(self._wire.countdown(symbol, self._config.countdown_ms))
 

@@ -347,4 +347,4 @@ def _make(section: AccountSection, context: BrokerContext) -> PaperBroker:
     return broker
 
 
-BROKER: Final = BrokerKind(make=_make, venue=lambda _section: "")
+BROKER: Final = BrokerKind(make=_make, venue=lambda _section: "", is_local=True)

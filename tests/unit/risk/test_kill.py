@@ -36,7 +36,6 @@ class World:
         # A round of cancelling ends when it is set.
         self.hold = asyncio.Event()
         self.hold.set()
-        self.heartbeats = 0
         self.word = HaltWord()
         if first is None:
             first, _ = at_start(directory, config="c", wall_ns=1, mono_ns=1)
@@ -48,7 +47,6 @@ class World:
             blockers=lambda: list(self.blocked),
             open_orders=lambda: 5,
             set_scope=lambda scope, key, halted: self.scopes.__setitem__((scope, key), halted),
-            still_here=(self.still_here,),
         )
         self.switch = KillSwitch(
             RiskConfig(**config), word=self.word, first=first, clock=self.clock, hooks=hooks
@@ -67,11 +65,6 @@ class World:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
-
-    async def still_here(self) -> None:
-        self.heartbeats += 1
-        if self.heartbeats == 2:
-            raise BrokerError("not reachable")
 
     def rung(self) -> None:
         assert select.select([self.word.fileno()], [], [], 20)[0]
@@ -347,19 +340,6 @@ async def test_a_restart_does_not_reduce(tmp_path: Path) -> None:
         await world.until(lambda: world.cancelled)
         await world.until(lambda: not world.switch.draw()["cancelling"])
     assert not world.word.is_reducing
-
-
-async def test_a_dead_man_hears_of_us_only_while_we_are_armed(tmp_path: Path) -> None:
-    world = World(tmp_path, dead_man_s=15.0)
-    async with running(world):
-        await world.clock.advance(60.0)
-        assert world.heartbeats == 0
-        await world.arm()
-        await world.clock.advance(45.0)
-        assert world.heartbeats == 3  # one failed, and the next was tried
-        world.switch.trip("a test")
-        await world.clock.advance(60.0)
-        assert world.heartbeats == 3
 
 
 async def test_a_clean_stop_is_on_record_and_halts(world: World) -> None:

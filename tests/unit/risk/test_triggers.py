@@ -91,7 +91,6 @@ def test_nought_switches_a_rule_off() -> None:
         (RiskConfig, {"panic_after_ms": 0}),
         (RiskConfig, {"panic_after_ms": 100, "disk_wait_ms": 101}),
         (RiskConfig, {"arm_token_s": 0.0}),
-        (RiskConfig, {"dead_man_s": -1.0}),
         (RiskConfig, {"auto_arm": True}),
     ],
 )

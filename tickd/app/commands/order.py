@@ -21,7 +21,7 @@ _COLUMNS = ("ref", "state", "account", "strategy", "symbol", "side", "price", "s
 
 
 def order(
-    action: Literal["list", "show", "cancel", "resolve"],
+    action: Literal["list", "show", "cancel", "resolve", "adopt"],
     config: Path,
     ref: str = "",
     *,
@@ -31,24 +31,33 @@ def order(
     price: str | None = None,
     operator: str = "",
     reason: str = "",
+    account: str = "",
+    strategy: str = "",
+    instrument: str = "",
+    size: str = "",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> ExitCode:
     """List the orders of a running daemon, look at one, take one back, settle one in doubt.
 
     An order is UNKNOWN while nobody can say what became of it; it keeps its exposure, and nothing
     is armed. Usually the venue's lists settle it within seconds. `resolve` is for the rest: look at
-    the venue, then say how it ended and how much of it traded; who said so goes on record.
+    the venue, then say how it ended and how much of it traded; who said so goes on record. `adopt`
+    counts a position as ours that no order of ours made, such as one from before.
 
     Args:
-        action: list, show, cancel or resolve
+        action: list, show, cancel, resolve or adopt
         config: the daemon's config file, or its state directory
         ref: the order, as `list` names it
         all_: those that are over, too
         end: how it ended, of one that is UNKNOWN
         filled: how much of it traded in all, in units, as the venue says
         price: what that was paid with, of a market order
-        operator: who settles it
+        operator: who settles or adopts it
         reason: why that is so
+        account: whose position is adopted
+        strategy: which strategy's it is from now on; none: nobody's
+        instrument: what is held, venue:SYMBOL
+        size: all of it, in units, negative when it is short
         as_json: print the answer as JSON
 
     Examples:
@@ -57,19 +66,23 @@ def order(
         tickd order cancel tickd.toml 1k2f9a
         tickd order resolve tickd.toml 1k2f9a --end cancelled --filled 0.5
             --operator ada --reason "as the venue's page has it"
+        tickd order adopt tickd.toml --account main --instrument binance-usdm:BTCUSDT --size 0.5
+            --operator ada --reason "from before"
 
     """
-    if action != "list" and not ref:
+    if action not in ("list", "adopt") and not ref:
         raise ConfigError("name the order", hint="see: tickd order list")
     if action == "resolve" and not (end and operator.strip() and reason.strip()):
         raise ConfigError(
             "a person says how it ended", hint="--end cancelled --operator NAME --reason TEXT"
         )
     state_dir = config if config.is_dir() else load_config(config).state_dir
-    request: dict[str, object] = {"ref": ref, "all": all_}
+    request: dict[str, object] = {"ref": ref, "all": all_, "operator": operator, "reason": reason}
     if action == "resolve":
-        said = {"end": end, "filled": filled, "operator": operator, "reason": reason}
-        request |= {**said, "price": price}
+        request |= {"end": end, "filled": filled, "price": price}
+    if action == "adopt":
+        said = {"account": account, "strategy": strategy, "instrument": instrument}
+        request |= {**said, "size": size}
     answer: Any = asyncio.run(ask(state_dir, f"order_{action}", **request))
     if as_json:
         sys.stdout.write(orjson.dumps(answer).decode() + "\n")

@@ -111,7 +111,7 @@ def _next_step(config: Path, offer: dict[str, Any]) -> str:
 def described(answer: dict[str, Any]) -> list[str]:
     """Lines for people: state, why and since when, what is halted beside, what keeps it so."""
     source = answer["source"]
-    who = f"{source['kind']} {source['name']}".rstrip()
+    who = f"{source['kind']} {source['name']}".rstrip().removeprefix("call ")
     if source["uid"] is not None:
         who += f" from uid {source['uid']}, pid {source['pid']}"
     lines = [

@@ -50,6 +50,7 @@ def context(reports: list[Report]) -> BrokerContext:
         instrument=known.get,
         market=Nowhere(),
         held=lambda: (),
+        is_halted=lambda: False,
     )
 
 
