@@ -61,6 +61,7 @@ BENCHES = [
     Bench("indicators", "Indicators, against plain Python, numba and wickra", checked=True),
     Bench("gate", "Risk gate, against its twin and a plain Python gate", checked=True),
     Bench("latency", "Idle latency, socket to handler"),
+    Bench("order_path", "An order's whole way on paper, against NautilusTrader's backtest"),
     Bench("kill_latency", "Kill switch: signal to denial, against Python's handlers"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),

@@ -50,7 +50,7 @@ class Triggers:
         return None
 
     def lag(self, feed: str, lag_ms: float, mono_ns: int) -> str | None:
-        """How late the newest data of a feed is; a gap's age counts as lag while it is open."""
+        """How late the newest data of a feed is."""
         config = self._config
         if not config.lag_ms_max or lag_ms <= config.lag_ms_max:
             self._late_ns.pop(feed, None)
@@ -83,6 +83,3 @@ class Triggers:
             return f"recorder not durable: {fault}"
         return None
 
-    def forget(self, feed: str) -> None:
-        """A feed is not watched any more."""
-        self._late_ns.pop(feed, None)

@@ -20,10 +20,10 @@ from tickd.clock import SystemClock
 def run(config: Path, *, shard: str | None = None) -> ExitCode:
     """Record the venues of a config file until stopped.
 
-    INT or TERM drains and ends; a second one ends at once. HUP reads the file again and changes
-    what is subscribed. USR1 halts all orders, until a person arms them again: tickd risk. Exit
-    codes: 0 clean, 1 drain timed out or failed, 2 bad config, 3 what was received could not be
-    written any more.
+    INT or TERM drains and ends; a second one ends at once. HUP reads the file again: what is
+    subscribed and the limits follow. USR1 halts all orders, until a person arms them again: tickd
+    risk. USR2 writes the state into STATE_DIR/dumps. Exit codes: 0 clean, 1 drain timed out or
+    failed, 2 bad config, 3 what was received could not be written any more.
 
     Args:
         config: the TOML file
