@@ -7,8 +7,8 @@ nothing and arms nothing.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -26,8 +26,23 @@ log = structlog.get_logger(__name__)
 # A round that takes longer is given up and begun again.
 ROUND_S: Final = 30.0
 AGAIN_S: Final = 1.0
+# After so many rounds it goes on slowly, and a person is told.
 ROUNDS_MAX: Final = 10
+ROUNDS_BETWEEN: Final = 10
 SCOPES_MAX: Final = 1_000
+_EVERYTHING: Final[tuple[Scope, str]] = ("global", "")
+
+
+@dataclass(slots=True)
+class _Job:
+    """One thing to be cancelled: everything, or what is in a scope."""
+
+    is_running: bool = False
+    # Asked for again since the last round began.
+    is_again: bool = False
+    is_slow: bool = False
+    # Orders left by the last round; None: they could not be cancelled, nobody knows.
+    left: int | None = 0
 
 
 class Cancelling:
@@ -42,78 +57,95 @@ class Cancelling:
         # Called when everything was cancelled and nothing is left.
         self._on_clear = on_clear
         self._wanted = asyncio.Event()
-        self._everything = False
-        self._scopes: deque[tuple[Scope, str]] = deque(maxlen=SCOPES_MAX)
-        self.is_under_way = False
-        # Orders left by the last round; None: they could not be cancelled, nobody knows.
-        self.left: int | None = 0
+        # What is not done yet; a scope that hangs holds up no other.
+        self._jobs: dict[tuple[Scope, str], _Job] = {}
 
     def want_everything(self) -> None:
         """Cancel every order; what is under way is for this wish, too."""
-        self._everything = True
-        self._wanted.set()
-        if self.is_under_way:
+        self.want(*_EVERYTHING)
+        if self._jobs[_EVERYTHING].is_running:
             self._word.cancel_all_began()
 
     def want(self, scope: Scope, key: str) -> None:
         """Cancel the orders of a scope."""
-        if (scope, key) not in self._scopes:
-            self._scopes.append((scope, key))
+        self._jobs.setdefault((scope, key), _Job()).is_again = True
         self._wanted.set()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is something that was not tried often yet."""
+        return any(not job.is_slow for job in self._jobs.values())
+
+    @property
+    def left(self) -> int | None:
+        """Orders left by the last rounds, some perhaps counted twice; None: nobody knows."""
+        counts = [job.left for job in self._jobs.values()]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     async def run(self) -> None:
         """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                for (scope, key), job in self._jobs.items():
+                    if not job.is_running:
+                        job.is_running = True
+                        work = self._until_none(scope, key, job)
+                        tasks.create_task(work, name=f"cancel {scope} {key}".rstrip())
+
+    async def _until_none(self, scope: Scope, key: str, job: _Job) -> None:
+        rounds = 0
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            self.is_under_way = True
-            try:
-                await self._until_none()
-            finally:
-                self.is_under_way = False
-
-    async def _until_none(self) -> None:
-        for _ in range(ROUNDS_MAX):
-            everything, self._everything = self._everything, False
-            if everything:
+            job.is_again = False
+            if scope == "global":
                 self._word.cancel_all_began()
-                self.left = await self._round(self._hooks.cancel_all())
-            else:
-                self.left = await self._each_scope()
-            if self.left != 0:
-                self._everything |= everything
+            job.left = await self._round(scope, key)
+            if job.is_again:
+                rounds, job.is_slow = 0, False  # a wish that came meanwhile wants its own rounds
+                if job.left == 0:
+                    continue
+            elif job.left == 0:
+                break
+            rounds += 1
+            if rounds == ROUNDS_MAX:
+                job.is_slow = True
+                hint = "tickd risk status; then ask the venue"
+                log.error("orders_left", scope=scope, key=key, count=job.left, hint=hint)
+            for _ in range(ROUNDS_BETWEEN if job.is_slow else 1):
                 await self._clock.sleep(AGAIN_S)
-            elif not self._everything:  # else a kill came meanwhile, and wants a round of its own
-                if everything:
-                    self._scopes.clear()
-                    self._on_clear()
-                return
-        log.error("orders_left", count=self.left, hint="tickd risk status; then ask the venue")
+                if job.is_again:
+                    rounds, job.is_slow = 0, False
+                    break
+        del self._jobs[scope, key]
+        if scope == "global":
+            self._on_clear()
 
-    async def _each_scope(self) -> int | None:
-        """Orders left in all scopes; a scope without any is done."""
-        total = 0
-        for scope, key in list(self._scopes):
-            left = await self._round(self._hooks.cancel_scope(scope, key))
-            if left is None:
-                return None
-            if left == 0:
-                self._scopes.remove((scope, key))
-            total += left
-        return total
-
-    async def _round(self, cancelling: Awaitable[int]) -> int | None:
+    async def _round(self, scope: Scope, key: str) -> int | None:
+        hooks = self._hooks
         try:
             async with asyncio.timeout(ROUND_S):
-                return await cancelling
+                if scope == "global":
+                    return await hooks.cancel_all()
+                return await hooks.cancel_scope(scope, key)
         except (TickdError, TimeoutError) as error:
             log.error("cancel_failed", words=str(error) or "timeout")  # noqa: TRY400 - expected
-            return None
+        except Exception as error:  # a bug must not end the daemon amid a kill
+            log.exception("cancel_failed", scope=scope, key=key, words=str(error))
+        return None
 
-    def blockers(self) -> list[str]:
-        """Why arming must wait, a sentence each."""
-        if self.is_under_way or self._wanted.is_set():
-            return ["orders are being cancelled"]
-        if self.left is None:
-            return ["open orders could not be cancelled"]
-        return [f"{self.left} open orders are left"] if self.left else []
+    def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
+        """Why arming a scope must wait, a sentence each; others stay halted, and hold up none."""
+        found: list[str] = []
+        for name in dict.fromkeys((_EVERYTHING, (scope, key))):
+            job = self._jobs.get(name)
+            if job is None:
+                continue
+            if not job.is_slow:
+                found.append("orders are being cancelled")
+            elif job.left is None:
+                found.append("open orders could not be cancelled")
+            else:
+                found.append(f"{job.left} open orders are left")
+        return found

@@ -99,17 +99,18 @@ class KillSwitch:
 
     def trigger(self, reason: str, *, scope: Scope = "global", key: str = "", name: str) -> bool:
         """`trip` by a rule that is asked again and again: False when that is halted already."""
-        if self._word.is_halted or self._is_halted(scope, key):
+        if self._word.is_halted or self.is_halted(scope, key):
             return False
         self.trip(reason, scope=scope, key=key, source=name)
         return True
 
-    def _is_halted(self, scope: Scope, key: str) -> bool:
+    def is_halted(self, scope: Scope, key: str) -> bool:
+        """Whether one scope is halted by itself, whatever the word says."""
         return any((each.scope, each.key) == (scope, key) for each in self._latch.halts)
 
     def _halt_scope(self, scope: Scope, key: str, reason: str, source: str) -> None:
         self._hooks.set_scope(scope, key, True)
-        if not self._is_halted(scope, key):
+        if not self.is_halted(scope, key):
             halted = HaltedScope(
                 scope=scope, key=key, reason=reason, source=source, wall_ns=self._clock.wall_ns()
             )
@@ -167,10 +168,10 @@ class KillSwitch:
         """
         if not operator.strip() or not reason.strip():
             raise ArmError("who arms, and why, must be said", hint="--operator NAME --reason TEXT")
-        halted = self._word.is_halted if scope == "global" else self._is_halted(scope, key)
+        halted = self._word.is_halted if scope == "global" else self.is_halted(scope, key)
         if not halted:
             raise ArmError(f"{scope} {key}".rstrip() + " is not halted")
-        self._refuse_if_blocked()
+        self._refuse_if_blocked(scope, key)
         offer = Offer(
             token=secrets.token_hex(4), expires_s=self._config.arm_token_s, scope=scope, key=key
         )
@@ -189,7 +190,7 @@ class KillSwitch:
             raise ArmError("no such token", hint="tickd risk arm CONFIG --operator … --reason …")
         if self._clock.mono_ns() >= pending.until_mono_ns:
             raise ArmError("the token has expired")
-        self._refuse_if_blocked()
+        self._refuse_if_blocked(pending.offer.scope, pending.offer.key)
         if self._word.word != pending.seen:
             raise ArmError("something was tripped meanwhile")
         if pending.offer.scope == "global":
@@ -233,15 +234,15 @@ class KillSwitch:
         self._hooks.set_scope(scope, key, False)
         self._audit("lift", pending.reason, scope=scope, key=key, operator=pending.operator)
 
-    def blockers(self) -> list[str]:
-        """Why arming is refused now, a sentence each."""
-        found = [*self._hooks.blockers(), *self._cancelling.blockers()]
+    def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
+        """Why arming a scope is refused now, a sentence each."""
+        found = [*self._hooks.blockers(scope, key), *self._cancelling.blockers(scope, key)]
         if fault := self._word.latch_status()["fault"]:
             found.append(f"the latch file cannot be written: {fault}")
         return found
 
-    def _refuse_if_blocked(self) -> None:
-        if found := self.blockers():
+    def _refuse_if_blocked(self, scope: Scope, key: str) -> None:
+        if found := self.blockers(scope, key):
             raise ArmError("refused: " + "; ".join(found))
 
     # Its life -------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ class Hooks:
     cancel_all: Callable[[], Awaitable[int]] = _none_left
     # The same for one venue, account, strategy or instrument.
     cancel_scope: Callable[[Scope, str], Awaitable[int]] = _none_left_in
-    # Why orders may not leave yet, a sentence each: unknown orders, stale data, reconciliation.
-    blockers: Callable[[], list[str]] = list
+    # Why a scope may not be armed yet, a sentence each: unknown orders, stale data, reconciliation.
+    blockers: Callable[[Scope, str], list[str]] = lambda _scope, _key: []
     open_orders: Callable[[], int] = int
     # Halt a scope at the gate, or lift it.
     set_scope: Callable[[Scope, str, bool], None] = lambda _scope, _key, _halted: None

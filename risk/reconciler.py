@@ -7,10 +7,11 @@ becomes of an order the router's. It resends no order: only questions and cancel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, final
 
 from risk.approval import Denied
+from risk.asking import Asking
 from risk.brokers.port import Broker
 from risk.errors import BrokerError
 from risk.order_facts import Order
@@ -79,6 +80,7 @@ class Reconciler:
         self._desk = desk
         self._config = config
         self._brokers = brokers
+        self._asking = Asking(brokers)
         self._table = table
         self._clock = clock
         self._on_snapshot = on_snapshot
@@ -90,6 +92,8 @@ class Reconciler:
         self._told: dict[str, set[_Essence]] = {account: set() for account in brokers}
         self.failures_count = 0
         self.snapshots_count = 0
+        # Which accounts are halted by themselves, and hold up no other; the wiring gives it.
+        self.is_aside: Callable[[str], bool] = lambda _account: False
 
     # --- evidence ----------------------------------------------------------------------------
 
@@ -97,13 +101,23 @@ class Reconciler:
         """What was known of the account may be old: it counts as unreconciled until it is asked."""
         self._is_clean[account] = False
 
-    def problems(self) -> list[str]:
-        """What stands against arming, for people; empty: books and venues agree."""
-        found = [
-            f"order {order.ref} of {order.request.account} is UNKNOWN"
-            for order in self._table.unknown.values()
-        ]
+    def problems(self, of: str = "") -> list[str]:
+        """What stands against arming, for people; empty: books and venues agree.
+
+        Accounts that are halted by themselves stand against none but their own, which is `of`.
+        """
+        found: list[str] = []
+        for order in self._table.open.values():
+            account = order.request.account
+            if account != of and self.is_aside(account):
+                continue
+            if account not in self._brokers:
+                found.append(f"order {order.ref} is of {account}, which is not configured")
+            elif order.number in self._table.unknown:
+                found.append(f"order {order.ref} of {account} is UNKNOWN")
         for account, is_clean in self._is_clean.items():
+            if account != of and self.is_aside(account):
+                continue
             if not is_clean:
                 found.append(f"{account} is not reconciled")
             found += (
@@ -141,12 +155,11 @@ class Reconciler:
     def _books(self, account: str) -> AccountBooks:
         return AccountBooks(self._table, account, self._desk.number_next)
 
-    async def reconcile(self, account: str) -> Snapshot | None:
+    async def reconcile(self, account: str, *, timeout_ms: int | None = None) -> Snapshot | None:
         """Ask a venue for its lists and use them; None: it did not answer."""
-        try:
-            async with asyncio.timeout(self._config.snapshot_timeout_ms / 1000):
-                snapshot = await self._brokers[account].snapshot()
-        except (BrokerError, TimeoutError):
+        limit_ms = self._config.snapshot_timeout_ms if timeout_ms is None else timeout_ms
+        snapshot = await self._asking.snapshot(account, timeout_ms=limit_ms)
+        if snapshot is None:
             self.failures_count += 1
             return None
         self.take_snapshot(account, snapshot)
@@ -185,42 +198,47 @@ class Reconciler:
     async def cancel_all(self, only: Callable[[Order], bool] | None = None) -> int:
         """Cancel, wait, list again, until the venues list none of ours; return what is left.
 
-        only: which orders; all of ours by default. Bounded by cancel_all_timeout_ms.
+        only: which orders, and only their accounts are asked; all of ours by default, and an
+        account that is halted by itself and does not answer holds up no other. Bounded by
+        cancel_all_timeout_ms.
         """
         started_ns = self._clock.mono_ns()
         limit_ns = self._config.cancel_all_timeout_ms * _NS_PER_MS
+        accounts = set(self._brokers) if only is None else set()
         asked: set[int] = set()
         while True:
             # Once each: an order that no list shows is left in peace, so that absence can be proof.
             for order in self._chosen(only):
+                if order.request.account not in self._brokers:
+                    continue  # nobody to ask
+                accounts.add(order.request.account)
                 if order.number not in asked and not self._desk.take_back(order, is_again=True):
                     asked.add(order.number)
             await self._clock.sleep(self._config.cancel_all_interval_ms / 1000)
-            strangers = 0
-            is_whole = True
-            for account in self._brokers:
-                snapshot = await self._list(account)
-                if snapshot is None or not snapshot.is_healthy:
-                    is_whole = False
-                    continue
-                strangers += self._cancel_listed(account, snapshot, only)
-            left = len(self._chosen(only)) + strangers
-            if is_whole and not left:
-                return 0
+            strangers, silent = await self._list_all(accounts, only)
+            aside = {each for each in silent if only is None and self.is_aside(each)}
+            is_whole = silent == aside
+            names = [order.request.account for order in self._chosen(only)]
+            left = strangers + sum(name not in aside for name in names)
+            if is_whole and left == sum(name not in self._brokers for name in names):
+                return left
             if self._clock.mono_ns() - started_ns >= limit_ns:
                 # Where a venue does not answer nobody knows that nothing is left.
                 return left if is_whole else max(left, 1)
 
-    async def _list(self, account: str) -> Snapshot | None:
-        try:
-            limit_ms = min(self._config.snapshot_timeout_ms, self._config.cancel_all_timeout_ms)
-            async with asyncio.timeout(limit_ms / 1000):
-                snapshot = await self._brokers[account].snapshot()
-        except (BrokerError, TimeoutError):
-            self.failures_count += 1
-            return None
-        self.take_snapshot(account, snapshot)
-        return snapshot
+    async def _list_all(
+        self, accounts: Collection[str], only: Callable[[Order], bool] | None
+    ) -> tuple[int, set[str]]:
+        """Cancel what is listed; return the orders nobody knew, and who did not answer."""
+        limit_ms = min(self._config.snapshot_timeout_ms, self._config.cancel_all_timeout_ms)
+        strangers, silent = 0, set[str]()
+        for account in accounts:
+            snapshot = await self.reconcile(account, timeout_ms=limit_ms)
+            if snapshot is None or not snapshot.is_healthy:
+                silent.add(account)
+            else:
+                strangers += self._cancel_listed(account, snapshot, only)
+        return strangers, silent
 
     def _chosen(self, only: Callable[[Order], bool] | None) -> list[Order]:
         return [order for order in self._table.open.values() if only is None or only(order)]
@@ -259,7 +277,7 @@ class Reconciler:
             size=listed.size,
         )
         try:
-            self._brokers[account].cancel(wanted)
+            self._asking.cancel(account, wanted)
         except BrokerError:
             self.failures_count += 1  # it is listed again, and asked for again
 

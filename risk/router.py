@@ -13,6 +13,7 @@ from typing import Final, final
 
 from risk import order as machine
 from risk.approval import ApprovedOrder, ApprovedReplace, Denied, refusal
+from risk.asking import Asking
 from risk.brokers.port import Broker
 from risk.errors import BrokerError, NotSentError, OutboxError
 from risk.gate import Gate
@@ -85,6 +86,7 @@ class Router:
         self._figures = figures
         self._gate = gate
         self._brokers = brokers
+        self._asking = Asking(brokers)
         self._outbox = outbox
         self._numbers = numbers
         self._clock = clock
@@ -215,7 +217,7 @@ class Router:
         self._settler.settle(order, machine.ask_cancel(order, now_ns))
         self._settler.expect(order, Doubt.CANCEL, now_ns)
         try:
-            self._brokers[request.account].cancel(order.wanted())
+            self._asking.cancel(request.account, order.wanted())
         except NotSentError:
             return self._withdrawn(order, Doubt.CANCEL)
         except BrokerError as error:
@@ -272,9 +274,7 @@ class Router:
         order.asked_mono_ns = now_ns
         self._settler.expect(order, Doubt.REPLACE, now_ns)
         try:
-            self._brokers[order.request.account].replace(
-                order.wanted(), price=approved.price, size=approved.size
-            )
+            self._asking.replace(order, approved)
         except NotSentError:
             return self._withdrawn(order, Doubt.REPLACE)
         except BrokerError as error:

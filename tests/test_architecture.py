@@ -124,6 +124,9 @@ BROAD_EXCEPT_PLACES = (
     "strategy_runner/host.py",
     "tickd/calls.py",
     "risk/brokers/shioaji/order_thread.py",
+    # A bug in one broker must not end the daemon, or keep other orders, in the middle of a kill.
+    "risk/asking.py",
+    "risk/cancelling.py",
 )
 # Who may make approvals: the gate, and its twin.
 SEALERS = ("risk/approval.py", "risk/gate.py", "risk/gate_twin.py")

@@ -189,7 +189,7 @@ class World:
 
     async def arm(self, scope: Any = "global", key: str = "") -> None:
         switch = self.halting.switch
-        await until(lambda: not switch.blockers())
+        await until(lambda: not switch.blockers(scope, key))
         await switch.confirm(switch.arm("ada", "a test", scope=scope, key=key).token)
 
     async def ready(self) -> int:

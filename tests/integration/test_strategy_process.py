@@ -53,13 +53,20 @@ class World:
     """One process, and everything that was said of it."""
 
     def __init__(
-        self, directory: Path, *kinds: str, over: Sequence[str] = (), **settings: Any
+        self,
+        directory: Path,
+        *kinds: str,
+        over: Sequence[str] = (),
+        trade: Callable[[dict[str, Any]], None] | None = None,
+        started: Callable[[], None] = lambda: None,
+        **settings: Any,
     ) -> None:
         code = directory / "strategies.py"
         code.write_text(CODE)
         self.recorded: list[dict[str, object]] = []
         self.stopped: dict[str, str] = {}
         self.starts = 0
+        self._on_start = started
         configs = [
             StrategyConfig(name=kind.lower(), class_=f"{code}:{kind}", **settings) for kind in kinds
         ]
@@ -68,7 +75,7 @@ class World:
             "group",
             configs,
             resolve=Wants(configs, lambda _: TOPIC).resolve,
-            answers=Answers(configs, self.recorded.append),
+            answers=Answers(configs, self.recorded.append, trade=trade),
             on_start=self._started,
             on_stopped=self.stopped.__setitem__,
             bus=self.bus,
@@ -80,6 +87,7 @@ class World:
 
     def _started(self) -> None:
         self.starts += 1
+        self._on_start()
 
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():
@@ -112,6 +120,35 @@ async def test_intents_come_back_and_a_stop_takes_everything_before(tmp_path: Pa
     assert (report.events, report.decisions) == (3, 3)
     assert world.process.feed.progress()[1] == 3
     assert world.recorded[-1]["hash"] == report.hash
+
+
+async def test_a_bug_below_an_order_does_not_make_its_strategy_deaf(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def trade(fields: dict[str, Any]) -> None:
+        asked.append(fields["client_id"])
+        raise ZeroDivisionError
+
+    world = World(tmp_path, "Buyer", trade=trade)
+    await world.process.spawn()
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(world.process.watch(), name="watch")
+        await world.until(lambda: world.process.is_started)
+        world.bus.publish(trades(2))
+        await world.until(lambda: len(asked) == 2)
+        await world.process.stop("that is all")
+        assert await watching == "it ended by itself"
+    assert len(set(asked)) == 2
+
+
+async def test_a_bug_in_the_daemon_ends_the_process_with_a_reason(tmp_path: Path) -> None:
+    def started() -> None:
+        raise ZeroDivisionError("a bug")
+
+    world = World(tmp_path, "Buyer", started=started)
+    await world.process.spawn()
+    ended = await world.process.watch()
+    assert ended == "the daemon failed at what it said: ZeroDivisionError: a bug"
 
 
 async def test_one_that_raises_ends_and_its_neighbour_goes_on(tmp_path: Path) -> None:

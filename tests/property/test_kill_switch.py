@@ -50,7 +50,7 @@ class AnySequence(RuleBasedStateMachine):
         path = Path(self.folder.name)
         first, _ = at_start(path, config="c", wall_ns=1, mono_ns=1)
         self.word.start(path, encode(first), panic_after_ms=60_000)
-        hooks = Hooks(record=lambda _: None, blockers=lambda: list(self.blocked))
+        hooks = Hooks(record=lambda _: None, blockers=lambda _scope, _key: list(self.blocked))
         self.switch = KillSwitch(
             RiskConfig(arm_token_s=TOKEN_S),
             word=self.word,

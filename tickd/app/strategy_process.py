@@ -300,11 +300,16 @@ class StrategyProcess:
         except (NativeError, StrategySaidError, msgspec.DecodeError) as error:
             self.kill(f"it says what makes no sense: {error}"[:REASON_CHARACTERS_MAX])
             return
+        except Exception as error:
+            log.exception("answers_failed", group=self.group)
+            reason = f"the daemon failed at what it said: {type(error).__name__}: {error}"
+            self.kill(reason[:REASON_CHARACTERS_MAX])
+            return
         asyncio.get_running_loop().call_soon(self._take_answers)
 
     def _answer(self, what: int, content: bytes) -> None:
         if what == Said.RECORD:
-            self._answers_of.take(content)
+            self._record(content)
         elif what == Said.READY:
             self._ready(int(content) if content.isdigit() else 0)
         elif what == Said.STARTED:
@@ -317,6 +322,15 @@ class StrategyProcess:
                 self._on_stopped(stopped.strategy, stopped.reason[:REASON_CHARACTERS_MAX])
         else:
             raise StrategySaidError(f"message {what}")
+
+    def _record(self, content: bytes) -> None:
+        try:
+            self._answers_of.take(content)
+        except (NativeError, StrategySaidError):
+            raise
+        except Exception:
+            # A bug below an order is not the strategy's: its cancels must still be read.
+            log.exception("ask_failed", group=self.group, line=content[:REASON_CHARACTERS_MAX])
 
     def _release(self) -> None:
         """Give up rings and pipe; the process has ended, or ends now."""

@@ -64,6 +64,11 @@ class TradingHalts:
         self._switch = switch
         self._router = router
         self._brokers = brokers
+        router.reconciler.is_aside = self._is_aside
+
+    def _is_aside(self, account: str) -> bool:
+        """Whether an account is halted by itself: it holds up no other then."""
+        return self._switch.is_halted("account", account)
 
     # What halts by itself -------------------------------------------------------------------------
 
@@ -142,12 +147,18 @@ class TradingHalts:
 
     # What keeps one from being lifted -------------------------------------------------------------
 
-    def blockers(self) -> list[str]:
-        """Why orders may not leave yet, a sentence each."""
+    def blockers(self, scope: Scope, key: str) -> list[str]:
+        """Why the orders of a scope may not leave yet, a sentence each.
+
+        What is wrong with an account that stays halted by itself is no reason.
+        """
+        of = key if scope == "account" else ""
         found = [self.problem] if self.problem else []
-        found += self._router.reconciler.problems()
+        found += self._router.reconciler.problems(of)
         found += (
-            f"{name} is not connected" for name, each in self._brokers.items() if not each.is_up
+            f"{name} is not connected"
+            for name, each in self._brokers.items()
+            if not each.is_up and (name == of or not self._is_aside(name))
         )
         if self._raw_log.fault is not None:
             found.append(f"the raw log is not written: {self._raw_log.fault}")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from risk.orders import Report, ReportKind
-from tests.harness.trading_world import SYMBOL, World, config_of, living
+from risk.errors import ArmError, BrokerError
+from risk.orders import Report, ReportKind, Snapshot, VenuePosition
+from tests.harness.trading_world import SYMBOL, VENUE, World, config_of, living, until
 from tickd.app.commands.order import order
 from tickd.app.control import ControlServer
 from tickd.app.exit_codes import ExitCode
@@ -24,10 +26,29 @@ async def asked(world: World, command: str, **request: object) -> Any:
     return await world.trading.commands()[f"order_{command}"](request)
 
 
+class Silenced:
+    """The paper account, which from some moment on tells no lists."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.is_silent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def snapshot(self) -> Snapshot:
+        if self.is_silent:
+            raise BrokerError("no answer")
+        real: Snapshot = await self._real.snapshot()
+        return real
+
+
 async def doubtful(world: World) -> tuple[int, str]:
     """An order of which the venue counts more than it told executions of; client id and ref."""
     client_id = world.submit(price=9_990)
     ref = (await world.state(client_id, "accepted"))["ref"]
+    broker: Any = world.trading.brokers["one"]
+    broker.is_silent = True  # or its lists settle the doubt
     counted = Report(kind=ReportKind.ACKED, ref=ref, cum_size=400)
     world.trading.router.on_report("one", counted)
     await world.state(client_id, "unknown")
@@ -88,7 +109,7 @@ async def test_a_cancel_is_asked_for_and_what_is_over_says_so(tmp_path: Path) ->
 
 
 async def test_a_persons_word_settles_a_doubt_and_is_on_record(tmp_path: Path) -> None:
-    async with living(config_of(tmp_path, **LEAVE)) as world:
+    async with living(config_of(tmp_path, **LEAVE), wrap={"one": Silenced}) as world:
         number = await world.ready()
         _, ref = await doubtful(world)
         assert f"order {ref} of one is UNKNOWN" in world.halting.switch.blockers()
@@ -121,7 +142,7 @@ async def test_a_persons_word_settles_a_doubt_and_is_on_record(tmp_path: Path) -
 async def test_words_that_do_not_fit_change_nothing(
     tmp_path: Path, other: dict[str, str], words: str
 ) -> None:
-    async with living(config_of(tmp_path, **LEAVE)) as world:
+    async with living(config_of(tmp_path, **LEAVE), wrap={"one": Silenced}) as world:
         await world.ready()
         client_id, ref = await doubtful(world)
         said = {"ref": ref, "end": "cancelled", "operator": "ada", "reason": "r", "filled": "0"}
@@ -129,6 +150,93 @@ async def test_words_that_do_not_fit_change_nothing(
             await asked(world, "resolve", **{**said, **other})
         assert not world.of("audit", action="resolve")
         assert world.states(client_id)[-1] != "cancelled"
+
+
+ADOPTED = {
+    "account": "one",
+    "instrument": f"{VENUE}:{SYMBOL}",
+    "size": "-1.5",
+    "operator": "ada",
+    "reason": "from before",
+}
+
+
+class Holding:
+    """The paper account, which holds something that no order of ours made."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def snapshot(self) -> Snapshot:
+        real: Snapshot = await self._real.snapshot()
+        return structs.replace(real, positions=(VenuePosition(symbol=SYMBOL, size=-1_500),))
+
+
+async def test_an_adopted_position_is_ours_and_no_difference_any_more(tmp_path: Path) -> None:
+    differs = f"one: position in {SYMBOL} is 0 here, -1500 there"
+    async with living(config_of(tmp_path), wrap={"one": Holding}) as world:
+        number = await world.define()
+        await world.quote("100.00", "100.10")
+        await until(lambda: differs in world.halting.switch.blockers())
+        with pytest.raises(ArmError, match="position"):
+            world.halting.switch.arm("ada", "at once")
+        answer = await asked(world, "adopt", **ADOPTED)
+        assert answer["mantissa"] == -1_500
+        (audit,) = [each for each in world.of("audit") if each["operator"] == "ada"]
+        assert (audit["scope"], audit["key"], audit["reason"]) == ("account", "one", "from before")
+        assert world.trading.gate.position("one", "", number) == (-1_500, 0, 0)
+        (held,) = world.trading.draw()["accounts"][0]["positions"]
+        assert (held["instrument"], held["size"]) == (number, -1_500)
+        await world.arm()
+        assert not world.halting.word.is_halted
+
+
+async def test_an_adopted_position_outlives_its_daemon(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    async with living(config) as world:
+        number = await world.define()
+        await asked(world, "adopt", **ADOPTED, strategy="chaser")
+    async with living(config) as world:
+        assert world.trading.gate.position("one", "chaser", number) == (-1_500, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"operator": " "}, "operator is missing"),
+        ({"reason": ""}, "reason is missing"),
+        ({"size": ""}, "size is missing"),
+        ({"size": "much"}, "much"),
+        ({"account": "none"}, "no account 'none'"),
+        ({"instrument": "okx:A"}, "no instrument 'okx:A'"),
+    ],
+)
+async def test_words_that_do_not_fit_adopt_nothing(
+    tmp_path: Path, other: dict[str, str], words: str
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        number = await world.define()
+        with pytest.raises(TickdError, match=words):
+            await asked(world, "adopt", **{**ADOPTED, **other})
+        assert not world.of("audit")
+        assert world.trading.gate.position("one", "", number) == (0, 0, 0)
+
+
+async def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with living(config_of(tmp_path)) as world:
+        server = ControlServer(tmp_path, dict(world.trading.commands()))
+        await server.start()
+        try:
+            number = await world.define()
+            ended = await asyncio.to_thread(order, "adopt", tmp_path, **ADOPTED)
+            assert ended == ExitCode.OK
+            assert "mantissa: -1500" in capsys.readouterr().out
+            assert world.trading.gate.position("one", "", number) == (-1_500, 0, 0)
+        finally:
+            await server.stop()
 
 
 async def test_the_command_line_lists_shows_and_cancels(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from risk.panic import cancel_everywhere
-from tests.harness.trading_world import config_of, living, text_of
+from tests.harness.trading_world import config_of, text_of
 from tickd.app.exit_codes import ExitCode
 from tickd.app.panicking import cancellers_of
 from tickd.clock import SystemClock
@@ -37,12 +35,13 @@ def file_of(folder: Path, more: str = "") -> Path:
     return path
 
 
-def test_paper_accounts_are_clear_without_their_daemon(tmp_path: Path, command: Any) -> None:
+def test_paper_accounts_are_left_out_and_that_is_no_success(tmp_path: Path, command: Any) -> None:
+    """Their orders live in the daemon: nobody outside can say that nothing is left."""
     ended = command("panic", "--cancel-all", file_of(tmp_path))
-    assert ended.code == ExitCode.OK
-    assert len(ended.out.splitlines()) >= 2
+    assert ended.code == ExitCode.FAILED
+    assert "nothing was cancelled" in ended.out
     ended = command("panic", "--cancel-all", "--json", file_of(tmp_path))
-    assert [row["account"] for row in json.loads(ended.out)] == ["one", "two"]
+    assert json.loads(ended.out) == []
     assert not (tmp_path / "state").exists(), "it uses nothing of a daemon"
 
 
@@ -57,29 +56,18 @@ def test_a_file_that_is_none_is_wrong_use(tmp_path: Path, command: Any) -> None:
 
 
 @pytest.mark.parametrize("has_key", [True, False])
-def test_an_account_that_cannot_be_asked_fails_and_holds_up_no_other(
-    tmp_path: Path, command: Any, has_key: bool
-) -> None:
+def test_an_account_that_cannot_be_asked_fails(tmp_path: Path, command: Any, has_key: bool) -> None:
     for name in ("key", "secret") if has_key else ():
         (tmp_path / name).write_text("a-key-of-nobody")
         (tmp_path / name).chmod(0o600)
     ended = command("panic", "--cancel-all", "--json", file_of(tmp_path, BINANCE))
     assert ended.code == ExitCode.FAILED
-    rows = {row["account"]: row for row in json.loads(ended.out)}
-    assert (rows["one"]["left"], rows["two"]["left"]) == (0, 0)
-    assert rows["usdm"]["left"] != 0
+    (row,) = json.loads(ended.out)
+    assert row["account"] == "usdm"
+    assert row["left"] != 0
     assert "a-key-of-nobody" not in ended.out + ended.err
 
 
-async def test_beside_a_daemon_it_leaves_the_daemons_paper_orders_alone(tmp_path: Path) -> None:
-    """They are in the daemon's process: what is left of them is the daemon's to say."""
-    config = config_of(tmp_path)
-    async with living(config) as world:
-        await world.ready()
-        client_id = world.submit(price=9_990)
-        await world.state(client_id, "accepted")
-        cancellers = cancellers_of(config.accounts, SystemClock())
-        outcomes = await cancel_everywhere(cancellers, deadline_s=10)
-        assert [each.account for each in outcomes] == ["one", "two"]
-        await asyncio.sleep(0)
-        assert world.states(client_id)[-1] == "accepted"
+def test_of_several_accounts_only_those_of_venues_are_asked(tmp_path: Path) -> None:
+    config = config_of(tmp_path, more=BINANCE.format(folder=tmp_path))
+    assert [name for name, _ in cancellers_of(config.accounts, SystemClock())] == ["usdm"]

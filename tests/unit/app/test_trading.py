@@ -243,7 +243,15 @@ async def test_a_broker_that_fails_halts_its_account_alone(tmp_path: Path) -> No
         denied = world.of("order", client_id=world.submit("maker"))[-1]
         assert (denied["state"], denied["reason"]) == ("denied", "BROKER_DOWN")
         await world.state(world.submit(price=9_990), "accepted")
-        assert "two is not connected" in world.halting.switch.blockers()
+        # It stays halted, and holds up nobody: everything else is armed again after a kill.
+        assert "two is not connected" in world.halting.switch.blockers("account", "two")
+        await world.halting.kill({"scope": "global", "key": "", "reason": "a test"})
+        await until(lambda: world.of("audit", action="kill"))
+        await world.arm()
+        assert not world.halting.word.is_halted
+        assert world.halting.switch.is_halted("account", "two")
+        with pytest.raises(ArmError, match="two is not connected"):
+            world.halting.switch.arm("ada", "at once", scope="account", key="two")
 
 
 async def test_arming_is_refused_until_books_and_venues_agree(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class World:
             record=self.records.append,
             cancel_all=self.cancel_all,
             cancel_scope=self.cancel_scope,
-            blockers=lambda: list(self.blocked),
+            blockers=lambda _scope, _key: list(self.blocked),
             open_orders=lambda: 5,
             set_scope=lambda scope, key, halted: self.scopes.__setitem__((scope, key), halted),
         )
@@ -227,7 +227,7 @@ async def test_cancelling_goes_on_until_nothing_is_left(world: World) -> None:
     async with running(world):
         world.switch.trip("a test")
         for rounds in (1, 2, 3):
-            await world.until(lambda: world.clock.sleepers_count == 2)
+            await world.until(lambda: world.clock.sleepers_count == 1)
             assert len(world.cancelled) == rounds
             with pytest.raises(ArmError, match="being cancelled"):
                 world.switch.arm("ada", "checked")
@@ -244,12 +244,51 @@ async def test_orders_that_stay_are_a_reason_not_to_arm(
     world.rounds = [outcome] * 10
     async with running(world):
         world.switch.trip("a test")
-        for _ in range(10):
-            await world.until(lambda: world.clock.sleepers_count == 2)
+        for _ in range(9):
+            await world.until(lambda: world.clock.sleepers_count == 1)
             await world.clock.advance(1.0)
         await world.until(lambda: not world.switch.draw()["cancelling"])
         with pytest.raises(ArmError, match=words):
             world.switch.arm("ada", "checked")
+        # It goes on, slowly, and nobody has to ask for it.
+        await world.clock.advance(9.5)
+        assert len(world.cancelled) == 10
+        await world.clock.advance(1.0)
+        await world.until(lambda: not world.switch.blockers())
+        assert world.switch.draw()["left"] == 0
+        await world.arm()
+
+
+async def test_whatever_a_round_raises_it_goes_on(world: World) -> None:
+    world.rounds = [KeyError("an account"), RuntimeError("a bug")]
+    async with running(world):
+        world.switch.trip("a test")
+        for _ in range(2):
+            await world.until(lambda: world.clock.sleepers_count == 1)
+            await world.clock.advance(1.0)
+        await world.until(lambda: not world.switch.draw()["cancelling"])
+    assert world.cancelled == ["all"] * 3
+
+
+async def test_a_slow_scope_holds_up_no_other(world: World) -> None:
+    await world.arm()
+    async with running(world):
+        world.hold.clear()
+        world.switch.trip("a test", scope="venue", key="okx")
+        world.switch.trip("a test", scope="venue", key="binance-usdm")
+        await world.until(lambda: world.cancelled == ["venue okx", "venue binance-usdm"])
+        world.hold.set()
+        await world.until(lambda: not world.switch.draw()["cancelling"])
+
+
+async def test_a_scope_with_orders_left_blocks_itself_alone(world: World) -> None:
+    world.rounds = [1] * 10
+    async with running(world):
+        world.switch.trip("a test", scope="account", key="dead")
+        await world.until(lambda: world.clock.sleepers_count == 1)
+        await world.arm()
+        with pytest.raises(ArmError, match="being cancelled"):
+            world.switch.arm("ada", "checked", scope="account", key="dead")
 
 
 async def test_a_kill_while_a_scope_is_cancelled_has_a_round_of_its_own(world: World) -> None:
@@ -322,7 +361,7 @@ async def test_reducing_is_a_policy_and_comes_after_everything_was_cancelled(
     world.rounds = [1]
     async with running(world):
         world.switch.trip("a test")
-        await world.until(lambda: world.clock.sleepers_count == 2)
+        await world.until(lambda: world.clock.sleepers_count == 1)
         assert not world.word.is_reducing
         await world.clock.advance(1.0)
         await world.until(lambda: world.word.is_reducing)

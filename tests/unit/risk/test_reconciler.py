@@ -11,7 +11,7 @@ from msgspec import structs
 
 from risk.errors import BrokerError
 from risk.order_facts import State
-from risk.orders import Snapshot
+from risk.orders import Snapshot, Wanted
 from risk.router_config import RouterConfig
 from tests.harness.gates import ACCOUNT
 from tests.harness.order_world import World
@@ -182,3 +182,83 @@ async def test_run_sends_what_became_durable(tmp_path: Path) -> None:
 def test_keys_that_contradict_each_other_are_refused(given: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RouterConfig(**given)  # type: ignore[arg-type]
+
+
+async def test_an_order_of_an_account_that_is_gone_is_named_and_holds_up_nobody(
+    world: World,
+) -> None:
+    number = world.acked().number
+    del world.brokers[ACCOUNT]
+    world.restart()
+    order = world.order(number)
+    denied = world.cancel(order)
+    assert denied is not None
+    assert denied.reason.name == "BROKER_DOWN"
+    assert await while_time_passes(world, 4, world.router.cancel_all()) == 1
+    named = f"order {order.ref} is of {ACCOUNT}, which is not configured"
+    assert world.router.reconciler.problems() == [named]
+
+
+class Buggy(Willing):
+    """Whose code is wrong where one of its orders is taken back."""
+
+    bug_in = ""
+
+    def cancel(self, order: Wanted) -> None:
+        if order.ref == self.bug_in:
+            raise KeyError(order.ref)
+        super().cancel(order)
+
+    def replace(self, order: Wanted, *, price: int | None, size: int) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_bug_in_a_broker_is_a_doubt_and_the_other_orders_are_cancelled(
+    world: World,
+) -> None:
+    venue = Buggy(ACCOUNT, world.clock)
+    venue.on_report = world.router.on_report
+    world.brokers[ACCOUNT] = world.venue = venue
+    one, other = world.acked(price=9_000), world.acked(price=9_005)
+    venue.bug_in = one.ref
+    assert world.cancel(one) is None
+    assert one.state is State.UNKNOWN
+    assert await while_time_passes(world, 4, world.router.cancel_all()) == 1
+    assert other.state is State.CANCELLED
+
+
+def test_a_bug_in_a_replacement_is_a_doubt(world: World) -> None:
+    venue = Buggy(ACCOUNT, world.clock)
+    venue.on_report = world.router.on_report
+    world.brokers[ACCOUNT] = world.venue = venue
+    order = world.acked()
+    assert world.router.replace(order.request.client_id, price=10_050, size=15) is None
+    assert order.state is State.UNKNOWN
+
+
+async def test_a_part_asks_only_the_accounts_that_it_is_in(world: World) -> None:
+    willing(world)
+    silent = VenueModel("silent", world.clock)
+    silent.snapshot_fails = True
+    world.brokers["silent"] = silent
+    world.restart()
+    order = world.acked(price=9_000)
+    assert await while_time_passes(world, 3, world.router.cancel_all(lambda _: True)) == 0
+    assert order.state is State.CANCELLED
+
+
+async def test_an_account_that_is_halted_by_itself_holds_up_no_other(world: World) -> None:
+    willing(world)
+    silent = VenueModel("silent", world.clock)
+    silent.snapshot_fails = True
+    world.brokers["silent"] = silent
+    world.restart()
+    world.look()
+    reconciler = world.router.reconciler
+    assert reconciler.problems() == ["silent is not reconciled"]
+    assert await while_time_passes(world, 4, world.router.cancel_all()) == 1
+    reconciler.is_aside = lambda account: account == "silent"
+    world.look()
+    assert reconciler.problems() == []
+    assert reconciler.problems("silent") == ["silent is not reconciled"]
+    assert await while_time_passes(world, 4, world.router.cancel_all()) == 0

@@ -70,12 +70,7 @@ def order(
             --operator ada --reason "from before"
 
     """
-    if action not in ("list", "adopt") and not ref:
-        raise ConfigError("name the order", hint="see: tickd order list")
-    if action == "resolve" and not (end and operator.strip() and reason.strip()):
-        raise ConfigError(
-            "a person says how it ended", hint="--end cancelled --operator NAME --reason TEXT"
-        )
+    _refuse_misuse(action, ref, settles=bool(end and operator.strip() and reason.strip()))
     state_dir = config if config.is_dir() else load_config(config).state_dir
     request: dict[str, object] = {"ref": ref, "all": all_, "operator": operator, "reason": reason}
     if action == "resolve":
@@ -83,14 +78,26 @@ def order(
     if action == "adopt":
         said = {"account": account, "strategy": strategy, "instrument": instrument}
         request |= {**said, "size": size}
-    answer: Any = asyncio.run(ask(state_dir, f"order_{action}", **request))
+    _show(action, asyncio.run(ask(state_dir, f"order_{action}", **request)), as_json=as_json)
+    return ExitCode.OK
+
+
+def _refuse_misuse(action: str, ref: str, *, settles: bool) -> None:
+    if action not in ("list", "adopt") and not ref:
+        raise ConfigError("name the order", hint="see: tickd order list")
+    if action == "resolve" and not settles:
+        raise ConfigError(
+            "a person says how it ended", hint="--end cancelled --operator NAME --reason TEXT"
+        )
+
+
+def _show(action: str, answer: Any, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(orjson.dumps(answer).decode() + "\n")
     elif action == "list":
         _print(answer)
     else:
         sys.stdout.write("".join(f"{key}: {_shown(value)}\n" for key, value in answer.items()))
-    return ExitCode.OK
 
 
 def _print(answer: dict[str, Any]) -> None:
