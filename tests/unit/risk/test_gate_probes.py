@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from risk.approval import ApprovedCancel, ApprovedOrder, Denied
 from risk.limits import LimitConfig, VenueLimitConfig
 from tests.harness.gates import (
     ACCOUNT,
+    DEFINITION,
     INSTRUMENT,
     OPEN,
     PRICE,
@@ -195,6 +197,20 @@ def test_a_part_is_halted_and_lifted(backend: Backend, scope: Any) -> None:
     desk.gate.lift(scope, key.get(scope, ""))
     desk.gate.halt(scope, key.get(scope, ""), "B")
     assert [desk.reason("B"), desk.reason("A", price=PRICE + 5)] == ["SIDE_HALTED", "-"]
+
+
+def test_instruments_beyond_the_bound_are_denied_and_halting_them_is_nothing(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risk.gate.INSTRUMENTS_MAX", 1)
+    desk = Desk(backend)
+    other = 78
+    desk.gate.define(other, msgspec.json.encode({**DEFINITION, "symbol": "DEF"}))
+    desk.gate.halt("instrument", other)
+    desk.gate.lift("instrument", other)
+    assert desk.reason() == "-"
+    request = msgspec.structs.replace(desk.request(), instrument=other, symbol="DEF")
+    assert name_of(desk.ask(request)) == "UNKNOWN_INSTRUMENT"
 
 
 def test_every_failing_check_is_in_the_vector(backend: Backend) -> None:
