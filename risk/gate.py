@@ -191,7 +191,11 @@ class Gate:
         )
 
     def confirm(self, approved: ApprovedOrder | ApprovedReplace) -> bool:
-        """Whether no halt came since the approval; asked in the step that writes to the venue."""
+        """Whether no halt came since the approval; asked in the step that writes to the venue.
+
+        Any halt, of everything or of a scope, whether or not the order is in it: the order is
+        denied then and may be asked for again. Any thread may ask.
+        """
         return self._core.confirm(approved.epoch)
 
     # What becomes of them. False: the gate holds no such order.

@@ -1,5 +1,7 @@
 //! `GateCore`: the pre-trade gate as `risk/gate.py` drives it, in numbers alone. It decides nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pyo3::prelude::*;
 use tickd_core::risk::ask::{Ask, AskReplace};
 use tickd_core::risk::exposure::Worth;
@@ -19,14 +21,23 @@ use crate::risk_numbers::{
 pub struct GateCore {
     gate: Lent<Gate>,
     halt: Source,
+    /// Halts of a scope so far.
+    halts: AtomicU64,
 }
 
 impl GateCore {
-    /// The epoch of the approval, or minus the reason.
+    /// The stamp of the approval, or minus the reason.
     #[inline]
     pub fn ask(&self, py: Python<'_>, ask: &Ask) -> PyResult<i64> {
-        Ok(told(self.gate.lend(py)?.check(self.halt.load(py)?, ask)))
+        let (word, halts) = (self.halt.load(py)?, self.halts.load(Ordering::Acquire));
+        let answer = self.gate.lend(py)?.check(word, ask);
+        Ok(told(answer.map(|epoch| stamp(epoch, halts))))
     }
+}
+
+/// Neither goes back, so their sum is the same only while both are.
+fn stamp(epoch: u64, halts: u64) -> u64 {
+    epoch.saturating_add(halts)
 }
 
 #[pymethods]
@@ -37,6 +48,7 @@ impl GateCore {
         GateCore {
             gate: Lent::new(Gate::new(orders_max)),
             halt: Source::of(halt),
+            halts: AtomicU64::new(0),
         }
     }
 
@@ -135,7 +147,9 @@ impl GateCore {
     }
 
     fn halt(&self, py: Python<'_>, scope: u8, index: usize, bits: u8) -> PyResult<()> {
-        self.gate.lend(py)?.halt(scope_of(scope), index, bits);
+        if self.gate.lend(py)?.halt(scope_of(scope), index, bits) {
+            self.halts.fetch_add(1, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -210,7 +224,9 @@ impl GateCore {
             mono_ns,
             wall_ns,
         };
-        Ok(told(self.gate.lend(py)?.check_replace(self.halt.load(py)?, &ask)))
+        let (word, halts) = (self.halt.load(py)?, self.halts.load(Ordering::Acquire));
+        let answer = self.gate.lend(py)?.check_replace(word, &ask);
+        Ok(told(answer.map(|epoch| stamp(epoch, halts))))
     }
 
     fn check_cancel(&self, py: Python<'_>, number: u64, mono_ns: i64) -> PyResult<i64> {
@@ -224,8 +240,10 @@ impl GateCore {
         Ok((gate.denial().vector, limit, value, reference))
     }
 
-    fn confirm(&self, py: Python<'_>, epoch: u64) -> PyResult<bool> {
-        Ok(self.halt.load(py)? >> HALT_EPOCH_SHIFT == epoch)
+    /// Does not borrow the gate: another thread asks, too.
+    fn confirm(&self, py: Python<'_>, approval: u64) -> PyResult<bool> {
+        let epoch = self.halt.load(py)? >> HALT_EPOCH_SHIFT;
+        Ok(stamp(epoch, self.halts.load(Ordering::Acquire)) == approval)
     }
 
     fn filled(&self, py: Python<'_>, number: u64, size: i64) -> PyResult<bool> {
