@@ -40,7 +40,7 @@ _Held = tuple[str, int]  # account, instrument
 class _Try(NamedTuple):
     """How often a net position was asked for, when last, and how much it was."""
 
-    count: int
+    tries: int
     mono_ns: int
     net: int
 
@@ -91,9 +91,9 @@ class Flattening:
         last = self._tried.get(held)
         if last is None or abs(net) < abs(last.net):
             last = _Try(0, now_ns - _AGAIN_NS, net)
-        if last.count >= TRIES_MAX or now_ns - last.mono_ns < _AGAIN_NS:
+        if last.tries >= TRIES_MAX or now_ns - last.mono_ns < _AGAIN_NS:
             return False
-        self._tried[held] = _Try(last.count + 1, now_ns, net)
+        self._tried[held] = _Try(last.tries + 1, now_ns, net)
         return True
 
     def _is_out(self, held: _Held) -> bool:

@@ -1,7 +1,5 @@
 //! `GateCore`: the pre-trade gate as `risk/gate.py` drives it, in numbers alone. It decides nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pyo3::prelude::*;
 use tickd_core::risk::ask::{Ask, AskReplace};
 use tickd_core::risk::exposure::Worth;
@@ -13,7 +11,7 @@ use tickd_core::risk::parties::{Keys, RouteCell, Steps};
 use crate::batch::EventBatch;
 use crate::lent::Lent;
 use crate::risk_numbers::{
-    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, SideRow, Source, REDUCE_ONLY,
+    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, ScopeHalts, SideRow, Source, REDUCE_ONLY,
 };
 
 /// The gate in numbers; see `risk.gate_terms.Core`.
@@ -21,23 +19,16 @@ use crate::risk_numbers::{
 pub struct GateCore {
     gate: Lent<Gate>,
     halt: Source,
-    /// Halts of a scope so far.
-    halts: AtomicU64,
+    halts: ScopeHalts,
 }
 
 impl GateCore {
     /// The stamp of the approval, or minus the reason.
     #[inline]
     pub fn ask(&self, py: Python<'_>, ask: &Ask) -> PyResult<i64> {
-        let (word, halts) = (self.halt.load(py)?, self.halts.load(Ordering::Acquire));
-        let answer = self.gate.lend(py)?.check(word, ask);
-        Ok(told(answer.map(|epoch| stamp(epoch, halts))))
+        let answer = self.gate.lend(py)?.check(self.halt.load(py)?, ask);
+        Ok(self.halts.told(answer))
     }
-}
-
-/// Neither goes back, so their sum is the same only while both are.
-fn stamp(epoch: u64, halts: u64) -> u64 {
-    epoch.saturating_add(halts)
 }
 
 #[pymethods]
@@ -48,7 +39,7 @@ impl GateCore {
         GateCore {
             gate: Lent::new(Gate::new(orders_max)),
             halt: Source::of(halt),
-            halts: AtomicU64::new(0),
+            halts: ScopeHalts::default(),
         }
     }
 
@@ -147,9 +138,7 @@ impl GateCore {
     }
 
     fn halt(&self, py: Python<'_>, scope: u8, index: usize, bits: u8) -> PyResult<()> {
-        if self.gate.lend(py)?.halt(scope_of(scope), index, bits) {
-            self.halts.fetch_add(1, Ordering::Release);
-        }
+        self.halts.count(self.gate.lend(py)?.halt(scope_of(scope), index, bits));
         Ok(())
     }
 
@@ -224,9 +213,8 @@ impl GateCore {
             mono_ns,
             wall_ns,
         };
-        let (word, halts) = (self.halt.load(py)?, self.halts.load(Ordering::Acquire));
-        let answer = self.gate.lend(py)?.check_replace(word, &ask);
-        Ok(told(answer.map(|epoch| stamp(epoch, halts))))
+        let answer = self.gate.lend(py)?.check_replace(self.halt.load(py)?, &ask);
+        Ok(self.halts.told(answer))
     }
 
     fn check_cancel(&self, py: Python<'_>, number: u64, mono_ns: i64) -> PyResult<i64> {
@@ -242,8 +230,7 @@ impl GateCore {
 
     /// Does not borrow the gate: another thread asks, too.
     fn confirm(&self, py: Python<'_>, approval: u64) -> PyResult<bool> {
-        let epoch = self.halt.load(py)? >> HALT_EPOCH_SHIFT;
-        Ok(stamp(epoch, self.halts.load(Ordering::Acquire)) == approval)
+        Ok(self.halts.stamp(self.halt.load(py)? >> HALT_EPOCH_SHIFT) == approval)
     }
 
     fn filled(&self, py: Python<'_>, number: u64, size: i64) -> PyResult<bool> {
