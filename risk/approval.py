@@ -39,7 +39,7 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class ApprovedOrder:
-    """A new order that passed every check under `epoch` of the halt word."""
+    """A new order that passed every check; `epoch` counts the halts that came before."""
 
     __slots__ = ("epoch", "number", "request")
 

@@ -17,6 +17,7 @@ import msgspec
 from risk.gate_terms import NONE, AccountLimits, CellLimits, SideLimits, StrategyLimits
 from risk.limits import (
     ACCOUNT_FIELDS,
+    MARGIN_PCT,
     MONEY_FIELDS,
     QTY_FIELDS,
     QTY_SCALE,
@@ -47,7 +48,6 @@ _MS_NS: Final = 1_000_000
 _MS_FIELDS: Final = ("reference_age_ms_max", "duplicate_window_ms", "account_age_ms_max")
 # More of it is tighter.
 _MORE: Final = ("duplicate_window_ms", "free_balance_min")
-_MARGIN_PCT: Final = 100
 # Account, strategy, and the instrument: by name where money is summed, by number where sizes are.
 CellKey = tuple[str, str, str | int]
 _SUMS: Final = ("gross_max", "net_max", "open_orders_max", "orders_max")
@@ -166,7 +166,7 @@ def side_limits(
         reference_age_ns_max=_tightest("reference_age_ms_max", rows),
         duplicate_window_ns=_tightest("duplicate_window_ms", rows),
         margin_pct=max(
-            (row.margin_pct for row in rows if row.margin_pct is not None), default=_MARGIN_PCT
+            (row.margin_pct for row in rows if row.margin_pct is not None), default=MARGIN_PCT
         ),
         strategy_loss_max=_tightest("daily_loss_max", own),
     )

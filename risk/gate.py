@@ -191,7 +191,11 @@ class Gate:
         )
 
     def confirm(self, approved: ApprovedOrder | ApprovedReplace) -> bool:
-        """Whether no halt came since the approval; asked in the step that writes to the venue."""
+        """Whether no halt came since the approval; asked in the step that writes to the venue.
+
+        Any halt, of everything or of a scope, whether or not the order is in it: the order is
+        denied then and may be asked for again. Any thread may ask.
+        """
         return self._core.confirm(approved.epoch)
 
     # What becomes of them. False: the gate holds no such order.
@@ -287,12 +291,19 @@ class Gate:
     # Halts of a part; the halt of everything is in the halt word.
 
     def halt(self, scope: HaltScope, key: str | int = "", side: Side | None = None) -> None:
-        """Stop new orders of a venue, account, strategy or instrument (by its id), or a side."""
-        self._core.halt(*self._scope(scope, key), _BITS[side])
+        """Stop new orders of a venue, account, strategy or instrument (by its id), or a side.
+
+        An instrument beyond the gate's bound is unknown, which denies: there is nothing to halt.
+        """
+        found = self._scope(scope, key)
+        if found is not None:
+            self._core.halt(*found, _BITS[side])
 
     def lift(self, scope: HaltScope, key: str | int = "", side: Side | None = None) -> None:
         """Take such a halt back."""
-        self._core.lift(*self._scope(scope, key), _BITS[side])
+        found = self._scope(scope, key)
+        if found is not None:
+            self._core.lift(*found, _BITS[side])
 
     def enable(self, strategy: str) -> None:
         """Let a strategy go on that was stopped for repeated executions; a person says so."""
@@ -446,14 +457,12 @@ class Gate:
     def _cell(self, key: CellKey) -> int:
         return _number(self._cells, key, CELLS_MAX)
 
-    def _scope(self, scope: HaltScope, key: str | int) -> tuple[int, int]:
+    def _scope(self, scope: HaltScope, key: str | int) -> tuple[int, int] | None:
         if scope == "global":
             return (SCOPE_GLOBAL, 0)
         if scope == "instrument":
             known = self._instrument(int(key))
-            if known is None:
-                raise LimitsError(f"too many instruments to halt {key}")
-            return (SCOPE_INSTRUMENT, known.index)
+            return None if known is None else (SCOPE_INSTRUMENT, known.index)
         name = str(key)
         if scope == "venue":
             return (SCOPE_VENUE, self._venue(name))

@@ -49,6 +49,8 @@ class GateTwin(TwinChecks):
     def __init__(self, halt: HaltWord, orders_max: int) -> None:
         super().__init__(orders_max, Repeats(RECENT_MAX, CLIENT_IDS_MAX))
         self._halt = halt
+        # Halts of a scope so far. With the epoch it stamps approvals: neither goes back.
+        self._halts_count = 0
         self._by_id: dict[int, int] = {}
         self._denial: tuple[int, int | None, int | None, int | None] = (0, None, None, None)
 
@@ -112,7 +114,9 @@ class GateTwin(TwinChecks):
 
     def halt(self, scope: int, index: int, bits: int) -> None:
         index = 0 if scope == SCOPE_GLOBAL else index
-        self._halts[scope, index] = self._halts.get((scope, index), 0) | bits
+        was = self._halts.get((scope, index), 0)
+        self._halts[scope, index] = was | bits
+        self._halts_count += was | bits != was
 
     def lift(self, scope: int, index: int, bits: int) -> None:
         index = 0 if scope == SCOPE_GLOBAL else index
@@ -204,7 +208,7 @@ class GateTwin(TwinChecks):
             self._denial = (check.vector, *check.figures)
             return -check.first
         self.approve(check)
-        return word >> HALT_EPOCH_SHIFT
+        return (word >> HALT_EPOCH_SHIFT) + self._halts_count
 
     def check_cancel(self, number: int, mono_ns: int) -> int:
         self._now = max(self._now, mono_ns)
@@ -229,8 +233,8 @@ class GateTwin(TwinChecks):
     def denial(self) -> tuple[int, int | None, int | None, int | None]:
         return self._denial
 
-    def confirm(self, epoch: int) -> bool:
-        return self._halt.word >> HALT_EPOCH_SHIFT == epoch
+    def confirm(self, approval: int) -> bool:
+        return (self._halt.word >> HALT_EPOCH_SHIFT) + self._halts_count == approval
 
     # What becomes of orders.
 

@@ -24,6 +24,7 @@ from tickd.units import decimal_to_mantissa
 __all__ = [
     "ACCOUNT_FIELDS",
     "AMOUNTS",
+    "MARGIN_PCT",
     "MONEY_FIELDS",
     "QTY_FIELDS",
     "QTY_SCALE",
@@ -83,6 +84,8 @@ POSITIVE_FIELDS: Final = ("reference_age_ms_max", "account_age_ms_max", "executi
 EXECUTIONS_MAX: Final = 4_096
 _MOST: Final = {"executions_max": EXECUTIONS_MAX, "duplicate_window_ms": 600_000}
 QTY_SCALE: Final = 18
+# Of an order's worth, what it takes of the free balance where no row says.
+MARGIN_PCT: Final = 100
 CANCEL_PCT_MAX: Final = 50
 _INSTRUMENT: Final = re.compile(r"[a-z0-9-]+:\S+")
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from risk.limits import (
     AMOUNTS,
+    MARGIN_PCT,
     MONEY_FIELDS,
     QTY_FIELDS,
     UNLIMITED,
@@ -63,12 +64,22 @@ def _folded(lines: list[str]) -> Iterator[str]:
 
 
 def _given(limits: Limits, name: str) -> dict[_Key, LimitConfig]:
-    return {
-        (row.key, side): row
-        for row in limits.config.limits
-        if getattr(row, name) is not None
-        for side in ((row.side,) if row.side else _SIDES)
-    }
+    """What a key says; of what may stand twice, the tighter, as the gate takes it."""
+    given: dict[_Key, LimitConfig] = {}
+    for row in limits.config.limits:
+        if getattr(row, name) is None:
+            continue
+        for side in (row.side,) if row.side else _SIDES:
+            other = given.get((row.key, side))
+            if other is None or _is_tighter(name, row, other):
+                given[row.key, side] = row
+    return given
+
+
+def _is_tighter(name: str, row: LimitConfig, other: LimitConfig) -> bool:
+    if name == "margin_pct":
+        return (row.margin_pct or 0) > (other.margin_pct or 0)
+    return name == "tradable" and row.tradable is False
 
 
 def _is_under(rows: dict[_Key, LimitConfig], key: _Key) -> bool:
@@ -98,8 +109,13 @@ def _amounts(old: Limits, new: Limits) -> Iterator[str]:
                 yield f"{_label(key, name)}: {was} -> {now}"
             yield from _window(name, key, row, after[key])
         for key in after.keys() - before.keys():
-            if name != "margin_pct" and not _is_under(before, key):
+            if _is_under(before, key):
+                continue
+            now = getattr(after[key], name)
+            if name != "margin_pct":
                 yield f"{_label(key, name)} was missing, which denied"
+            elif now < MARGIN_PCT:
+                yield f"{_label(key, name)}: {MARGIN_PCT}, as nothing said -> {now}"
 
 
 def _window(name: str, key: _Key, was: LimitConfig, now: LimitConfig) -> Iterator[str]:

@@ -174,7 +174,8 @@ class Context:
         """Ask for an order; return its client id. What becomes of it comes to `on_order`.
 
         Args: `size`, `price`: mantissas; without a price it is a market order. `reduce_only`: it
-        may bring the strategy's position nearer to zero, nothing else.
+        may bring the account's position nearer to zero, nothing else; other strategies of the
+        account count, so one that holds nothing may open a position of its own with it.
         Raises StrategyError: no such instrument, not on its tick or lot.
         """
         known = self._fitting("submit", instrument, price, size)

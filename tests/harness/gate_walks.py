@@ -42,6 +42,7 @@ class Pair:
         )
         self.now, self.wall, self.number = 1_000_000, 1_000_000, 0
         self.live: list[int] = []
+        self.stamp = 0  # of the last approval
         self.approved = 0
         self.reasons: Counter[int] = Counter()
 
@@ -253,6 +254,8 @@ class Walk:
             "check", route, number, client, side, self._price(), self._size(), flags, *times
         )
         if isinstance(answer, int):
+            pair.stamp = answer
+            assert pair.tell("confirm", answer) is True
             pair.live.append(number)
             pair.approved += 1
         elif isinstance(answer, tuple):
@@ -326,9 +329,8 @@ class Walk:
             self.pair.word.trip(self.among([1, 2, 3]))
 
     def _confirm(self) -> None:
-        epoch = self.pair.word.word >> 8
-        assert self.pair.tell("confirm", epoch) is True
-        assert self.pair.tell("confirm", epoch + 1) is False
+        assert self.pair.tell("confirm", self.pair.stamp + 1_000) is False
+        self.pair.tell("confirm", self.pair.stamp)
 
     def _reload(self) -> None:
         getattr(self, self.among(["_account", "_strategy", "_venue"]))(self.pick(2))

@@ -47,6 +47,36 @@ async def test_a_kill_cancels_then_brings_every_position_to_zero(tmp_path: Path)
         assert all(each["size"] <= 2_000 for each in ours)
 
 
+HEDGER = """
+[[strategies]]
+name = "hedger"
+class = "hedger.py:Hedger"
+account = "one"
+"""
+
+
+async def test_an_accounts_net_goes_in_slices_and_what_offsets_stays(tmp_path: Path) -> None:
+    config = config_of(tmp_path, order_qty_max="0.5", more=FLATTEN + HEDGER)
+    async with living(config) as world:
+        await world.ready()
+        for _ in range(3):
+            bought = world.submit(price=10_010, size=500, time_in_force="ioc")
+            await world.state(bought, "filled")
+        sold = world.submit("hedger", side="A", price=10_000, size=400, time_in_force="ioc")
+        await world.state(sold, "filled")
+        assert positions(world) == {"one chaser": 1_500, "one hedger": -400}
+        await world.halting.kill({"reason": "a test", "operator": "ada"})
+        async for _ in _market(world):
+            if sum(positions(world).values()) == 0:
+                break
+        for _ in range(3):
+            world.trading._look()
+        assert positions(world) == {"one chaser": 400, "one hedger": -400}
+        ours = [each for each in world.of("risk", verdict="approved") if each["reduce_only"]]
+        assert {each["strategy"] for each in ours} == {"chaser"}
+        assert max(each["size"] for each in ours) == 500
+
+
 async def test_without_the_policy_what_is_held_stays(tmp_path: Path) -> None:
     async with living(config_of(tmp_path)) as world:
         await both_sides(world)

@@ -1,19 +1,22 @@
-"""The optional end of a halt: market orders that bring every position to zero, through the gate.
+"""The optional end of a halt: market orders that bring every account's positions to zero.
 
-Only while the halt word lets reductions through (`risk.flatten`, once everything is cancelled). It
-asks like anybody else: what the gate denies stays as it is, and is asked for again a few times.
+What counts is an account's net position in an instrument; strategies of it that offset each other
+keep what they have. Only while the halt word lets reductions through (`risk.flatten`, once all is
+cancelled), and through the gate, in slices that its limits of one order let through: it asks like
+anybody else, and what else the gate denies stays, to be asked for again a few times.
 """
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import structlog
 
 from risk.approval import Denied
 from risk.ledger import Ledger
-from risk.orders import Request
+from risk.orders import Request, Side
 from risk.positions import Key
+from risk.reasons import Reason
 from risk.router import Router
 from strategy_runner.runner import owner_of
 from tickd.app.instruments import Instruments
@@ -23,11 +26,23 @@ __all__ = ["Flattening"]
 
 log = structlog.get_logger(__name__)
 
-# Of one position, in one halt: a venue that fills a part each time, a price that comes late.
+# Without any progress, of one position in one halt: a price that comes late.
 TRIES_MAX: Final = 20
 _AGAIN_NS: Final = 1_000_000_000
 # Numbers of orders that a strategy did not ask for: the upper half of what is its own.
 _FIRST: Final = 1 << 31
+# An order that is too large is asked for again, smaller, at once.
+_SHRINKS_MAX: Final = 4
+_TOO_LARGE: Final = (Reason.MAX_ORDER_QTY, Reason.MAX_NOTIONAL)
+_Held = tuple[str, int]  # account, instrument
+
+
+class _Try(NamedTuple):
+    """How often a net position was asked for, when last, and how much it was."""
+
+    tries: int
+    mono_ns: int
+    net: int
 
 
 @final
@@ -44,32 +59,76 @@ class Flattening:
         # Distinct over restarts, as far as a second goes.
         self._next = _FIRST | (clock.wall_ns() // 1_000_000_000 & 0x3FFF_FFFF)
         self._epoch = 0
-        # By position: how often it was asked for in this halt, and when.
-        self._tried: dict[Key, tuple[int, int]] = {}
+        self._tried: dict[_Held, _Try] = {}
+        # The largest order that the gate let through.
+        self._slices: dict[_Held, int] = {}
 
     def step(self, epoch: int) -> None:
         """Ask for what is still held; nothing where an order for it is out."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._tried.clear()
+            self._slices.clear()
         now_ns = self._clock.mono_ns()
-        for key, position in list(self._ledger.positions.items()):
-            if position.size and not self._is_out(key):
-                tries, since_ns = self._tried.get(key, (0, now_ns - _AGAIN_NS))
-                if tries < TRIES_MAX and now_ns - since_ns >= _AGAIN_NS:
-                    self._tried[key] = (tries + 1, now_ns)
-                    self._ask(key, position.size)
+        for held, sizes in self._sizes().items():
+            net = sum(sizes.values())
+            if net and not self._is_out(held) and self._is_due(held, net, now_ns):
+                # Of a strategy that holds this side: the one with the most of it.
+                strategy = max(sizes, key=lambda name: sizes[name] if net > 0 else -sizes[name])
+                size = min(abs(net), abs(sizes[strategy]))
+                self._reduce(Key(held[0], strategy, held[1]), net > 0, size)
 
-    def _is_out(self, key: Key) -> bool:
+    def _sizes(self) -> dict[_Held, dict[str, int]]:
+        """What each strategy holds, by account and instrument."""
+        found: dict[_Held, dict[str, int]] = {}
+        for key, position in self._ledger.positions.items():
+            if position.size:
+                strategies = found.setdefault((key.account, key.instrument), {})
+                strategies[key.strategy] = position.size
+        return found
+
+    def _is_due(self, held: _Held, net: int, now_ns: int) -> bool:
+        last = self._tried.get(held)
+        if last is None or abs(net) < abs(last.net):
+            last = _Try(0, now_ns - _AGAIN_NS, net)
+        if last.tries >= TRIES_MAX or now_ns - last.mono_ns < _AGAIN_NS:
+            return False
+        self._tried[held] = _Try(last.tries + 1, now_ns, net)
+        return True
+
+    def _is_out(self, held: _Held) -> bool:
         return any(
-            (order.request.account, order.request.strategy, order.request.instrument) == key
+            (order.request.account, order.request.instrument) == held
             for order in self._router.table.open.values()
         )
 
-    def _ask(self, key: Key, size: int) -> None:
+    def _reduce(self, key: Key, is_long: bool, size: int) -> None:  # noqa: FBT001 - a side
+        """Ask for as much of it as the gate lets through in one order."""
+        held = (key.account, key.instrument)
+        size = min(size, self._slices.get(held, size))
+        for _ in range(_SHRINKS_MAX):
+            answer = self._ask(key, "A" if is_long else "B", size)
+            if not isinstance(answer, Denied):
+                return
+            log.error("flatten_denied", **key._asdict(), size=size, reason=answer.reason.name)
+            smaller = self._fitting(answer, size, self._instruments.lot(key.instrument))
+            if not 0 < smaller < size:
+                return
+            self._slices[held] = size = smaller
+
+    @staticmethod
+    def _fitting(denied: Denied, size: int, lot: int) -> int:
+        """The size that the limit which refused leaves; 0: no smaller one helps."""
+        value = denied.figures.get("value", 0)
+        if denied.reason not in _TOO_LARGE or value <= 0:
+            return 0
+        # A size's worth is rounded up, so what fits in proportion fits.
+        return size * denied.figures.get("limit", 0) // value // lot * lot
+
+    def _ask(self, key: Key, side: Side, size: int) -> int | Denied:
         venue, symbol = self._instruments.name(key.instrument)
         self._next += 1
-        answer = self._router.submit(
+        return self._router.submit(
             Request(
                 client_id=owner_of(key.strategy) << 32 | self._next & 0xFFFF_FFFF,
                 strategy=key.strategy,
@@ -77,12 +136,10 @@ class Flattening:
                 instrument=key.instrument,
                 venue=venue,
                 symbol=symbol,
-                side="A" if size > 0 else "B",
+                side=side,
                 price=None,
-                size=abs(size),
+                size=size,
                 time_in_force="ioc",
                 reduce_only=True,
             )
         )
-        if isinstance(answer, Denied):
-            log.error("flatten_denied", **key._asdict(), size=size, reason=answer.reason.name)

@@ -40,6 +40,7 @@ class Instruments:
         self._known: Final[dict[_Definition, int]] = {}
         self._traded: Final[dict[int, Traded]] = {}
         self._names: Final[dict[int, tuple[str, str]]] = {}
+        self._lots: Final[dict[int, int]] = {}
         self._current: Final[dict[tuple[str, str], int]] = {}
         self._on_meaning: Callable[[str, str], None] = lambda _venue, _symbol: None
 
@@ -55,6 +56,7 @@ class Instruments:
         name = (told.venue, told.symbol)
         self._known[told] = number
         self._names[number] = name
+        self._lots[number] = max(told.lot, 1)
         self._numbers.setdefault(name, []).append(number)
         self._traded[number] = Traded(
             number, told.symbol, told.price_scale, told.size_scale, told.multiplier
@@ -89,6 +91,10 @@ class Instruments:
     def numbers(self, venue: str, symbol: str) -> list[int]:
         """Every number that a symbol has had."""
         return self._numbers.get((venue, symbol), [])
+
+    def lot(self, number: int) -> int:
+        """What sizes are multiples of; 1 where nobody has defined the number."""
+        return self._lots.get(number, 1)
 
     def name(self, number: int) -> tuple[str, str]:
         """Venue and symbol; both empty where nobody has defined the number."""

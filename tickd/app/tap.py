@@ -39,6 +39,8 @@ class Tap:
         self._on_watermark: list[Callable[[], None]] = []
         self._on_definition: list[Callable[[int, bytes], None]] = []
         self._on_control: list[Callable[[int, int, bytes], None]] = []
+        self._failed: list[Callable[[int, bytes], None]] = []  # of them
+        self.definition_failures_total = 0
         self._defined: set[int] = set()
         self._definitions_due = True  # the recovered decoder may know some already
         self._loop = asyncio.get_running_loop()
@@ -183,12 +185,24 @@ class Tap:
             self._pause()
 
     def _tell_definitions(self) -> None:
+        """Tell everybody; who raises misses a definition, and nobody anything of the burst."""
         self._definitions_due = False
         for instrument, definition in self._decoder.instruments():
             if instrument not in self._defined:
                 self._defined.add(instrument)
                 for callback in self._on_definition:
-                    callback(instrument, definition)
+                    try:
+                        callback(instrument, definition)
+                    except Exception as error:  # noqa: BLE001 - it hurts only itself, as on the bus
+                        self._definition_failed(callback, error)
+
+    def _definition_failed(self, callback: Callable[[int, bytes], None], error: Exception) -> None:
+        """Say so, once for each callback: a venue may list thousands."""
+        self.definition_failures_total += 1
+        if callback not in self._failed:
+            self._failed.append(callback)
+            name = getattr(callback, "__qualname__", repr(callback))
+            log.error("definition_not_taken", callback=name, exc_info=error)
 
     def _pause(self) -> None:
         self.paused = True

@@ -115,8 +115,8 @@ class Trading:
             lag_ms_max=config.risk.triggers.lag_ms_max,
             clock=clock,
         )
-        tap.on_definition(self._define)
-        tap.on_control(self.instruments.hear)
+        if sections:
+            self._hear(tap)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
         self._flattening: Final = Flattening(
@@ -271,6 +271,10 @@ class Trading:
             self._record({"kind": "order", **named, "account": request.account, **said})
 
     # What venues say ------------------------------------------------------------------------------
+
+    def _hear(self, tap: Tap) -> None:
+        tap.on_definition(self._define)
+        tap.on_control(self.instruments.hear)
 
     def _define(self, number: int, definition: bytes) -> None:
         self.instruments.define(number, definition)

@@ -11,7 +11,7 @@ use tickd_core::risk::parties::{Keys, RouteCell, Steps};
 use crate::batch::EventBatch;
 use crate::lent::Lent;
 use crate::risk_numbers::{
-    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, SideRow, Source, REDUCE_ONLY,
+    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, ScopeHalts, SideRow, Source, REDUCE_ONLY,
 };
 
 /// The gate in numbers; see `risk.gate_terms.Core`.
@@ -19,13 +19,15 @@ use crate::risk_numbers::{
 pub struct GateCore {
     gate: Lent<Gate>,
     halt: Source,
+    halts: ScopeHalts,
 }
 
 impl GateCore {
-    /// The epoch of the approval, or minus the reason.
+    /// The stamp of the approval, or minus the reason.
     #[inline]
     pub fn ask(&self, py: Python<'_>, ask: &Ask) -> PyResult<i64> {
-        Ok(told(self.gate.lend(py)?.check(self.halt.load(py)?, ask)))
+        let answer = self.gate.lend(py)?.check(self.halt.load(py)?, ask);
+        Ok(self.halts.told(answer))
     }
 }
 
@@ -37,6 +39,7 @@ impl GateCore {
         GateCore {
             gate: Lent::new(Gate::new(orders_max)),
             halt: Source::of(halt),
+            halts: ScopeHalts::default(),
         }
     }
 
@@ -135,7 +138,7 @@ impl GateCore {
     }
 
     fn halt(&self, py: Python<'_>, scope: u8, index: usize, bits: u8) -> PyResult<()> {
-        self.gate.lend(py)?.halt(scope_of(scope), index, bits);
+        self.halts.count(self.gate.lend(py)?.halt(scope_of(scope), index, bits));
         Ok(())
     }
 
@@ -210,7 +213,8 @@ impl GateCore {
             mono_ns,
             wall_ns,
         };
-        Ok(told(self.gate.lend(py)?.check_replace(self.halt.load(py)?, &ask)))
+        let answer = self.gate.lend(py)?.check_replace(self.halt.load(py)?, &ask);
+        Ok(self.halts.told(answer))
     }
 
     fn check_cancel(&self, py: Python<'_>, number: u64, mono_ns: i64) -> PyResult<i64> {
@@ -224,8 +228,9 @@ impl GateCore {
         Ok((gate.denial().vector, limit, value, reference))
     }
 
-    fn confirm(&self, py: Python<'_>, epoch: u64) -> PyResult<bool> {
-        Ok(self.halt.load(py)? >> HALT_EPOCH_SHIFT == epoch)
+    /// Does not borrow the gate: another thread asks, too.
+    fn confirm(&self, py: Python<'_>, approval: u64) -> PyResult<bool> {
+        Ok(self.halts.stamp(self.halt.load(py)? >> HALT_EPOCH_SHIFT) == approval)
     }
 
     fn filled(&self, py: Python<'_>, number: u64, size: i64) -> PyResult<bool> {

@@ -1,5 +1,6 @@
 //! Rows and numbers of Python as the gate's core has them. It decides nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use pyo3::intern;
@@ -77,6 +78,28 @@ impl Source {
             Source::Atomic(halt) => Ok(halt.load()),
             Source::Object(object) => object.bind(py).getattr(intern!(py, "word"))?.extract(),
         }
+    }
+}
+
+/// Halts of a scope so far. With the word's epoch they stamp approvals: neither goes back, so their sum is the same only
+/// while both are.
+#[derive(Default)]
+pub struct ScopeHalts(AtomicU64);
+
+impl ScopeHalts {
+    /// Counts a halt that stops more than was stopped.
+    pub fn count(&self, is_more: bool) {
+        self.0.fetch_add(u64::from(is_more), Ordering::Release);
+    }
+
+    /// What an approval under `epoch` carries.
+    pub fn stamp(&self, epoch: u64) -> u64 {
+        epoch.saturating_add(self.0.load(Ordering::Acquire))
+    }
+
+    /// The stamp of an approval, or minus the reason.
+    pub fn told(&self, answer: Result<u64, Reason>) -> i64 {
+        told(answer.map(|epoch| self.stamp(epoch)))
     }
 }
 

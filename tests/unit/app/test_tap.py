@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.reference.raw_log import read_log
 from tickd.app.tap import Tap
@@ -190,3 +191,25 @@ async def test_who_listens_to_control_records_gets_them_as_they_stand_in_the_log
     written = [each for each in read_log(tmp_path) if each.kind == "C"]
     assert heard == [(each.frame_no, each.recv_ns, each.payload) for each in written]
     assert [json.loads(payload)["kind"] for _, _, payload in heard] == ["connect", "audit"]
+
+
+async def test_who_cannot_take_a_definition_loses_nobody_a_batch(tap: Tap) -> None:
+    told: list[int] = []
+
+    def refuse(_instrument: int, _definition: bytes) -> None:
+        raise TickdError("no room")
+
+    tap.on_definition(refuse)
+    tap.on_definition(lambda instrument, _definition: told.append(instrument))
+    connection = opened(tap, TellingLeg())
+    with structlog.testing.capture_logs() as logs:
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            tap.record(0, "C", definition(symbol))
+            tap.frame(connection, trade(symbol, 1))
+            await asyncio.sleep(0)
+    assert len(told) == 2
+    assert tap.publish_latency.count == 2, "both batches are on the bus"
+    assert tap.definition_failures_total == 2
+    (said,) = [each for each in logs if each["event"] == "definition_not_taken"]
+    assert said["log_level"] == "error"
+    assert "refuse" in said["callback"]

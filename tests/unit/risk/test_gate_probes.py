@@ -5,14 +5,17 @@ Method: a desk with limits wide enough for all else; the name of the first reaso
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
-from risk.approval import ApprovedCancel, ApprovedOrder, Denied
+from risk.approval import ApprovedCancel, ApprovedOrder, ApprovedReplace, Denied
 from risk.limits import LimitConfig, VenueLimitConfig
 from tests.harness.gates import (
     ACCOUNT,
+    DEFINITION,
     INSTRUMENT,
     OPEN,
     PRICE,
@@ -181,6 +184,40 @@ def test_an_approval_ends_with_its_epoch(backend: Backend) -> None:
     assert not desk.gate.confirm(answer)
 
 
+@pytest.mark.parametrize(
+    ("scope", "key"),
+    [("account", ACCOUNT), ("strategy", STRATEGY), ("instrument", 99), ("venue", "another")],
+)
+def test_an_approval_ends_with_any_halt_of_a_scope(backend: Backend, scope: Any, key: Any) -> None:
+    desk = Desk(backend)
+    answer = desk.order()
+    assert isinstance(answer, ApprovedOrder)
+    desk.gate.lift(scope, key)
+    assert desk.gate.confirm(answer)
+    desk.gate.halt(scope, key)
+    desk.gate.lift(scope, key)
+    assert not desk.gate.confirm(answer), "nor does lifting bring it back"
+    replaced = desk.gate.check_replace(
+        answer.number, price=PRICE, size=2, mono_ns=desk.now, wall_ns=desk.wall
+    )
+    assert isinstance(replaced, ApprovedReplace)
+    assert desk.gate.confirm(replaced)
+    desk.gate.halt(scope, key)
+    assert not desk.gate.confirm(replaced)
+
+
+def test_halting_what_is_halted_ends_no_approval_and_any_thread_may_ask(backend: Backend) -> None:
+    desk = Desk(backend)
+    desk.gate.halt("account", "another")
+    answer = desk.order()
+    assert isinstance(answer, ApprovedOrder)
+    desk.gate.halt("account", "another")
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(desk.gate.confirm, answer).result()
+        desk.gate.halt("account", ACCOUNT)
+        assert not thread.submit(desk.gate.confirm, answer).result()
+
+
 def test_the_gate_has_no_way_to_arm(backend: Backend) -> None:
     names = {name for name in dir(Desk(backend).gate) if not name.startswith("_")}
     assert not names & {"arm", "disarm", "deactivate", "reset", "open", "clear", "unhalt"}
@@ -195,6 +232,20 @@ def test_a_part_is_halted_and_lifted(backend: Backend, scope: Any) -> None:
     desk.gate.lift(scope, key.get(scope, ""))
     desk.gate.halt(scope, key.get(scope, ""), "B")
     assert [desk.reason("B"), desk.reason("A", price=PRICE + 5)] == ["SIDE_HALTED", "-"]
+
+
+def test_instruments_beyond_the_bound_are_denied_and_halting_them_is_nothing(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risk.gate.INSTRUMENTS_MAX", 1)
+    desk = Desk(backend)
+    other = 78
+    desk.gate.define(other, msgspec.json.encode({**DEFINITION, "symbol": "DEF"}))
+    desk.gate.halt("instrument", other)
+    desk.gate.lift("instrument", other)
+    assert desk.reason() == "-"
+    request = msgspec.structs.replace(desk.request(), instrument=other, symbol="DEF")
+    assert name_of(desk.ask(request)) == "UNKNOWN_INSTRUMENT"
 
 
 def test_every_failing_check_is_in_the_vector(backend: Backend) -> None:

@@ -146,6 +146,32 @@ def test_what_was_missing_denied() -> None:
     ]
 
 
+def test_what_no_row_says_has_a_meaning_too() -> None:
+    margin = "margin_pct of all: 100, as nothing said -> 1"
+    assert lines(row(**BASE), row(**BASE, margin_pct=1)) == [margin]
+    one = LimitConfig(instrument="sim:ABC", margin_pct=99)
+    assert loosened(limits_of(row(**BASE)), limits_of(row(**BASE), one)) == [
+        "margin_pct of instrument=sim:ABC: 100, as nothing said -> 99"
+    ]
+    # The largest counts: under a row that says more, a small one changes nothing.
+    more = row(**BASE, margin_pct=50)
+    assert loosened(limits_of(more), limits_of(more, one)) == []
+    assert loosened(limits_of(more), limits_of(more, LimitConfig(margin_pct=1))) == []
+
+
+def test_of_what_stands_twice_the_tighter_is_compared() -> None:
+    first, second = LimitConfig(margin_pct=120), LimitConfig(margin_pct=50, side="B")
+    old = limits_of(row(**BASE), first, second)
+    assert loosened(old, limits_of(row(**BASE), second, LimitConfig(margin_pct=120, side="A"))) == [
+        "margin_pct of side=B: 120 -> 50"
+    ]
+    banned, allowed = LimitConfig(tradable=False), LimitConfig(account="a", tradable=True)
+    both = limits_of(banned, allowed, LimitConfig(tradable=True))
+    assert "tradable of all is new" in loosened(
+        both, limits_of(allowed, LimitConfig(tradable=True))
+    )
+
+
 def test_venues_hours_and_lists_loosen_too() -> None:
     base = row(hours=("mon-fri 09:00-10:00",), restricted=True)
     wider = row(hours=("mon-fri 09:00-10:01",))

@@ -211,11 +211,13 @@ impl Gate {
         }
     }
 
-    /// Halts a scope: bit 1 both sides, 2 buys, 4 sells.
-    pub fn halt(&mut self, scope: Scope, index: usize, bits: u8) {
-        if let Some(halts) = self.halts_of(scope, index) {
+    /// Halts a scope: bit 1 both sides, 2 buys, 4 sells. Whether that stops anything more than before.
+    pub fn halt(&mut self, scope: Scope, index: usize, bits: u8) -> bool {
+        self.halts_of(scope, index).is_some_and(|halts| {
+            let was = *halts;
             *halts |= bits;
-        }
+            *halts != was
+        })
     }
 
     /// Takes that back.
