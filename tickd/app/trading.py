@@ -17,7 +17,7 @@ import structlog
 
 from recorder.trading.sink import TradingSink
 from risk.approval import Denied
-from risk.brokers.port import AccountSection, Broker, BrokerContext
+from risk.brokers.port import AccountSection, Broker, BrokerContext, Traded
 from risk.brokers.registry import find
 from risk.figures import Figures
 from risk.gate import Gate
@@ -136,6 +136,7 @@ class Trading:
             for number, definition in definitions():
                 self._define(number, definition)
             self._recover()
+            self._halts.look_at_meanings()
 
     def watch_lag(self, lag_s: Callable[[], float]) -> None:
         """What tells how late market data is."""
@@ -155,8 +156,14 @@ class Trading:
                 market=self._market,
                 held=partial(self.ledger.positions.items, section.name),
                 is_halted=lambda: self._word.is_halted,
+                ordered=partial(self._ordered, section.name),
             ),
         )
+
+    def _ordered(self, account: str, ref: str, venue_id: str) -> Traded | None:
+        """What an order is in: its symbol may mean something else by now."""
+        order = self.router.table.find(account, ref, venue_id)
+        return None if order is None else self.instruments.of_number(order.request.instrument)
 
     def _router(self) -> Router:
         directory, keys = self._config.state_dir / "risk", self._config.risk.router
