@@ -333,6 +333,11 @@ class Router:
         return self._outbox.is_carrying
 
     @property
+    def outbox_files_count(self) -> int:
+        """How many files the outbox has begun in this life."""
+        return self._outbox.rotations_count
+
+    @property
     def number_next(self) -> int:
         return self._numbers.next
 

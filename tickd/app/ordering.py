@@ -142,7 +142,7 @@ class Ordering:
             self._ledger.hold(each)
         return {**said, "mantissa": size}
 
-    def _outdated(self, held: Held, venue: str) -> list[Held]:
+    def _outdated(self, held: Held, venue: str) -> tuple[Held, ...]:
         """The same position under earlier definitions of its symbol, flat: `held` is all of it."""
         old = set(self._instruments.numbers(venue, held.symbol)) - {held.instrument}
         owner = (held.account, held.strategy)
@@ -150,7 +150,8 @@ class Ordering:
         mine = {e.instrument: e.size for e in told if (e.account, e.strategy) == owner}
         kept = self._ledger.positions.items(held.account)
         mine |= {key.instrument: each.size for key, each in kept if key[:2] == owner and each.size}
-        return [Held(*owner, number, held.symbol, 0) for number in sorted(old) if mine.get(number)]
+        flat = (Held(*owner, number, held.symbol, 0) for number in sorted(old) if mine.get(number))
+        return tuple(flat)
 
     def _find(self, request: Mapping[str, object]) -> Order:
         """By what the venue sees of it (`ref`), or by its number."""

@@ -318,6 +318,7 @@ class Trading:
     def _look(self) -> None:
         """Value what is held, look whether too much was lost, flatten where that is wanted."""
         self.ledger.value()
+        self.ledger.follow(self.router.outbox_files_count)
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:
