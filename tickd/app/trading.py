@@ -42,12 +42,12 @@ from tickd.app.tap import Tap
 from tickd.app.told_orders import told_at_the_end
 from tickd.app.trading_halts import TradingHalts
 from tickd.app.trading_picture import drawn, pictured
-from tickd.bus import Bus
+from tickd.bus import Bus, HandlerFailure
 from tickd.errors import TickdError
 from tickd.native import EventBatch, NativeError, RawLog
 from tickd.ports import Clock
 
-__all__ = ["Trading"]
+__all__ = ["HANDLER", "Trading"]
 
 log = structlog.get_logger(__name__)
 
@@ -56,18 +56,23 @@ log = structlog.get_logger(__name__)
 _NUMBERS_PER_S: Final = 4
 _NUMBERS_SINCE_S: Final = 1_767_225_600  # 2026-01-01
 _LOOK_S: Final = 0.25
+HANDLER: Final = "risk"  # on the bus; an account's own has its name behind
 _STOP_S: Final = 5.0
 
 
 class _Market:
-    """What a broker sees of the market: it is told before the strategies are."""
+    """What an account's broker sees of the market: it is told before the strategies are.
 
-    def __init__(self, tap: Tap) -> None:
+    By a handler of its own: one that fails takes nobody else's prices away.
+    """
+
+    def __init__(self, tap: Tap, bus: Bus, account: str) -> None:
         self._tap = tap
-        self.takers: list[Callable[[EventBatch], None]] = []
+        self._bus = bus
+        self._account = account
 
     def on_batch(self, take: Callable[[EventBatch], None]) -> None:
-        self.takers.append(take)
+        self._bus.handle_bursts(take, name=f"{HANDLER} {self._account}")
 
     def on_definition(self, define: Callable[[int, bytes], None]) -> None:
         self._tap.on_definition(define)
@@ -95,7 +100,8 @@ class Trading:
         self._clock: Final = clock
         self._word: Final = halting.word
         self._accounts: Final = {each.name: each.account for each in config.strategies}
-        self._market: Final = _Market(tap)
+        self._tap: Final = tap
+        self._bus: Final = bus
         self.instruments: Final = Instruments()
         self.gate: Final = Gate(Limits(config.risk.limits_only), halt=halting.word)
         sections = {each.name: each for each in config.accounts}
@@ -117,6 +123,10 @@ class Trading:
         )
         tap.on_definition(self._define)
         tap.on_control(self.instruments.hear)
+        if sections:
+            # Before the accounts' own: the gate has a burst's prices first.
+            bus.handle_bursts(self.gate.take, name=HANDLER)
+            bus.watch_failures(self.handler_failed)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
         self._flattening: Final = Flattening(
@@ -132,11 +142,20 @@ class Trading:
         self.switch: Final[KillSwitch] = halting.join(self._hooks())
         self._halts.join(self.switch, self.router, self.brokers)
         if sections:
-            bus.handle_bursts(self._take, name="risk")
             for number, definition in definitions():
                 self._define(number, definition)
             self._recover()
             self._halts.look_at_meanings()
+
+    def handler_failed(self, failure: HandlerFailure) -> None:
+        """Halt what has no prices any more: everything, or the account that plays the market."""
+        name, _, account = failure.name.partition(" ")
+        if name != HANDLER or not failure.switched_off:
+            return
+        reason = f"the bus handler {failure.name!r} was switched off: {failure.error!r}; restart"
+        self.switch.trip(
+            reason, scope="account" if account else "global", key=account, source="bus"
+        )
 
     def watch_lag(self, lag_s: Callable[[], float]) -> None:
         """What tells how late market data is."""
@@ -153,7 +172,7 @@ class Trading:
                 on_report=partial(self._report, section.name),
                 confirm=self.gate.confirm,
                 instrument=partial(self.instruments.traded, venue),
-                market=self._market,
+                market=_Market(self._tap, self._bus, section.name),
                 held=partial(self.ledger.positions.items, section.name),
                 is_halted=lambda: self._word.is_halted,
                 ordered=partial(self._ordered, section.name),
@@ -284,12 +303,6 @@ class Trading:
         self.gate.define(number, definition)
         self._figures.define(number, definition)
         self.ledger.define(number, definition)
-
-    def _take(self, batch: EventBatch) -> None:
-        """Take a burst, before any strategy has it."""
-        self.gate.take(batch)
-        for take in self._market.takers:
-            take(batch)
 
     def _report(self, account: str, report: Report) -> None:
         if report.kind is ReportKind.REJECTED and report.code not in NEVER_LEFT:

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from risk.brokers.paper.broker import PaperBroker
 from risk.errors import ArmError, BrokerError, LimitsError
+from risk.gate import Gate
 from tests.harness.trading_world import SYMBOL, VENUE, config_of, living, until
+from tickd.bus import FAILURES_MAX
 from tickd.errors import Action
+from tickd.native import EventBatch
 
 NAME = f"{VENUE}:{SYMBOL}"
 
@@ -352,3 +356,49 @@ async def test_without_accounts_everything_is_denied_and_nothing_runs(tmp_path: 
         (order,) = world.of("order", client_id=client_id)
         assert (order["state"], order["reason"]) == ("denied", "MISSING_ACCOUNT")
         assert world.trading.draw()["accounts"] == []
+
+
+class Raising:
+    """What a part with a bug does with a burst."""
+
+    def take(self, _: object) -> None:
+        raise ValueError("a bug")
+
+
+async def test_a_gate_without_prices_halts_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "take", Raising.take)
+    async with living(config_of(tmp_path)) as world:
+        await world.define()
+        await world.arm()
+        for _ in range(FAILURES_MAX):
+            assert not world.halting.word.is_halted
+            await world.quote("100.00", "100.10")
+        assert world.halting.word.is_halted
+        await until(lambda: world.of("audit", action="kill"))
+        assert "'risk'" in world.of("audit", action="kill")[-1]["reason"]
+
+
+async def test_an_account_that_fails_at_the_market_is_halted_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = PaperBroker.take
+    failing: list[object] = []
+
+    def broken(self: PaperBroker, batch: EventBatch) -> None:
+        if self in failing:
+            raise ValueError("a bug")
+        take(self, batch)
+
+    monkeypatch.setattr(PaperBroker, "take", broken)
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        failing.append(world.trading.brokers["two"])
+        for _ in range(FAILURES_MAX):
+            await world.quote("100.00", "100.10")
+        (halt,) = world.of("audit", action="halt")
+        assert (halt["scope"], halt["key"], halt["source"]) == ("account", "two", "bus")
+        # The gate and the other account go on with new prices.
+        await world.quote("101.00", "101.10")
+        await world.state(world.submit(price=10_110), "filled")
