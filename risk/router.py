@@ -85,7 +85,7 @@ class Router:
         self._figures = figures
         self._gate = gate
         self._brokers = brokers
-        self._outbox = outbox
+        self._outbox = self.outbox = outbox
         self._numbers = numbers
         self._clock = clock
         self._mono_ns = clock.mono_ns
@@ -331,11 +331,6 @@ class Router:
     @property
     def is_carrying(self) -> bool:
         return self._outbox.is_carrying
-
-    @property
-    def outbox_files_count(self) -> int:
-        """How many files the outbox has begun in this life."""
-        return self._outbox.rotations_count
 
     @property
     def number_next(self) -> int:

@@ -41,13 +41,14 @@ from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
 from tickd.app.told_orders import told_at_the_end
 from tickd.app.trading_halts import TradingHalts
+from tickd.app.trading_market import HANDLER, SeenMarket
 from tickd.app.trading_picture import drawn, pictured
 from tickd.bus import Bus, HandlerFailure
 from tickd.errors import TickdError
-from tickd.native import EventBatch, NativeError, RawLog
+from tickd.native import NativeError, RawLog
 from tickd.ports import Clock
 
-__all__ = ["HANDLER", "Trading"]
+__all__ = ["Trading"]
 
 log = structlog.get_logger(__name__)
 
@@ -56,26 +57,7 @@ log = structlog.get_logger(__name__)
 _NUMBERS_PER_S: Final = 4
 _NUMBERS_SINCE_S: Final = 1_767_225_600  # 2026-01-01
 _LOOK_S: Final = 0.25
-HANDLER: Final = "risk"  # on the bus; an account's own has its name behind
 _STOP_S: Final = 5.0
-
-
-class _Market:
-    """What an account's broker sees of the market: it is told before the strategies are.
-
-    By a handler of its own: one that fails takes nobody else's prices away.
-    """
-
-    def __init__(self, tap: Tap, bus: Bus, account: str) -> None:
-        self._tap = tap
-        self._bus = bus
-        self._account = account
-
-    def on_batch(self, take: Callable[[EventBatch], None]) -> None:
-        self._bus.handle_bursts(take, name=f"{HANDLER} {self._account}")
-
-    def on_definition(self, define: Callable[[int, bytes], None]) -> None:
-        self._tap.on_definition(define)
 
 
 @final
@@ -123,10 +105,7 @@ class Trading:
         )
         tap.on_definition(self._define)
         tap.on_control(self.instruments.hear)
-        if sections:
-            # Before the accounts' own: the gate has a burst's prices first.
-            bus.handle_bursts(self.gate.take, name=HANDLER)
-            bus.watch_failures(self.handler_failed)
+        self._see_market(sections)
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
         self._flattening: Final = Flattening(
@@ -142,10 +121,7 @@ class Trading:
         self.switch: Final[KillSwitch] = halting.join(self._hooks())
         self._halts.join(self.switch, self.router, self.brokers)
         if sections:
-            for number, definition in definitions():
-                self._define(number, definition)
-            self._recover()
-            self._halts.look_at_meanings()
+            self._recover(definitions())
 
     def handler_failed(self, failure: HandlerFailure) -> None:
         """Halt what has no prices any more: everything, or the account that plays the market."""
@@ -161,6 +137,12 @@ class Trading:
         """What tells how late market data is."""
         self._halts.lag_s = lag_s
 
+    def _see_market(self, sections: Mapping[str, AccountSection]) -> None:
+        """Give the gate its prices, before the accounts see the same burst."""
+        if sections:
+            self._bus.handle_bursts(self.gate.take, name=HANDLER)
+            self._bus.watch_failures(self.handler_failed)
+
     # Construction ---------------------------------------------------------------------------------
 
     def _broker(self, section: AccountSection) -> Broker:
@@ -172,7 +154,7 @@ class Trading:
                 on_report=partial(self._report, section.name),
                 confirm=self.gate.confirm,
                 instrument=partial(self.instruments.traded, venue),
-                market=_Market(self._tap, self._bus, section.name),
+                market=SeenMarket(self._tap, self._bus, section.name),
                 held=partial(self.ledger.positions.items, section.name),
                 is_halted=lambda: self._word.is_halted,
                 ordered=partial(self._ordered, section.name),
@@ -210,8 +192,14 @@ class Trading:
         router.limits = self.gate.limits.hash
         return router
 
-    def _recover(self) -> None:
+    def _recover(self, definitions: list[tuple[int, bytes]]) -> None:
         """Read what the last life left; a start that cannot read it stays halted."""
+        for number, definition in definitions:
+            self._define(number, definition)
+        self._read_orders()
+        self._halts.look_at_meanings()
+
+    def _read_orders(self) -> None:
         try:
             recovered = self.router.recover()
             self.ledger.recover(recovered.executed, self.router.table.held())
@@ -331,7 +319,7 @@ class Trading:
     def _look(self) -> None:
         """Value what is held, look whether too much was lost, flatten where that is wanted."""
         self.ledger.value()
-        self.ledger.follow(self.router.outbox_files_count)
+        self.ledger.follow(self.router.outbox.rotations_count)
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:
