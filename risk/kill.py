@@ -231,8 +231,9 @@ class KillSwitch:
         scope, key = pending.offer.scope, pending.offer.key
         kept = [each for each in self._latch.halts if (each.scope, each.key) != (scope, key)]
         self._store(tuple(kept))
-        self._hooks.set_scope(scope, key, False)
+        # Before the hook, which may find that it must be halted again.
         self._audit("lift", pending.reason, scope=scope, key=key, operator=pending.operator)
+        self._hooks.set_scope(scope, key, False)
 
     def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
         """Why arming a scope is refused now, a sentence each."""

@@ -7,7 +7,6 @@ the fold. Prices to value it come from the gate's references. It knows no order 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, final
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal, final
 import msgspec
 import structlog
 
+from risk.folded import Folded, joined
 from risk.gate import Gate
 from risk.order_facts import Fill
 from risk.orders import Request, Snapshot
@@ -30,8 +30,7 @@ __all__ = ["Ledger"]
 log = structlog.get_logger(__name__)
 
 FILE: Final = "positions.json"
-# Executions that may come again: behind a restart those that the outbox still has.
-_FOLDED_MAX: Final = 1 << 16
+_NONE: Final = msgspec.Raw(b"[]")
 _KEEP_NS: Final = 1_000_000_000
 
 
@@ -41,7 +40,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     version: Literal[1] = 1
     definitions: dict[int, str]
     positions: Kept
-    folded: list[tuple[int, str]]
+    folded: msgspec.Raw
     foreign_fees: dict[str, int]
     uncosted: list[tuple[str, str, int, int]] = []
 
@@ -59,8 +58,8 @@ class Ledger:
         self._clock: Final = clock
         self.positions: Final = Positions()
         self._definitions: Final[dict[int, bytes]] = {}
-        self._folded: Final[set[tuple[int, str]]] = set()
-        self._folded_order: Final[deque[tuple[int, str]]] = deque()
+        # What the outbox may tell of once more.
+        self._folded: Final = Folded()
         # Fees in another currency than the account's: no rate, so they count in no sum.
         self.foreign_fees: Final[dict[str, int]] = {}
         self._last: Final[dict[str, Snapshot]] = {}
@@ -98,9 +97,6 @@ class Ledger:
         if key in self._uncosted:
             self.positions.cost(key, self._uncosted.pop(key), fill.price)
         self._folded.add(name)
-        self._folded_order.append(name)
-        if len(self._folded_order) > _FOLDED_MAX:
-            self._folded.discard(self._folded_order.popleft())
         account, fee = request.account, fill.fee
         if fill.fee_currency not in ("", self._currencies.get(account)):
             name_of_fee = f"{account} {fill.fee_currency}"
@@ -124,12 +120,20 @@ class Ledger:
         size is taken all the same.
         """
         self._read()
+        names: list[tuple[int, str]] = []
         for each in executed:
+            names.append((each.number, each.fill.exec_id))
             self.fill(each.request, each.number, each.fill, each.wall_ns)
+        # What the outbox has lost is taken away below, and may be told by the venue once more.
+        self._is_changed |= self._folded.keep_only(names)
         for whole in held:
             self.hold(whole)
         for account in self._currencies:
             self._tell(account)
+
+    def follow(self, outbox_files_count: int) -> None:
+        """Forget the names of executions that no file of the outbox has. Bounded; now and then."""
+        self._folded.follow(outbox_files_count)
 
     def hold(self, held: Held) -> None:
         """Count all of a position as ours; what no execution tells of earns from now on."""
@@ -226,35 +230,37 @@ class Ledger:
             return
         self._is_changed, self._kept_ns = False, now_ns
         try:
-            await asyncio.to_thread(self._write, self._content())
+            await asyncio.to_thread(self._write, self._now(), self._folded.encoded())
             self.fault = None
         except OSError as error:
             self._is_changed, self.fault = True, f"{self._path}: {error.strerror or error}"
 
-    def _content(self) -> bytes:
+    def _now(self) -> _File:
+        """Everything but the names: a copy that another thread may read."""
         kept = self.positions.kept()
-        return msgspec.json.encode(
-            _File(
-                definitions={
-                    row.instrument: self._definitions[row.instrument].decode() for row in kept.rows
-                },
-                positions=kept,
-                folded=list(self._folded_order),
-                foreign_fees=self.foreign_fees,
-                uncosted=[
-                    (key.account, key.strategy, key.instrument, size)
-                    for key, size in self._uncosted.items()
-                ],
-            )
+        return _File(
+            definitions={
+                row.instrument: self._definitions[row.instrument].decode() for row in kept.rows
+            },
+            positions=kept,
+            folded=_NONE,
+            foreign_fees=dict(self.foreign_fees),
+            uncosted=[
+                (key.account, key.strategy, key.instrument, size)
+                for key, size in self._uncosted.items()
+            ],
         )
 
-    def _write(self, content: bytes) -> None:
-        replace_file(self._path, content)
+    def _write(self, now: _File, names: list[bytes]) -> None:
+        """Any thread."""
+        whole = msgspec.structs.replace(now, folded=joined(names))
+        replace_file(self._path, msgspec.json.encode(whole))
         sync_directory(self._path.parent)
 
     def _read(self) -> None:
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            folded = msgspec.json.decode(kept.folded, type=list[tuple[int, str]])
             for instrument, definition in kept.definitions.items():
                 self.define(instrument, definition.encode())
             self.positions.restore(kept.positions)
@@ -265,8 +271,8 @@ class Ledger:
             self.fault = f"{self._path}: {error}"
             log.error("positions_unreadable", words=self.fault)  # noqa: TRY400 - it is on screen
             return
-        self._folded_order.extend(kept.folded)
-        self._folded.update(self._folded_order)
+        for name in folded:
+            self._folded.add(name)
         self.foreign_fees.update(kept.foreign_fees)
         for account, strategy, instrument, size in kept.uncosted:
             self._uncosted[Key(account, strategy, instrument)] = size

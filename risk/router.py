@@ -87,7 +87,7 @@ class Router:
         self._gate = gate
         self._brokers = brokers
         self._asking = Asking(brokers)
-        self._outbox = outbox
+        self._outbox = self.outbox = outbox
         self._numbers = numbers
         self._clock = clock
         self._mono_ns = clock.mono_ns

@@ -82,4 +82,3 @@ class Triggers:
         if mono_ns - self._undurable_ns >= hold_ms * _NS_PER_MS:
             return f"recorder not durable: {fault}"
         return None
-

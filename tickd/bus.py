@@ -124,6 +124,7 @@ class Bus:
         self._clock = clock
         self._on_dropped = on_dropped
         self._on_failure = on_failure
+        self._failure_watchers: list[Callable[[HandlerFailure], None]] = []
         self._failures_max = failures_max
         self._core = BusCore(
             self._resolve, self._handler_failed, self._run_lane, self._note_dropped, seq
@@ -236,6 +237,10 @@ class Bus:
         self._burst_handlers.append(handling)
         self._changed()
         return handling
+
+    def watch_failures(self, watch: Callable[[HandlerFailure], None]) -> None:
+        """Have `watch` called, too, with every failure from now on. Raises nothing."""
+        self._failure_watchers.append(watch)
 
     async def publish_blocking(self, batch: EventBatch) -> None:
         """Deliver a batch as soon as every BLOCK queue has room: finite replays, one publisher."""
@@ -359,6 +364,8 @@ class Bus:
         self._failures[failure.name] = self._failures.get(failure.name, 0) + 1
         if self._on_failure is not None:
             self._on_failure(failure)
+        for watch in self._failure_watchers:
+            watch(failure)
 
     def _run_lane(self) -> None:
         self.endpoints.run_lane()

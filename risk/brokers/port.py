@@ -80,7 +80,9 @@ class BrokerContext(NamedTuple):
     confirm: whether an approval still stands: asked in the very step of the write, by a broker that
     writes on a thread of its own. instrument: the newest definition of a symbol, or None. held:
     what our own books say of the account, for a venue that lives with us. is_halted: whether
-    everything is; a venue's dead man's switch then hears nothing, so that it cancels, too.
+    everything is; a venue's dead man's switch then hears nothing, so that it cancels, too. ordered:
+    the instrument of an order that is known, by our reference or the venue's id: its numbers are
+    read by that one's scales, whatever its symbol means by now.
     """
 
     clock: Clock
@@ -90,6 +92,7 @@ class BrokerContext(NamedTuple):
     market: Market
     held: Callable[[], Iterable[tuple[Key, Position]]]
     is_halted: Callable[[], bool]
+    ordered: Callable[[str, str], Traded | None] = lambda _ref, _venue_id: None
 
 
 class BrokerKind(NamedTuple):

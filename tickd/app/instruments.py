@@ -84,6 +84,10 @@ class Instruments:
         number = self._current.get((venue, symbol))
         return None if number is None else self._traded[number]
 
+    def symbols(self) -> list[tuple[str, str]]:
+        """Venue and symbol of all that is defined."""
+        return list(self._current)
+
     def of_number(self, number: int) -> Traded | None:
         """One definition, whether or not its symbol still means it."""
         return self._traded.get(number)

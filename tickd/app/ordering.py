@@ -137,9 +137,21 @@ class Ordering:
         size = decimal_to_mantissa(said["size"], traded.size_scale)
         strategy = str(request.get("strategy", ""))
         held = Held(said["account"], strategy, traded.number, symbol, size)
-        self._router.adopt(held, operator=said["operator"], reason=said["reason"])
-        self._ledger.hold(held)
+        for each in (*self._outdated(held, venue), held):
+            self._router.adopt(each, operator=said["operator"], reason=said["reason"])
+            self._ledger.hold(each)
         return {**said, "mantissa": size}
+
+    def _outdated(self, held: Held, venue: str) -> tuple[Held, ...]:
+        """The same position under earlier definitions of its symbol, flat: `held` is all of it."""
+        old = set(self._instruments.numbers(venue, held.symbol)) - {held.instrument}
+        owner = (held.account, held.strategy)
+        told = self._router.table.held()
+        mine = {e.instrument: e.size for e in told if (e.account, e.strategy) == owner}
+        kept = self._ledger.positions.items(held.account)
+        mine |= {key.instrument: each.size for key, each in kept if key[:2] == owner and each.size}
+        flat = (Held(*owner, number, held.symbol, 0) for number in sorted(old) if mine.get(number))
+        return tuple(flat)
 
     def _find(self, request: Mapping[str, object]) -> Order:
         """By what the venue sees of it (`ref`), or by its number."""

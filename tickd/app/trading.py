@@ -17,7 +17,7 @@ import structlog
 
 from recorder.trading.sink import TradingSink
 from risk.approval import Denied
-from risk.brokers.port import AccountSection, Broker, BrokerContext
+from risk.brokers.port import AccountSection, Broker, BrokerContext, Traded
 from risk.brokers.registry import find
 from risk.figures import Figures
 from risk.gate import Gate
@@ -41,10 +41,11 @@ from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
 from tickd.app.told_orders import told_at_the_end
 from tickd.app.trading_halts import TradingHalts
+from tickd.app.trading_market import HANDLER, SeenMarket
 from tickd.app.trading_picture import drawn, pictured
-from tickd.bus import Bus
+from tickd.bus import Bus, HandlerFailure
 from tickd.errors import TickdError
-from tickd.native import EventBatch, NativeError, RawLog
+from tickd.native import NativeError, RawLog
 from tickd.ports import Clock
 
 __all__ = ["Trading"]
@@ -57,20 +58,6 @@ _NUMBERS_PER_S: Final = 4
 _NUMBERS_SINCE_S: Final = 1_767_225_600  # 2026-01-01
 _LOOK_S: Final = 0.25
 _STOP_S: Final = 5.0
-
-
-class _Market:
-    """What a broker sees of the market: it is told before the strategies are."""
-
-    def __init__(self, tap: Tap) -> None:
-        self._tap = tap
-        self.takers: list[Callable[[EventBatch], None]] = []
-
-    def on_batch(self, take: Callable[[EventBatch], None]) -> None:
-        self.takers.append(take)
-
-    def on_definition(self, define: Callable[[int, bytes], None]) -> None:
-        self._tap.on_definition(define)
 
 
 @final
@@ -95,7 +82,8 @@ class Trading:
         self._clock: Final = clock
         self._word: Final = halting.word
         self._accounts: Final = {each.name: each.account for each in config.strategies}
-        self._market: Final = _Market(tap)
+        self._tap: Final = tap
+        self._bus: Final = bus
         self.instruments: Final = Instruments()
         self.gate: Final = Gate(Limits(config.risk.limits_only), halt=halting.word)
         sections = {each.name: each for each in config.accounts}
@@ -117,6 +105,7 @@ class Trading:
         )
         if sections:
             self._hear(tap)
+            self._see_market()
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
         self._flattening: Final = Flattening(
@@ -132,14 +121,26 @@ class Trading:
         self.switch: Final[KillSwitch] = halting.join(self._hooks())
         self._halts.join(self.switch, self.router, self.brokers)
         if sections:
-            bus.handle_bursts(self._take, name="risk")
-            for number, definition in definitions():
-                self._define(number, definition)
-            self._recover()
+            self._recover(definitions())
+
+    def handler_failed(self, failure: HandlerFailure) -> None:
+        """Halt what has no prices any more: everything, or the account that plays the market."""
+        name, _, account = failure.name.partition(" ")
+        if name != HANDLER or not failure.switched_off:
+            return
+        reason = f"the bus handler {failure.name!r} was switched off: {failure.error!r}; restart"
+        self.switch.trip(
+            reason, scope="account" if account else "global", key=account, source="bus"
+        )
 
     def watch_lag(self, lag_s: Callable[[], float]) -> None:
         """What tells how late market data is."""
         self._halts.lag_s = lag_s
+
+    def _see_market(self) -> None:
+        """Give the gate its prices, before the accounts see the same burst."""
+        self._bus.handle_bursts(self.gate.take, name=HANDLER)
+        self._bus.watch_failures(self.handler_failed)
 
     # Construction ---------------------------------------------------------------------------------
 
@@ -152,11 +153,17 @@ class Trading:
                 on_report=partial(self._report, section.name),
                 confirm=self.gate.confirm,
                 instrument=partial(self.instruments.traded, venue),
-                market=self._market,
+                market=SeenMarket(self._tap, self._bus, section.name),
                 held=partial(self.ledger.positions.items, section.name),
                 is_halted=lambda: self._word.is_halted,
+                ordered=partial(self._ordered, section.name),
             ),
         )
+
+    def _ordered(self, account: str, ref: str, venue_id: str) -> Traded | None:
+        """What an order is in: its symbol may mean something else by now."""
+        order = self.router.table.find(account, ref, venue_id)
+        return None if order is None else self.instruments.of_number(order.request.instrument)
 
     def _router(self) -> Router:
         directory, keys = self._config.state_dir / "risk", self._config.risk.router
@@ -184,8 +191,14 @@ class Trading:
         router.limits = self.gate.limits.hash
         return router
 
-    def _recover(self) -> None:
+    def _recover(self, definitions: list[tuple[int, bytes]]) -> None:
         """Read what the last life left; a start that cannot read it stays halted."""
+        for number, definition in definitions:
+            self._define(number, definition)
+        self._read_orders()
+        self._halts.look_at_meanings()
+
+    def _read_orders(self) -> None:
         try:
             recovered = self.router.recover()
             self.ledger.recover(recovered.executed, self.router.table.held())
@@ -282,12 +295,6 @@ class Trading:
         self._figures.define(number, definition)
         self.ledger.define(number, definition)
 
-    def _take(self, batch: EventBatch) -> None:
-        """Take a burst, before any strategy has it."""
-        self.gate.take(batch)
-        for take in self._market.takers:
-            take(batch)
-
     def _report(self, account: str, report: Report) -> None:
         if report.kind is ReportKind.REJECTED and report.code not in NEVER_LEFT:
             self._halts.rejected(account)
@@ -315,6 +322,7 @@ class Trading:
     def _look(self) -> None:
         """Value what is held, look whether too much was lost, flatten where that is wanted."""
         self.ledger.value()
+        self.ledger.follow(self.router.outbox.rotations_count)
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:

@@ -17,6 +17,7 @@ from risk.kill import KillSwitch
 from risk.latch import Scope
 from risk.ledger import Ledger
 from risk.order_facts import Order
+from risk.positions import Key
 from risk.router import Router
 from risk.triggers import Triggers
 from tickd.app.instruments import Instruments
@@ -56,6 +57,7 @@ class TradingHalts:
         self.lag_s: Callable[[], float] = lambda: 0.0
         # Why the last life's orders could not be read.
         self.problem: str | None = None
+        self._is_joined = False
         self._halted_names: Final[set[tuple[str, str]]] = set()
         instruments.on_meaning(self._mean)
 
@@ -65,6 +67,7 @@ class TradingHalts:
         self._router = router
         self._brokers = brokers
         router.reconciler.is_aside = self._is_aside
+        self._is_joined = True
 
     def _is_aside(self, account: str) -> bool:
         """Whether an account is halted by itself: it holds up no other then."""
@@ -124,11 +127,46 @@ class TradingHalts:
         same price would be another, so what was defined before stays halted.
         """
         current = self._instruments.traded(venue, symbol)
+        if (old := self._left_behind(venue, symbol)) is not None:
+            self._halt_redefined(venue, symbol, old)
         for number in self._instruments.numbers(venue, symbol):
             is_current = current is not None and current.number == number
             is_halted = not self._halted_names.isdisjoint({(venue, symbol), ("", str(number))})
             do = self._gate.lift if is_current and not is_halted else self._gate.halt
             do("instrument", number)
+
+    def look_at_meanings(self) -> None:
+        """What the last life left may be in an instrument whose symbol means another by now."""
+        for name in self._instruments.symbols():
+            self._mean(*name)
+
+    def _left_behind(self, venue: str, symbol: str) -> str | None:
+        """What is open or held of a symbol as it was defined before, in words."""
+        current = self._instruments.traded(venue, symbol)
+        numbers = self._instruments.numbers(venue, symbol)
+        if current is None or len(numbers) == 1 or not self._is_joined:
+            return None
+        old = {number for number in numbers if number != current.number}
+        table = self._router.table
+        orders = sum(each.request.instrument in old for each in table.open.values())
+        told = [each for each in table.held() if each.instrument in old and each.size]
+        held = {Key(each.account, each.strategy, each.instrument) for each in told}
+        kept = self._ledger.positions.items()
+        held |= {key for key, each in kept if key.instrument in old and each.size}
+        if not orders and not held:
+            return None
+        return f"{orders} orders and {len(held)} positions"
+
+    def _halt_redefined(self, venue: str, symbol: str, old: str) -> None:
+        """Books of two definitions do not add up: nobody trades the symbol before a person."""
+        if (venue, symbol) in self._halted_names:
+            return
+        reason = (
+            f"{venue}:{symbol} was defined anew with {old} under the old definition: cancel and "
+            "flatten at the venue, adopt what is left with `tickd order adopt` (0 when it is "
+            "flat), then arm this scope"
+        )
+        self._switch.trip(reason, scope="instrument", key=f"{venue}:{symbol}", source="definition")
 
     async def cancel_scope(self, scope: Scope, key: str) -> int:
         """Cancel what is open in a scope; return how many orders are left."""

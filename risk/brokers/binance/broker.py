@@ -21,7 +21,7 @@ from risk.brokers.binance.asking import CANCELS_AT_ONCE, cancel_everything, read
 from risk.brokers.binance.config import BinanceConfig
 from risk.brokers.binance.errors import CLOCK, RefusedError, refusal_of
 from risk.brokers.binance.listings import Listings
-from risk.brokers.binance.reports import Answer, Reader, ScalesOf
+from risk.brokers.binance.reports import Answer, OwnScales, Reader, ScalesOf, none_known
 from risk.brokers.binance.rest import NS_PER_S, Rest
 from risk.brokers.binance.session import Session
 from risk.brokers.binance.signing import read_key
@@ -72,6 +72,7 @@ class BinanceBroker:
         clock: Clock,
         on_report: OnReport,
         scales_of: ScalesOf,
+        own_scales: OwnScales = none_known,
         is_halted: Callable[[], bool] = lambda: False,
         jitter: Callable[[], float] = random.random,
         ssl_context: SSLContext | None = None,
@@ -81,12 +82,13 @@ class BinanceBroker:
         self._clock = clock
         self._on_report = on_report
         self._scales_of = scales_of
+        self._own_scales = own_scales
         self._is_halted = is_halted
         self._jitter = jitter
         self._ssl = ssl_context
         self._key = read_key(config.api_key_file, config.secret_key_file)
         self._wire = Wire(config.market, config.order_prefix)
-        self._reader = Reader(config.market, self._wire, scales_of)
+        self._reader = Reader(config.market, self._wire, scales_of, own_scales)
         self._rest = Rest(
             config, self._key, self._wire, clock=clock, jitter=jitter, ssl_context=ssl_context
         )
@@ -114,7 +116,7 @@ class BinanceBroker:
         if request.symbol not in self._config.symbols:
             # Snapshots would not list it, and its absence would be taken for a proof.
             raise NotSentError(f"{request.symbol} is not among the symbols of this account")
-        call = self._wire.new_order(request, ref, self._scales(request.symbol))
+        call = self._wire.new_order(request, ref, self._scales(request.symbol, ref))
         self._write("n", ref, call)
 
     def cancel(self, order: Wanted) -> None:
@@ -144,15 +146,17 @@ class BinanceBroker:
             self._detours.discard(ref)
 
     def replace(self, order: Wanted, *, price: int | None, size: int) -> None:
-        scales = self._scales(order.symbol)
+        scales = self._scales(order.symbol, order.ref)
         self._write(
             "r", order.ref, self._wire.replace(order, price=price, size=size, scales=scales)
         )
 
-    def _scales(self, symbol: str) -> Scales:
+    def _scales(self, symbol: str, ref: str) -> Scales:
         scales = self._scales_of(symbol)
         if scales is None:
             raise NotSentError(f"{symbol} has no known scales")
+        if (self._own_scales(ref, "") or scales) != scales:
+            raise NotSentError(f"{symbol} has been defined anew, with other scales")
         return scales
 
     def _write(self, kind: str, ref: str, call: Call) -> None:
@@ -320,7 +324,9 @@ class BinanceBroker:
         asked_mono_ns = self._clock.mono_ns()
         session = self._session
         config = self._config
-        listings = Listings(config.market, self._wire, self._scales_of, config.symbols)
+        listings = Listings(
+            config.market, self._wire, self._scales_of, config.symbols, self._own_scales
+        )
         async with self._rest.session():
             await read_lists(
                 listings,
@@ -358,11 +364,16 @@ def _make(section: AccountSection, context: BrokerContext) -> BinanceBroker:
         traded = context.instrument(symbol)
         return None if traded is None else Scales(traded.price_scale, traded.size_scale)
 
+    def own_scales(ref: str, venue_id: str) -> Scales | None:
+        traded = context.ordered(ref, venue_id)
+        return None if traded is None else Scales(traded.price_scale, traded.size_scale)
+
     return BinanceBroker(
         section,
         clock=context.clock,
         on_report=context.on_report,
         scales_of=scales_of,
+        own_scales=own_scales,
         is_halted=context.is_halted,
     )
 

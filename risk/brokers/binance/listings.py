@@ -17,7 +17,14 @@ import msgspec
 
 from risk.brokers.binance.config import Market
 from risk.brokers.binance.errors import vendor_text
-from risk.brokers.binance.reports import NS_PER_MS, ScalesOf, fee_units, qualified
+from risk.brokers.binance.reports import (
+    NS_PER_MS,
+    OwnScales,
+    ScalesOf,
+    fee_units,
+    none_known,
+    qualified,
+)
 from risk.brokers.binance.wire import Scales, Wire
 from risk.errors import BrokerError
 from risk.orders import (
@@ -123,11 +130,17 @@ class Listings:
     """One snapshot's lists, filled one after the other."""
 
     def __init__(
-        self, market: Market, wire: Wire, scales_of: ScalesOf, symbols: Collection[str]
+        self,
+        market: Market,
+        wire: Wire,
+        scales_of: ScalesOf,
+        symbols: Collection[str],
+        own: OwnScales = none_known,
     ) -> None:
         self._spot: Final = market == "spot"
         self._wire: Final = wire
         self._scales_of: Final = scales_of
+        self._own: Final = own
         self._symbols: Final = frozenset(symbols)
         self._orders: dict[str, VenueOrder] = {}
         self._fills: dict[str, Report] = {}
@@ -176,15 +189,17 @@ class Listings:
         return len(raw)
 
     def _listed(self, order: _Order) -> VenueOrder:
-        scales = self._scales(order.symbol)
+        ref = self._wire.ref_of(order.client_order_id)
+        venue_id = qualified(order.symbol, order.order_id)
+        scales = self._own(ref, venue_id) or self._scales(order.symbol)
         end = _ENDS.get(order.status)
         side = _SIDES.get(order.side)
         if end is None or side is None:
             raise TickdError(f"status {vendor_text(order.status)}, side {vendor_text(order.side)}")
         market = order.type == "MARKET"
         return VenueOrder(
-            ref=self._wire.ref_of(order.client_order_id),
-            venue_id=qualified(order.symbol, order.order_id),
+            ref=ref,
+            venue_id=venue_id,
             symbol=order.symbol,
             side=side,
             price=None if market else decimal_to_mantissa(order.price, scales.price),
@@ -208,10 +223,13 @@ class Listings:
         return len(raw)
 
     def _fill(self, trade: _Trade) -> Report:
-        scales = self._scales(trade.symbol)
+        venue_id = qualified(trade.symbol, trade.order_id)
+        listed = self._orders.get(venue_id)
+        ref = "" if listed is None else listed.ref
+        scales = self._own(ref, venue_id) or self._scales(trade.symbol)
         return Report(
             kind=ReportKind.FILL,
-            venue_id=qualified(trade.symbol, trade.order_id),
+            venue_id=venue_id,
             exec_id=qualified(trade.symbol, trade.id),
             price=decimal_to_mantissa(trade.price, scales.price),
             size=decimal_to_mantissa(trade.qty, scales.size),

@@ -22,9 +22,25 @@ from risk.orders import MONEY_SCALE, Report, ReportKind
 from tickd.errors import TickdError
 from tickd.units import decimal_to_mantissa
 
-__all__ = ["Answer", "Heard", "Reader", "ScalesOf", "fee_units", "qualified"]
+__all__ = [
+    "Answer",
+    "Heard",
+    "OwnScales",
+    "Reader",
+    "ScalesOf",
+    "fee_units",
+    "none_known",
+    "qualified",
+]
 
 ScalesOf = Callable[[str], Scales | None]
+# Of an order that is known, by our reference or the venue's id: its own instrument's.
+OwnScales = Callable[[str, str], Scales | None]
+
+
+def none_known(_ref: str, _venue_id: str) -> None:
+    """An `OwnScales` that knows no order."""
+
 
 NS_PER_MS: Final = 1_000_000
 # Executions that trade; CALCULATED: a liquidation's.
@@ -146,10 +162,13 @@ class _Amended(msgspec.Struct, rename="camel"):
 class Reader:
     """Reads the messages of one market."""
 
-    def __init__(self, market: Market, wire: Wire, scales_of: ScalesOf) -> None:
+    def __init__(
+        self, market: Market, wire: Wire, scales_of: ScalesOf, own: OwnScales = none_known
+    ) -> None:
         self._spot: Final = market == "spot"
         self._wire: Final = wire
         self._scales_of: Final = scales_of
+        self._own: Final = own
         # Where there is no trade spot says -1, USD-M 0.
         self._first_trade: Final = 0 if self._spot else 1
         self._head: Final = msgspec.json.Decoder(_Head)
@@ -189,7 +208,8 @@ class Reader:
 
     def _report(self, order: _Order, ref: str) -> Report:
         """Raises TickdError: a number does not fit the instrument's scales."""
-        scales = self._scales(order.symbol)
+        venue_id = qualified(order.symbol, order.number)
+        scales = self._scales(order.symbol, ref, venue_id)
         kind = self._kind(order)
         price = size = None
         exec_id = ""
@@ -210,7 +230,7 @@ class Reader:
         return Report(
             kind=kind,
             ref=ref,
-            venue_id=qualified(order.symbol, order.number),
+            venue_id=venue_id,
             exec_id=exec_id,
             price=price,
             size=size,
@@ -259,7 +279,8 @@ class Reader:
     def _accepted(self, request: RequestId, placed: _Placed) -> Report:
         if request.kind != "c" and self._wire.ref_of(placed.client_order_id) != request.ref:
             raise TickdError(f"the answer is of order {vendor_text(placed.client_order_id)}")
-        scales = self._scales(placed.symbol)
+        venue_id = qualified(placed.symbol, placed.order_id)
+        scales = self._scales(placed.symbol, request.ref, venue_id)
         price = size = cum_size = None
         # A modified USD-M order is over when its new size is filled, or post-only would take.
         kind = _ENDS.get(placed.status)
@@ -277,7 +298,7 @@ class Reader:
         return Report(
             kind=kind,
             ref=request.ref,
-            venue_id=qualified(placed.symbol, placed.order_id),
+            venue_id=venue_id,
             price=price,
             size=size,
             cum_size=cum_size,
@@ -304,8 +325,9 @@ class Reader:
         code = str(refusal.code or f"http {refusal.status}")
         return Report(kind=kind, ref=request.ref, code=code, reason=refusal.words)
 
-    def _scales(self, symbol: str) -> Scales:
-        scales = self._scales_of(symbol)
+    def _scales(self, symbol: str, ref: str, venue_id: str) -> Scales:
+        """The order's own, where it is known: its symbol may have been defined anew."""
+        scales = self._own(ref, venue_id) or self._scales_of(symbol)
         if scales is None:
             raise TickdError(f"{vendor_text(symbol)} has no known scales")
         return scales

@@ -17,7 +17,7 @@ import structlog
 from risk.approval import ApprovedOrder
 from risk.brokers.port import AccountSection, BrokerContext, BrokerKind
 from risk.brokers.shioaji.config import ShioajiAccountConfig
-from risk.brokers.shioaji.correlation import Correlation, Entry
+from risk.brokers.shioaji.correlation import Correlation, Entry, scales_in
 from risk.brokers.shioaji.inbox import (
     Answered,
     Item,
@@ -78,11 +78,13 @@ class ShioajiBroker:
         self._config = config
         self._on_report = context.on_report
         self._confirm = context.confirm
-        self._instrument = context.instrument
+        self._instrument, self._ordered = context.instrument, context.ordered
         self._clock = context.clock
         self._factory = factory
         self._known = Correlation()
-        self._translator = Translator(self._known, self._scales_of, secrets_of(config))
+        self._translator = Translator(
+            self._known, self._scales_of, secrets_of(config), own=self._own_scales
+        )
         most = config.orders_per_10s_max
         self._rate = CallRate(
             most, ORDERS_WINDOW_S, reserved=max(1, round(most * config.cancels_share))
@@ -91,6 +93,7 @@ class ShioajiBroker:
             config,
             known=self._known,
             scales_of=self._scales_of,
+            own=self._own_scales,
             rate=self._rate,
             clock=self._clock,
         )
@@ -106,8 +109,10 @@ class ShioajiBroker:
         self._has_opened = False
 
     def _scales_of(self, symbol: str) -> Scales | None:
-        traded = self._instrument(symbol)
-        return None if traded is None else Scales(traded.price_scale, traded.size_scale)
+        return scales_in(self._instrument(symbol))
+
+    def _own_scales(self, ref: str, venue_id: str) -> Scales | None:
+        return scales_in(self._ordered(ref, venue_id))
 
     @property
     def is_up(self) -> bool:

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple, final
 import msgspec
 
 from risk.approval import ApprovedOrder
+from risk.brokers.port import Traded
 from risk.brokers.shioaji.wire import OrderMessage, Scales, deal_of, text_of
 from risk.orders import Report
 
-__all__ = ["Correlation", "Entry", "Waiting", "owned_deal"]
+__all__ = ["Correlation", "Entry", "Waiting", "owned_deal", "scales_in"]
 
 # Beyond so many the oldest finished ones are forgotten; late fills then come under the venue's id.
 ENTRIES_MAX: Final = 16_384
@@ -31,6 +32,11 @@ class Waiting(NamedTuple):
 
     message: OrderMessage
     since_ns: int
+
+
+def scales_in(traded: Traded | None) -> Scales | None:
+    """What a definition says of them."""
+    return None if traded is None else Scales(traded.price_scale, traded.size_scale)
 
 
 @final

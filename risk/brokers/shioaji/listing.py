@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, final
 from risk.brokers.shioaji.config import ShioajiAccountConfig
 from risk.brokers.shioaji.correlation import Correlation, Entry, owned_deal
 from risk.brokers.shioaji.numbers import exact, mantissa, money, seconds_ns, whole
-from risk.brokers.shioaji.wire import ODD_SUFFIX, Scales, deal_of, message_of, text_of
+from risk.brokers.shioaji.wire import ODD_SUFFIX, Scales, deal_of, message_of, none_known, text_of
 from risk.orders import AccountState, Report, ReportKind, VenueOrder, VenuePosition
 
 __all__ = ["CURRENCY", "Deals", "Lists", "funds_of", "is_open", "order_of", "positions_of"]
@@ -25,6 +25,7 @@ _ENDS: Final[dict[str, End]] = {
     "Filled": "filled",
 }
 ScalesOf = Callable[[str], Scales | None]
+OwnScales = Callable[[str, str], Scales | None]
 
 
 class Lists(NamedTuple):
@@ -61,14 +62,17 @@ def symbol_of(trade: Any) -> str:
     return code + ODD_SUFFIX if lot in ("IntradayOdd", "Odd") else code
 
 
-def order_of(trade: Any, scales_of: ScalesOf, known: Correlation) -> VenueOrder | None:
+def order_of(
+    trade: Any, scales_of: ScalesOf, known: Correlation, own: OwnScales = none_known
+) -> VenueOrder | None:
     """None: of an instrument that tickd does not trade. Raises MalformedError: off its grid."""
     order, status = trade.order, trade.status
     venue_id, symbol = text_of(order.id), symbol_of(trade)
-    scales = scales_of(symbol)
+    owner = known.of_id(venue_id)
+    ref = owner.ref if owner is not None else text_of(order.custom_field)
+    scales = own(ref, venue_id) or scales_of(symbol)
     if scales is None:
         return None
-    owner = known.of_id(venue_id)
     modified = status.modified_price or None
     is_market = text_of(order.price_type) != "LMT"
     price = None if is_market else mantissa(modified or order.price, scales.price)
@@ -78,7 +82,7 @@ def order_of(trade: Any, scales_of: ScalesOf, known: Correlation) -> VenueOrder 
     if not is_still_open:
         end = _ENDS.get(text_of(status.status), "cancelled")
     return VenueOrder(
-        ref=owner.ref if owner is not None else text_of(order.custom_field),
+        ref=ref,
         venue_id=venue_id,
         symbol=symbol,
         side="B" if text_of(order.action) == "Buy" else "A",
@@ -107,8 +111,15 @@ class Deals:
     refs: our references by the venue's ids, as the Trades have them: a futures record has none.
     """
 
-    def __init__(self, scales_of: ScalesOf, known: Correlation, refs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scales_of: ScalesOf,
+        known: Correlation,
+        refs: Mapping[str, str],
+        own: OwnScales = none_known,
+    ) -> None:
         self._scales_of = scales_of
+        self._own = own
         self._known = known
         self._refs = refs
         self._found: dict[str, Report] = {}
@@ -118,14 +129,12 @@ class Deals:
         if text_of(state) not in ("SDEAL", "FDEAL"):
             return
         read = message_of(state, message)
-        scales = self._scales_of(read.symbol)
+        ref = read.ref or self._refs.get(read.venue_id, "")
+        scales = self._own(ref, read.venue_id) or self._scales_of(read.symbol)
         if scales is None:
             return  # of an instrument that tickd does not trade
         owner = self._known.of_id(read.venue_id)
-        if owner is not None:
-            fill = owned_deal(read, owner)
-        else:
-            fill = deal_of(read, read.ref or self._refs.get(read.venue_id, ""), scales)
+        fill = deal_of(read, ref, scales) if owner is None else owned_deal(read, owner)
         self._found[fill.exec_id] = fill
 
     def trade(self, trade: Any) -> None:

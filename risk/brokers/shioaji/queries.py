@@ -21,7 +21,7 @@ from risk.brokers.shioaji.listing import Deals, Lists, funds_of, is_open, order_
 from risk.brokers.shioaji.rate import NS_PER_SECOND, CallRate
 from risk.brokers.shioaji.requests import REF_PATTERN
 from risk.brokers.shioaji.sdk import ShioajiOrders
-from risk.brokers.shioaji.wire import PANIC, VENUE, Scales, text_of, words_of
+from risk.brokers.shioaji.wire import PANIC, VENUE, Scales, none_known, text_of, words_of
 from risk.orders import AccountState, Snapshot, VenueOrder, VenuePosition
 from tickd.ports import Clock
 
@@ -59,12 +59,14 @@ class Queries:
         *,
         known: Correlation,
         scales_of: Callable[[str], Scales | None],
+        own: Callable[[str, str], Scales | None] = none_known,
         rate: CallRate,
         clock: Clock,
     ) -> None:
         self._config = config
         self._known = known
         self._scales_of = scales_of
+        self._own = own
         self._rate = rate
         self._accounting = CallRate(config.accounting_per_5s_max, ACCOUNTING_WINDOW_S)
         self._clock = clock
@@ -76,7 +78,7 @@ class Queries:
         await self._room(self._rate)
         asked_ns = self._clock.mono_ns()
         lists = await line.query(partial(_lists, line.client), "lists")
-        reading = _Reading(Deals(self._scales_of, self._known, lists.refs))
+        reading = _Reading(Deals(self._scales_of, self._known, lists.refs, self._own))
         jobs: list[Callable[[], object]] = [
             *(partial(reading.deals.record, *each) for each in lists.records),
             *(partial(reading.deals.trade, each) for each in lists.trades),
@@ -112,7 +114,7 @@ class Queries:
         log.error("order_list_unreadable", venue=VENUE, words=words_of(error))
 
     def _order(self, trade: Any, reading: _Reading) -> None:
-        listed = order_of(trade, self._scales_of, self._known)
+        listed = order_of(trade, self._scales_of, self._known, self._own)
         if listed is not None:
             reading.orders.append(listed)
 

@@ -19,6 +19,7 @@ from risk.brokers.shioaji.wire import (
     classify,
     deal_of,
     message_of,
+    none_known,
     status_report,
     text_of,
     verdict_of,
@@ -44,16 +45,22 @@ class Out(NamedTuple):
 
 @final
 class Translator:
-    """See the module. `scales_of`: decimals of a symbol, None for one that nobody defined."""
+    """See the module. `scales_of`: decimals of a symbol, None for one that nobody defined.
+
+    own: those of the instrument that an order of ours is in; None for one that is not known.
+    """
 
     def __init__(
         self,
         correlation: Correlation,
         scales_of: Callable[[str], Scales | None],
         secrets: tuple[str, ...] = (),
+        *,
+        own: Callable[[str, str], Scales | None] = none_known,
     ) -> None:
         self._known = correlation
         self._scales_of = scales_of
+        self._own = own
         self._secrets = secrets
         self.malformed = 0
 
@@ -207,7 +214,7 @@ class Translator:
         reports: list[Report] = []
         for read in messages:
             kind = classify(read)
-            scales = self._scales_of(read.symbol)
+            scales = self._own(read.ref, read.venue_id) or self._scales_of(read.symbol)
             if kind is None:
                 continue
             if kind is ReportKind.FILL and scales is None:

@@ -25,6 +25,7 @@ __all__ = [
     "deal_of",
     "is_refused_login",
     "message_of",
+    "none_known",
     "session_signal",
     "status_report",
     "verdict_of",
@@ -67,6 +68,10 @@ class Scales(NamedTuple):
 
     price: int
     size: int
+
+
+def none_known(_ref: str, _venue_id: str) -> None:
+    """The own scales of an order where no order is known."""
 
 
 class Gettable(Protocol):

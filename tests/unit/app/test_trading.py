@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from risk.brokers.paper.broker import PaperBroker
 from risk.errors import ArmError, BrokerError, LimitsError
+from risk.gate import Gate
 from tests.harness.trading_world import SYMBOL, VENUE, config_of, living, until
+from tickd.bus import FAILURES_MAX
 from tickd.errors import Action
+from tickd.native import EventBatch
 
 NAME = f"{VENUE}:{SYMBOL}"
 
@@ -153,6 +157,57 @@ async def test_a_redefined_instrument_stays_halted_and_lifting_lifts_only_what_c
         # others.
         client_id = world.submit(instrument=old, price=9_990)
         assert world.of("order", client_id=client_id)[-1]["reason"] == "HALTED_SCOPE"
+
+
+async def test_what_is_held_and_open_under_an_old_definition_halts_the_symbol(
+    tmp_path: Path,
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        old = await world.ready()
+        await world.state(world.submit(price=10_010), "filled")
+        resting = world.submit("maker", price=9_990)
+        await world.state(resting, "accepted")
+        new = await world.define(price_scale=3, tick=10)
+        (halt,) = world.of("audit", action="halt")
+        assert (halt["scope"], halt["key"]) == ("instrument", NAME)
+        assert "1 orders and 1 positions under the old definition" in halt["reason"]
+        assert "tickd order adopt" in halt["reason"]
+        await world.quote("100.000", "100.100")
+        denied = world.of("order", client_id=world.submit(instrument=new, price=99_900))[-1]
+        assert denied["reason"] == "HALTED_SCOPE"
+        # What is said of the old order is read by its own scales, and the halt cancels it.
+        order = world.trading.router.table.of_client(resting)
+        assert order is not None
+        own = world.trading._ordered("two", order.ref, "")
+        assert own is not None
+        assert (own.number, own.price_scale) == (old, 2)
+        await world.state(resting, "cancelled")
+        # Armed with the position still in the old books it is halted again at once.
+        await world.arm("instrument", NAME)
+        assert len(world.of("audit", action="halt")) == 2
+        assert world.halting.switch.draw()["halts"]
+        adopt = world.trading.commands()["order_adopt"]
+        said = {"account": "one", "strategy": "chaser", "instrument": NAME, "size": "1"}
+        await adopt({**said, "operator": "ada", "reason": "defined anew"})
+        assert world.trading.gate.position("one", "chaser", old)[0] == 0
+        assert world.trading.gate.position("one", "chaser", new)[0] == 1_000
+        await world.arm("instrument", NAME)
+        assert not world.halting.switch.draw()["halts"]
+
+
+async def test_a_definition_that_changed_while_nobody_ran_halts_at_the_start(
+    tmp_path: Path,
+) -> None:
+    config = config_of(tmp_path)
+    async with living(config) as world:
+        await world.ready()
+        await world.state(world.submit(price=10_010), "filled")
+    async with living(type(config)(node=config.node)) as world:
+        await world.define(price_scale=3, tick=10)
+    async with living(config) as world:
+        halts = world.halting.switch.draw()["halts"]
+        assert [(each["scope"], each["key"]) for each in halts] == [("instrument", NAME)]
+        assert "defined anew" in halts[0]["reason"]
 
 
 async def test_what_was_halted_before_anybody_defined_it_stays_halted(tmp_path: Path) -> None:
@@ -309,3 +364,49 @@ async def test_without_accounts_everything_is_denied_and_nothing_runs(tmp_path: 
         (order,) = world.of("order", client_id=client_id)
         assert (order["state"], order["reason"]) == ("denied", "MISSING_ACCOUNT")
         assert world.trading.draw()["accounts"] == []
+
+
+class Raising:
+    """What a part with a bug does with a burst."""
+
+    def take(self, _: object) -> None:
+        raise ValueError("a bug")
+
+
+async def test_a_gate_without_prices_halts_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "take", Raising.take)
+    async with living(config_of(tmp_path)) as world:
+        await world.define()
+        await world.arm()
+        for _ in range(FAILURES_MAX):
+            assert not world.halting.word.is_halted
+            await world.quote("100.00", "100.10")
+        assert world.halting.word.is_halted
+        await until(lambda: world.of("audit", action="kill"))
+        assert "'risk'" in world.of("audit", action="kill")[-1]["reason"]
+
+
+async def test_an_account_that_fails_at_the_market_is_halted_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = PaperBroker.take
+    failing: list[object] = []
+
+    def broken(self: PaperBroker, batch: EventBatch) -> None:
+        if self in failing:
+            raise ValueError("a bug")
+        take(self, batch)
+
+    monkeypatch.setattr(PaperBroker, "take", broken)
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        failing.append(world.trading.brokers["two"])
+        for _ in range(FAILURES_MAX):
+            await world.quote("100.00", "100.10")
+        (halt,) = world.of("audit", action="halt")
+        assert (halt["scope"], halt["key"], halt["source"]) == ("account", "two", "bus")
+        # The gate and the other account go on with new prices.
+        await world.quote("101.00", "101.10")
+        await world.state(world.submit(price=10_110), "filled")

@@ -6,6 +6,7 @@ outbox is a list of executions; the gate is real.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -290,3 +291,64 @@ def test_the_record_of_an_account_is_what_the_venue_and_the_fold_say(tmp_path: P
     assert record["positions"] == [
         {"strategy": "ofi", "instrument": ABC, "symbol": "ABC", "size": 300}
     ]
+
+
+def many(count: int) -> list[Executed]:
+    return executed(((ABC, "B", 1000, 1, 0, ""),) * count)
+
+
+async def test_a_restart_folds_nothing_twice_however_much_the_outbox_has(tmp_path: Path) -> None:
+    whole = many((1 << 16) + 8)
+    await kept(tmp_path, whole)
+    again = made(tmp_path)
+    again.recover(whole, held_by(whole))
+    assert sum(held.fills for _, held in again.positions.items()) == len(whole)
+    assert sum(held.size for _, held in again.positions.items()) == len(whole)
+
+
+async def test_names_go_when_no_file_of_the_outbox_can_have_them(tmp_path: Path) -> None:
+    whole = many(6)
+    ledger = made(tmp_path)
+    for files, each in enumerate(whole):
+        ledger.follow(files)
+        ledger.fill(each.request, each.number, each.fill)
+    await ledger.keep(at_once=True)
+    names = json.loads((tmp_path / FILE).read_bytes())["folded"]
+    assert names == [[each.number, each.fill.exec_id] for each in whole[3:]]
+
+
+async def test_what_the_outbox_lost_is_taken_away_and_counts_when_it_comes_again(
+    tmp_path: Path,
+) -> None:
+    whole = executed(DEALS)
+    await kept(tmp_path, whole)
+    again = made(tmp_path)
+    again.recover(whole[:-1], held_by(whole[:-1]))
+    last = whole[-1]
+    again.fill(last.request, last.number, last.fill)
+    sizes = {key: held.size for key, held in again.positions.items()}
+    expected = {
+        Key(each.account, each.strategy, each.instrument): each.size for each in held_by(whole)
+    }
+    assert sizes == expected
+    # And once only, over another restart.
+    await again.keep(at_once=True)
+    third = made(tmp_path)
+    third.recover(whole, held_by(whole))
+    assert {key: held.size for key, held in third.positions.items()} == expected
+
+
+async def test_while_a_file_is_written_fills_go_on_and_are_not_in_it(tmp_path: Path) -> None:
+    whole = many(1_500)
+    ledger = await kept(tmp_path, whole[:1_100])
+    ledger.fill(whole[1_100].request, whole[1_100].number, whole[1_100].fill)
+    writing = asyncio.create_task(ledger.keep(at_once=True))
+    await asyncio.sleep(0)
+    for each in whole[1_101:]:
+        ledger.fill(each.request, each.number, each.fill)
+    await writing
+    file = json.loads((tmp_path / FILE).read_bytes())
+    assert len(file["folded"]) == sum(row[7] for row in file["positions"]["rows"]) == 1_101
+    again = made(tmp_path)
+    again.recover(whole)
+    assert sum(held.fills for _, held in again.positions.items()) == 1_500

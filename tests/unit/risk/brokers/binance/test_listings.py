@@ -9,7 +9,7 @@ import pytest
 
 from risk.brokers.binance.config import Market
 from risk.brokers.binance.listings import Listings
-from risk.brokers.binance.wire import Wire
+from risk.brokers.binance.wire import Scales, Wire
 from risk.errors import BrokerError
 from risk.orders import AccountState, VenueOrder, VenuePosition
 from tests.harness.binance_stand import SCALES
@@ -212,3 +212,20 @@ def test_balances_of_spot_are_positions_and_money() -> None:
 def test_account_that_cannot_be_read(broken: bytes) -> None:
     with pytest.raises(BrokerError, match="account"):
         listings("spot").add_account(broken, "USDT")
+
+
+def test_an_order_of_an_older_definition_is_listed_by_the_scales_it_was_sent_with() -> None:
+    def own(ref: str, venue_id: str) -> Scales | None:
+        return Scales(1, 2) if (ref, venue_id) == ("REF001", "BTCUSDT:7") else None
+
+    lists = Listings("usdm", Wire("usdm", "tickd-"), SCALES.get, tuple(SCALES), own)
+    lists.add_orders(body(ORDER, {**ORDER, "orderId": 8, "clientOrderId": "tickd-REF002"}))
+    lists.add_trades(body(TRADE))
+    mine, theirs = lists.orders
+    assert (mine.price, mine.size, mine.cum_size) == (520_001, 100, 25)
+    assert (theirs.price, theirs.size) == (5_200_010, 100_000)
+    assert [(each.price, each.size) for each in lists.fills] == [(520_001, 25)]
+    # What does not fit them is not told at all.
+    lists.add_trades(body({**TRADE, "id": 28458, "price": "52000.15"}))
+    assert len(lists.fills) == 1
+    assert lists.holes

@@ -14,7 +14,7 @@ import pytest
 from risk.brokers.binance.config import Market
 from risk.brokers.binance.errors import Refusal
 from risk.brokers.binance.reports import Answer, Heard, Reader, fee_units
-from risk.brokers.binance.wire import RequestId, Wire
+from risk.brokers.binance.wire import RequestId, Scales, Wire
 from risk.orders import Report, ReportKind
 from tests.harness.binance_stand import SCALES
 from tickd.errors import TickdError
@@ -418,3 +418,19 @@ def test_fees(text: str | None, units: int) -> None:
 def test_fees_that_are_none(text: str) -> None:
     with pytest.raises(TickdError):
         fee_units(text)
+
+
+def test_a_fill_is_read_by_the_scales_that_its_order_was_sent_with() -> None:
+    def own(ref: str, venue_id: str) -> Scales | None:
+        return Scales(1, 2) if (ref, venue_id) == ("REF001", "BTCUSDT:4293153") else None
+
+    fill = {"x": "TRADE", "X": "PARTIALLY_FILLED", "t": 5, "L": "52000.10", "l": "0.25"}
+    redefined = Reader("spot", Wire("spot", "tickd-"), SCALES.get, own)
+    report = redefined.event(msgspec.json.encode(spot_event(**fill, z="0.25"))).report
+    assert report is not None
+    assert (report.kind, report.price, report.size) == (ReportKind.FILL, 520_001, 25)
+    # What does not fit those scales is a fill without numbers: an alarm, not another number.
+    finer = spot_event(**{**fill, "L": "52000.15"}, z="0.25")
+    report = redefined.event(msgspec.json.encode(finer)).report
+    assert report is not None
+    assert (report.kind, report.price, report.size) == (ReportKind.FILL, None, None)

@@ -98,6 +98,17 @@ def test_an_order_of_the_life_before_is_told_under_its_field():
     assert kinds(out.reports) == [("FILL", "OLD001")]
 
 
+def test_an_order_of_the_life_before_is_read_by_the_scales_it_was_sent_with():
+    own = {("OLD001", "de616839"): Scales(4, 0)}
+    translator = Translator(
+        Correlation(), {"2330": SCALES}.get, own=lambda ref, venue_id: own.get((ref, venue_id))
+    )
+    (mine,) = translator.told("SDEAL", deal_message(custom_field="OLD001"), 0).reports
+    other = deal_message(custom_field="OLD002", trade_id="other")
+    (theirs,) = translator.told("SDEAL", other, 0).reports
+    assert mine.price == theirs.price * 100
+
+
 def test_one_event_id_counts_once_and_none_counts_always():
     known, translator = made()
     for event_id, count in (("v1:a:1:1", 1), ("", 3)):
