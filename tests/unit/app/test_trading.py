@@ -14,7 +14,7 @@ import pytest
 from risk.brokers.paper.broker import PaperBroker
 from risk.errors import ArmError, BrokerError, LimitsError
 from risk.gate import Gate
-from tests.harness.trading_world import SYMBOL, VENUE, config_of, living, until
+from tests.harness.trading_world import SYMBOL, VENUE, config_of, definition, living, until
 from tickd.bus import FAILURES_MAX
 from tickd.errors import Action
 from tickd.native import EventBatch
@@ -203,7 +203,8 @@ async def test_a_definition_that_changed_while_nobody_ran_halts_at_the_start(
         await world.ready()
         await world.state(world.submit(price=10_010), "filled")
     async with living(type(config)(node=config.node)) as world:
-        await world.define(price_scale=3, tick=10)
+        world.tap.record(0, "C", definition(price_scale=3, tick=10))
+        await asyncio.sleep(0)
     async with living(config) as world:
         halts = world.halting.switch.draw()["halts"]
         assert [(each["scope"], each["key"]) for each in halts] == [("instrument", NAME)]
