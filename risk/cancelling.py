@@ -138,7 +138,8 @@ class Cancelling:
     def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
         """Why arming a scope must wait, a sentence each; others stay halted, and hold up none."""
         found: list[str] = []
-        for name in dict.fromkeys((_EVERYTHING, (scope, key))):
+        asked: tuple[Scope, str] = (scope, key)
+        for name in dict.fromkeys((_EVERYTHING, asked)):
             job = self._jobs.get(name)
             if job is None:
                 continue
