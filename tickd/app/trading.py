@@ -40,6 +40,7 @@ from tickd.app.ordering import Ordering
 from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
 from tickd.app.told_orders import told_at_the_end
+from tickd.app.trading_feeds import PATTERN
 from tickd.app.trading_halts import TradingHalts
 from tickd.app.trading_market import HANDLER, SeenMarket
 from tickd.app.trading_picture import drawn, pictured
@@ -140,6 +141,8 @@ class Trading:
     def _see_market(self) -> None:
         """Give the gate its prices, before the accounts see the same burst."""
         self._bus.handle_bursts(self.gate.take, name=HANDLER)
+        self._bus.handle(PATTERN, self._halts.feeds.take, name=HANDLER)
+        self._tap.on_control(self._halts.feeds.hear)
         self._bus.watch_failures(self.handler_failed)
 
     # Construction ---------------------------------------------------------------------------------
@@ -319,10 +322,11 @@ class Trading:
             words=alert.text,
         )
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Value what is held, look whether too much was lost, flatten where that is wanted."""
         self.ledger.value()
         self.ledger.follow(self.router.outbox.rotations_count)
+        self._halts.watch_feeds()
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:
@@ -339,7 +343,7 @@ class Trading:
                 tasks.create_task(self._run_broker(name, broker), name=f"broker {name}")
             tasks.create_task(self.router.run(), name="router")
             while True:
-                self._look()
+                self.look()
                 await self._clock.sleep(_LOOK_S)
                 await self.ledger.keep()
 
