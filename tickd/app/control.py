@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from tickd.app.encoding import encode
 from tickd.errors import Action, TickdError
 
 log = structlog.get_logger(__name__)
@@ -76,7 +77,7 @@ class ControlServer:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 line = await reader.readline()
-                writer.write(orjson.dumps(await self._answer(line)) + b"\n")
+                writer.write(encode(await self._answer(line)) + b"\n")
                 await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
             pass  # a client that stalls, leaves or sends too much concerns nobody else

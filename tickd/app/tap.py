@@ -11,10 +11,10 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-import orjson
 import structlog
 from typing_extensions import Buffer
 
+from tickd.app.encoding import encode
 from tickd.bus import Bus
 from tickd.errors import TickdError
 from tickd.native import Decoder, Histogram, NativeError, RawLog, TopicLatency
@@ -161,7 +161,7 @@ class Tap:
         self._loop.remove_reader(self._raw.wake_fd)
 
     def _control(self, connection: int, fields: dict[str, object]) -> int:
-        return self.record(connection, "C", orjson.dumps(fields))
+        return self.record(connection, "C", encode(fields))
 
     def _end_burst(self) -> None:
         self._armed = False

@@ -45,7 +45,7 @@ from tickd.app.trading_halts import TradingHalts
 from tickd.app.trading_market import HANDLER, SeenMarket
 from tickd.app.trading_picture import drawn, pictured
 from tickd.bus import Bus, HandlerFailure
-from tickd.errors import TickdError
+from tickd.errors import Action, TickdError
 from tickd.native import NativeError, RawLog
 from tickd.ports import Clock
 
@@ -353,6 +353,10 @@ class Trading:
             await broker.run()
         except TickdError as error:
             self._halts.broker_failed(name, error)
+        except Exception as error:  # a bug in it, or several errors at once
+            log.exception("broker_bug", account=name)
+            words = f"the broker failed: {type(error).__name__}: {error}"
+            self._halts.broker_failed(name, TickdError(words, action=Action.FATAL))
 
     async def stop(self) -> None:
         """Take back what is open, as the policy wants it; strategies have ended before."""
@@ -362,6 +366,8 @@ class Trading:
                     left = await self.router.cancel_all()
             except (TickdError, TimeoutError) as error:
                 log.error("cancel_failed", words=str(error) or "timeout")  # noqa: TRY400
+            except Exception as error:  # a bug must not keep the daemon from draining
+                log.exception("cancel_failed", words=str(error))
             else:
                 if left:
                     log.error("orders_left", count=left, hint="ask the venue")
@@ -384,7 +390,8 @@ class Trading:
 
     def commands(self) -> Mapping[str, Command]:
         """The control commands about orders, by name."""
-        return Ordering(self.router, self.ledger, self.instruments, self.brokers).commands()
+        books = (self.router, self.ledger, self.instruments, self.brokers)
+        return Ordering(*books, self._audit).commands()
 
     def risk_picture(self) -> RiskPicture:
         """What the metrics show."""
