@@ -355,6 +355,10 @@ class Outbox:
         self._waiting = deque((self._offset, then) for _, then in self._waiting)
         self._sync.want(self._offset)
 
+    def figures(self) -> tuple[int, int, int]:
+        """Bytes used, bytes of the file, how many wait for the disk."""
+        return self._offset, self._capacity, len(self._waiting)
+
     def _drop_fresh(self) -> None:
         if self._fresh is not None:
             os.close(self._fresh.fd)

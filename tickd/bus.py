@@ -137,6 +137,7 @@ class Bus:
         self._room_waiters: list[asyncio.Future[None]] = []
         self._failures: dict[str, int] = {}
         self._highs = HighWaters()
+        self._sum_highs = HighWaters()  # of whole subscriptions, in periods of their own
         self.endpoints: Final = Endpoints(self._core.want_turn, self._endpoint_failed)
         # One native call, no Python frame in between.
         self.publish: Final[Callable[[EventBatch], None]] = self._core.publish
@@ -268,21 +269,23 @@ class Bus:
         self, *, reset: bool = False, reader: str = "", worst: int = WORST_TOPICS
     ) -> BusStats:
         """Return sums per subscription and the `worst` topics by age, then depth."""
-        queues: list[QueueStats] = []
+        sums: list[TopicLag] = []
         every: list[TopicLag] = []
         for subscription in self._subscriptions():
-            rows = self._lag(subscription, reset, reader)
-            every.extend(row for row in rows if row.depth or row.dropped)
-            queues.append(
-                QueueStats(
-                    subscription.name,
-                    sum(row.depth for row in rows),
-                    max((row.high_water for row in rows), default=0),
-                    max((row.oldest_age_s for row in rows), default=0.0),
-                    sum(row.dropped for row in rows),
-                    sum(row.events for row in rows),
-                )
+            whole, rows = subscription.sums(worst=worst, reset=reset)
+            sums += self._sum_highs.merge([whole], reset=reset, reader=reader)
+            every += rows
+        queues = [
+            QueueStats(
+                row.subscription,
+                row.depth,
+                row.high_water,
+                row.oldest_age_s,
+                row.dropped,
+                row.events,
             )
+            for row in sums
+        ]
         every.sort(key=lambda row: (row.oldest_age_s, row.depth, row.dropped), reverse=True)
         return BusStats(
             self._core.events,

@@ -27,6 +27,7 @@ from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
+from tickd.app.process_metrics import watch_garbage
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
 from tickd.telemetry.loop_lag import probe_loop_lag
@@ -46,7 +47,7 @@ class Daemon:
         self.http = HttpServer(
             host=parts.config.http.host,
             port=parts.config.http.port,
-            metrics=metrics_of(parts),
+            metrics=metrics_of(parts, self.picture),
             ready=self.picture.waiting_for,
         )
         self.control = ControlServer(
@@ -143,6 +144,7 @@ class Daemon:
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
+            "garbage watch": partial(watch_garbage, parts.garbage),
         }
 
     async def _open_doors(self) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
+from strategy_runner.garbage import GarbageWatch
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch
@@ -47,6 +48,7 @@ class Parts:
     backends: tuple[Choice, ...]
     clock: Clock
     loop_lag: Histogram
+    garbage: GarbageWatch
     raw_log: RawLog
     decoder: Decoder
     bus: Bus

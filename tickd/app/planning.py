@@ -89,6 +89,8 @@ class Planning:
         self.reloads = 0
         self.reloads_refused = 0
         self.refused: str | None = None  # why the file was not taken when it was read last
+        self.read_ns = self.taken_ns = clock.wall_ns()  # of the file; the start takes it, too
+        self.waiting: tuple[str, ...] = ()  # keys of it that wait for a restart
 
     @staticmethod
     def _new_throttle(config: Config) -> Throttle:
@@ -98,6 +100,11 @@ class Planning:
             step_seconds=bounds.step_seconds,
             hold_seconds=bounds.hold_seconds,
         )
+
+    @property
+    def config(self) -> Config:
+        """What is in force: of the start, with what reloads changed."""
+        return self._config
 
     @property
     def floor(self) -> int | None:
@@ -179,6 +186,7 @@ class Planning:
         """
         if self._reread is None:
             raise ConfigError("this daemon was not started from a file")
+        self.read_ns = self._clock.wall_ns()
         try:
             fresh = self._reread()
             waiting = tuple(_waiting(self._config, fresh))
@@ -194,7 +202,7 @@ class Planning:
             self.reloads_refused += 1
             self.refused = str(error)
             raise
-        self.refused = None
+        self.refused, self.taken_ns, self.waiting = None, self.read_ns, waiting
         self._config = msgspec.structs.replace(
             self._config,
             plan=fresh.plan,

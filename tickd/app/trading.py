@@ -80,7 +80,7 @@ class Trading:
         self._config: Final = config
         self._note: Final = tap.note
         self._raw_log: Final = raw_log
-        self._clock: Final = clock
+        self.clock: Final = clock
         self._word: Final = halting.word
         self._accounts: Final = {each.name: each.account for each in config.strategies}
         self._tap: Final = tap
@@ -152,7 +152,7 @@ class Trading:
         return find(section).make(
             section,
             BrokerContext(
-                clock=self._clock,
+                clock=self.clock,
                 on_report=partial(self._report, section.name),
                 confirm=self.gate.confirm,
                 instrument=partial(self.instruments.traded, venue),
@@ -170,7 +170,7 @@ class Trading:
 
     def _router(self) -> Router:
         directory, keys = self._config.state_dir / "risk", self._config.risk.router
-        wall_s = self._clock.wall_ns() // 1_000_000_000
+        wall_s = self.clock.wall_ns() // 1_000_000_000
         first = max(1, (wall_s - _NUMBERS_SINCE_S) * _NUMBERS_PER_S)
         router = Router(
             keys,
@@ -180,10 +180,10 @@ class Trading:
                 directory / "outbox",
                 durability=keys.durability,
                 bytes_max=keys.outbox_bytes_max,
-                clock=self._clock,
+                clock=self.clock,
             ),
             numbers=OrderNumbers(directory / "numbers", first=first),
-            clock=self._clock,
+            clock=self.clock,
             record=self._record,
             on_fill=self._fill,
             on_alert=self._alert,
@@ -344,7 +344,7 @@ class Trading:
             tasks.create_task(self.router.run(), name="router")
             while True:
                 self.look()
-                await self._clock.sleep(_LOOK_S)
+                await self.clock.sleep(_LOOK_S)
                 await self.ledger.keep()
 
     async def _run_broker(self, name: str, broker: Broker) -> None:

@@ -16,6 +16,7 @@ from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from strategy_runner.garbage import GarbageWatch
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
@@ -86,6 +87,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         backends=backends,
         clock=clock,
         loop_lag=Histogram(),
+        garbage=GarbageWatch(clock.mono_ns, tune=False),
         raw_log=raw_log,
         decoder=decoder,
         bus=bus,
