@@ -90,6 +90,7 @@ class Delivery:
             on_room=on_room,
         )
         self.lanes = self.waiting.lanes
+        self.on_acked: Callable[[Job, int], None] = lambda _job, _ns: None  # who traces sets it
         self._slots = asyncio.Semaphore(config.in_flight_max)
         self._redrive_not_before_ns = 0
 
@@ -262,6 +263,7 @@ class Delivery:
         self.circuits.answered(lane.table)
         self.counters.bytes_sent += job.block.nbytes
         now_ns = self._clock.mono_ns()
+        self.on_acked(job, now_ns)
         if job.ts_mono_ns:  # what was read again from the log has no socket to measure from
             self.ack_latency.record(now_ns - job.ts_mono_ns, job.planned.rows)
         if job.spooled:

@@ -61,6 +61,7 @@ class Daemon:
                 **parts.filling.commands(),
                 **parts.halting.commands(),
                 **parts.trading.commands(),
+                **parts.traces.commands(),
             },
         )
 
@@ -142,6 +143,7 @@ class Daemon:
             "plan": parts.planning.run,
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
+            "traces": parts.traces.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
         }
 

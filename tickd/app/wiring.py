@@ -33,6 +33,7 @@ from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
 from tickd.app.trading_wiring import join_trading, trading_of
 from tickd.app.universe_sources import own_tables, scanners
@@ -66,6 +67,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     make_room(config.state_dir / "raw", config.disk_guard)
     entrance = _entrance(config, clock)
     raw_log, decoder, bus, tap = entrance
+    traces = Traces(config, raw_log, decoder, tap=tap, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
     trading = trading_of(config, halting, entrance, clock)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
@@ -81,6 +83,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
     join_trading(trading, config, entrance, storage=storage, watermark=watermark, planning=planning)
+    traces.join(storage.sink.delivery, lambda: storage.sink.frame_settled, trading)
     return Parts(
         config=config,
         backends=backends,
@@ -102,9 +105,12 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk=disk, trading=trading, clock=clock),
         trading=trading,
-        strategies=_strategies(
-            config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
+        strategies=traces.into(
+            _strategies(
+                config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
+            )
         ),
+        traces=traces,
         loop_core=loop_core,
         halting=halting,
     )

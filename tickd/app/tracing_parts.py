@@ -1,0 +1,182 @@
+"""Tracing's part of the composition root: makes it where `[tracing]` wants it, and joins it.
+
+Without it every function here leaves the daemon as it was. It traces nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+from recorder.sink.delivery import Delivery
+from recorder.sink.lanes import Job
+from risk.approval import ApprovedOrder
+from risk.brokers.port import Broker
+from tickd.app.config import Config
+from tickd.app.control import Command
+from tickd.app.strategies import Strategies
+from tickd.app.tap import Tap
+from tickd.app.trace_export import TraceExporter
+from tickd.app.tracing import Progress, Tracing
+from tickd.app.trading import Trading
+from tickd.errors import TickdError
+from tickd.native import Decoder, RawLog
+from tickd.ports import Clock
+from tickd.telemetry.metrics import Metrics, Values
+from tickd.telemetry.traces import BlockStamps
+
+__all__ = ["Traces", "declare_traces"]
+
+
+@final
+class Traces:
+    """The tracing of a daemon, or that there is none."""
+
+    def __init__(
+        self, config: Config, raw: RawLog, decoder: Decoder, *, tap: Tap, clock: Clock
+    ) -> None:
+        """Raises TickdError(FATAL): an endpoint is given, and OpenTelemetry not installed."""
+        self.tracing: Tracing | None = None
+        self.exporter: TraceExporter | None = None
+        self._settled: Callable[[], int] = lambda: 0
+        self._mono_ns: Final = clock.mono_ns
+        settings, node = config.tracing, config.node.id
+        if not settings.enabled:
+            return
+        if settings.endpoint:
+            self.exporter = TraceExporter(settings, node=node)
+        self.tracing = Tracing(
+            settings,
+            node=node,
+            clock=clock,
+            topic_name=decoder.topic_name,
+            progress=Progress(
+                written=lambda: raw.written,
+                synced=lambda: raw.synced,
+                settled=lambda: self._settled(),  # noqa: PLW0108 - it is set later
+            ),
+            export=None if self.exporter is None else self.exporter.offer,
+        )
+        tap.trace_with(self.tracing.decoding)
+        tap.on_watermark(self.tracing.log_moved)
+        tap.on_control(self.tracing.orders.hear)
+
+    def join(self, delivery: Delivery, settled: Callable[[], int], trading: Trading) -> None:
+        """Hear of blocks that are stored, and of orders that brokers write.
+
+        Args: `settled`: the frame up to which everything is in ClickHouse.
+        """
+        if self.tracing is None:
+            return
+        self._settled = settled
+        stored = self.tracing.stored
+
+        def on_acked(job: Job, now_ns: int) -> None:
+            plan = job.planned
+            began_ns = job.ts_mono_ns and job.put_ns  # 0: read again from the log
+            if began_ns:
+                stored(
+                    BlockStamps(
+                        plan.table,
+                        plan.seq_first,
+                        plan.seq_last,
+                        plan.rows,
+                        began_ns,
+                        job.sent_ns,
+                        now_ns,
+                    )
+                )
+
+        delivery.on_acked = on_acked
+        for name, broker in trading.brokers.items():
+            trading.brokers[name] = TracedBroker(broker, self.tracing, self._mono_ns)
+
+    def into(self, strategies: Strategies) -> Strategies:
+        """Return them; what they are given from now on is traced."""
+        strategies.tracing = self.tracing
+        return strategies
+
+    def commands(self) -> dict[str, Command]:
+        """The control commands, by name."""
+        return {"traces": _refuse if self.tracing is None else self.tracing.ring.answer}
+
+    async def run(self) -> None:
+        """Make and export traces until cancelled; then what is known goes out, in bounded time."""
+        if self.tracing is None:
+            return
+        if self.exporter is not None:
+            self.exporter.start()
+        try:
+            await self.tracing.run()
+        finally:
+            self.tracing.step(every=True)
+            if self.exporter is not None:
+                await asyncio.to_thread(self.exporter.stop)
+
+
+@final
+class TracedBroker:
+    """A broker whose `send` is timed; everything else is the broker's own."""
+
+    def __init__(self, broker: Broker, tracing: Tracing, mono_ns: Callable[[], int]) -> None:
+        self._broker: Final = broker
+        self._order_sent: Final = tracing.orders.sent
+        self._mono_ns: Final = mono_ns
+        self.run: Final = broker.run
+        self.cancel: Final = broker.cancel
+        self.replace: Final = broker.replace
+        self.snapshot: Final = broker.snapshot
+        self.cancel_all: Final = broker.cancel_all
+
+    @property
+    def is_up(self) -> bool:
+        return self._broker.is_up
+
+    def send(self, order: ApprovedOrder, ref: str) -> None:
+        """Raises as the broker's."""
+        began_ns = self._mono_ns()
+        self._broker.send(order, ref)
+        self._order_sent(order, began_ns)
+
+
+async def _refuse(_: Mapping[str, object]) -> object:
+    raise TickdError("batches are not traced", hint="[tracing] enabled = true, and a restart")
+
+
+def declare_traces(metrics: Metrics, traces: Traces) -> None:
+    """Declare what tells about tracing; nothing where there is none."""
+    tracing, exporter = traces.tracing, traces.exporter
+    if tracing is None:
+        return
+
+    def by_reason(counted: Counter[str]) -> Callable[[], Values]:
+        return lambda: {(reason,): float(count) for reason, count in counted.items()}
+
+    prefix, by = "tickd_app_trace", ("reason",)
+    metrics.read_counter(
+        f"{prefix}_batches_total", "Batches traced, by why.", by_reason(tracing.made), by
+    )
+    metrics.read_counter(
+        f"{prefix}_dropped_total",
+        "Traces not made (budget, pending) and spans not queued (queue), by what was full.",
+        by_reason(tracing.dropped),
+        by,
+    )
+    metrics.read_gauge(
+        f"{prefix}_pending_count",
+        "Traced batches of which not everything is known yet.",
+        lambda: tracing.pending_count,
+    )
+    if exporter is None:
+        return
+    for name, text, read in (
+        ("exported_spans", "Spans that the collector took.", lambda: exporter.exported_spans),
+        ("failed_spans", "Spans that it did not take.", lambda: exporter.failed_spans),
+        ("export_failures", "Requests to it that failed.", lambda: exporter.failures),
+    ):
+        metrics.read_counter(f"{prefix}_{name}_total", text, read)
+    metrics.read_gauge(
+        f"{prefix}_queued_spans_count", "Spans that wait for it.", lambda: exporter.queued_spans
+    )
