@@ -4,8 +4,7 @@ A lane per table: blocks wait in memory, beyond a limit in the spool, and go out
 live ones first, the spooled ones in the gaps and after every few live ones, oldest first. Breakers
 keep everybody from hammering what is broken. Whatever had an open outcome is sent again with the
 same bytes and the same token before anything else of its table, and is then left to repair, which
-compares what came of it with the raw log. It cuts nothing, plans nothing new and reads no raw log
-but for a block that the spool has lost.
+compares what came of it with the raw log. It cuts nothing and reads the log only for lost blocks.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class Daemon:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        parts.traces.join(parts)
         self.picture = Picture(parts)
         self.http = HttpServer(
             host=parts.config.http.host,

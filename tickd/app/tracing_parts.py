@@ -8,24 +8,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
-from recorder.sink.delivery import Delivery
 from recorder.sink.lanes import Job
 from risk.approval import ApprovedOrder
 from risk.brokers.port import Broker
 from tickd.app.config import Config
 from tickd.app.control import Command
-from tickd.app.strategies import Strategies
-from tickd.app.tap import Tap
 from tickd.app.trace_export import TraceExporter
 from tickd.app.tracing import Progress, Tracing
-from tickd.app.trading import Trading
 from tickd.errors import TickdError
-from tickd.native import Decoder, RawLog
 from tickd.ports import Clock
 from tickd.telemetry.metrics import Metrics, Values
 from tickd.telemetry.traces import BlockStamps
+
+if TYPE_CHECKING:
+    from tickd.app.parts import Parts
 
 __all__ = ["Traces", "declare_traces"]
 
@@ -34,69 +32,40 @@ __all__ = ["Traces", "declare_traces"]
 class Traces:
     """The tracing of a daemon, or that there is none."""
 
-    def __init__(
-        self, config: Config, raw: RawLog, decoder: Decoder, *, tap: Tap, clock: Clock
-    ) -> None:
+    def __init__(self, config: Config, clock: Clock) -> None:
         """Raises TickdError(FATAL): an endpoint is given, and OpenTelemetry not installed."""
+        self._config: Final = config
+        self._clock: Final = clock
         self.tracing: Tracing | None = None
         self.exporter: TraceExporter | None = None
-        self._settled: Callable[[], int] = lambda: 0
-        self._mono_ns: Final = clock.mono_ns
-        settings, node = config.tracing, config.node.id
-        if not settings.enabled:
+        if config.tracing.enabled and config.tracing.endpoint:
+            self.exporter = TraceExporter(config.tracing, node=config.node.id)
+
+    def join(self, parts: Parts) -> None:
+        """Put stamps on the way of batches, before the daemon runs; nothing where it is off."""
+        if not self._config.tracing.enabled:
             return
-        if settings.endpoint:
-            self.exporter = TraceExporter(settings, node=node)
+        raw, sink, tap = parts.raw_log, parts.storage.sink, parts.tap
         self.tracing = Tracing(
-            settings,
-            node=node,
-            clock=clock,
-            topic_name=decoder.topic_name,
+            self._config.tracing,
+            node=self._config.node.id,
+            clock=self._clock,
+            topic_name=parts.decoder.topic_name,
             progress=Progress(
                 written=lambda: raw.written,
                 synced=lambda: raw.synced,
-                settled=lambda: self._settled(),  # noqa: PLW0108 - it is set later
+                settled=lambda: sink.frame_settled,
             ),
             export=None if self.exporter is None else self.exporter.offer,
         )
         tap.trace_with(self.tracing.decoding)
         tap.on_watermark(self.tracing.log_moved)
         tap.on_control(self.tracing.orders.hear)
-
-    def join(self, delivery: Delivery, settled: Callable[[], int], trading: Trading) -> None:
-        """Hear of blocks that are stored, and of orders that brokers write.
-
-        Args: `settled`: the frame up to which everything is in ClickHouse.
-        """
-        if self.tracing is None:
-            return
-        self._settled = settled
-        stored = self.tracing.stored
-
-        def on_acked(job: Job, now_ns: int) -> None:
-            plan = job.planned
-            began_ns = job.ts_mono_ns and job.put_ns  # 0: read again from the log
-            if began_ns:
-                stored(
-                    BlockStamps(
-                        plan.table,
-                        plan.seq_first,
-                        plan.seq_last,
-                        plan.rows,
-                        began_ns,
-                        job.sent_ns,
-                        now_ns,
-                    )
-                )
-
-        delivery.on_acked = on_acked
-        for name, broker in trading.brokers.items():
-            trading.brokers[name] = TracedBroker(broker, self.tracing, self._mono_ns)
-
-    def into(self, strategies: Strategies) -> Strategies:
-        """Return them; what they are given from now on is traced."""
-        strategies.tracing = self.tracing
-        return strategies
+        sink.delivery.on_acked = _acked(self.tracing)
+        parts.strategies.tracing = self.tracing
+        brokers = parts.trading.brokers
+        for name, broker in list(brokers.items()):
+            brokers[name] = TracedBroker(broker, self.tracing, self._clock.mono_ns)
 
     def commands(self) -> dict[str, Command]:
         """The control commands, by name."""
@@ -114,6 +83,17 @@ class Traces:
             self.tracing.step(every=True)
             if self.exporter is not None:
                 await asyncio.to_thread(self.exporter.stop)
+
+
+def _acked(tracing: Tracing) -> Callable[[Job, int], None]:
+    def on_acked(job: Job, now_ns: int) -> None:
+        if not job.ts_mono_ns:  # read again from the log: no batch of the bus is in it
+            return
+        plan = job.planned
+        times_ns = (job.put_ns, job.sent_ns, now_ns)
+        tracing.stored(BlockStamps(plan.table, plan.seq_first, plan.seq_last, plan.rows, *times_ns))
+
+    return on_acked
 
 
 @final

@@ -67,7 +67,6 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     make_room(config.state_dir / "raw", config.disk_guard)
     entrance = _entrance(config, clock)
     raw_log, decoder, bus, tap = entrance
-    traces = Traces(config, raw_log, decoder, tap=tap, clock=clock)
     watermark = _watermark(config, raw_log, tap, clock)
     trading = trading_of(config, halting, entrance, clock)
     storage = _storage(config, raw_log, decoder, tap=tap, bus=bus, watermark=watermark)
@@ -83,7 +82,6 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
     disk = _disk_watch(config, raw_log, tap, storage=storage, sessions=sessions, sinks=sinks)
     planning = Planning(config, sessions, universes=universes, bus=bus, tap=tap, clock=clock)
     join_trading(trading, config, entrance, storage=storage, watermark=watermark, planning=planning)
-    traces.join(storage.sink.delivery, lambda: storage.sink.frame_settled, trading)
     return Parts(
         config=config,
         backends=backends,
@@ -105,12 +103,10 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         disk=disk,
         shipping=_shipping(config, raw_log, storage, disk=disk, trading=trading, clock=clock),
         trading=trading,
-        strategies=traces.into(
-            _strategies(
-                config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
-            )
+        strategies=_strategies(
+            config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
         ),
-        traces=traces,
+        traces=Traces(config, clock),
         loop_core=loop_core,
         halting=halting,
     )
