@@ -43,6 +43,7 @@ class Daemon:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        parts.traces.join(parts)
         self.picture = Picture(parts)
         self.http = HttpServer(
             host=parts.config.http.host,
@@ -62,6 +63,7 @@ class Daemon:
                 **parts.filling.commands(),
                 **parts.halting.commands(),
                 **parts.trading.commands(),
+                **parts.traces.commands(),
             },
         )
 
@@ -143,6 +145,7 @@ class Daemon:
             "plan": parts.planning.run,
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
+            "traces": parts.traces.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
             "garbage watch": partial(watch_garbage, parts.garbage),
         }

@@ -21,6 +21,7 @@ from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
 from tickd.app.universes import Universes
 from tickd.backend import Choice
@@ -66,5 +67,6 @@ class Parts:
     shipping: Shipping
     trading: Trading
     strategies: Strategies
+    traces: Traces
     loop_core: LoopCore
     halting: Halting

@@ -40,7 +40,6 @@ from tickd.app.ordering import Ordering
 from tickd.app.risk_metrics import RiskPicture
 from tickd.app.tap import Tap
 from tickd.app.told_orders import told_at_the_end
-from tickd.app.trading_feeds import PATTERN
 from tickd.app.trading_halts import TradingHalts
 from tickd.app.trading_market import HANDLER, SeenMarket
 from tickd.app.trading_picture import drawn, pictured
@@ -141,8 +140,7 @@ class Trading:
     def _see_market(self) -> None:
         """Give the gate its prices, before the accounts see the same burst."""
         self._bus.handle_bursts(self.gate.take, name=HANDLER)
-        self._bus.handle(PATTERN, self._halts.feeds.take, name=HANDLER)
-        self._tap.on_control(self._halts.feeds.hear)
+        self._halts.feeds.join(self._bus, self._tap, HANDLER)
         self._bus.watch_failures(self.handler_failed)
 
     # Construction ---------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from typing import Final, Literal, final
 
 import msgspec
 
+from tickd.app.tap import Tap
+from tickd.bus import Bus
 from tickd.events import BookState, as_array
 from tickd.native import EventBatch
 from tickd.ports import Clock
@@ -36,6 +38,11 @@ class TradingFeeds:
         self._broken_ns: Final[dict[str, int]] = {}
         # Late messages open such a book again; only one that becomes whole is followed again.
         self._shed: Final[set[str]] = set()
+
+    def join(self, bus: Bus, tap: Tap, name: str) -> None:
+        """Hear of books from here on."""
+        bus.handle(PATTERN, self.take, name=name)
+        tap.on_control(self.hear)
 
     def take(self, topic: str, events: EventBatch) -> None:
         """Look at the verdicts about one book; the last counts."""

@@ -34,6 +34,7 @@ from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
 from tickd.app.trading_wiring import join_trading, trading_of
 from tickd.app.universe_sources import own_tables, scanners
@@ -107,6 +108,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         strategies=_strategies(
             config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
         ),
+        traces=Traces(config, clock),
         loop_core=loop_core,
         halting=halting,
     )
