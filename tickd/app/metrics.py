@@ -19,6 +19,7 @@ from tickd.app.session_metrics import declare_sessions
 from tickd.app.ship_metrics import declare_ship
 from tickd.app.signal_metrics import declare_signals
 from tickd.app.strategy_metrics import declare_strategies
+from tickd.app.watchdog import declare_watchdog
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.metrics import Metrics, Values
@@ -57,6 +58,7 @@ def metrics_of(parts: Parts) -> Metrics:
     declare_signals(metrics, parts.signals)
     if parts.config.accounts:
         declare_risk(metrics, parts.trading.risk_picture)
+    declare_watchdog(metrics, parts.watchdog)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag

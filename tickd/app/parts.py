@@ -22,6 +22,7 @@ from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
 from tickd.app.trading import Trading
 from tickd.app.universes import Universes
+from tickd.app.watchdog import Watchdog
 from tickd.backend import Choice
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
@@ -66,3 +67,4 @@ class Parts:
     strategies: Strategies
     loop_core: LoopCore
     halting: Halting
+    watchdog: Watchdog
