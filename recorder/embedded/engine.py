@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import chdb
 
+from recorder.embedded.jit import NOT_COMPILED, may_write_code
 from recorder.embedded.statement import Statement, StatementError
 
 __all__ = ["Engine", "EngineError", "Request", "Summary"]
@@ -90,6 +91,8 @@ class Engine:
         # The path must be absolute: with a relative one tables with fsync_part_directory fail (code
         # 107).
         self._target = f"{path.absolute()}?max_server_memory_usage={memory_bytes_max}&{_BACKGROUND}"
+        if not may_write_code():
+            self._target += f"&{NOT_COMPILED}"
         spill = str(query_memory_bytes_max // 2)
         self._base = {
             "max_memory_usage": str(query_memory_bytes_max),

@@ -36,6 +36,7 @@ from tickd.app.tracing_config import TracingConfig
 from tickd.config import load
 
 NODE_MAX = 65_535
+VENUES_WAIT_SECONDS_MAX = 3600
 # Each has metrics of its own.
 UNIVERSES_MAX = 32
 
@@ -44,19 +45,26 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Who this daemon is.
 
     id: stands in every row; two daemons that share tables need different ones. loop_core: the
-    number of a core that the event loop alone gets; None: the system decides.
+    number of a core that the event loop alone gets; None: the system decides. venues_wait_seconds:
+    how long a supervisor is not told READY because venues are not live yet.
     """
 
     id: int = 1
     state_dir: str = "data"
     shutdown_timeout_ms: int = 20_000
     loop_core: int | None = None
+    venues_wait_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.id <= NODE_MAX:
             raise ValueError(f"node.id is {self.id}, 0 to {NODE_MAX} possible")
         if self.shutdown_timeout_ms < 1:
             raise ValueError("node.shutdown_timeout_ms must be positive")
+        if not 0 <= self.venues_wait_seconds <= VENUES_WAIT_SECONDS_MAX:
+            raise ValueError(
+                f"node.venues_wait_seconds is {self.venues_wait_seconds}, "
+                f"0 to {VENUES_WAIT_SECONDS_MAX} possible"
+            )
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

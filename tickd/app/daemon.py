@@ -28,6 +28,7 @@ from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
 from tickd.app.process_metrics import watch_garbage
+from tickd.app.supervision import NOBODY, Supervision, Supervisor, recovering, supervisor_here
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
 from tickd.telemetry.loop_lag import probe_loop_lag
@@ -41,10 +42,11 @@ HOUSEKEEPING_S = 1.0
 class Daemon:
     """One daemon: `run` records until `stop` is set."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, supervisor: Supervisor = NOBODY) -> None:
         self.parts = parts
         parts.traces.join(parts)
         self.picture = Picture(parts)
+        self.supervision = Supervision(parts, supervisor)
         self.http = HttpServer(
             host=parts.config.http.host,
             port=parts.config.http.port,
@@ -95,6 +97,7 @@ class Daemon:
                 )
                 await stop.wait()
                 self.picture.stopping = True
+                self.supervision.stopping()
                 log.info("daemon_stopping", frames=self.parts.raw_log.stats()["frames"])
                 self.parts.shipping.stop()
                 drained = await self._drain(recording, deciding, trading, storing, sinking)
@@ -146,6 +149,7 @@ class Daemon:
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
             "traces": parts.traces.run,
+            "supervision": self.supervision.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
             "garbage watch": partial(watch_garbage, parts.garbage),
         }
@@ -277,7 +281,9 @@ async def run_until_signalled(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    daemon = Daemon(wire(config, halting))
+    supervisor = supervisor_here()
+    with recovering(supervisor):
+        daemon = Daemon(wire(config, halting), supervisor)
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     loop.add_signal_handler(signal.SIGUSR2, daemon.dump)

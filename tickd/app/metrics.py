@@ -23,6 +23,7 @@ from tickd.app.ship_metrics import declare_ship
 from tickd.app.signal_metrics import declare_signals
 from tickd.app.strategy_metrics import declare_strategies
 from tickd.app.tracing_parts import declare_traces
+from tickd.app.watchdog import declare_watchdog
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.metrics import Metrics, Values
 
@@ -59,6 +60,7 @@ def metrics_of(parts: Parts, picture: Picture | None = None) -> Metrics:
     if parts.config.accounts:
         declare_risk(metrics, parts.trading.risk_picture)
     declare_traces(metrics, parts.traces)
+    declare_watchdog(metrics, parts.watchdog)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     return metrics
 

@@ -24,6 +24,7 @@ from tickd.app.tap import Tap
 from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
 from tickd.app.universes import Universes
+from tickd.app.watchdog import Watchdog
 from tickd.backend import Choice
 from tickd.bus import Bus
 from tickd.native import Decoder, Histogram, RawLog
@@ -70,3 +71,4 @@ class Parts:
     traces: Traces
     loop_core: LoopCore
     halting: Halting
+    watchdog: Watchdog

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.status import SessionStatus
 from recorder.sink.sink import SinkState
 from tickd.app.backends import described
 from tickd.app.parts import Parts
@@ -111,16 +112,8 @@ class Picture:
             return "stopping"
         if self._parts.raw_log.fault is not None:
             return f"raw log: {self._parts.raw_log.fault}"
-        for session in self._parts.sessions:
-            status = session.status()
-            if not status.started:
-                return f"{status.venue}: instruments"
-            if not status.lines and status.symbols_missing:
-                return f"{status.venue}: symbols that it does not list"
-            for line in status.lines:
-                if line.state not in ("streaming", "replacing"):
-                    return f"{status.venue} {line.endpoint}: {line.state}"
-        return ""
+        waits = (venue_waits_for(session.status()) for session in self._parts.sessions)
+        return next(filter(None, waits), "")
 
     def raw_log(self) -> dict[str, Any]:
         raw = self._parts.raw_log
@@ -224,6 +217,18 @@ class Picture:
             )
         rows.sort(key=lambda row: row["events"], reverse=True)
         return rows
+
+
+def venue_waits_for(status: SessionStatus) -> str:
+    """What keeps a venue from being recorded; empty when nothing does."""
+    if not status.started:
+        return f"{status.venue}: instruments"
+    if not status.lines and status.symbols_missing:
+        return f"{status.venue}: symbols that it does not list"
+    for line in status.lines:
+        if line.state not in ("streaming", "replacing"):
+            return f"{status.venue} {line.endpoint}: {line.state}"
+    return ""
 
 
 def lag_rows(decoder: Decoder, bus: Bus) -> list[dict[str, object]]:

@@ -156,6 +156,11 @@ class Tap:
         self._held_for.discard(cause)
         self._resume()
 
+    @property
+    def pause_due(self) -> bool:
+        """Whether there is a reason to read no socket."""
+        return self._raw.full or bool(self._held_for)
+
     def finish(self) -> None:
         """Decode and hand over what is left.
 

@@ -39,6 +39,7 @@ from tickd.app.trading import Trading
 from tickd.app.trading_wiring import join_trading, trading_of
 from tickd.app.universe_sources import own_tables, scanners
 from tickd.app.universes import Universes
+from tickd.app.watchdog import Watchdog
 from tickd.bus import Bus, HandlerFailure
 from tickd.bus_queue import BurstSubscription, Dropped, Limits, WhenFull
 from tickd.clock import SystemClock
@@ -111,6 +112,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         traces=Traces(config, clock),
         loop_core=loop_core,
         halting=halting,
+        watchdog=Watchdog(raw_log, tap, storage, group_ms=config.raw_log.group_ms, clock=clock),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ def run(config: Path, *, shard: str | None = None) -> ExitCode:
         tickd run tickd.toml --shard 0/4
 
     """
+    faulthandler.enable()  # a watchdog's SIGABRT, or a crash, leaves every thread's stack on stderr
     give_large_buffers_back()
     resolved = load_shard(config, shard)
     configure_logging(resolved.log)
