@@ -27,6 +27,7 @@ from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
+from tickd.app.top import Top
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
 from tickd.telemetry.loop_lag import probe_loop_lag
@@ -54,6 +55,7 @@ class Daemon:
             {
                 "status": self.picture.answer,
                 "histograms": self.picture.histograms,
+                **Top(parts, self.picture).commands(),
                 **parts.shipping.commands(),
                 **parts.storage.rebuilding.commands(),
                 **parts.storage.spooling.commands(),
