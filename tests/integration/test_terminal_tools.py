@@ -182,6 +182,67 @@ def test_ctrl_c_leaves_top_cleanly(running: Running) -> None:
     assert "Traceback" not in terminal.text
 
 
+def test_tail_prints_live_events_in_natural_units(running: Running) -> None:
+    pattern = f"trade.{VENUE}.*"
+    lines = running.tickd("tail", pattern, "--json", "--count", "20").splitlines()
+    events = [json.loads(line) for line in lines]
+    assert len(events) == 20
+    assert {event["kind"] for event in events} == {"TRADE"}
+    assert all(float(event["price"]) > 0 and "." in event["price"] for event in events)
+    text = running.tickd("tail", pattern, "--count", "3")
+    assert text.count(" TRADE ") == 3
+
+
+def test_a_fifth_watcher_and_a_bad_pattern_are_refused(running: Running) -> None:
+    done = tickd("tail", str(running.config), "trade.")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+    async def five() -> list[bytes]:
+        lines = []
+        writers = []
+        for _ in range(5):
+            reader, writer = await asyncio.open_unix_connection(running.state_dir / "control.sock")
+            writer.write(b'{"command":"tail","topics":["status.*.*"]}\n')
+            writers.append(writer)
+            lines.append(await reader.readline())
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        return lines
+
+    answers = [json.loads(line) for line in asyncio.run(five())]
+    assert [sorted(each) for each in answers] == [["tail"]] * 4 + [["error", "hint"]]
+
+
+def test_a_slow_watcher_hurts_only_itself_and_is_told(running: Running) -> None:
+    """It reads nothing for seconds, while small socket buffers fill."""
+
+    async def watch() -> int:
+        reader, writer = await asyncio.open_unix_connection(
+            running.state_dir / "control.sock", limit=1_024
+        )
+        writer.write(b'{"command":"tail","topics":["*"]}\n')
+        await asyncio.sleep(5)
+        dropped = 0
+        until = time.monotonic() + 20
+        while not dropped and time.monotonic() < until:
+            said = json.loads(await reader.readline())
+            dropped = said.get("dropped", 0)
+            await reader.readexactly(said.get("records", 0) * 64)
+        writer.close()
+        await writer.wait_closed()
+        return dropped
+
+    before = running.daemon.status()["raw_log"]["frames"]
+    dropped = asyncio.run(watch())
+    status = running.daemon.wait_for(lambda s: s["raw_log"]["frames"] > before)
+    assert dropped > 0
+    assert status["state"] == "recording"
+    frames = tickd("inspect", str(running.state_dir), "--frames", "--limit", "1000000").stdout
+    assert frames
+    assert '"kind":"drop"' not in frames
+
+
 def test_doctor_finds_the_venue_on_loopback(running: Running) -> None:
     done = tickd("doctor", str(running.config), "--json")
     found = {each["name"]: each for each in json.loads(done.stdout)["findings"]}

@@ -33,6 +33,7 @@ COMMANDS = {
     "unsubscribe": "record less with a running daemon",
     "reload": "let a running daemon read its file again",
     "top": "watch a running daemon: topics, gaps, strategies, risk",
+    "tail": "print the live events of some topics",
     "gaps": "what is missing and can be asked for again",
     "query": "ask ClickHouse a question in SQL",
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",

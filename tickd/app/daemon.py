@@ -27,6 +27,8 @@ from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
+from tickd.app.streaming import Streams
+from tickd.app.tails import Tails
 from tickd.app.top import Top
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
@@ -50,6 +52,8 @@ class Daemon:
             metrics=metrics_of(parts),
             ready=self.picture.waiting_for,
         )
+        tails = Tails(parts.bus)
+        parts.tap.on_definition(tails.define)
         self.control = ControlServer(
             parts.config.state_dir,
             {
@@ -64,6 +68,7 @@ class Daemon:
                 **parts.halting.commands(),
                 **parts.trading.commands(),
             },
+            Streams(tails.streams()),
         )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
