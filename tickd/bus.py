@@ -253,7 +253,7 @@ class Bus:
 
     def close(self) -> None:
         """End every subscription (what is queued can still be taken) and every handler."""
-        for subscription in self._subscriptions():
+        for subscription in self.subscriptions:
             subscription.close()
         for handling in (*self._handlers, *self._burst_handlers):
             handling.close()
@@ -263,7 +263,7 @@ class Bus:
 
         `reset` begins a new high-water period of this `reader`; those of others go on.
         """
-        return [row for each in self._subscriptions() for row in self._lag(each, reset, reader)]
+        return [row for each in self.subscriptions for row in self._lag(each, reset, reader)]
 
     def stats(
         self, *, reset: bool = False, reader: str = "", worst: int = WORST_TOPICS
@@ -271,7 +271,7 @@ class Bus:
         """Return sums per subscription and the `worst` topics by age, then depth."""
         sums: list[TopicLag] = []
         every: list[TopicLag] = []
-        for subscription in self._subscriptions():
+        for subscription in self.subscriptions:
             whole, rows = subscription.sums(worst=worst, reset=reset)
             sums += self._sum_highs.merge([whole], reset=reset, reader=reader)
             every += rows
@@ -301,11 +301,13 @@ class Bus:
     def report_dropped(self) -> None:
         """Report all drops now; the bus does so by itself shortly after the first one."""
         self._core.drops_reported()
-        rows = [row for each in self._subscriptions() for row in each.collect_dropped()]
+        rows = [row for each in self.subscriptions for row in each.collect_dropped()]
         if rows and self._on_dropped is not None:
             self._on_dropped(rows)
 
-    def _subscriptions(self) -> tuple[AnySubscription, ...]:
+    @property
+    def subscriptions(self) -> tuple[AnySubscription, ...]:
+        """Every queue there is."""
         return (*self._queues, *self._bursts)
 
     def _resolve(self, number: int) -> tuple[str, list[TopicQueues], list[BusHandler]]:

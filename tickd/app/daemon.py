@@ -28,7 +28,10 @@ from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
 from tickd.app.process_metrics import watch_garbage
+from tickd.app.streaming import Streams
 from tickd.app.supervision import NOBODY, Supervision, Supervisor, recovering, supervisor_here
+from tickd.app.tails import Tails
+from tickd.app.top import Top
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
 from tickd.telemetry.loop_lag import probe_loop_lag
@@ -53,11 +56,14 @@ class Daemon:
             metrics=metrics_of(parts, self.picture),
             ready=self.picture.waiting_for,
         )
+        tails = Tails(parts.bus)
+        parts.tap.on_definition(tails.define)
         self.control = ControlServer(
             parts.config.state_dir,
             {
                 "status": self.picture.answer,
                 "histograms": self.picture.histograms,
+                **Top(parts, self.picture).commands(),
                 **parts.shipping.commands(),
                 **parts.storage.rebuilding.commands(),
                 **parts.storage.spooling.commands(),
@@ -67,6 +73,7 @@ class Daemon:
                 **parts.trading.commands(),
                 **parts.traces.commands(),
             },
+            Streams(tails.streams()),
         )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:

@@ -25,6 +25,7 @@ from risk.limits import LimitsConfig
 from tickd.app.config import Config
 from tickd.app.control import Command
 from tickd.app.rationing import Rationing
+from tickd.app.tails import is_watcher
 from tickd.app.tap import Tap
 from tickd.app.universes import Universes
 from tickd.bus import Bus
@@ -125,7 +126,7 @@ class Planning:
         ages = (
             queue.oldest_age_s
             for queue in self._bus.stats(worst=0).queues
-            if queue.subscription not in UNHURRIED
+            if queue.subscription not in UNHURRIED and not is_watcher(queue.subscription)
         )
         self.lag_s = max(late_ns / NS_PER_S, *ages, 0.0)
         load = self.lag_s * 1000 / self._config.plan.lag_pause_ms

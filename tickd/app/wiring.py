@@ -33,6 +33,7 @@ from tickd.app.signals import Signals, require_native
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
+from tickd.app.tails import is_watcher
 from tickd.app.tap import Tap
 from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
@@ -357,6 +358,8 @@ def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]
 def _record_drops(tap: Tap, rows: list[Dropped]) -> None:
     """What a queue let go is a fact of the node: it goes into the raw log."""
     for row in rows:
+        if is_watcher(row.subscription):
+            continue  # a terminal that is too slow: told to it, and nobody's loss
         tap.control({"kind": "drop", **row._asdict()})
 
 
