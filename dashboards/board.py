@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.promql import scoped
-from dashboards.queries import CLICKHOUSE, PROMETHEUS, prom, rows
+from dashboards.queries import CLICKHOUSE, PROMETHEUS, SqlQuery, prom, rows
 from dashboards.vocabulary import PanelBuilder
 
 __all__ = ["COLUMNS", "Board", "Row", "Variable", "built"]
@@ -68,18 +68,14 @@ def labels_variable(name: str, label: str, metric: str) -> Variable:
     return made.multi(True).include_all(True).all_value(_ALL).current(everything)
 
 
-def sql_variable(name: str, label: str, sql: str, *, multi: bool) -> Variable:
-    """A variable whose values ClickHouse knows."""
+def sql_variable(name: str, label: str, sql: str) -> Variable:
+    """A variable with one value, out of those that ClickHouse knows."""
     query = rows(sql).build()
-    assert hasattr(query, "to_json")
+    assert isinstance(query, SqlQuery)
     made = dashboard.QueryVariable(name).label(label).datasource(CLICKHOUSE)
     made.query({**query.to_json(), "refId": f"variable-{name}"}).definition(sql)
     made.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    made.sort(model.VariableSort.ALPHABETICAL_ASC).multi(multi)
-    if multi:
-        everything = model.VariableOption(text="All", value="$__all", selected=True)
-        made.include_all(True).current(everything)
-    return made
+    return made.sort(model.VariableSort.ALPHABETICAL_ASC).multi(False)
 
 
 VENUE: Final = ("venue", "Venue", "tickd_gateway_connects_total")

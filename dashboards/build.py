@@ -13,7 +13,7 @@ from typing import Final
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import feeds, overview, recorder, risk, runtime, slo, strategies
+from dashboards import feeds, market, overview, recorder, risk, runtime, slo, strategies
 from dashboards.board import Board, built
 
 __all__ = ["BOARDS", "GENERATED", "generated", "main"]
@@ -27,6 +27,7 @@ BOARDS: Final[tuple[Callable[[], Board], ...]] = (
     risk.board,
     slo.board,
     runtime.board,
+    market.board,
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dashboards import feed_details
 from dashboards.board import VENUE, Board, Row, labels_variable
-from dashboards.queries import Query, prom
+from dashboards.feed_details import by_venue
+from dashboards.queries import prom
 from dashboards.vocabulary import (
     GOOD,
     PanelBuilder,
@@ -27,18 +29,11 @@ def board() -> Board:
             Row("Socket to bus", _latency()),
             Row("What is missing", _missing()),
             Row("Connections", _connections()),
-            Row("Limits and plan", _limits(), collapsed=True),
-            Row("Each connection", _lines(), collapsed=True),
-            Row("Venues behind a broker's SDK", _sdk(), collapsed=True),
+            Row("Limits and plan", feed_details.limits(), collapsed=True),
+            Row("Each connection", feed_details.lines(), collapsed=True),
+            Row("Venues behind a broker's SDK", feed_details.sdk(), collapsed=True),
         ],
         variables=[labels_variable(*VENUE)],
-    )
-
-
-def by_venue(metric: str, legend: str) -> Query:
-    """The rate of a counter per venue."""
-    return prom(
-        f"sum by (venue) (rate({metric}{{venue}}[$__rate_interval]))", f"{{{{venue}}}} {legend}"
     )
 
 
@@ -47,14 +42,14 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Streams",
             "Subscriptions that the plan wants.",
-            prom('sum(tickd_gateway_streams_count{venue,state="planned"})', "planned"),
+            prom('sum(tickd_gateway_streams{venue,state="planned"})', "planned"),
             "short",
             decimals=0,
         ),
         number(
             "Streams paused",
             "Left out now: low priorities for lack of room or time, or shed as the disk was full.",
-            prom('sum(tickd_gateway_streams_count{venue,state!="planned"})', "paused"),
+            prom('sum(tickd_gateway_streams{venue,state!="planned"})', "paused"),
             "short",
             ((None, GOOD), (1, "orange")),
             decimals=0,
@@ -63,8 +58,8 @@ def _glance() -> list[PanelBuilder]:
             "Connections that do not stream",
             "Waiting, connecting or being replaced.",
             prom(
-                "sum(tickd_gateway_lines_count{venue})"
-                ' - sum(tickd_gateway_lines_count{venue,state="streaming"})',
+                "sum(tickd_gateway_lines{venue})"
+                ' - sum(tickd_gateway_lines{venue,state="streaming"})',
                 "not streaming",
             ),
             "short",
@@ -75,7 +70,7 @@ def _glance() -> list[PanelBuilder]:
             "Books out of sync",
             "Order books that wait for a snapshot or have a gap; their levels are not to be "
             "trusted.",
-            prom('sum(tickd_gateway_books_count{venue,state!="synced"})', "books"),
+            prom('sum(tickd_gateway_books{venue,state!="synced"})', "books"),
             "short",
             ((None, GOOD), (1, "orange")),
             decimals=0,
@@ -95,7 +90,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Ids missing",
             "Ids inside gaps that are not filled yet.",
-            prom("sum(tickd_gateway_gaps_missing_ids_count{venue})", "missing"),
+            prom("sum(tickd_gateway_gaps_missing_ids{venue})", "missing"),
             "short",
             ((None, GOOD), (1, "orange"), (10_000, "red")),
             decimals=0,
@@ -110,9 +105,9 @@ def _states() -> list[PanelBuilder]:
             "All connections of a venue stream, some do, or none does.",
             {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
             prom(
-                "((sum by (venue) (tickd_gateway_lines_count{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines_count{venue,state="streaming"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines_count{venue,state="streaming"}) == bool 0)',
+                "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
+                ' (tickd_gateway_lines{venue,state="streaming"})) > bool 0) + (sum by'
+                ' (venue) (tickd_gateway_lines{venue,state="streaming"}) == bool 0)',
                 "{{venue}}",
             ),
             width=12,
@@ -122,7 +117,7 @@ def _states() -> list[PanelBuilder]:
             "Whether every order book of a venue is synchronised.",
             {0: ("in sync", GOOD), 1: ("some out of sync", "orange")},
             prom(
-                'sum by (venue) (tickd_gateway_books_count{venue,state!="synced"}) > bool 0',
+                'sum by (venue) (tickd_gateway_books{venue,state!="synced"}) > bool 0',
                 "{{venue}}",
             ),
             width=12,
@@ -228,8 +223,8 @@ def _missing() -> list[PanelBuilder]:
             "Gaps open",
             "Gaps whose ids are known and that are not filled, and the ids missing in them.",
             "short",
-            prom("sum by (venue) (tickd_gateway_gaps_open_count{venue})", "{{venue}} gaps"),
-            prom("sum by (venue) (tickd_gateway_gaps_missing_ids_count{venue})", "{{venue}} ids"),
+            prom("sum by (venue) (tickd_gateway_gaps_open{venue})", "{{venue}} gaps"),
+            prom("sum by (venue) (tickd_gateway_gaps_missing_ids{venue})", "{{venue}} ids"),
             width=8,
         ),
         graph(
@@ -284,7 +279,7 @@ def _missing() -> list[PanelBuilder]:
             by_venue("tickd_gateway_snapshots_wanted_total", "wanted"),
             by_venue("tickd_gateway_snapshots_fetched_total", "fetched"),
             by_venue("tickd_gateway_snapshot_failures_total", "failed"),
-            prom("sum by (venue) (tickd_gateway_snapshots_pending_count{venue})", "{{venue}} wait"),
+            prom("sum by (venue) (tickd_gateway_snapshots_pending{venue})", "{{venue}} wait"),
             width=12,
         ),
     ]
@@ -296,7 +291,7 @@ def _connections() -> list[PanelBuilder]:
             "Connections by state",
             "Planned connections: streaming, or on their way there.",
             "short",
-            prom("sum by (venue, state) (tickd_gateway_lines_count{venue})", "{{venue}} {{state}}"),
+            prom("sum by (venue, state) (tickd_gateway_lines{venue})", "{{venue}} {{state}}"),
             width=8,
             is_stacked=True,
         ),
@@ -341,222 +336,26 @@ def _connections() -> list[PanelBuilder]:
             by_venue("tickd_gateway_paused_seconds_total", "not read"),
             width=12,
         ),
-    ]
-
-
-def _limits() -> list[PanelBuilder]:
-    return [
         graph(
-            "Venue limits used",
-            "Share of what a venue allows in its present window. At 100 % it bans.",
-            "percentunit",
-            prom(
-                "max by (venue, kind) (tickd_gateway_limit_used_count{venue} / (tickd_gateway_limit"
-                "_used_count{venue} + tickd_gateway_limit_remaining_count{venue}))",
-                "{{venue}} {{kind}}",
-            ),
-            lines=((0.8, "orange"), (1, "red")),
-            width=8,
-        ),
-        graph(
-            "REST requests",
-            "Snapshots, definitions, fills.",
-            "reqps",
-            by_venue("tickd_gateway_rest_requests_total", "requests"),
-            width=8,
-        ),
-        graph(
-            "Streams",
-            "Planned, paused among them, left out for lack of room.",
-            "short",
-            prom(
-                "sum by (venue, state) (tickd_gateway_streams_count{venue})", "{{venue}} {{state}}"
-            ),
-            width=8,
-        ),
-        graph(
-            "Lag that pauses streams",
-            "Above `plan.lag_pause_ms` low priorities are paused.",
-            "s",
-            prom("max by (instance) (tickd_gateway_plan_lag_seconds)", "{{instance}}"),
-            width=8,
-        ),
-        graph(
-            "Changes of the plan",
-            "Changes, sheds, streams subscribed again, readings of the config.",
+            "Messages out of the ordinary",
+            "Sent in fragments, binary ones, pauses of the sockets.",
             "cps",
-            by_venue("tickd_gateway_plan_changes_total", "changes"),
-            by_venue("tickd_gateway_sheds_total", "sheds"),
-            by_venue("tickd_gateway_resubscribes_total", "subscribed again"),
-            prom(
-                "sum by (state) (rate(tickd_gateway_reloads_total[$__rate_interval]))",
-                "reload {{state}}",
-            ),
-            width=8,
-        ),
-        graph(
-            "Symbols and universes",
-            "Symbols planned and missing at the venue, members of universes.",
-            "short",
-            prom(
-                "sum by (venue, state) (tickd_gateway_symbols_count{venue})", "{{venue}} {{state}}"
-            ),
-            prom(
-                "max by (universe) (tickd_gateway_universe_members_count)", "universe {{universe}}"
-            ),
-            width=8,
-        ),
-        graph(
-            "Definitions of instruments",
-            "Recorded, and fetches that failed.",
-            "cps",
-            by_venue("tickd_gateway_instruments_recorded_total", "recorded"),
-            by_venue("tickd_gateway_instrument_failures_total", "failed"),
-            prom(
-                "sum(rate(tickd_gateway_definition_failures_total[$__rate_interval]))", "not taken"
-            ),
-            width=8,
-        ),
-        graph(
-            "Universes",
-            "Snapshots with other members, sources that failed, members that broke a limit.",
-            "cps",
-            *(
-                prom(
-                    f"sum by (universe) (rate(tickd_gateway_universe_{what}_total"
-                    "[$__rate_interval]))",
-                    f"{{{{universe}}}} {what}",
-                )
-                for what in ("changes", "failures", "refusals")
-            ),
-            width=8,
-        ),
-        number(
-            "Age of universes",
-            "Since the last snapshot of the oldest.",
-            prom("max(tickd_gateway_universe_age_seconds)", "age"),
-            "s",
-            width=8,
-        ),
-    ]
-
-
-def _lines() -> list[PanelBuilder]:
-    labels = "{{venue}} {{line}}"
-    return [
-        graph(
-            "Bytes",
-            "Off the socket of each connection.",
-            "Bps",
-            prom("rate(tickd_gateway_line_received_bytes_total{venue}[$__rate_interval])", labels),
-            width=8,
-        ),
-        graph(
-            "Streams",
-            "Planned on each connection.",
-            "short",
-            prom("tickd_gateway_line_streams_count{venue}", labels),
-            width=8,
-        ),
-        graph(
-            "Messages of ours",
-            "Share of what the venue allows on a connection in its window.",
-            "percentunit",
-            prom(
-                "tickd_gateway_line_messages_count{venue}"
-                " / tickd_gateway_line_messages_max_count{venue}",
-                labels,
-            ),
-            width=8,
-        ),
-        graph(
-            "Attempts in a row",
-            "Failures since the connection was last stable; the pauses grow with them.",
-            "short",
-            prom("tickd_gateway_line_attempts_count{venue}", labels),
-            width=8,
-        ),
-        graph(
-            "Tries",
-            "Attempts to connect or log in.",
-            "cps",
-            prom("rate(tickd_gateway_line_tries_total{venue}[$__rate_interval])", labels),
-            width=8,
-        ),
-        graph(
-            "Ends",
-            "By connection and cause.",
-            "cps",
-            prom(
-                "rate(tickd_gateway_line_ends_total{venue}[$__rate_interval])",
-                f"{labels} {{{{cause}}}}",
-            ),
-            width=8,
-        ),
-    ]
-
-
-def _sdk() -> list[PanelBuilder]:
-    def gauge(metric: str, legend: str) -> Query:
-        return prom(f"sum by (venue) ({metric}{{venue}})", f"{{{{venue}}}} {legend}")
-
-    return [
-        graph(
-            "Callbacks",
-            "From the SDK's thread, bursts of them, dropped as the queue was full, unreadable.",
-            "cps",
-            by_venue("tickd_gateway_callbacks_total", "callbacks"),
-            by_venue("tickd_gateway_callback_bursts_total", "bursts"),
-            by_venue("tickd_gateway_callbacks_dropped_total", "dropped"),
-            by_venue("tickd_gateway_callbacks_unreadable_total", "unreadable"),
-            width=8,
-        ),
-        graph(
-            "Callbacks that wait",
-            "For the event loop.",
-            "short",
-            gauge("tickd_gateway_callback_queue_records", "wait"),
-            width=8,
-        ),
-        graph(
-            "Oldest callback",
-            "How long the oldest of them has waited.",
-            "s",
-            gauge("tickd_gateway_callback_queue_age_seconds", "oldest"),
-            width=8,
-        ),
-        graph(
-            "Traffic of the account",
-            "Used, forecast to the reset, and the cap at which everything stops.",
-            "bytes",
-            gauge("tickd_gateway_usage_bytes", "used"),
-            gauge("tickd_gateway_usage_forecast_bytes", "forecast"),
-            gauge("tickd_gateway_usage_cap_bytes", "cap"),
-            gauge("tickd_gateway_usage_left_bytes", "left"),
-            gauge("tickd_gateway_usage_remaining_bytes", "left below the cap"),
+            by_venue("tickd_gateway_fragments_total", "fragments"),
+            by_venue("tickd_gateway_binary_messages_total", "binary"),
+            by_venue("tickd_gateway_pauses_total", "pauses"),
             width=12,
         ),
         graph(
-            "Logins and subscriptions",
-            "Logins left today, confirmed streams, connections of the person.",
-            "short",
-            gauge("tickd_gateway_logins_left_count", "logins left"),
-            gauge("tickd_gateway_streams_confirmed_count", "streams confirmed"),
-            gauge("tickd_gateway_usage_connections_count", "connections"),
-            width=12,
-        ),
-        graph(
-            "Logins, queries, flaps",
-            "Logins and their failures, queries, sessions that ended soon, streams renewed.",
+            "What else the decoder counts",
+            "Control records of tickd and rare messages, by kind.",
             "cps",
-            by_venue("tickd_gateway_logins_total", "logins"),
-            by_venue("tickd_gateway_login_failures_total", "failed"),
-            by_venue("tickd_gateway_queries_total", "queries"),
-            by_venue("tickd_gateway_flaps_total", "flaps"),
-            by_venue("tickd_gateway_streams_renewed_total", "renewed"),
-            width=24,
+            prom(
+                "sum by (kind) (rate(tickd_gateway_decoder_notes_total[$__rate_interval]))",
+                "{{kind}}",
+            ),
+            width=12,
         ),
     ]
 
 
-__all__ = ["board", "by_venue"]
+__all__ = ["board"]

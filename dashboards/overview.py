@@ -38,8 +38,8 @@ def _health() -> list[PanelBuilder]:
             "Connections up",
             "Share of the planned connections that stream. Below 100 % one is being made again.",
             prom(
-                'sum(tickd_gateway_lines_count{venue,state="streaming"})'
-                " / sum(tickd_gateway_lines_count{venue})",
+                'sum(tickd_gateway_lines{venue,state="streaming"})'
+                " / sum(tickd_gateway_lines{venue})",
                 "streaming",
             ),
             "percentunit",
@@ -91,7 +91,7 @@ def _loss() -> list[PanelBuilder]:
             "Gaps open",
             "Gaps with known ids that are not filled yet. They close by themselves or are given "
             "up on record.",
-            prom("sum(tickd_gateway_gaps_open_count{venue})", "open"),
+            prom("sum(tickd_gateway_gaps_open{venue})", "open"),
             "short",
             ((None, GOOD), (1, "orange"), (20, "red")),
             decimals=0,
@@ -221,9 +221,9 @@ def _states() -> list[PanelBuilder]:
             "All connections of a venue stream, some do, or none does.",
             {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
             prom(
-                "((sum by (venue) (tickd_gateway_lines_count{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines_count{venue,state="streaming"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines_count{venue,state="streaming"}) == bool 0)',
+                "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
+                ' (tickd_gateway_lines{venue,state="streaming"})) > bool 0) + (sum by'
+                ' (venue) (tickd_gateway_lines{venue,state="streaming"}) == bool 0)',
                 "{{venue}}",
             ),
             height=5,

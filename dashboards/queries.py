@@ -12,7 +12,18 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.promql import scoped
 
-__all__ = ["CLICKHOUSE", "PROMETHEUS", "Query", "heat", "prom", "rows", "series"]
+__all__ = [
+    "CLICKHOUSE",
+    "PROMETHEUS",
+    "Query",
+    "SqlQuery",
+    "heat",
+    "prom",
+    "rate",
+    "rows",
+    "series",
+    "total",
+]
 
 PROMETHEUS: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 CLICKHOUSE: Final = common.DataSourceRef(
@@ -24,7 +35,7 @@ _FORMATS: Final = {"timeseries": 0, "table": 1}
 Query = Builder[Dataquery]
 
 
-class _Sql(Dataquery, Builder[Dataquery]):
+class SqlQuery(Dataquery, Builder[Dataquery]):
     """The plugin has no builder in the SDK; this is the part of its query that it needs."""
 
     def __init__(self, sql: str, kind: str) -> None:
@@ -51,6 +62,16 @@ def prom(expression: str, legend: str) -> Query:
     return query.datasource(PROMETHEUS).range()
 
 
+def rate(metric: str, legend: str) -> Query:
+    """The rate of a counter over everything chosen."""
+    return prom(f"sum(rate({metric}[$__rate_interval]))", legend)
+
+
+def total(metric: str, legend: str) -> Query:
+    """A gauge over everything chosen."""
+    return prom(f"sum({metric})", legend)
+
+
 def heat(histogram: str, labels: str = "") -> Query:
     """Return the classic buckets of a histogram, as a heatmap takes them."""
     text = f"sum by (le) (increase({histogram}_bucket{labels}[$__rate_interval]))"
@@ -60,12 +81,12 @@ def heat(histogram: str, labels: str = "") -> Query:
 
 def series(sql: str) -> Query:
     """Return columns over time: the first column is the time, in order."""
-    return _Sql(sql, "timeseries")
+    return SqlQuery(sql, "timeseries")
 
 
 def rows(sql: str) -> Query:
     """Return rows as they are."""
-    return _Sql(sql, "table")
+    return SqlQuery(sql, "table")
 
 
 def numbered(queries: tuple[Query, ...]) -> list[Query]:
@@ -75,6 +96,6 @@ def numbered(queries: tuple[Query, ...]) -> list[Query]:
         name = chr(ord("A") + place)
         if isinstance(query, prometheus.Dataquery):
             query.ref_id(name)
-        elif isinstance(query, _Sql):
+        elif isinstance(query, SqlQuery):
             query.ref_id = name
     return list(queries)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
-from dashboards.queries import prom
-from dashboards.recorder import rate, total
+from dashboards.queries import prom, rate, total
 from dashboards.vocabulary import GOOD, NO_HALT, PanelBuilder, graph, number, state, timeline
 
 
@@ -37,7 +36,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Open orders",
             "Orders that are not over.",
-            total("tickd_risk_open_orders_count", "open"),
+            total("tickd_risk_open_orders", "open"),
             "short",
             decimals=0,
         ),
@@ -45,7 +44,7 @@ def _glance() -> list[PanelBuilder]:
             "UNKNOWN orders",
             "Nobody knows whether the venue has them. They keep their exposure; nothing is sent "
             "twice. docs/orders.md says how they are resolved.",
-            total("tickd_risk_unknown_orders_count", "unknown"),
+            total("tickd_risk_unknown_orders", "unknown"),
             "short",
             ((None, GOOD), (1, "red")),
             decimals=0,
@@ -166,8 +165,8 @@ def _orders() -> list[PanelBuilder]:
             "Open and UNKNOWN",
             "Orders that are not over, and those in doubt.",
             "short",
-            total("tickd_risk_open_orders_count", "open"),
-            total("tickd_risk_unknown_orders_count", "UNKNOWN"),
+            total("tickd_risk_open_orders", "open"),
+            total("tickd_risk_unknown_orders", "UNKNOWN"),
             width=8,
         ),
         graph(
@@ -199,7 +198,7 @@ def _orders() -> list[PanelBuilder]:
             "Outbox: waiting",
             "Orders that wait for its sync.",
             "short",
-            total("tickd_risk_outbox_waiting_count", "waiting"),
+            total("tickd_risk_outbox_waiting", "waiting"),
             width=8,
         ),
         graph(
@@ -249,7 +248,7 @@ def _record() -> list[PanelBuilder]:
             "Rows that wait",
             "Records that are not stored yet; the raw log has them.",
             "short",
-            total("tickd_risk_rows_waiting_count", "wait"),
+            total("tickd_risk_rows_waiting", "wait"),
             width=8,
         ),
         graph(

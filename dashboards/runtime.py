@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row
-from dashboards.queries import prom
-from dashboards.recorder import rate
+from dashboards.queries import prom, rate
 from dashboards.vocabulary import (
     GOOD,
     PanelBuilder,
@@ -28,6 +27,7 @@ def board() -> Board:
             Row("Memory, descriptors, threads", _memory(), collapsed=True),
             Row("Garbage collection", _collection(), collapsed=True),
             Row("Configuration and version", _configuration(), collapsed=True),
+            Row("Watchdog, tracing, probes", _watching(), collapsed=True),
             Row("Metrics", _scrape(), collapsed=True),
         ],
     )
@@ -174,7 +174,7 @@ def _configuration() -> list[PanelBuilder]:
         number(
             "Keys that wait",
             "Differ in the file from what runs, and take effect with the next start.",
-            prom("sum(tickd_config_reload_waiting_count)", "keys"),
+            prom("sum(tickd_config_reload_waiting)", "keys"),
             "short",
             ((None, GOOD), (1, "orange")),
             width=6,
@@ -214,6 +214,76 @@ def _configuration() -> list[PanelBuilder]:
     ]
 
 
+def _watching() -> list[PanelBuilder]:
+    return [
+        graph(
+            "Watchdog",
+            "Looks at the pipeline that found it moving; withheld: a part stood still, and after "
+            "`WatchdogSec` systemd ends the process.",
+            "cps",
+            rate("tickd_app_watchdog_pings_total", "moving"),
+            prom(
+                "sum by (reason) (rate(tickd_app_watchdog_withheld_total[$__rate_interval]))",
+                "WITHHELD: {{reason}}",
+            ),
+            width=8,
+        ),
+        graph(
+            "Dumps of the flight recorder",
+            "By cause; `state_dir/dumps` has them.",
+            "cps",
+            prom(
+                "sum by (cause) (rate(tickd_app_flight_dumps_total[$__rate_interval]))", "{{cause}}"
+            ),
+            width=8,
+        ),
+        graph(
+            "Traces",
+            "Batches traced and left out by reason; spans that the collector took and did not.",
+            "cps",
+            prom(
+                "sum by (reason) (rate(tickd_app_trace_batches_total[$__rate_interval]))",
+                "traced: {{reason}}",
+            ),
+            prom(
+                "sum by (reason) (rate(tickd_app_trace_dropped_total[$__rate_interval]))",
+                "left out: {{reason}}",
+            ),
+            rate("tickd_app_trace_exported_spans_total", "spans taken"),
+            rate("tickd_app_trace_failed_spans_total", "spans not taken"),
+            rate("tickd_app_trace_export_failures_total", "failed requests"),
+            width=8,
+        ),
+        graph(
+            "Rows of latency probes",
+            "That PostgreSQL took, that found no room while it was away, attempts that failed.",
+            "rowsps",
+            rate("tickd_recorder_probe_rows_total", "rows"),
+            rate("tickd_recorder_probe_dropped_rows_total", "dropped"),
+            rate("tickd_recorder_probe_failures_total", "failures"),
+            rate("tickd_recorder_probe_connects_total", "connections"),
+            width=8,
+        ),
+        graph(
+            "What waits there",
+            "Traced batches, spans for the collector, rows for PostgreSQL.",
+            "short",
+            prom("sum(tickd_app_trace_pending)", "batches"),
+            prom("sum(tickd_app_trace_queued_spans)", "spans"),
+            prom("sum(tickd_recorder_probe_waiting_rows)", "rows"),
+            width=8,
+        ),
+        timeline(
+            "PostgreSQL",
+            "Whether the probes' database is connected.",
+            {1: ("connected", GOOD), 0: ("AWAY", "orange")},
+            prom("min by (instance) (tickd_recorder_probe_up_state)", "{{instance}}"),
+            width=8,
+            height=8,
+        ),
+    ]
+
+
 def _scrape() -> list[PanelBuilder]:
     return [
         latency(
@@ -226,8 +296,8 @@ def _scrape() -> list[PanelBuilder]:
             "Series",
             "Of a scrape, and those left out because of the limit of 2,000.",
             "short",
-            prom("tickd_telemetry_series_count", "{{instance}} shown"),
-            prom("tickd_telemetry_series_dropped_count", "{{instance}} left out"),
+            prom("tickd_telemetry_series", "{{instance}} shown"),
+            prom("tickd_telemetry_series_dropped", "{{instance}} left out"),
             width=8,
         ),
         timeline(

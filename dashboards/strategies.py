@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
-from dashboards.queries import Query, prom
-from dashboards.recorder import rate
+from dashboards.queries import Query, prom, rate
 from dashboards.vocabulary import GOOD, PanelBuilder, graph, number, timeline
 
 
@@ -37,7 +36,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Running",
             "Strategies that run.",
-            prom("sum(tickd_strategy_running_count{strategy})", "running"),
+            prom("sum(tickd_strategy_running{strategy})", "running"),
             "short",
             ((None, "red"), (1, GOOD)),
             decimals=0,
@@ -92,7 +91,7 @@ def _running() -> list[PanelBuilder]:
             "Stopped: it ended, was stopped for hanging or growing, or waits to be started again; "
             "`tickd status` has the reason.",
             {1: ("runs", GOOD), 0: ("STOPPED", "red")},
-            prom("max by (strategy) (tickd_strategy_running_count{strategy})", "{{strategy}}"),
+            prom("max by (strategy) (tickd_strategy_running{strategy})", "{{strategy}}"),
             width=12,
         ),
         graph(
@@ -132,9 +131,10 @@ def _time() -> list[PanelBuilder]:
             "Mean of the last minutes: unlike the quantiles it forgets.",
             "s",
             prom(
-                "sum by (strategy) (rate(tickd_strategy_callback_seconds_sum{strategy}"
-                "[$__rate_interval])) / sum by (strategy) (rate(tickd_strategy_callback_seconds"
-                "_count{strategy}[$__rate_interval]))",
+                "sum by (strategy)"
+                " (rate(tickd_strategy_callback_seconds_sum{strategy}[$__rate_interval]))"
+                " / sum by (strategy)"
+                " (rate(tickd_strategy_callback_seconds_count{strategy}[$__rate_interval]))",
                 "{{strategy}}",
             ),
             width=8,
@@ -179,7 +179,7 @@ def _flow() -> list[PanelBuilder]:
             "Events that wait",
             "For a strategy.",
             "short",
-            prom("max by (strategy) (tickd_strategy_waiting_count{strategy})", "{{strategy}}"),
+            prom("max by (strategy) (tickd_strategy_waiting{strategy})", "{{strategy}}"),
         ),
         graph(
             "Memory",

@@ -26,7 +26,7 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import heatmap as heatmap_model
 
-from dashboards.queries import CLICKHOUSE, PROMETHEUS, Query, heat, numbered, prom
+from dashboards.queries import CLICKHOUSE, PROMETHEUS, Query, SqlQuery, heat, numbered, prom
 
 __all__ = [
     "GOOD",
@@ -78,7 +78,7 @@ def _dressed(
     queries: Sequence[Query],
 ) -> Dressed:
     title, description = words
-    is_sql = any(type(query).__name__ == "_Sql" for query in queries)
+    is_sql = any(isinstance(query, SqlQuery) for query in queries)
     panel.title(title).description(description).unit(unit).span(size[0]).height(size[1])
     panel.datasource(CLICKHOUSE if is_sql else PROMETHEUS).targets(numbered(tuple(queries)))
     return panel
@@ -150,6 +150,8 @@ def graph(
     floor: float | None = 0,
     lines: Steps = (),
     negative: str = "",
+    display: str = "",
+    points: bool = False,
 ) -> PanelBuilder:
     """Lines over time.
 
@@ -158,10 +160,16 @@ def graph(
     """
     panel = _dressed(timeseries.Panel(), (title, description), unit, (width, height), queries)
     several = len(queries) > 1 or any("{{" in legend_of(query) for query in queries)
+    several = several or any(isinstance(query, SqlQuery) for query in queries)
     panel.legend(_legend(is_table=several))
     panel.tooltip(common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI))
     panel.fill_opacity(30 if is_stacked else 8).line_width(1)
-    panel.show_points(common_model.VisibilityMode.NEVER)
+    visible = common_model.VisibilityMode
+    panel.show_points(visible.ALWAYS if points else visible.NEVER)
+    if points:
+        panel.draw_style(common_model.GraphDrawStyle.POINTS)
+    if display:
+        panel.display_name(display)
     if floor is not None and not is_log and not negative:
         panel.min(floor)
     if is_log:

@@ -135,6 +135,20 @@ def every_expression_is_promql(name: str, board: Tree) -> Iterator[str]:
             yield f"{asked.place}: {error}: {asked.text}"
 
 
+def every_sql_reads_a_bounded_part(name: str, board: Tree) -> Iterator[str]:
+    for asked in questions(name, board):
+        if not asked.is_sql or "/ variable " in asked.place:
+            continue
+        for wanted in (r"\$__(timeFilter|toTime)", r"\$\{node:raw\}", r"\bWHERE\b"):
+            if not re.search(wanted, asked.text):
+                yield f"{asked.place}: no {wanted}: {asked.text}"
+        is_summed = re.search(r"GROUP BY time|^SELECT count\(\) AS \w+ FROM \w+ WHERE", asked.text)
+        if not is_summed and not re.search(r"LIMIT \d+$", asked.text):
+            yield f"{asked.place}: as many rows as there are"
+        if re.search(r"'\$|\$(market|symbol|node)\b", asked.text):
+            yield f"{asked.place}: a variable that is not quoted by Grafana"
+
+
 def every_rate_has_the_window_of_the_graph(name: str, board: Tree) -> Iterator[str]:
     for panel in panels(board):
         for target in panel.get("targets", []):
@@ -217,7 +231,7 @@ def latency_is_a_heatmap_beside_quantiles(name: str, board: Tree) -> Iterator[st
         for panel in panels(board)
         if panel["type"] == "timeseries"
         for target in panel["targets"]
-        if "histogram_quantile(0.999" in target["expr"]
+        if "histogram_quantile(0.999" in target.get("expr", "")
         for each in selectors(target["expr"])
     }
     # How long gaps and scrapes take is no latency of the flow; of a collector quantiles say little.
@@ -260,6 +274,7 @@ RULES: list[Rule] = [
     every_selector_is_of_the_chosen_daemons,
     every_variable_is_there_and_used,
     every_expression_is_promql,
+    every_sql_reads_a_bounded_part,
     every_rate_has_the_window_of_the_graph,
     every_counter_is_asked_for_its_rate,
     every_series_has_a_name,
@@ -280,6 +295,8 @@ def with_expression(board: Tree, text: str) -> None:
 
 
 SCOPED = 'job=~"$job",instance=~"$instance"'
+MARKET_RULES = {every_sql_reads_a_bounded_part}
+SQL = "SELECT a FROM b WHERE $__timeFilter(t) AND node = ${node:raw}"
 BREAKS: dict[Rule, list[Callable[[Tree], object]]] = {
     every_panel_says_what_it_shows: [
         lambda board: of_type(board, "stat").pop("description"),
@@ -303,6 +320,13 @@ BREAKS: dict[Rule, list[Callable[[Tree], object]]] = {
         lambda board: board["templating"]["list"].append({"name": "unused", "type": "custom"}),
     ],
     every_expression_is_promql: [lambda board: with_expression(board, "sum(up")],
+    every_sql_reads_a_bounded_part: [
+        lambda board: of_type(board, "table")["targets"][0].update(rawSql=SQL),
+        lambda board: of_type(board, "table")["targets"][0].update(rawSql="SELECT 1 LIMIT 1"),
+        lambda board: of_type(board, "table")["targets"][0].update(
+            rawSql=f"{SQL} AND symbol = '$symbol' LIMIT 5"
+        ),
+    ],
     every_rate_has_the_window_of_the_graph: [
         lambda board: with_expression(board, f"rate(process_cpu_seconds_total{{{SCOPED}}}[5m])")
     ],
@@ -351,10 +375,11 @@ def test_every_dashboard_obeys(rule: Rule) -> None:
     ids=lambda each: getattr(each, "__name__", ""),
 )
 def test_rule_sees_what_it_is_for(rule: Rule, edit: Callable[[Tree], object]) -> None:
-    board = copy.deepcopy(BOARDS["recorder"])
-    before = list(rule("recorder", board))
+    name = "market" if rule in MARKET_RULES else "recorder"
+    board = copy.deepcopy(BOARDS[name])
+    before = list(rule(name, board))
     edit(board)
-    assert list(rule("recorder", board)) != before == []
+    assert list(rule(name, board)) != before == []
 
 
 def test_every_rule_is_shown_to_fail() -> None:
@@ -362,7 +387,7 @@ def test_every_rule_is_shown_to_fail() -> None:
 
 
 def test_all_dashboards_are_there() -> None:
-    names = {"overview", "feeds", "recorder", "strategies", "risk", "slo", "runtime"}
+    names = {"overview", "feeds", "recorder", "strategies", "risk", "slo", "runtime", "market"}
     assert set(BOARDS) == names
 
 
