@@ -10,7 +10,7 @@ compile() {
         --custom-compile-command "make lock" --output-file "requirements/$out" "$@"
 }
 compile runtime.txt pyproject.toml --extra embedded --extra ship --extra export
-compile dev.txt pyproject.toml --extra embedded --extra ship --extra export --extra tracing --extra test --extra oracles --extra lint requirements/build.in
+compile dev.txt pyproject.toml --extra embedded --extra ship --extra export --extra tracing --extra postgres --extra dashboards --extra test --extra oracles --extra lint requirements/build.in
 compile bench.txt requirements/bench.in
 compile pure.txt requirements/pure.in
 compile hftbacktest.txt requirements/hftbacktest.in
