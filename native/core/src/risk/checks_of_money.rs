@@ -16,8 +16,11 @@ impl Gate {
             return;
         };
         let (now, side) = (check.ask.mono_ns, check.at());
-        let Some(reference) = known.reference.fresh(now, limits.reference_age_ns_max) else {
-            let is_old = known.reference.current().is_some();
+        let Some(reference) = known
+            .reference
+            .fresh(now, limits.reference_age_ns_max, self.period_ns)
+        else {
+            let is_old = known.reference.current(self.period_ns).is_some();
             let reason = if is_old {
                 Reason::StaleReference
             } else {

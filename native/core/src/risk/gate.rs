@@ -260,7 +260,7 @@ impl Gate {
     pub fn quote(&mut self, id: u32, bid: i64, ask: i64, mono_ns: i64) {
         if let Some(index) = self.by_id.get(&id).map(|index| *index as usize) {
             if let Some(known) = self.instruments.get_mut(index) {
-                known.reference.set_quote(bid, ask, mono_ns);
+                known.reference.take_top(bid, ask, mono_ns);
             }
             self.settle(index, mono_ns);
         }
@@ -269,7 +269,7 @@ impl Gate {
     /// What an instrument is valued at, however old; `None`: no price came yet.
     pub fn reference(&self, id: u32) -> Option<i64> {
         let index = *self.by_id.get(&id)? as usize;
-        self.instruments.get(index)?.reference.current()
+        self.instruments.get(index)?.reference.current(self.period_ns)
     }
 
     fn settle(&mut self, index: usize, mono_ns: i64) {
