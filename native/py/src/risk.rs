@@ -6,7 +6,8 @@ use tickd_core::risk::exposure::Worth;
 use tickd_core::risk::gate::{Gate, HALT_EPOCH_SHIFT};
 use tickd_core::risk::limits::{AccountLimits, StrategyLimits};
 use tickd_core::risk::open_orders::Open;
-use tickd_core::risk::parties::{Keys, RouteCell, Steps};
+use tickd_core::risk::parties::{Keys, SideCell, Steps};
+use tickd_core::risk::step::Step;
 
 use crate::batch::EventBatch;
 use crate::lent::Lent;
@@ -60,8 +61,8 @@ impl GateCore {
         is_linear: i64,
     ) -> PyResult<()> {
         let steps = Steps {
-            tick,
-            lot,
+            tick: Step::new(tick),
+            lot: Step::new(lot),
             worth: Worth { num, div },
             is_linear: is_linear != 0,
         };
@@ -116,9 +117,15 @@ impl GateCore {
         };
         let cells = cells
             .into_iter()
-            .map(|(cell, buy, sell)| RouteCell::new(cell, [cell_limits(buy), cell_limits(sell)]));
+            .map(|(cell, buy, sell)| {
+                (
+                    SideCell::new(cell, cell_limits(buy)),
+                    SideCell::new(cell, cell_limits(sell)),
+                )
+            })
+            .unzip();
         let limits = [side_limits(buy), side_limits(sell)];
-        self.gate.lend(py)?.route(index, keys, limits, cells.collect());
+        self.gate.lend(py)?.route(index, keys, limits, cells.into());
         Ok(())
     }
 
