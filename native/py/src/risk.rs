@@ -12,7 +12,8 @@ use tickd_core::risk::step::Step;
 use crate::batch::EventBatch;
 use crate::lent::Lent;
 use crate::risk_numbers::{
-    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, ScopeHalts, SideRow, Source, REDUCE_ONLY,
+    cell_limits, numbers, scope_of, side_limits, told, Amount, CellRow, Figures, ScopeHalts, SideRow, Source,
+    REDUCE_ONLY,
 };
 
 /// The gate in numbers; see `risk.gate_terms.Core`.
@@ -292,10 +293,10 @@ impl GateCore {
         Ok(())
     }
 
-    fn position(&self, py: Python<'_>, route: usize) -> PyResult<(i128, i128, i128)> {
+    fn position(&self, py: Python<'_>, route: usize) -> PyResult<(Amount, Amount, Amount)> {
         let leaf = self.gate.lend(py)?.leaf(route);
         let [buys, sells] = leaf.open;
-        Ok((leaf.position, buys, sells))
+        Ok((Amount::of(leaf.position), Amount::of(buys), Amount::of(sells)))
     }
 
     fn cell(&self, py: Python<'_>, index: usize) -> PyResult<(i128, i128, i128, u32, u32)> {
