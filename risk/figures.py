@@ -66,7 +66,7 @@ class Figures:
             self._limits = self._gate.limits
             self._bounds.clear()
         bounds = self._bounds.get((route, side)) or self._bounded(route, side)
-        position, buys, sells = self._gate.position(account, strategy, instrument)
+        held = position, buys, sells = self._gate.position(account, strategy, instrument)
         figures = {"position": position, "reserved": buys if side == "B" else sells}
         if bounds is None:
             return figures
@@ -78,19 +78,27 @@ class Figures:
             figures["notional"] = -(-abs(price * size * bounds.num) // bounds.div)
             if bounds.order_notional_max != NONE:
                 figures["notional_limit"] = bounds.order_notional_max
-        closest = self._closest(bounds, instrument, side)
+        closest = self._closest(bounds, route, side, held)
         if closest is not None:
             figures["exposure"], figures["exposure_limit"] = closest
         return figures
 
-    def _closest(self, bounds: _Bounds, instrument: int, side: Side) -> tuple[int, int] | None:
-        """Worst position and its limit, of the key that is nearest to its own."""
+    def _closest(
+        self, bounds: _Bounds, route: _Route, side: Side, own: tuple[int, int, int]
+    ) -> tuple[int, int] | None:
+        """Worst position and its limit, of the key nearest to its own; `own`: the route's."""
         closest: tuple[int, int] | None = None
+        own_account, own_strategy, instrument = route
         for account, strategy, most in bounds.positions:
             worst = 0
             for each_account, each_strategy in self._routes[instrument]:
                 if account in ("", each_account) and strategy in ("", each_strategy):
-                    held = self._gate.position(each_account, each_strategy, instrument)
+                    is_own = each_strategy == own_strategy and each_account == own_account
+                    held = (
+                        own
+                        if is_own
+                        else self._gate.position(each_account, each_strategy, instrument)
+                    )
                     worst += held[0] + held[1] if side == "B" else held[2] - held[0]
             if closest is None or worst * closest[1] > closest[0] * most:
                 closest = (worst, most)

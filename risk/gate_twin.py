@@ -33,6 +33,7 @@ from risk.gate_twin_parts import (
     Repeats,
     Route,
     Strategy,
+    Top,
     Venue,
 )
 from risk.reasons import Reason
@@ -139,13 +140,14 @@ class GateTwin(TwinChecks):
         index = self._by_id.get(instrument)
         if index is not None:
             reference = self._instruments[index].reference
-            reference.bid, reference.ask = max(bid, 0), max(ask, 0)
-            reference.quote_ns = mono_ns
+            reference.book = Top(max(bid, 0), max(ask, 0), mono_ns)
             reference.settle(mono_ns, self._period_ns)
 
     def reference(self, instrument: int) -> int | None:
         index = self._by_id.get(instrument)
-        return None if index is None else self._instruments[index].reference.current()
+        if index is None:
+            return None
+        return self._instruments[index].reference.current(self._period_ns)
 
     # What is asked for.
 

@@ -121,13 +121,14 @@ class TwinChecks(TwinSums):
     def _priced(self, check: Check) -> None:
         limits = check.limits
         known = self._instruments[check.route.instrument]
-        reference = known.reference.fresh(check.mono_ns, limits.reference_age_ns_max)
+        age_ns_max, period_ns = limits.reference_age_ns_max, self._period_ns
+        reference = known.reference.fresh(check.mono_ns, age_ns_max, period_ns)
         if reference is None:
-            is_old = known.reference.current() is not None
+            is_old = known.reference.current(period_ns) is not None
             check.fail(Reason.STALE_REFERENCE if is_old else Reason.MISSING_REFERENCE)
             return
         asked = reference if check.price is None else max(check.price, 0)
-        past = known.reference.past(check.mono_ns - self._period_ns)
+        past = known.reference.past(check.mono_ns - period_ns)
         for reason, bps, against in (
             (Reason.PRICE_COLLAR, limits.collar_bps, reference),
             (Reason.PERIOD_COLLAR, limits.period_collar_bps, past),

@@ -35,6 +35,7 @@ __all__ = [
     "Repeats",
     "Route",
     "Strategy",
+    "Top",
     "Venue",
     "notional",
 ]
@@ -97,12 +98,23 @@ class _Event(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reference:
-    """Prices of one instrument: quote, trade, and what they were some time ago."""
+class Top:
+    """Both sides of a market, as one source says."""
 
     bid: int = 0
     ask: int = 0
-    quote_ns: int = 0
+    at_ns: int = 0
+
+    def is_valid(self) -> bool:
+        return 0 < self.bid <= self.ask
+
+
+@dataclass(slots=True)
+class Reference:
+    """Prices of one instrument by source: quote, a kept book's top, trade; and some time ago."""
+
+    quote: Top = field(default_factory=Top)
+    book: Top = field(default_factory=Top)
     trade: int = 0
     trade_ns: int = 0
     # What positions are valued at: the last price there was, however old.
@@ -124,32 +136,44 @@ class Reference:
             return True
         if event.kind == Kind.QUOTE and not event.flags & _NO_QUOTE:
             if event.side == Side.ASK:
-                self.ask = price
+                self.quote.ask = price
             else:
-                self.bid = price
-            self.quote_ns = mono_ns
+                self.quote.bid = price
+            self.quote.at_ns = mono_ns
             return True
         return False
 
-    def quoted(self) -> int | None:
-        return (self.bid + self.ask) // 2 if 0 < self.bid <= self.ask else None
+    def _chosen(self, now: int | None, age_ns_max: int, period_ns: int) -> int | None:
+        """Of quote and book the one that spoke last; a trade where neither is good any more.
 
-    def current(self) -> int | None:
-        """The reference, however old: the middle of the quote, else the last trade."""
-        quoted = self.quoted()
-        return quoted if quoted is not None else self.trade or None
+        A market that trades moves its quote: one that a trade follows by more than a period, and
+        that was not repeated, is dead.
+        """
 
-    def fresh(self, now: int, age_ns_max: int) -> int | None:
-        quoted = self.quoted()
-        if quoted is not None and _is_fresh(now - self.quote_ns, age_ns_max):
-            return quoted
-        if self.trade and _is_fresh(now - self.trade_ns, age_ns_max):
-            return self.trade
-        return None
+        def is_fresh(at_ns: int) -> bool:
+            # Data of the future means that somebody's clock is wrong.
+            return now is None or age_ns_max == NONE or 0 <= now - at_ns <= age_ns_max
+
+        tops = [top for top in (self.book, self.quote) if top.is_valid() and is_fresh(top.at_ns)]
+        has_trade = self.trade > 0 and is_fresh(self.trade_ns)
+        if tops:
+            # The first of two that spoke at once: the book.
+            top = max(tops, key=lambda top: top.at_ns)
+            if not (has_trade and self.trade_ns - top.at_ns > period_ns):
+                return (top.bid + top.ask) // 2
+        return self.trade if has_trade else None
+
+    def current(self, period_ns: int) -> int | None:
+        """The reference, however old."""
+        return self._chosen(None, NONE, period_ns)
+
+    def fresh(self, now: int, age_ns_max: int, period_ns: int) -> int | None:
+        """The reference if it is no older than that."""
+        return self._chosen(now, age_ns_max, period_ns)
 
     def settle(self, mono_ns: int, period_ns: int) -> None:
         """After a burst: value positions at what it said, and keep a sample of it."""
-        price = self.current()
+        price = self.current(period_ns)
         if price is None:
             return
         self.mark = price
@@ -162,11 +186,6 @@ class Reference:
         """The newest sample that is as old as that, else the oldest there is."""
         old = [price for _, at, price in self.samples if at <= until_ns]
         return old[-1] if old else self.samples[0][2]
-
-
-def _is_fresh(age: int, most: int) -> bool:
-    # Data of the future means that somebody's clock is wrong.
-    return most == NONE or 0 <= age <= most
 
 
 class Repeats:

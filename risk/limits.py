@@ -162,7 +162,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     limits: tuple[LimitConfig, ...] = ()
     venues: tuple[VenueLimitConfig, ...] = ()
     restricted: tuple[str, ...] = ()  # venue:symbol that nobody may trade
-    period_ms: int = 10_000  # how long ago the reference of period_collar_bps was
+    # How long ago the reference of period_collar_bps was; a trade that much younger ends a quote.
+    period_ms: int = 10_000
     cancel_ratio_window_ms: int = 60_000
     cancel_ratio_orders_min: int = 20  # below so many orders in the window, no ratio
 

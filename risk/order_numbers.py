@@ -21,6 +21,8 @@ BLOCK_NUMBERS: Final = 1_024
 REF_CHARACTERS_MIN: Final = 6
 REF_CHARACTERS_MAX: Final = 13  # of a number of 64 bits
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+# Two digits at a time: half the divisions.
+_PAIRS: Final = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _SLOT: Final = Struct("<8sQI")  # magic, first number that is free for ever, CRC-32 of both
 _SLOT_HEAD: Final = Struct("<8sQ")
 _MAGIC: Final = b"TICKDNUM"
@@ -32,8 +34,11 @@ def ref_of(number: int) -> str:
     """Return a number as the venue sees it: base 36, at least six characters."""
     letters = ""
     while number:
-        number, digit = divmod(number, 36)
-        letters = _DIGITS[digit] + letters
+        number, pair = divmod(number, 1_296)
+        letters = _PAIRS[pair] + letters
+    # The first of a pair may be a zero that is not wanted beyond the least.
+    if len(letters) > REF_CHARACTERS_MIN and letters[0] == "0":
+        return letters[1:]
     return letters.rjust(REF_CHARACTERS_MIN, "0")
 
 

@@ -6,7 +6,6 @@ writes them is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from risk.approval import Denied
@@ -39,7 +38,7 @@ def risk_record(  # noqa: PLR0917  one call per decision, on the way of an order
     number: int,
     price: int | None,
     size: int,
-    answer: Denied | Mapping[str, int],
+    answer: Denied | dict[str, int],
     limits: str,
 ) -> JsonRecord:
     """A decision of the gate, or of the router before it. limits: which set was in force.
@@ -65,7 +64,7 @@ def risk_record(  # noqa: PLR0917  one call per decision, on the way of an order
         "size": size,
         "time_in_force": request.time_in_force,
         "reduce_only": request.reduce_only,
-        "figures": dict(answer.figures if isinstance(answer, Denied) else answer),
+        "figures": answer if denied is None else dict(denied.figures),
         "limits": limits,
     }
 

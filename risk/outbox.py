@@ -25,12 +25,11 @@ from risk.outbox_format import (
     Record,
     Scan,
     encode_payload,
-    frame,
     header,
     scan,
 )
 from tickd.durable import sync_directory
-from tickd.native import SyncThread
+from tickd.native import SyncThread, outbox_frame
 from tickd.ports import Clock
 
 __all__ = ["Carrier", "Opened", "Outbox"]
@@ -210,7 +209,7 @@ class Outbox:
         if self.error is not None:
             raise OutboxError(self.error)
         assert self._fd is not None
-        data = frame(self._number + 1, encode_payload(record))
+        data = outbox_frame(self._number + 1, encode_payload(record))
         end = self._offset + len(data)
         if end > self._capacity:
             raise self._fail(OSError(errno.ENOSPC, "the outbox is full"))
@@ -321,12 +320,12 @@ class Outbox:
             del fresh.pending[number]
             if (carried := carrier.carried(number)) is not None:
                 fresh.number += 1
-                parts.append(frame(fresh.number, encode_payload(carried)))
+                parts.append(outbox_frame(fresh.number, encode_payload(carried)))
         is_last = not fresh.pending
         if is_last:
             for held in carrier.held():
                 fresh.number += 1
-                parts.append(frame(fresh.number, encode_payload(held)))
+                parts.append(outbox_frame(fresh.number, encode_payload(held)))
         data = b"".join(parts)
         if fresh.offset + len(data) > self._bytes_max:
             raise OSError(errno.ENOSPC, "what must be kept does not fit into the outbox")

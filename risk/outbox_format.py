@@ -28,7 +28,6 @@ __all__ = [
     "Resolved",
     "Scan",
     "encode_payload",
-    "frame",
     "header",
     "scan",
 ]
@@ -41,10 +40,8 @@ PAYLOAD_BYTES_MAX: Final = 4 << 20
 _HEADER: Final = Struct("<8sIIQq")  # magic, version, 0, generation, wall clock
 _HEADER_CRC: Final = Struct("<I")
 _HEAD: Final = Struct("<IIQ")  # length of the payload, CRC-32 of number and payload, number
-_LENGTH_CRC: Final = Struct("<II")
 _NUMBER: Final = Struct("<Q")
 _ALIGN: Final = 8
-_PADDING: Final = tuple(bytes(count) for count in range(_ALIGN))
 
 
 class New(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -195,12 +192,6 @@ def header(generation: int, wall_ns: int) -> bytes:
     """Return the first HEADER_BYTES of a file."""
     head = _HEADER.pack(MAGIC, VERSION, 0, generation, wall_ns)
     return (head + _HEADER_CRC.pack(crc32(head))).ljust(HEADER_BYTES, b"\0")
-
-
-def frame(number: int, payload: bytes) -> bytes:
-    """Return a payload in its frame, padded with zeros to eight bytes."""
-    body = _NUMBER.pack(number) + payload
-    return _LENGTH_CRC.pack(len(payload), crc32(body)) + body + _PADDING[-len(payload) % _ALIGN]
 
 
 def _generation(data: bytes) -> int | None:

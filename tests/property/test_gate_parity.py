@@ -1,7 +1,8 @@
 """The native gate and its twin agree on any walk: answers, vectors, figures, what is held.
 
 Method: hypothesis draws the choices of a walk over every operation, hostile numbers among them;
-tests/proof/test_gate_parity.py makes many longer ones of seeds.
+tests/proof/test_gate_parity.py makes many longer ones of seeds, test_gate_sequences.py 100,000
+short ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from risk.reasons import Reason
-from tests.harness.gate_walks import Walk, seeded
+from tests.harness.gate_walks import Walk, seeded, sequences
 
 ROOT = Path(__file__).parents[2]
 CHOICES = 2_000
@@ -39,6 +40,13 @@ def test_native_equals_twin_on_any_walk(data: bytes) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_native_equals_twin_on_seeded_walks(seed: int) -> None:
     seeded(seed, 100)
+
+
+def test_native_equals_twin_on_fresh_gates() -> None:
+    """A small share of tests/proof/test_gate_sequences.py."""
+    approved, reasons = sequences(range(400))
+    assert approved
+    assert reasons
 
 
 def test_a_difference_is_seen() -> None:

@@ -14,7 +14,8 @@ use tickd_core::risk::ask::{Ask, AskReplace};
 use tickd_core::risk::exposure::Worth;
 use tickd_core::risk::gate::Gate;
 use tickd_core::risk::limits::{AccountLimits, CellLimits, SideLimits, StrategyLimits, NONE};
-use tickd_core::risk::parties::{Keys, RouteCell, Steps};
+use tickd_core::risk::parties::{Keys, SideCell, Steps};
+use tickd_core::risk::step::Step;
 
 const SECOND: i64 = 1_000_000_000;
 const PRICE: i64 = 10_000;
@@ -26,8 +27,8 @@ fn gate() -> Gate {
     // Contents are kept as long as the longest duplicate window.
     gate.settings(10 * SECOND, SECOND / 1_000, 60 * SECOND, 20);
     let steps = Steps {
-        tick: 5,
-        lot: 1,
+        tick: Step::new(5),
+        lot: Step::new(1),
         worth: Worth { num: 1, div: 100 },
         is_linear: true,
     };
@@ -82,14 +83,12 @@ fn gate() -> Gate {
         orders_max: NONE,
         orders_window_ns: 0,
     };
-    let cells = vec![
-        RouteCell::new(0, [sizes; 2]),
-        RouteCell::new(1, [sums; 2]),
-        RouteCell::new(2, [sums; 2]),
-        RouteCell::new(3, [sums; 2]),
-        RouteCell::new(4, [sizes; 2]),
-    ];
-    gate.route(0, Keys::default(), [side; 2], cells);
+    let cells: Vec<_> = [sizes, sums, sums, sums, sizes]
+        .iter()
+        .zip(0..)
+        .map(|(limits, cell)| SideCell::new(cell, *limits))
+        .collect();
+    gate.route(0, Keys::default(), [side; 2], [cells.clone(), cells]);
     gate.hours(0, true, 0, MUCH);
     gate.money(0, MUCH, MUCH, 0);
     gate.day_pnl(0, None, 0);

@@ -17,6 +17,7 @@ pub mod histogram;
 pub mod indicators;
 pub mod instrument;
 pub mod last_values;
+pub mod outbox;
 pub mod own_orders;
 pub mod paper;
 pub mod queue;

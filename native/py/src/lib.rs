@@ -29,6 +29,7 @@ mod last_values;
 mod lent;
 mod manifest;
 mod market;
+mod outbox;
 mod paper;
 mod raw_log;
 mod raw_log_files;
@@ -66,6 +67,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<raw_log::RawLog>()?;
     raw_log_files::register(m)?;
     m.add_function(wrap_pyfunction!(record_heads::record_heads, m)?)?;
+    m.add_function(wrap_pyfunction!(outbox::outbox_frame, m)?)?;
     manifest::register(m)?;
     m.add_class::<block::Block>()?;
     m.add_class::<sink::Cut>()?;

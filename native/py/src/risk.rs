@@ -6,12 +6,14 @@ use tickd_core::risk::exposure::Worth;
 use tickd_core::risk::gate::{Gate, HALT_EPOCH_SHIFT};
 use tickd_core::risk::limits::{AccountLimits, StrategyLimits};
 use tickd_core::risk::open_orders::Open;
-use tickd_core::risk::parties::{Keys, RouteCell, Steps};
+use tickd_core::risk::parties::{Keys, SideCell, Steps};
+use tickd_core::risk::step::Step;
 
 use crate::batch::EventBatch;
 use crate::lent::Lent;
 use crate::risk_numbers::{
-    cell_limits, numbers, scope_of, side_limits, told, CellRow, Figures, ScopeHalts, SideRow, Source, REDUCE_ONLY,
+    cell_limits, numbers, scope_of, side_limits, told, Amount, CellRow, Figures, ScopeHalts, SideRow, Source,
+    REDUCE_ONLY,
 };
 
 /// The gate in numbers; see `risk.gate_terms.Core`.
@@ -60,8 +62,8 @@ impl GateCore {
         is_linear: i64,
     ) -> PyResult<()> {
         let steps = Steps {
-            tick,
-            lot,
+            tick: Step::new(tick),
+            lot: Step::new(lot),
             worth: Worth { num, div },
             is_linear: is_linear != 0,
         };
@@ -116,9 +118,15 @@ impl GateCore {
         };
         let cells = cells
             .into_iter()
-            .map(|(cell, buy, sell)| RouteCell::new(cell, [cell_limits(buy), cell_limits(sell)]));
+            .map(|(cell, buy, sell)| {
+                (
+                    SideCell::new(cell, cell_limits(buy)),
+                    SideCell::new(cell, cell_limits(sell)),
+                )
+            })
+            .unzip();
         let limits = [side_limits(buy), side_limits(sell)];
-        self.gate.lend(py)?.route(index, keys, limits, cells.collect());
+        self.gate.lend(py)?.route(index, keys, limits, cells.into());
         Ok(())
     }
 
@@ -285,10 +293,10 @@ impl GateCore {
         Ok(())
     }
 
-    fn position(&self, py: Python<'_>, route: usize) -> PyResult<(i128, i128, i128)> {
+    fn position(&self, py: Python<'_>, route: usize) -> PyResult<(Amount, Amount, Amount)> {
         let leaf = self.gate.lend(py)?.leaf(route);
         let [buys, sells] = leaf.open;
-        Ok((leaf.position, buys, sells))
+        Ok((Amount::of(leaf.position), Amount::of(buys), Amount::of(sells)))
     }
 
     fn cell(&self, py: Python<'_>, index: usize) -> PyResult<(i128, i128, i128, u32, u32)> {

@@ -119,6 +119,35 @@ def test_an_old_reference_and_one_of_the_future_are_refused(backend: Backend) ->
     assert desk.reason() == "STALE_REFERENCE"
 
 
+def test_a_stray_quote_does_not_end_the_book(backend: Backend) -> None:
+    """Whatever age is allowed: the book that somebody keeps goes on to be the reference."""
+    desk = Desk(backend, row(collar_bps=100), is_quoted=False)
+    desk.gate.quote(INSTRUMENT, bid=PRICE, ask=PRICE, mono_ns=desk.now)
+    desk.now += SECOND
+    desk.quote(2 * PRICE, 0)
+    assert desk.gate.reference(INSTRUMENT) == PRICE, "one side of it is no quote"
+    desk.quote(2 * PRICE, 2 * PRICE)
+    assert desk.reason() == "PRICE_COLLAR"
+    desk.now += SECOND
+    desk.gate.quote(INSTRUMENT, bid=PRICE, ask=PRICE, mono_ns=desk.now)
+    assert desk.reason() == "-"
+    assert desk.reason(price=2 * PRICE) == "PRICE_COLLAR"
+    desk.gate.quote(INSTRUMENT, bid=0, ask=0, mono_ns=desk.now)
+    assert desk.gate.reference(INSTRUMENT) == 2 * PRICE, "an empty book is no price"
+
+
+def test_a_stray_quote_does_not_end_the_trades(backend: Backend) -> None:
+    desk = Desk(backend, row(collar_bps=100), is_quoted=False, period_ms=5_000)
+    desk.quote(2 * PRICE, 2 * PRICE)
+    for _ in range(6):
+        desk.gate.take(trades([(INSTRUMENT, PRICE, 0)], desk.now))
+        assert desk.reason(price=2 * PRICE) == "-", "a quote stands for a period"
+        desk.now += SECOND
+    desk.gate.take(trades([(INSTRUMENT, PRICE, 0)], desk.now))
+    assert desk.reason(price=2 * PRICE) == "PRICE_COLLAR"
+    assert desk.gate.reference(INSTRUMENT) == PRICE
+
+
 def test_an_order_to_reduce_is_held_to_the_position(backend: Backend) -> None:
     desk = Desk(backend, row(order_qty_max="60", collar_bps=100))
     assert desk.reason("A", size=1, reduce_only=True) == "REDUCE_ONLY"

@@ -1,5 +1,6 @@
 //! An order as the gate is asked about it, and what is known of it on its way through the checks.
 
+use crate::risk::exposure::Worst;
 use crate::risk::open_orders::Open;
 use crate::risk::reason::Reason;
 
@@ -46,8 +47,8 @@ pub struct AskReplace {
 }
 
 /// An order on its way through, and what is failing.
-pub(super) struct Check {
-    pub(super) ask: Ask,
+pub(super) struct Check<'a> {
+    pub(super) ask: &'a Ask,
     pub(super) replacing: Option<Open>,
     /// To be reserved beyond what is.
     pub(super) extra: i128,
@@ -55,14 +56,18 @@ pub(super) struct Check {
     pub(super) reduces: bool,
     /// Of the free balance.
     pub(super) need: i128,
+    /// What its route holds at worst with it; of an order that has a price.
+    pub(super) worst: Worst,
+    /// Some key's rate has no token.
+    pub(super) lacks_token: bool,
     pub(super) vector: u64,
     pub(super) first: u8,
     pub(super) figures: [Option<i128>; 3],
 }
 
-impl Check {
+impl<'a> Check<'a> {
     #[inline]
-    pub(super) fn new(ask: Ask, replacing: Option<Open>, extra: i128) -> Self {
+    pub(super) fn new(ask: &'a Ask, replacing: Option<Open>, extra: i128) -> Self {
         Check {
             ask,
             replacing,
@@ -70,6 +75,8 @@ impl Check {
             reducible: 0,
             reduces: false,
             need: 0,
+            worst: Worst::default(),
+            lacks_token: false,
             vector: 0,
             first: 0,
             figures: [None; 3],
@@ -97,8 +104,9 @@ impl Check {
     }
 }
 
-pub(super) fn of_side<T: Copy>(both: &[T; 2], side: usize) -> T {
-    let [buy, sell] = *both;
+#[inline]
+pub(super) fn of_side<T>(both: &[T; 2], side: usize) -> &T {
+    let [buy, sell] = both;
     if side == 0 {
         buy
     } else {

@@ -5,6 +5,7 @@
 
 use crate::risk::ask::{of_side, Ask, AskReplace, Check};
 use crate::risk::bucket::Rate;
+use crate::risk::exposure::Difference;
 use crate::risk::gate::{Gate, HALT_EPOCH_SHIFT, HALT_GLOBAL, HALT_REDUCING};
 use crate::risk::limits::{SideLimits, NONE};
 use crate::risk::open_orders::Open;
@@ -18,7 +19,7 @@ impl Gate {
     /// Checks a new order under a halt word, and reserves it. The epoch of the approval, or the first reason; the rest is
     /// in `denial`.
     pub fn check(&mut self, word: u64, ask: &Ask) -> Result<u64, Reason> {
-        let mut check = Check::new(*ask, None, i128::from(ask.size));
+        let mut check = Check::new(ask, None, i128::from(ask.size));
         self.answer(word, &mut check)
     }
 
@@ -40,7 +41,7 @@ impl Gate {
             mono_ns: ask.mono_ns,
             wall_ns: ask.wall_ns,
         };
-        let mut check = Check::new(asked, Some(order), (leaves - order.reserved).max(0));
+        let mut check = Check::new(&asked, Some(order), (leaves - order.reserved).max(0));
         self.answer(word, &mut check)
     }
 
@@ -89,31 +90,56 @@ impl Gate {
         let Some(route) = self.routes.get(check.ask.route) else {
             return;
         };
-        let limits = of_side(&route.limits, side);
-        let held = route.cells.first().and_then(|cell| self.cells.get(cell.cell as usize));
-        check.reducible = held.map_or(0, |cell| match side {
-            0 => -cell.sum.position - of_side(&cell.sum.open, 0),
-            _ => cell.sum.position - of_side(&cell.sum.open, 1),
-        });
+        let held = route.keys_of_sums().first();
+        check.reducible = held
+            .and_then(|cell| self.cells.get(cell.cell as usize))
+            .map_or(0, |cell| match side {
+                0 => -cell.sum.position - of_side(&cell.sum.open, 0),
+                _ => cell.sum.position - of_side(&cell.sum.open, 1),
+            });
         check.reduces =
             check.ask.is_reduce_only && check.ask.is_finite && check.ask.size > 0 && check.reducible >= check.extra;
         self.halted(word, check, keys);
-        let Some(steps) = self.shaped(check, keys, &limits) else {
+        if !self.is_shaped(check, keys, of_side(&route.limits, side)) {
+            return;
+        }
+        // What time alone changes comes first; everything after it only compares.
+        if check.replacing.is_none() {
+            self.repeats.expire(check.ask.mono_ns);
+        }
+        if !check.reduces {
+            if let Some(strategy) = self.strategies.get_mut(keys.strategy) {
+                strategy.turn(check.ask.mono_ns, self.ratio_ns);
+            }
+        }
+        self.compare(check, keys);
+        if check.vector == 0 {
+            self.rates(check, keys);
+        }
+    }
+
+    #[inline]
+    fn compare(&self, check: &mut Check, keys: Keys) {
+        let side = check.at();
+        let route = self.routes.get(check.ask.route);
+        let steps = self
+            .instruments
+            .get(keys.instrument)
+            .and_then(|known| known.steps.as_ref());
+        let (Some(route), Some(steps)) = (route, steps) else {
             return;
         };
-        self.fixed(check, route, &limits, steps);
-        self.priced(check, route, &limits, steps);
-        self.exposed(check, route);
-        self.repeated(check, keys, &limits);
+        let limits = of_side(&route.limits, side);
+        self.fixed(check, route, limits, steps);
+        let is_priced = self.priced(check, route, limits, steps);
+        self.summed(check, route, is_priced);
+        self.repeated(check, keys, limits);
         if !check.reduces {
             self.behaved(check, keys);
-            self.funded(check, keys, &limits);
+            self.funded(check, keys, limits);
         }
         if check.replacing.is_none() && (self.is_full(check.ask.route, side) || self.repeats.is_full()) {
             check.fail(Reason::TooMany, [None; 3]);
-        }
-        if check.vector == 0 {
-            self.rates(check, keys);
         }
     }
 
@@ -143,7 +169,7 @@ impl Gate {
 
     /// Whether there is an order at all that the other checks can look at.
     #[inline]
-    fn shaped(&self, check: &mut Check, keys: Keys, limits: &SideLimits) -> Option<Steps> {
+    fn is_shaped(&self, check: &mut Check, keys: Keys, limits: &SideLimits) -> bool {
         let done = check.replacing.map_or(0, |order| order.filled);
         let mut is_shaped = true;
         if !check.ask.is_finite {
@@ -153,20 +179,24 @@ impl Gate {
             check.fail(Reason::BadQty, [Some(done), Some(i128::from(check.ask.size)), None]);
             is_shaped = false;
         }
-        let Some(steps) = self.instruments.get(keys.instrument).and_then(|known| known.steps) else {
+        let Some(steps) = self
+            .instruments
+            .get(keys.instrument)
+            .and_then(|known| known.steps.as_ref())
+        else {
             check.fail(Reason::UnknownInstrument, [None; 3]);
-            return None;
+            return false;
         };
         if !steps.is_linear || !limits.is_tradable {
             check.fail(Reason::NotTradable, [None; 3]);
             is_shaped = false;
         }
-        is_shaped.then_some(steps)
+        is_shaped
     }
 
     #[inline]
-    fn fixed(&self, check: &mut Check, route: &Route, limits: &SideLimits, steps: Steps) {
-        let Ask {
+    fn fixed(&self, check: &mut Check, route: &Route, limits: &SideLimits, steps: &Steps) {
+        let &Ask {
             price, size, wall_ns, ..
         } = check.ask;
         if limits.is_restricted {
@@ -176,12 +206,12 @@ impl Gate {
             check.fail(Reason::TradingWindow, [None; 3]);
         }
         if let Some(price) = price {
-            if price <= 0 || price % steps.tick.max(1) != 0 {
-                check.exceeds(Reason::BadTick, steps.tick, i128::from(price));
+            if price <= 0 || !steps.tick.divides(price) {
+                check.exceeds(Reason::BadTick, steps.tick.value, i128::from(price));
             }
         }
-        if size % steps.lot.max(1) != 0 {
-            check.exceeds(Reason::BadLot, steps.lot, i128::from(size));
+        if !steps.lot.divides(size) {
+            check.exceeds(Reason::BadLot, steps.lot.value, i128::from(size));
         }
         let keys = route.keys;
         if limits.is_missing
@@ -203,8 +233,8 @@ impl Gate {
     }
 
     #[inline]
-    fn repeated(&mut self, check: &mut Check, keys: Keys, limits: &SideLimits) {
-        let Ask {
+    fn repeated(&self, check: &mut Check, keys: Keys, limits: &SideLimits) {
+        let &Ask {
             side, price, mono_ns, ..
         } = check.ask;
         if limits.denies_self_trade {
@@ -222,12 +252,11 @@ impl Gate {
             }
             return;
         }
-        self.repeats.expire(mono_ns);
         if self.orders.has(check.ask.number) || self.repeats.is_known(check.ask.client_id) {
             check.fail(Reason::Duplicate, [None; 3]);
         }
         if limits.duplicate_window_ns != NONE {
-            if let Some(last) = self.repeats.last(&content(&check.ask)) {
+            if let Some(last) = self.repeats.last(&content(check.ask)) {
                 let since = mono_ns - last;
                 if since < limits.duplicate_window_ns {
                     check.exceeds(Reason::Duplicate, limits.duplicate_window_ns, since.into());
@@ -237,8 +266,8 @@ impl Gate {
     }
 
     #[inline]
-    fn behaved(&mut self, check: &mut Check, keys: Keys) {
-        let Some(strategy) = self.strategies.get_mut(keys.strategy) else {
+    fn behaved(&self, check: &mut Check, keys: Keys) {
+        let Some(strategy) = self.strategies.get(keys.strategy) else {
             return;
         };
         let limits = strategy.limits;
@@ -248,7 +277,6 @@ impl Gate {
                 [Some(limits.executions_max.into()), None, None],
             );
         }
-        strategy.turn(check.ask.mono_ns, self.ratio_ns);
         let most = limits.cancel_ratio_pct_max;
         if most != NONE && strategy.orders >= self.ratio_min {
             let hundredfold = i128::from(strategy.cancels) * 100;
@@ -259,41 +287,41 @@ impl Gate {
         }
     }
 
-    /// Both lanes or neither: nothing is taken before all have said yes.
+    /// Both lanes or neither: the venue's token is taken when every key has one, theirs by `reserve`.
     #[inline]
     fn rates(&mut self, check: &mut Check, keys: Keys) {
+        let now = check.ask.mono_ns;
+        if let (false, Some(venue)) = (check.lacks_token, self.venues.get_mut(keys.venue)) {
+            if let Some(rate) = venue.order_rate.filter(|rate| rate.burst >= 1) {
+                if venue.orders.has(now, rate, 1) {
+                    venue.orders.take(now, rate, 1);
+                    return;
+                }
+            }
+        }
+        self.without_token(check, keys);
+    }
+
+    /// Which of the rates has no token.
+    #[cold]
+    #[inline(never)]
+    fn without_token(&self, check: &mut Check, keys: Keys) {
         let (now, side) = (check.ask.mono_ns, check.at());
-        let Some(route) = self.routes.get(check.ask.route) else {
-            return;
-        };
-        for each in &route.cells {
-            let Some(rate) = of_side(&each.rates, side) else {
+        let route = self.routes.get(check.ask.route);
+        for each in route.iter().flat_map(|route| of_side(&route.cells, side)) {
+            let (Some(rate), Some(cell)) = (each.rate, self.cells.get(each.cell as usize)) else {
                 continue;
             };
-            let most = of_side(&each.limits, side).orders_max;
-            if let Some(cell) = self.cells.get(each.cell as usize) {
-                let has = of_side(&cell.buckets, side).has(now, rate, 1);
-                lane(check, Reason::RateSide, rate, has, most);
-            }
+            let has = of_side(&cell.buckets, side).has(now, rate, 1);
+            lane(check, Reason::RateSide, rate, has, each.limits.orders_max);
         }
-        let Some(venue) = self.venues.get_mut(keys.venue) else {
-            return;
-        };
-        let Some(venue_rate) = venue.order_rate else { return };
-        let has = venue.orders.has(now, venue_rate, 1);
-        lane(check, Reason::RateVenue, venue_rate, has, venue.orders_max);
-        if check.vector != 0 {
-            return;
+        let venue = self.venues.get(keys.venue);
+        if let Some((venue, rate)) = venue.and_then(|venue| venue.order_rate.map(|rate| (venue, rate))) {
+            let has = venue.orders.has(now, rate, 1);
+            lane(check, Reason::RateVenue, rate, has, venue.orders_max);
         }
-        venue.orders.take(now, venue_rate, 1);
-        for each in &route.cells {
-            let Some(rate) = of_side(&each.rates, side) else {
-                continue;
-            };
-            let cell = self.cells.get_mut(each.cell as usize);
-            if let Some(bucket) = cell.and_then(|cell| cell.buckets.get_mut(side)) {
-                bucket.take(now, rate, 1);
-            }
+        if check.vector == 0 {
+            check.fail(Reason::MissingLimit, [None; 3]);
         }
     }
 
@@ -302,7 +330,7 @@ impl Gate {
         if let Some(account) = self.accounts.get_mut(keys.account) {
             account.needed += check.need;
         }
-        let ask = &check.ask;
+        let ask = check.ask;
         if let Some(strategy) = self.strategies.get_mut(keys.strategy) {
             strategy.turn(ask.mono_ns, self.ratio_ns);
             match check.replacing {
@@ -310,7 +338,8 @@ impl Gate {
                 Some(_) => strategy.cancels += 1,
             }
         }
-        let Some(order) = check.replacing else {
+        self.reserve(check);
+        let Some(order) = &check.replacing else {
             // Not known, or it would be a duplicate.
             self.repeats.add_id(ask.client_id);
             self.repeats.add(ask.mono_ns, content(ask));
@@ -325,7 +354,10 @@ impl Gate {
                 filled: 0,
                 reserved: ask.size.into(),
             };
-            self.keep(ask.number, order);
+            self.orders.add(ask.number, order);
+            if let Some(resting) = self.resting(ask.route, ask.side) {
+                resting.add(ask.price, ask.side);
+            }
             return;
         };
         let resting = match (order.resting, ask.price) {
@@ -337,14 +369,35 @@ impl Gate {
             open.reserved += check.extra;
             (open.is_pending, open.resting) = (true, resting);
         }
-        let extra = check.extra;
-        self.change(
-            ask.route,
-            0,
-            if ask.side == 0 { [extra, 0] } else { [0, extra] },
-            [0, 0],
-        );
         self.rest(ask.route, ask.side, order.resting, resting);
+    }
+
+    /// Takes what was approved into every sum under its keys, and its tokens out of their buckets.
+    #[inline]
+    fn reserve(&mut self, check: &Check) {
+        let side = check.at();
+        let Some(route) = self.routes.get_mut(check.ask.route) else {
+            return;
+        };
+        let count = i32::from(check.replacing.is_none());
+        let (open, orders) = match side {
+            0 => ([check.extra, 0], [count, 0]),
+            _ => ([0, check.extra], [0, count]),
+        };
+        let by = Difference::new(0, open, orders, &route.leaf.worst, &check.worst);
+        route.leaf.add(open, check.worst);
+        for (count, more) in route.orders.iter_mut().zip(orders) {
+            *count = count.saturating_add_signed(more);
+        }
+        for each in of_side(&route.cells, side) {
+            let Some(cell) = self.cells.get_mut(each.cell as usize) else {
+                continue;
+            };
+            cell.sum.add(&by);
+            if let (Some(rate), Some(bucket)) = (each.rate, cell.buckets.get_mut(side)) {
+                bucket.take(check.ask.mono_ns, rate, 1);
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::risk::ask::{of_side, Check};
 use crate::risk::exposure::{Sum, Worst, MONEY_CAP};
-use crate::risk::gate::Gate;
+use crate::risk::gate::{Cell, Gate};
 use crate::risk::limits::{CellLimits, SideLimits, NONE};
 use crate::risk::parties::{Keys, Route, Steps};
 use crate::risk::reason::Reason;
@@ -10,21 +10,22 @@ use crate::risk::reason::Reason;
 const BPS: i64 = 10_000;
 
 impl Gate {
+    /// Price and worth; whether it has either.
     #[inline]
-    pub(super) fn priced(&self, check: &mut Check, route: &Route, limits: &SideLimits, steps: Steps) {
+    pub(super) fn priced(&self, check: &mut Check, route: &Route, limits: &SideLimits, steps: &Steps) -> bool {
         let Some(known) = self.instruments.get(route.keys.instrument) else {
-            return;
+            return false;
         };
         let (now, side) = (check.ask.mono_ns, check.at());
-        let Some(reference) = known.reference.fresh(now, limits.reference_age_ns_max) else {
-            let is_old = known.reference.current().is_some();
+        let Some(reference) = known.reference.fresh(now, limits.reference_age_ns_max, self.period_ns) else {
+            let is_old = known.reference.current(self.period_ns).is_some();
             let reason = if is_old {
                 Reason::StaleReference
             } else {
                 Reason::MissingReference
             };
             check.fail(reason, [None; 3]);
-            return;
+            return false;
         };
         let asked = check.ask.price.map_or(reference, |price| price.max(0));
         collar(check, Reason::PriceCollar, limits.collar_bps, asked, reference);
@@ -50,49 +51,43 @@ impl Gate {
         if check.extra > check.reducible {
             check.need = percent(value, limits.margin_pct);
         }
-        // Gross and net exposure under every key, with the order filled.
         let extra = if side == 0 { [check.extra, 0] } else { [0, check.extra] };
-        let old = route.leaf.worst;
-        let new = route.leaf.worst_with(extra, Some(steps.worth), known.reference.mark);
-        if new.gross >= MONEY_CAP {
+        check.worst = route.leaf.worst_with(extra, Some(steps.worth), known.reference.mark);
+        if check.worst.gross >= MONEY_CAP {
             check.fail(Reason::Overflow, [None; 3]);
         }
-        for cell in &route.cells {
-            let limits = of_side(&cell.limits, side);
-            if limits.gross_max != NONE || limits.net_max != NONE {
-                if let Some(cell) = self.cells.get(cell.cell as usize) {
-                    valued(check, &limits, &cell.sum, &old, &new);
-                }
-            }
-        }
+        true
     }
 
+    /// Everything that is summed under a key, with the order filled; and whether every rate has a token.
     #[inline]
-    pub(super) fn exposed(&self, check: &mut Check, route: &Route) {
-        let side = check.at();
+    pub(super) fn summed(&self, check: &mut Check, route: &Route, is_priced: bool) {
+        let (now, side) = (check.ask.mono_ns, check.at());
         if check.ask.is_reduce_only && !check.reduces {
             let figures = [Some(check.reducible.max(0)), Some(check.extra), None];
             check.fail(Reason::ReduceOnly, figures);
         }
-        for cell in &route.cells {
-            let limits = of_side(&cell.limits, side);
-            let Some(cell) = self.cells.get(cell.cell as usize) else {
+        for each in of_side(&route.cells, side) {
+            let limits = &each.limits;
+            let Some(Cell { sum, buckets }) = self.cells.get(each.cell as usize) else {
                 continue;
             };
+            if is_priced && each.is_valued {
+                valued(check, limits, sum, &route.leaf.worst);
+            }
             if limits.position_max != NONE {
-                let held = if side == 0 {
-                    cell.sum.position
-                } else {
-                    -cell.sum.position
-                };
-                let worst = held + of_side(&cell.sum.open, side) + check.extra;
+                let held = if side == 0 { sum.position } else { -sum.position };
+                let worst = held + of_side(&sum.open, side) + check.extra;
                 if worst > i128::from(limits.position_max) {
                     check.exceeds(Reason::PositionLimit, limits.position_max, worst);
                 }
             }
-            let count = i64::from(of_side(&cell.sum.orders, side));
+            let count = i64::from(*of_side(&sum.orders, side));
             if limits.open_orders_max != NONE && count >= limits.open_orders_max && check.replacing.is_none() {
                 check.exceeds(Reason::MaxOpenOrders, limits.open_orders_max, (count + 1).into());
+            }
+            if let Some(rate) = each.rate {
+                check.lacks_token |= rate.burst < 1 || !of_side(buckets, side).has(now, rate, 1);
             }
         }
     }
@@ -155,7 +150,8 @@ fn percent(value: i128, pct: i64) -> i128 {
 }
 
 #[inline]
-fn valued(check: &mut Check, limits: &CellLimits, sum: &Sum, old: &Worst, new: &Worst) {
+fn valued(check: &mut Check, limits: &CellLimits, sum: &Sum, old: &Worst) {
+    let new = check.worst;
     if sum.unvalued > 0 {
         check.fail(Reason::MissingReference, [None; 3]);
     }

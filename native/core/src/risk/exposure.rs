@@ -70,6 +70,15 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// More is open, and that is the worst case of it.
+    #[inline]
+    pub fn add(&mut self, open: [i128; 2], worst: Worst) {
+        for (size, more) in self.open.iter_mut().zip(open) {
+            *size += more;
+        }
+        self.worst = worst;
+    }
+
     /// The worst case with `extra` more on a side, at `mark` (0: no price).
     #[inline]
     pub fn worst_with(&self, extra: [i128; 2], worth: Option<Worth>, mark: i64) -> Worst {

@@ -10,7 +10,7 @@ use crate::risk::bucket::{Bucket, Rate};
 use crate::risk::exposure::{Difference, Leaf, Sum};
 use crate::risk::limits::{AccountLimits, SideLimits, StrategyLimits, NONE};
 use crate::risk::open_orders::{Open, OpenOrders, Resting};
-use crate::risk::parties::{Account, Instrument, Keys, Route, RouteCell, Steps, Strategy, Venue};
+use crate::risk::parties::{Account, Instrument, Keys, Route, SideCell, Steps, Strategy, Venue};
 use crate::risk::reason::Reason;
 use crate::risk::repeats::Repeats;
 
@@ -130,11 +130,13 @@ impl Gate {
     }
 
     /// Makes a route, or gives it other limits; what it holds moves to its new keys. Its hours are to be told again.
-    pub fn route(&mut self, index: usize, keys: Keys, limits: [SideLimits; 2], cells: Vec<RouteCell>) {
+    ///
+    /// `cells`: of buys and of sells, the same keys.
+    pub fn route(&mut self, index: usize, keys: Keys, limits: [SideLimits; 2], cells: [Vec<SideCell>; 2]) {
         if entry(&mut self.pnls, keys.pnl).is_none() || entry(&mut self.instruments, keys.instrument).is_none() {
             return;
         }
-        for cell in &cells {
+        for cell in cells.iter().flatten() {
             entry(&mut self.cells, cell.cell as usize);
         }
         let Some(route) = entry(&mut self.routes, index) else {
@@ -159,12 +161,13 @@ impl Gate {
             },
         );
         let held = Difference::of(&leaf, orders);
-        for cell in &old.cells {
+        let [keys_before, _] = &old.cells;
+        for cell in keys_before {
             if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
                 cell.sum.add(&held.away());
             }
         }
-        for cell in self.routes.get(index).map_or(&[][..], |route| &route.cells) {
+        for cell in self.routes.get(index).map_or(&[][..], Route::keys_of_sums) {
             if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
                 cell.sum.add(&held);
             }
@@ -260,7 +263,7 @@ impl Gate {
     pub fn quote(&mut self, id: u32, bid: i64, ask: i64, mono_ns: i64) {
         if let Some(index) = self.by_id.get(&id).map(|index| *index as usize) {
             if let Some(known) = self.instruments.get_mut(index) {
-                known.reference.set_quote(bid, ask, mono_ns);
+                known.reference.take_top(bid, ask, mono_ns);
             }
             self.settle(index, mono_ns);
         }
@@ -269,7 +272,7 @@ impl Gate {
     /// What an instrument is valued at, however old; `None`: no price came yet.
     pub fn reference(&self, id: u32) -> Option<i64> {
         let index = *self.by_id.get(&id)? as usize;
-        self.instruments.get(index)?.reference.current()
+        self.instruments.get(index)?.reference.current(self.period_ns)
     }
 
     fn settle(&mut self, index: usize, mono_ns: i64) {
@@ -312,7 +315,7 @@ impl Gate {
         for (count, more) in route.orders.iter_mut().zip(orders) {
             *count = count.saturating_add_signed(more);
         }
-        for cell in &route.cells {
+        for cell in route.keys_of_sums() {
             if let Some(cell) = self.cells.get_mut(cell.cell as usize) {
                 cell.sum.add(&by);
             }
@@ -334,7 +337,7 @@ impl Gate {
         }
     }
 
-    fn resting(&mut self, route: usize, side: u8) -> Option<&mut Resting> {
+    pub(super) fn resting(&mut self, route: usize, side: u8) -> Option<&mut Resting> {
         let instrument = self.routes.get(route)?.keys.instrument;
         self.instruments.get_mut(instrument)?.resting.get_mut(usize::from(side))
     }

@@ -11,9 +11,10 @@ pub mod bucket;
 pub mod references;
 
 pub mod exposure;
-pub mod fixed_map;
 pub mod open_orders;
 pub mod repeats;
+pub mod ring_map;
+pub mod step;
 
 pub mod ask;
 pub mod checks;

@@ -1,8 +1,9 @@
 //! Orders that are not over, by number, and the prices at which those of an instrument may rest.
 //!
-//! A slab with an index, made once; the prices are kept in order, so that the best is at an end.
+//! A slab whose places are chained by bucket of their number, made once; the prices are kept in order, so that the best
+//! is at an end.
 
-use crate::risk::fixed_map::FixedMap;
+use crate::risk::ring_map::Key;
 
 /// Open orders of one side of one instrument.
 pub const OPEN_PER_SIDE_MAX: usize = 1 << 10;
@@ -30,64 +31,112 @@ pub struct Open {
     pub reserved: i128,
 }
 
+/// No place.
+const END: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: u64,
+    /// The next one in its bucket, or the next free one.
+    next: u32,
+    order: Open,
+}
+
 /// All of them.
 #[derive(Debug, Clone)]
 pub struct OpenOrders {
-    slots: Vec<Open>,
-    free: Vec<u32>,
-    index: FixedMap<u64, u32>,
+    places: Vec<Place>,
+    /// The first place of each bucket.
+    first: Vec<u32>,
+    bits: u32,
+    free: u32,
 }
 
 impl OpenOrders {
     /// Room for so many.
     pub fn new(most: usize) -> Self {
+        let buckets = (most * 2).next_power_of_two().max(16);
+        let place = |next: usize| Place {
+            number: 0,
+            next: if next < most { next as u32 } else { END },
+            order: Open::default(),
+        };
         OpenOrders {
-            slots: vec![Open::default(); most],
-            free: (0..most as u32).rev().collect(),
-            index: FixedMap::new(most),
+            places: (1..=most).map(place).collect(),
+            first: vec![END; buckets],
+            bits: buckets.trailing_zeros(),
+            free: if most == 0 { END } else { 0 },
         }
     }
 
     /// Whether no order more has room.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.free.is_empty()
+        self.free == END
+    }
+
+    #[inline]
+    fn find(&self, number: u64) -> Option<usize> {
+        let mut at = *self.first.get(number.home(self.bits))?;
+        while let Some(place) = self.places.get(at as usize) {
+            if place.number == number {
+                return Some(at as usize);
+            }
+            at = place.next;
+        }
+        None
     }
 
     /// Whether there is such an order.
     #[inline]
     pub fn has(&self, number: u64) -> bool {
-        self.index.get(&number).is_some()
+        self.find(number).is_some()
     }
 
     /// The order.
     #[inline]
     pub fn get(&self, number: u64) -> Option<&Open> {
-        self.slots.get(self.index.get(&number)? as usize)
+        self.places.get(self.find(number)?).map(|place| &place.order)
     }
 
     /// The order, to be changed.
     #[inline]
     pub fn get_mut(&mut self, number: u64) -> Option<&mut Open> {
-        self.slots.get_mut(self.index.get(&number)? as usize)
+        let at = self.find(number)?;
+        self.places.get_mut(at).map(|place| &mut place.order)
     }
 
     /// Keeps an order under a number that is not there; nothing when there is no room.
     #[inline]
     pub fn add(&mut self, number: u64, order: Open) {
-        if let Some(slot) = self.free.pop() {
-            if let Some(place) = self.slots.get_mut(slot as usize) {
-                *place = order;
-            }
-            self.index.insert(number, slot);
+        let at = self.free;
+        let Some(first) = self.first.get_mut(number.home(self.bits)) else {
+            return;
+        };
+        if let Some(place) = self.places.get_mut(at as usize) {
+            self.free = place.next;
+            (place.number, place.next, place.order) = (number, *first, order);
+            *first = at;
         }
     }
 
     /// Forgets an order.
     pub fn remove(&mut self, number: u64) -> Option<Open> {
-        let slot = self.index.remove(&number)?;
-        self.free.push(slot);
-        self.slots.get(slot as usize).copied()
+        let at = self.find(number)?;
+        let Place { next, order, .. } = *self.places.get(at)?;
+        let first = self.first.get_mut(number.home(self.bits))?;
+        if *first as usize == at {
+            *first = next;
+        } else {
+            let mut before = *first as usize;
+            while self.places.get(before)?.next as usize != at {
+                before = self.places.get(before)?.next as usize;
+            }
+            self.places.get_mut(before)?.next = next;
+        }
+        self.places.get_mut(at)?.next = self.free;
+        self.free = at as u32;
+        Some(order)
     }
 }
 
@@ -173,6 +222,29 @@ impl Resting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        /// Few buckets, numbers of the same ones: chains, and holes in them.
+        #[test]
+        fn it_is_a_map(steps in prop::collection::vec((any::<bool>(), 0u64..40, any::<u32>()), 0..400)) {
+            let (mut orders, mut model) = (OpenOrders::new(12), HashMap::new());
+            for (adds, number, route) in steps {
+                let number = number * 8;
+                if !adds {
+                    prop_assert_eq!(orders.remove(number).map(|open| open.route), model.remove(&number));
+                } else if !orders.has(number) && !orders.is_full() {
+                    orders.add(number, Open { route, ..Open::default() });
+                    model.insert(number, route);
+                }
+                prop_assert_eq!(orders.is_full(), model.len() == 12);
+                for number in (0..40).map(|each| each * 8) {
+                    prop_assert_eq!(orders.get(number).map(|open| open.route), model.get(&number).copied());
+                }
+            }
+        }
+    }
 
     #[test]
     fn orders_come_and_go_within_their_room() {

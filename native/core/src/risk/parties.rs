@@ -7,14 +7,15 @@ use crate::risk::exposure::{Leaf, Worth};
 use crate::risk::limits::{AccountLimits, CellLimits, SideLimits, StrategyLimits, NONE};
 use crate::risk::open_orders::Resting;
 use crate::risk::references::Reference;
+use crate::risk::step::Step;
 
 /// What a definition says.
 #[derive(Debug, Clone, Copy)]
 pub struct Steps {
-    /// At least 1.
-    pub tick: i64,
-    /// At least 1.
-    pub lot: i64,
+    /// Of prices.
+    pub tick: Step,
+    /// Of sizes.
+    pub lot: Step,
     /// What a size at a price is worth.
     pub worth: Worth,
     /// Whether price times size is money at all.
@@ -161,23 +162,29 @@ pub struct Venue {
     pub halts: u8,
 }
 
-/// A key under which a route counts, with the limits of both sides.
+/// A key under which a route counts, with its limits for one side.
 #[derive(Debug, Clone, Copy)]
-pub struct RouteCell {
+pub struct SideCell {
     /// Which sum.
     pub cell: u32,
-    /// Buys, sells.
-    pub limits: [CellLimits; 2],
-    /// Rates of the limits; none: not limited.
-    pub rates: [Option<Rate>; 2],
+    /// Whether a limit of it is money.
+    pub is_valued: bool,
+    /// Of its limits.
+    pub limits: CellLimits,
+    /// Rate of its limits; none: not limited.
+    pub rate: Option<Rate>,
 }
 
-impl RouteCell {
-    /// With the rates that follow from its limits.
-    pub fn new(cell: u32, limits: [CellLimits; 2]) -> Self {
-        let rates =
-            limits.map(|side| (side.orders_max != NONE).then(|| Rate::derive(side.orders_max, side.orders_window_ns)));
-        RouteCell { cell, limits, rates }
+impl SideCell {
+    /// With what follows from its limits.
+    pub fn new(cell: u32, limits: CellLimits) -> Self {
+        let is_limited = limits.orders_max != NONE;
+        SideCell {
+            cell,
+            is_valued: limits.gross_max != NONE || limits.net_max != NONE,
+            limits,
+            rate: is_limited.then(|| Rate::derive(limits.orders_max, limits.orders_window_ns)),
+        }
     }
 }
 
@@ -203,8 +210,8 @@ pub struct Route {
     pub keys: Keys,
     /// Buys, sells.
     pub limits: [SideLimits; 2],
-    /// The first is that of account and instrument.
-    pub cells: Vec<RouteCell>,
+    /// Sums that it is part of, with the limits of buys, of sells; the first is that of account and instrument.
+    pub cells: [Vec<SideCell>; 2],
     /// What it holds.
     pub leaf: Leaf,
     /// Its orders that are not over: buys, sells.
@@ -215,6 +222,14 @@ pub struct Route {
     pub from_ns: i64,
     /// See `is_open`.
     pub until_ns: i64,
+}
+
+impl Route {
+    /// Every key, once.
+    pub fn keys_of_sums(&self) -> &[SideCell] {
+        let [cells, _] = &self.cells;
+        cells
+    }
 }
 
 #[cfg(test)]

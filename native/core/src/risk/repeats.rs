@@ -1,10 +1,8 @@
 //! What was asked for already: client ids, and orders of the same content within a window.
 //!
-//! Both are rings with an index: bounded, and nothing is allocated after they were made.
+//! Both are rings that are found by hash: bounded, and nothing is allocated after they were made.
 
-use std::collections::VecDeque;
-
-use crate::risk::fixed_map::FixedMap;
+use crate::risk::ring_map::RingMap;
 
 /// Orders within the longest duplicate window.
 pub const RECENT_MAX: usize = 1 << 14;
@@ -18,25 +16,17 @@ pub type Content = [i64; 4];
 #[derive(Debug, Clone)]
 pub struct Repeats {
     keep_ns: i64,
-    /// (time, content, number), the oldest first.
-    recent: VecDeque<(i64, Content, u64)>,
-    /// Time and number of the newest of a content.
-    last: FixedMap<Content, (i64, u64)>,
-    next: u64,
-    ids: VecDeque<u64>,
-    known: FixedMap<u64, ()>,
+    /// When it was asked for.
+    contents: RingMap<Content, i64>,
+    ids: RingMap<u64, ()>,
 }
 
 impl Default for Repeats {
     fn default() -> Self {
         Repeats {
             keep_ns: 0,
-            recent: VecDeque::with_capacity(RECENT_MAX),
-            last: FixedMap::new(RECENT_MAX),
-            next: 0,
-            ids: VecDeque::with_capacity(CLIENT_IDS_MAX),
-            // Twice the room: what goes is looked for among its neighbours.
-            known: FixedMap::new(2 * CLIENT_IDS_MAX),
+            contents: RingMap::new(RECENT_MAX),
+            ids: RingMap::new(CLIENT_IDS_MAX),
         }
     }
 }
@@ -50,7 +40,7 @@ impl Repeats {
     /// Whether a client id was used.
     #[inline]
     pub fn is_known(&self, client_id: u64) -> bool {
-        self.known.get(&client_id).is_some()
+        self.ids.last(&client_id).is_some()
     }
 
     /// Remembers a client id; the oldest is forgotten when there is no room.
@@ -63,46 +53,33 @@ impl Repeats {
     /// Remembers one that is not known.
     #[inline]
     pub fn add_id(&mut self, client_id: u64) {
-        if self.ids.len() >= CLIENT_IDS_MAX {
-            if let Some(oldest) = self.ids.pop_front() {
-                self.known.remove(&oldest);
-            }
-        }
-        self.ids.push_back(client_id);
-        self.known.insert(client_id, ());
+        self.ids.push(client_id, ());
     }
 
     /// Forgets contents that are older than anybody asks.
     #[inline]
     pub fn expire(&mut self, now: i64) {
-        while let Some((at, content, number)) = self.recent.front().copied() {
-            if now - at < self.keep_ns {
-                break;
-            }
-            self.recent.pop_front();
-            if self.last.get(&content).is_some_and(|(_, newest)| newest == number) {
-                self.last.remove(&content);
-            }
+        while self.contents.oldest().is_some_and(|at| now - at >= self.keep_ns) {
+            self.contents.forget();
         }
     }
 
     /// Whether no content more can be remembered.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.recent.len() >= RECENT_MAX
+        self.contents.is_full()
     }
 
     /// Remembers a content.
+    #[inline]
     pub fn add(&mut self, now: i64, content: Content) {
-        self.recent.push_back((now, content, self.next));
-        self.last.insert(content, (now, self.next));
-        self.next += 1;
+        self.contents.push(content, now);
     }
 
     /// When the same was asked for last.
     #[inline]
     pub fn last(&self, content: &Content) -> Option<i64> {
-        self.last.get(content).map(|(at, _)| at)
+        self.contents.last(content)
     }
 }
 
