@@ -31,6 +31,7 @@ from risk.config import RiskConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.wants import check_groups
+from tickd.app.http_config import HttpConfig
 from tickd.app.logs import LogConfig
 from tickd.config import load
 
@@ -56,14 +57,6 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError(f"node.id is {self.id}, 0 to {NODE_MAX} possible")
         if self.shutdown_timeout_ms < 1:
             raise ValueError("node.shutdown_timeout_ms must be positive")
-
-
-class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The operator's HTTP port. port 0: the kernel picks; `tickd status` says which."""
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = 9464
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

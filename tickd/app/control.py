@@ -1,6 +1,7 @@
 """The control socket: one JSON object per line over a unix socket in the state directory.
 
-It answers `tickd status` and, later, control commands of operators. It carries no market data.
+It answers `tickd status` and the control commands of operators: the kernel says who asks, and only
+the daemon's own user and root are heard. It carries no market data.
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import orjson
 import structlog
@@ -22,6 +27,30 @@ log = structlog.get_logger(__name__)
 LINE_BYTES_MAX = 1 << 20
 ANSWER_BYTES_MAX = 64 << 20
 TIMEOUT_S = 10.0
+# A person asks one thing at a time; what asks more often is a program that has gone wrong.
+CONNECTIONS_MAX: Final = 32
+_ROOT: Final = 0
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class Peer(NamedTuple):
+    """The process that asks, as the kernel knows it; pid 0: of another pid namespace."""
+
+    uid: int
+    pid: int
+
+    def __str__(self) -> str:
+        return f"uid={self.uid} pid={self.pid}"
+
+
+# Who asked for the command that runs in this task; None: nobody, it was called from within.
+_asking: ContextVar[Peer | None] = ContextVar("asking", default=None)
+
+
+def asking_peer() -> Peer | None:
+    """Whose command this task runs, for the audit."""
+    return _asking.get()
+
 
 Command = Callable[[Mapping[str, object]], Awaitable[object]]
 
@@ -31,12 +60,25 @@ def socket_path(state_dir: Path) -> Path:
 
 
 class ControlServer:
-    """Answers commands of local users who may open the socket (mode 0600)."""
+    """Answers commands of local users who may open the socket (mode 0600), and are allowed to."""
 
-    def __init__(self, state_dir: Path, commands: Mapping[str, Command]) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        commands: Mapping[str, Command],
+        *,
+        allowed_uids: frozenset[int] | None = None,
+    ) -> None:
+        """`allowed_uids`: who may command; by default the daemon's own user and root."""
         self._path = socket_path(state_dir)
         self._commands = commands
+        own = frozenset({os.geteuid(), _ROOT})
+        self._allowed_uids: Final = own if allowed_uids is None else allowed_uids
         self._server: asyncio.Server | None = None
+        self.connections_count = 0
+        self.turned_away_total = 0  # there was no place
+        self.refused_total = 0  # of users who may not command
+        self.failures_total = 0  # commands that failed for a bug
 
     async def start(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -74,15 +116,35 @@ class ControlServer:
                 self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.connections_count >= CONNECTIONS_MAX:
+            self.turned_away_total += 1
+            writer.close()
+            return
+        self.connections_count += 1
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                line = await reader.readline()
-                writer.write(encode(await self._answer(line)) + b"\n")
+                writer.write(encode(await self._heard(reader, writer)) + b"\n")
                 await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
             pass  # a client that stalls, leaves or sends too much concerns nobody else
         finally:
+            self.connections_count -= 1
             writer.close()
+
+    async def _heard(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> dict[str, object]:
+        """Answer who may ask. Raises ValueError: the line is too long; ConnectionError."""
+        peer = peer_of(writer)
+        if peer.uid not in self._allowed_uids:
+            self.refused_total += 1
+            log.warning("command_refused", uid=peer.uid, pid=peer.pid)
+            return {
+                "error": f"uid {peer.uid} may not command this daemon",
+                "hint": "as the user that it runs as, or as root",
+            }
+        _asking.set(peer)  # of this connection's task
+        return await self._answer(await reader.readline())
 
     async def _answer(self, line: bytes) -> dict[str, object]:
         try:
@@ -95,6 +157,24 @@ class ControlServer:
             return {"result": await command(request)}
         except TickdError as error:
             return {"error": str(error), "hint": error.hint}
+        except TimeoutError:
+            raise
+        except Exception as error:  # what somebody asks for must not go unanswered for a bug
+            self.failures_total += 1
+            log.exception("command_failed", command=name)
+            return {"error": f"{name} failed: {type(error).__name__}", "hint": "the log has more"}
+
+
+def peer_of(writer: asyncio.StreamWriter) -> Peer:
+    """Who is at the other end, as the kernel noted when it connected. Raises ConnectionError."""
+    try:
+        raw = writer.get_extra_info("socket").getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+        )
+    except OSError as error:
+        raise ConnectionError(f"the other end is not known: {error}") from error
+    pid, uid, _gid = _CREDENTIALS.unpack(raw)
+    return Peer(uid=uid, pid=pid)
 
 
 async def ask(state_dir: Path, command: str, **arguments: object) -> object:

@@ -20,6 +20,8 @@ from tickd.app.allocator import give_free_pages_back
 from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
+from tickd.app.credentials import HTTP, Credentials
+from tickd.app.door_metrics import declare_doors
 from tickd.app.dumping import write_dump
 from tickd.app.exit_codes import ExitCode
 from tickd.app.halting import Halting
@@ -43,12 +45,8 @@ class Daemon:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.picture = Picture(parts)
-        self.http = HttpServer(
-            host=parts.config.http.host,
-            port=parts.config.http.port,
-            metrics=metrics_of(parts),
-            ready=self.picture.waiting_for,
-        )
+        metrics = metrics_of(parts)
+        self.http = HttpServer(parts.config.http, metrics=metrics, ready=self.picture.waiting_for)
         self.control = ControlServer(
             parts.config.state_dir,
             {
@@ -62,6 +60,15 @@ class Daemon:
                 **parts.halting.commands(),
                 **parts.trading.commands(),
             },
+        )
+        self.credentials = Credentials(parts.config, clock=parts.clock)
+        self.credentials.when_renewed(HTTP, self.http.renew)
+        declare_doors(
+            metrics,
+            parts.config,
+            http=self.http,
+            control=self.control,
+            credentials=self.credentials,
         )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
@@ -141,6 +148,7 @@ class Daemon:
             "shipping": parts.shipping.run,
             "plan": parts.planning.run,
             "universes": parts.universes.run,
+            "credentials": self.credentials.run,
             "loop core": parts.loop_core.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
         }

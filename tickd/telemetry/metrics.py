@@ -48,6 +48,8 @@ LABELS: Final = frozenset(
         "build",
         "cause",
         "channel",
+        "credential",
+        "door",
         "handler",
         "kind",
         "line",
