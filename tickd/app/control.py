@@ -75,10 +75,14 @@ class ControlServer:
         own = frozenset({os.geteuid(), _ROOT})
         self._allowed_uids: Final = own if allowed_uids is None else allowed_uids
         self._server: asyncio.Server | None = None
-        self.connections_count = 0
+        self._open: Final[set[asyncio.StreamWriter]] = set()
         self.turned_away_total = 0  # there was no place
         self.refused_total = 0  # of users who may not command
         self.failures_total = 0  # commands that failed for a bug
+
+    @property
+    def connections_count(self) -> int:
+        return len(self._open)
 
     async def start(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -111,58 +115,57 @@ class ControlServer:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+            for writer in tuple(self._open):
+                writer.transport.abort()
             await server.wait_closed()
             with contextlib.suppress(OSError):  # a read-only disk keeps it; the next start does not
                 self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.connections_count >= CONNECTIONS_MAX:
+        if len(self._open) >= CONNECTIONS_MAX:
             self.turned_away_total += 1
             writer.close()
             return
-        self.connections_count += 1
+        self._open.add(writer)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                writer.write(encode(await self._heard(reader, writer)) + b"\n")
+                writer.write(await self._heard(reader, writer) + b"\n")
                 await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
             pass  # a client that stalls, leaves or sends too much concerns nobody else
         finally:
-            self.connections_count -= 1
+            self._open.discard(writer)
             writer.close()
 
-    async def _heard(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> dict[str, object]:
+    async def _heard(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         """Answer who may ask. Raises ValueError: the line is too long; ConnectionError."""
         peer = peer_of(writer)
         if peer.uid not in self._allowed_uids:
             self.refused_total += 1
             log.warning("command_refused", uid=peer.uid, pid=peer.pid)
-            return {
-                "error": f"uid {peer.uid} may not command this daemon",
-                "hint": "as the user that it runs as, or as root",
-            }
+            words = f"uid {peer.uid} may not command this daemon"
+            return encode({"error": words, "hint": "as the user that it runs as, or as root"})
         _asking.set(peer)  # of this connection's task
         return await self._answer(await reader.readline())
 
-    async def _answer(self, line: bytes) -> dict[str, object]:
+    async def _answer(self, line: bytes) -> bytes:
         try:
             request = orjson.loads(line)
             name = request["command"]
             command = self._commands[name]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return {"error": f"unknown command; known: {', '.join(sorted(self._commands))}"}
+            return encode({"error": f"unknown command; known: {', '.join(sorted(self._commands))}"})
         try:
-            return {"result": await command(request)}
+            return encode({"result": await command(request)})
         except TickdError as error:
-            return {"error": str(error), "hint": error.hint}
+            return encode({"error": str(error), "hint": error.hint})
         except TimeoutError:
             raise
         except Exception as error:  # what somebody asks for must not go unanswered for a bug
             self.failures_total += 1
             log.exception("command_failed", command=name)
-            return {"error": f"{name} failed: {type(error).__name__}", "hint": "the log has more"}
+            words = f"{name} failed: {type(error).__name__}"
+            return encode({"error": words, "hint": "the log has more"})
 
 
 def peer_of(writer: asyncio.StreamWriter) -> Peer:
@@ -196,6 +199,12 @@ async def ask(state_dir: Path, command: str, **arguments: object) -> object:
             action=Action.FATAL,
             hint="start one with: tickd run CONFIG",
         ) from error
+    if not line:
+        raise TickdError(
+            f"the daemon at {path} closed the connection without an answer",
+            action=Action.FATAL,
+            hint="it ends, or too many ask at the same time: try again",
+        )
     answer = orjson.loads(line)
     if "error" in answer:
         raise TickdError(str(answer["error"]), action=Action.FATAL, hint=answer.get("hint"))

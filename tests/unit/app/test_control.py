@@ -158,6 +158,17 @@ async def test_a_command_with_a_bug_is_answered(tmp_path: Path) -> None:
     assert server.failures_total == 1
 
 
+async def test_a_result_that_is_no_json_is_answered_as_a_failure(tmp_path: Path) -> None:
+    async def odd(_: Mapping[str, object]) -> object:
+        return {("a", "pair"): 1}
+
+    server = ControlServer(tmp_path, {"odd": odd})
+    await server.start()
+    with pytest.raises(TickdError, match=r"^odd failed: TypeError$"):
+        await ask(tmp_path, "odd")
+    await server.stop()
+
+
 async def test_an_answer_of_any_size_of_figure_arrives(tmp_path: Path) -> None:
     async def huge(_: Mapping[str, object]) -> object:
         return {"pnl": 10**30, "bits": 1 << 20_000}
@@ -169,6 +180,16 @@ async def test_an_answer_of_any_size_of_figure_arrives(tmp_path: Path) -> None:
     assert answer == {"pnl": 1e30, "bits": "an integer of 20001 bits"}
 
 
+async def test_a_stop_ends_who_says_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        reader, writer = await asyncio.open_unix_connection(socket_path(tmp_path))
+        while not server.connections_count:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_more_connections_than_places_are_turned_away(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, contextlib.AsyncExitStack() as open_ones:
         for _ in range(CONNECTIONS_MAX):
@@ -178,7 +199,9 @@ async def test_more_connections_than_places_are_turned_away(tmp_path: Path) -> N
             await asyncio.sleep(0)
         with contextlib.suppress(ConnectionError):
             assert await raw(tmp_path, b"{}\n") == b""
-        assert server.turned_away_total == 1
+        with pytest.raises(TickdError, match=r"without an answer|no daemon answers"):
+            await ask(tmp_path, "echo")
+        assert server.turned_away_total == 2
         await open_ones.aclose()
         while server.connections_count:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
