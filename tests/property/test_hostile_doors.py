@@ -30,7 +30,7 @@ TOKEN = "correct-horse.battery_staple"
 # A server that has not answered or closed by then hangs.
 ANSWER_S = 10.0
 EXAMPLES = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -1,7 +1,7 @@
 """No secret is seen where a configuration is shown, logged, refused or dumped.
 
 Method: marked secrets under every key that takes one; each surface is a line of `SURFACES`. What a
-running daemon shows is looked at in tests/integration/test_redaction.py.
+running daemon shows is looked at in tests/proof/test_redaction.py.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tests.harness.processes import REPOSITORY, Daemon, tickd
 from tickd.app.control import ask
 from tickd.errors import TickdError
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(120)]
 
 
 @dataclass
