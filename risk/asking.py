@@ -64,13 +64,20 @@ class Asking:
 
     @staticmethod
     @contextmanager
-    def apart(account: str, then: Callable[[Exception], None]) -> Iterator[None]:
-        """Do something about one account's orders; a bug in it is logged, told, and concerns it."""
+    def apart(
+        account: str, failed: set[str], then: Callable[[str, Exception], None]
+    ) -> Iterator[None]:
+        """Do something about one account's orders: a bug in it concerns no other.
+
+        failed: accounts of which it was said already; each is logged and told once.
+        """
         try:
             yield
         except Exception as error:
-            log.exception("cancel_broke", account=account)
-            then(error)
+            if account not in failed:
+                failed.add(account)
+                log.exception("cancel_broke", account=account)
+                then(account, error)
 
     def _of(self, account: str) -> Broker:
         broker = self._brokers.get(account)

@@ -8,6 +8,7 @@ gave it, and knows neither router nor brokers.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from dataclasses import dataclass
 from hmac import compare_digest
@@ -31,8 +32,8 @@ log = structlog.get_logger(__name__)
 
 DISK_MS_MAX: Final = 2_000
 _NS_PER_S: Final = 1_000_000_000
-# How the source of a person's trip begins; the name follows.
-_BY_PERSON: Final = "operator "
+# The source of a person's trip: who, as was said, and which process, as the kernel knows it.
+_BY_PERSON: Final = re.compile(r"operator(?: (?P<name>.*?))??(?: uid=-?\d+ pid=-?\d+)?", re.DOTALL)
 _DONE: Final = {
     "kill": "killed",
     "halt": "halted",
@@ -179,8 +180,8 @@ class KillSwitch:
         self._pending = _Pending(offer, self._word.word, until_ns, operator, reason)
         return offer
 
-    async def confirm(self, token: str) -> None:
-        """The second step: arm what the token stands for.
+    async def confirm(self, token: str, *, by: Source | None = None) -> None:
+        """The second step: arm what the token stands for; `by`: the process that asks.
 
         Raises ArmError: a wrong, used or expired token (the right one is void, too), something was
         tripped meanwhile, `blockers`, or the disk did not take the record in time.
@@ -194,16 +195,16 @@ class KillSwitch:
         if self._word.word != pending.seen:
             raise ArmError("something was tripped meanwhile")
         if pending.offer.scope == "global":
-            await self._open(pending)
+            await self._open(pending, by)
         else:
-            self._lift(pending)
+            self._lift(pending, by)
 
-    async def _open(self, pending: _Pending) -> None:
+    async def _open(self, pending: _Pending, by: Source | None) -> None:
         armed = Latch(
             state="armed",
             epoch=pending.seen >> 8,
             reason=pending.reason,
-            source=Source(kind="operator", name=pending.operator),
+            source=msgspec.structs.replace(by or Source(kind="operator"), name=pending.operator),
             wall_ns=self._clock.wall_ns(),
             mono_ns=self._clock.mono_ns(),
             boot_id=boot_id(),
@@ -225,14 +226,15 @@ class KillSwitch:
         # In the same step as the opening: no order is on record before this.
         self._latch = armed
         self._reduce_due = False
-        self._audit("arm", pending.reason, operator=pending.operator)
+        self._audit("arm", pending.reason, operator=pending.operator, source=_words(by))
 
-    def _lift(self, pending: _Pending) -> None:
+    def _lift(self, pending: _Pending, by: Source | None) -> None:
         scope, key = pending.offer.scope, pending.offer.key
         kept = [each for each in self._latch.halts if (each.scope, each.key) != (scope, key)]
         self._store(tuple(kept))
         # Before the hook, which may find that it must be halted again.
-        self._audit("lift", pending.reason, scope=scope, key=key, operator=pending.operator)
+        who = pending.operator
+        self._audit("lift", pending.reason, scope=scope, key=key, operator=who, source=_words(by))
         self._hooks.set_scope(scope, key, False)
 
     def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
@@ -321,7 +323,7 @@ class KillSwitch:
             "action": action,
             "scope": scope,
             "key": key,
-            "operator": operator or source.removeprefix(_BY_PERSON) * source.startswith(_BY_PERSON),
+            "operator": operator or _person(source),
             "reason": reason,
             "source": source,
             "epoch": self._word.epoch if epoch is None else epoch,
@@ -333,3 +335,14 @@ class KillSwitch:
             self._hooks.record(said)
         except TickdError as error:  # a log that is closed must not keep orders from being halted
             log.error("audit_lost", words=str(error))  # noqa: TRY400 - an operator must act
+
+
+def _words(by: Source | None) -> str:
+    """Which process asked; empty: nobody knows."""
+    return "" if by is None else f"uid={by.uid} pid={by.pid}"
+
+
+def _person(source: str) -> str:
+    """Whose name is in the source of a trip: behind it stands the process that asked."""
+    said = _BY_PERSON.fullmatch(source)
+    return "" if said is None else said["name"] or ""

@@ -245,7 +245,7 @@ class Reconciler:
         async def list_one(account: str) -> None:
             nonlocal strangers
             silent.add(account)
-            with self._asking.apart(account, self._broke(account, failed)):
+            with self._asking.apart(account, failed, self._desk.cancel_failed):
                 snapshot = await self.reconcile(account, timeout_ms=limit_ms)
                 if snapshot is not None and snapshot.is_healthy:
                     strangers += self._cancel_listed(account, snapshot, only)
@@ -258,20 +258,9 @@ class Reconciler:
 
     def _is_taken_back(self, order: Order, failed: set[str]) -> bool:
         account = order.request.account
-        with self._asking.apart(account, self._broke(account, failed)):
+        with self._asking.apart(account, failed, self._desk.cancel_failed):
             return not self._desk.take_back(order, is_again=True)
         return False
-
-    def _broke(self, account: str, failed: set[str]) -> Callable[[Exception], None]:
-        """What to do about a bug that costs one account its cancels: say so, once."""
-
-        def say(error: Exception) -> None:
-            self.failures_count += 1
-            if account not in failed:
-                failed.add(account)
-                self._desk.cancel_failed(account, error)
-
-        return say
 
     def _chosen(self, only: Callable[[Order], bool] | None) -> list[Order]:
         return [order for order in self._table.open.values() if only is None or only(order)]

@@ -198,6 +198,15 @@ def unit_tests_do_not_wait(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{node.lineno}: waits in real time; use run_virtual or ManualClock"
 
 
+def security_rules_are_silenced_with_a_reason(path: str, text: str) -> Iterator[str]:
+    """Ruff's S rules are on everywhere but in tests and benchmarks; who knows better says why."""
+    if not path.endswith(".py"):
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if SILENCED_SECURITY.search(line):
+            yield f"{path}:{number}: a security rule is silenced without a reason"
+
+
 RULES: list[Rule] = [
     names_mean_something,
     modules_say_what_they_are,
@@ -208,8 +217,11 @@ RULES: list[Rule] = [
     no_machine_is_named,
     no_test_mocks_our_classes,
     unit_tests_do_not_wait,
+    security_rules_are_silenced_with_a_reason,
 ]
 
+# The rule codes, and nothing behind them.
+SILENCED_SECURITY = re.compile(r"#\s*no" + r"qa:\s*(?:[A-Z]+\d+,\s*)*S\d{3}(?:,\s*[A-Z]+\d+)*\s*$")
 LONG_FUNCTION = '"""M."""\ndef f():\n' + "    x = 1\n" * FUNCTION_LINES_MAX
 WORK, HOME = "/wo" + "rk/main", "/ro" + "ot/.cache"
 # (rule, path, snippet, whether it breaks the rule)
@@ -243,6 +255,10 @@ SNIPPETS: list[tuple[Rule, str, str, bool]] = [
     (unit_tests_do_not_wait, "tests/unit/a.py", "await asyncio.sleep(0)", False),
     (unit_tests_do_not_wait, "tests/unit/a.py", "run_virtual(asyncio.sleep(9))", False),
     (unit_tests_do_not_wait, "tests/integration/a.py", "await asyncio.sleep(0.1)", False),
+    (security_rules_are_silenced_with_a_reason, "risk/a.py", "x = 1  # no" + "qa: S105", True),
+    (security_rules_are_silenced_with_a_reason, "risk/a.py", "x  # no" + "qa: E501, S105", True),
+    (security_rules_are_silenced_with_a_reason, "risk/a.py", "x  # no" + "qa: S105 - dice", False),
+    (security_rules_are_silenced_with_a_reason, "risk/a.py", "x = 1  # no" + "qa: SIM115", False),
 ]
 
 

@@ -69,7 +69,7 @@ class ClickHouseRows:
         names = ("instrument", "venue", "symbol", "price_scale", "size_scale", "tick", "lot")
         columns = ", ".join((*names, "multiplier"))
         rows = await self._clickhouse.query(
-            f"SELECT {columns} FROM {self._clickhouse.database}.instruments FINAL "  # noqa: S608
+            f"SELECT {columns} FROM {self._clickhouse.database}.instruments FINAL "  # noqa: S608 - own names only
             "WHERE node = {node:UInt16}",
             {"node": self._node},
         )
@@ -86,7 +86,7 @@ class ClickHouseRows:
             for table in EVENT_TABLES
         )
         ((first, last, count),) = await self._clickhouse.query(
-            f"SELECT minIf(first, rows > 0), maxIf(last, rows > 0), sum(rows) FROM ({spans})",  # noqa: S608
+            f"SELECT minIf(first, rows > 0), maxIf(last, rows > 0), sum(rows) FROM ({spans})",  # noqa: S608 - own names only
             {"node": self._node},
         )
         if not int(count):
@@ -224,7 +224,7 @@ def _question(database: str, tables: Sequence[str], slots: Sequence[_Slot], wher
             f"SELECT {', '.join(columns)} FROM {database}.{table} "  # noqa: S608 - own names only
             f"WHERE {where} AND seq BETWEEN {{seq_first:UInt64}} AND {{seq_last:UInt64}}"
         )
-    return f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY seq"  # noqa: S608
+    return f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY seq"  # noqa: S608 - own names only
 
 
 def _quoted(kind: str) -> str:

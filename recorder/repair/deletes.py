@@ -49,7 +49,7 @@ class Deletes:
             f"SELECT DISTINCT _partition_id FROM {name} WHERE {where}"  # noqa: S608 - own names
         ):
             await self._clickhouse.command(
-                f"{self.mark} DELETE FROM {name} IN PARTITION ID '{partition}' "  # noqa: S608
+                f"{self.mark} DELETE FROM {name} IN PARTITION ID '{partition}' "  # noqa: S608 - own names only
                 f"WHERE {where} AND now() < toDateTime({until_s})",
                 settings={"lightweight_deletes_sync": "2"},
             )

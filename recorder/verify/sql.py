@@ -74,7 +74,7 @@ async def verify_in_sql(
 async def _segments(clickhouse: ClickHouse, node: int) -> list[_Segment]:
     """The sealed segments as ClickHouse knows them, in order."""
     rows = await clickhouse.query(
-        "SELECT segment, first_frame, last_frame, toUnixTimestamp64Nano(first_recv),"  # noqa: S608
+        "SELECT segment, first_frame, last_frame, toUnixTimestamp64Nano(first_recv),"  # noqa: S608 - own names only
         " toUnixTimestamp64Nano(last_recv), records, bytes"
         f" FROM {clickhouse.database}.segments FINAL WHERE node = {{node:UInt16}}"
         " ORDER BY first_frame, last_frame",
@@ -182,7 +182,7 @@ async def _numbers(
 async def _frame_gaps(clickhouse: ClickHouse, node: int) -> list[tuple[int, int]]:
     """The announced gaps of frame numbers, in order."""
     rows = await clickhouse.query(
-        f"SELECT DISTINCT from_id, to_id FROM {clickhouse.database}.gaps "  # noqa: S608
+        f"SELECT DISTINCT from_id, to_id FROM {clickhouse.database}.gaps "  # noqa: S608 - own names only
         "WHERE node = {node:UInt16} AND channel = {channel:UInt8} AND instrument = 0"
         " AND to_id != 18446744073709551615 ORDER BY from_id, to_id",
         {"node": node, "channel": CHANNELS.index("gap")},
@@ -205,7 +205,7 @@ async def _holes(
             for table in EVENT_TABLES
         )
         rows = await clickhouse.query(
-            f"SELECT intDiv(frame, {step}) AS at, uniqExact(frame) FROM ({tables}) GROUP BY at",  # noqa: S608
+            f"SELECT intDiv(frame, {step}) AS at, uniqExact(frame) FROM ({tables}) GROUP BY at",  # noqa: S608 - own names only
             parameters,
         )
         filled.update(int(str(row[0])) for row in rows)

@@ -17,10 +17,11 @@ from gateway.servers.config import SimServerConfig
 from gateway.servers.process import Addresses
 from gateway.servers.sim import serve_sim
 from recorder.config import ClickHouseConfig
-from tickd.app.config import Config, HttpConfig, NodeConfig
+from tickd.app.config import Config, NodeConfig
 from tickd.app.control import ask
 from tickd.app.daemon import Daemon
 from tickd.app.exit_codes import ExitCode
+from tickd.app.http_config import HttpConfig
 from tickd.app.wiring import wire
 from tickd.clock import SystemClock
 

@@ -19,10 +19,11 @@ from gateway.filling.day_filler import DayFiller
 from gateway.venues.shioaji.past import HISTORY
 from recorder.verify.verify import verify
 from tests.harness.broker_world import API_KEY, LISTINGS, SECRET_KEY, START, World, world
-from tickd.app.config import Config, HttpConfig, NodeConfig
+from tickd.app.config import Config, NodeConfig
 from tickd.app.daemon import Daemon
 from tickd.app.exit_codes import ExitCode
 from tickd.app.filling import gaps_of
+from tickd.app.http_config import HttpConfig
 from tickd.app.wiring import wire
 from tickd.clock import SystemClock
 from tickd.events import Flag, Kind

@@ -31,6 +31,7 @@ from risk.config import RiskConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.wants import check_groups
+from tickd.app.http_config import HttpConfig
 from tickd.app.logs import LogConfig
 from tickd.app.tracing_config import TracingConfig
 from tickd.config import load
@@ -65,14 +66,6 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 f"node.venues_wait_seconds is {self.venues_wait_seconds}, "
                 f"0 to {VENUES_WAIT_SECONDS_MAX} possible"
             )
-
-
-class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The operator's HTTP port. port 0: the kernel picks; `tickd status` says which."""
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = 9464
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

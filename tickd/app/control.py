@@ -1,7 +1,7 @@
 """The control socket: one JSON object per line over a unix socket in the state directory.
 
-It answers `tickd status` and control commands of operators; answers that go on are made in
-`tickd/app/streaming.py`.
+It answers `tickd status` and the control commands of operators: the kernel says who asks, and only
+the daemon's own user and root are heard. Answers that go on are made in `tickd/app/streaming.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import orjson
 import structlog
@@ -24,6 +28,30 @@ log = structlog.get_logger(__name__)
 LINE_BYTES_MAX = 1 << 20
 ANSWER_BYTES_MAX = 64 << 20
 TIMEOUT_S = 10.0
+# A person asks one thing at a time; what asks more often is a program that has gone wrong.
+CONNECTIONS_MAX: Final = 32
+_ROOT: Final = 0
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class Peer(NamedTuple):
+    """The process that asks, as the kernel knows it; pid 0: of another pid namespace."""
+
+    uid: int
+    pid: int
+
+    def __str__(self) -> str:
+        return f"uid={self.uid} pid={self.pid}"
+
+
+# Who asked for the command that runs in this task; None: nobody, it was called from within.
+_asking: ContextVar[Peer | None] = ContextVar("asking", default=None)
+
+
+def asking_peer() -> Peer | None:
+    """Whose command this task runs, for the audit."""
+    return _asking.get()
+
 
 Command = Callable[[Mapping[str, object]], Awaitable[object]]
 
@@ -33,15 +61,31 @@ def socket_path(state_dir: Path) -> Path:
 
 
 class ControlServer:
-    """Answers commands of local users who may open the socket (mode 0600)."""
+    """Answers commands of local users who may open the socket (mode 0600), and are allowed to."""
 
     def __init__(
-        self, state_dir: Path, commands: Mapping[str, Command], streams: Streams | None = None
+        self,
+        state_dir: Path,
+        commands: Mapping[str, Command],
+        streams: Streams | None = None,
+        *,
+        allowed_uids: frozenset[int] | None = None,
     ) -> None:
+        """`allowed_uids`: who may command; by default the daemon's own user and root."""
         self._path = socket_path(state_dir)
         self._commands = commands
-        self._streams = streams or Streams({})
+        self._streams: Final = streams or Streams({})
+        own = frozenset({os.geteuid(), _ROOT})
+        self._allowed_uids: Final = own if allowed_uids is None else allowed_uids
         self._server: asyncio.Server | None = None
+        self._open: Final[set[asyncio.StreamWriter]] = set()
+        self.turned_away_total = 0  # there was no place
+        self.refused_total = 0  # of users who may not command
+        self.failures_total = 0  # commands that failed for a bug
+
+    @property
+    def connections_count(self) -> int:
+        return len(self._open)
 
     async def start(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -75,36 +119,84 @@ class ControlServer:
         if server is not None:
             server.close()
             self._streams.close()
+            for writer in tuple(self._open):
+                if not writer.is_closing():
+                    writer.transport.abort()
             await server.wait_closed()
             with contextlib.suppress(OSError):  # a read-only disk keeps it; the next start does not
                 self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= CONNECTIONS_MAX:
+            self.turned_away_total += 1
+            writer.close()
+            return
+        self._open.add(writer)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                line = await reader.readline()
-                wanted = self._streams.wanted(line)
-                if wanted is None:
-                    writer.write(encode(await self._answer(line)) + b"\n")
-                    await writer.drain()
+                wanted = await self._heard(reader, writer)
             if wanted is not None:
                 await self._streams.serve(wanted, reader, writer)
         except (TimeoutError, ConnectionError, ValueError):
             pass  # a client that stalls, leaves or sends too much concerns nobody else
         finally:
+            self._open.discard(writer)
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, object]:
+    async def _heard(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Mapping[str, object] | None:
+        """Answer who may ask, or return the stream that he asks for.
+
+        Raises ValueError: the line is too long; ConnectionError.
+        """
+        peer = peer_of(writer)
+        if peer.uid not in self._allowed_uids:
+            self.refused_total += 1
+            log.warning("command_refused", uid=peer.uid, pid=peer.pid)
+            words = f"uid {peer.uid} may not command this daemon"
+            hint = "as the user that it runs as, or as root"
+            writer.write(encode({"error": words, "hint": hint}) + b"\n")
+            await writer.drain()
+            return None
+        _asking.set(peer)  # of this connection's task
+        line = await reader.readline()
+        wanted = self._streams.wanted(line)
+        if wanted is None:
+            writer.write(await self._answer(line) + b"\n")
+            await writer.drain()
+        return wanted
+
+    async def _answer(self, line: bytes) -> bytes:
         try:
             request = orjson.loads(line)
             name = request["command"]
             command = self._commands[name]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return {"error": f"unknown command; known: {', '.join(sorted(self._commands))}"}
+            return encode({"error": f"unknown command; known: {', '.join(sorted(self._commands))}"})
         try:
-            return {"result": await command(request)}
+            return encode({"result": await command(request)})
         except TickdError as error:
-            return {"error": str(error), "hint": error.hint}
+            return encode({"error": str(error), "hint": error.hint})
+        except TimeoutError:
+            raise
+        except Exception as error:  # what somebody asks for must not go unanswered for a bug
+            self.failures_total += 1
+            log.exception("command_failed", command=name)
+            words = f"{name} failed: {type(error).__name__}"
+            return encode({"error": words, "hint": "the log has more"})
+
+
+def peer_of(writer: asyncio.StreamWriter) -> Peer:
+    """Who is at the other end, as the kernel noted when it connected. Raises ConnectionError."""
+    try:
+        raw = writer.get_extra_info("socket").getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+        )
+    except OSError as error:
+        raise ConnectionError(f"the other end is not known: {error}") from error
+    pid, uid, _gid = _CREDENTIALS.unpack(raw)
+    return Peer(uid=uid, pid=pid)
 
 
 async def ask(state_dir: Path, command: str, **arguments: object) -> object:
@@ -126,6 +218,12 @@ async def ask(state_dir: Path, command: str, **arguments: object) -> object:
             action=Action.FATAL,
             hint="start one with: tickd run CONFIG",
         ) from error
+    if not line:
+        raise TickdError(
+            f"the daemon at {path} closed the connection without an answer",
+            action=Action.FATAL,
+            hint="it ends, or too many ask at the same time: try again",
+        )
     answer = orjson.loads(line)
     if "error" in answer:
         raise TickdError(str(answer["error"]), action=Action.FATAL, hint=answer.get("hint"))

@@ -20,6 +20,8 @@ from tickd.app.allocator import give_free_pages_back
 from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
+from tickd.app.credentials import HTTP, Credentials
+from tickd.app.door_metrics import declare_doors
 from tickd.app.dumping import write_dump
 from tickd.app.exit_codes import ExitCode
 from tickd.app.halting import Halting
@@ -50,12 +52,8 @@ class Daemon:
         parts.traces.join(parts)
         self.picture = Picture(parts)
         self.supervision = Supervision(parts, supervisor)
-        self.http = HttpServer(
-            host=parts.config.http.host,
-            port=parts.config.http.port,
-            metrics=metrics_of(parts, self.picture),
-            ready=self.picture.waiting_for,
-        )
+        metrics = metrics_of(parts, self.picture)
+        self.http = HttpServer(parts.config.http, metrics=metrics, ready=self.picture.waiting_for)
         tails = Tails(parts.bus)
         parts.tap.on_definition(tails.define)
         self.control = ControlServer(
@@ -74,6 +72,15 @@ class Daemon:
                 **parts.traces.commands(),
             },
             Streams(tails.streams()),
+        )
+        self.credentials = Credentials(parts.config, clock=parts.clock)
+        self.credentials.when_renewed(HTTP, self.http.renew)
+        declare_doors(
+            metrics,
+            parts.config,
+            http=self.http,
+            control=self.control,
+            credentials=self.credentials,
         )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
@@ -154,6 +161,7 @@ class Daemon:
             "shipping": parts.shipping.run,
             "plan": parts.planning.run,
             "universes": parts.universes.run,
+            "credentials": self.credentials.run,
             "loop core": parts.loop_core.run,
             "traces": parts.traces.run,
             "supervision": self.supervision.run,

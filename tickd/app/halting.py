@@ -16,10 +16,10 @@ import structlog
 from risk.errors import ArmError
 from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
-from risk.latch import Latch, Scope, at_start, boot_id, encode
+from risk.latch import Latch, Scope, Source, at_start, boot_id, encode
 from risk.triggers import Triggers
 from tickd.app.config import Config
-from tickd.app.control import Command
+from tickd.app.control import Command, asking_peer
 from tickd.config import dump
 from tickd.native import HaltWord, NativeError, xxh3_hex
 from tickd.ports import Clock
@@ -137,7 +137,10 @@ class Halting:
             )
         reason = str(request.get("reason") or "by command")
         who = str(request.get("operator") or "")
-        self.switch.trip(reason, scope=scope, key=key, source=f"operator {who}".rstrip())
+        said = f"operator {who}".rstrip()
+        peer = asking_peer()
+        source = said if peer is None else f"{said} {peer}"
+        self.switch.trip(reason, scope=scope, key=key, source=source)
         return {"state": self.draw()["state"], "scope": scope, "key": key}
 
     def _names(self, scope: Scope) -> list[str]:
@@ -157,7 +160,9 @@ class Halting:
 
     async def confirm(self, request: Mapping[str, object]) -> dict[str, Any]:
         """The control command `risk_confirm`: the second step. Raises ArmError."""
-        await self.switch.confirm(str(request.get("token", "")))
+        peer = asking_peer()
+        by = None if peer is None else Source(kind="operator", uid=peer.uid, pid=peer.pid)
+        await self.switch.confirm(str(request.get("token", "")), by=by)
         return self.draw()
 
     def stop(self) -> None:

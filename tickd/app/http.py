@@ -1,16 +1,38 @@
 """The operator's HTTP port: /metrics, /healthz, /readyz, on loopback unless told otherwise.
 
-It renders what others measured; it measures nothing.
+It renders what others measured; it measures nothing. Who may ask is decided here, how many at a
+time in `tickd/app/doorkeeper.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+from typing import Final
 
+import structlog
 from aiohttp import web
 
+from tickd.app.doorkeeper import Doorkeeper
+from tickd.app.http_config import HttpConfig
+from tickd.errors import Action, TickdError
+from tickd.secrets import Secret
 from tickd.telemetry.exposition import CONTENT_TYPE
 from tickd.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+BODY_BYTES_MAX: Final = 1 << 16  # nobody has anything to send
+OPEN_PATHS: Final = frozenset({"/healthz"})
+CONNECTIONS_MAX: Final = 64
+HANDSHAKE_S: Final = 5.0
+# A connection is closed at this age, whatever it does: who sends a byte a second holds no place.
+LIFETIME_S: Final = 60.0
+_BEARER: Final = "bearer "
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpServer:
@@ -19,35 +41,92 @@ class HttpServer:
     `ready` returns an empty text when the daemon records, else what it waits for.
     """
 
-    def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        metrics: Metrics,
-        ready: Callable[[], str],
-    ) -> None:
-        self._host = host
-        self._port = port
+    def __init__(self, config: HttpConfig, *, metrics: Metrics, ready: Callable[[], str]) -> None:
+        self._config = config
         self._text = metrics.text
         self._ready = ready
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._doorkeeper: Doorkeeper | None = None
+        self._context: ssl.SSLContext | None = None
         self.port = 0
+        self.refused_total = 0  # for want of the token
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether others may reach the port without token or TLS, as `insecure` allows."""
+        return bool(self._config.lacks)
+
+    @property
+    def connections_count(self) -> int:
+        return 0 if self._doorkeeper is None else self._doorkeeper.count
+
+    @property
+    def turned_away_total(self) -> int:
+        """Connections for which there was no place."""
+        return 0 if self._doorkeeper is None else self._doorkeeper.turned_away_total
 
     async def start(self) -> None:
-        app = web.Application()
+        """Listen. Raises TickdError(FATAL): the certificate cannot be used; OSError: the port."""
+        config = self._config
+        context = self._context = context_of(config)
+        if config.lacks:
+            log.warning("http_exposed", host=config.host, lacks=config.lacks, key="http.insecure")
+        app = web.Application(
+            client_max_size=BODY_BYTES_MAX, middlewares=[self._admit] if config.token else []
+        )
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        assert self._runner.server is not None, "setup makes it"
+        loop = asyncio.get_running_loop()
+        self._doorkeeper = Doorkeeper(
+            self._runner.server,
+            loop.call_later,
+            count_max=CONNECTIONS_MAX,
+            lifetime_s=LIFETIME_S,
+            handshake_s=0.0 if context is None else HANDSHAKE_S,
+        )
+        self._server = await loop.create_server(
+            self._doorkeeper.admit,
+            config.host,
+            config.port,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else HANDSHAKE_S,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def renew(self) -> None:
+        """Take the certificate of the files for new connections; one that fails changes nothing."""
+        if self._context is not None:
+            try:
+                _load(self._context, self._config)
+            except TickdError as error:
+                log.error("http_certificate_refused", words=str(error))  # noqa: TRY400 - expected
+            else:
+                log.info("http_certificate_renewed", path=self._config.cert_file)
 
     async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in who has the token; unknown paths are told to nobody else, either."""
+        assert self._config.token is not None, "only then it is asked"
+        if request.path in OPEN_PATHS or _is_bearer(request, self._config.token):
+            return await handler(request)
+        self.refused_total += 1
+        return web.Response(
+            status=401, text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"}
+        )
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE})
@@ -60,3 +139,41 @@ class HttpServer:
         if waiting_for:
             return web.Response(status=503, text=f"{waiting_for}\n")
         return web.Response(text="ready\n")
+
+
+def _is_bearer(request: web.Request, token: Secret) -> bool:
+    """Compare in a time that does not tell how much of it was right."""
+    said = request.headers.getall("Authorization", [])
+    if len(said) != 1 or said[0][: len(_BEARER)].lower() != _BEARER:
+        return False
+    # What came in may hold any byte: aiohttp keeps those as surrogates.
+    presented = said[0][len(_BEARER) :].encode(errors="surrogateescape")
+    return compare_digest(presented, token.reveal().encode())
+
+
+def context_of(config: HttpConfig) -> ssl.SSLContext | None:
+    """Return what TLS needs; None: plain text. Raises TickdError(FATAL): no such certificate."""
+    if config.cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, config)
+    return context
+
+
+def _load(context: ssl.SSLContext, config: HttpConfig) -> None:
+    """Raises TickdError(FATAL)."""
+    assert config.cert_file is not None, "only with a certificate there is a context"
+    try:
+        context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise TickdError(
+            f"http: certificate {config.cert_file} with key {config.key_file}: {error}",
+            action=Action.FATAL,
+            hint="PEM files: the certificate with its chain, and its key without a password",
+        ) from error
+
+
+def _no_password() -> str:
+    """Never ask on a terminal that is not there."""
+    raise ValueError("the key has a password")

@@ -14,7 +14,7 @@ from risk.order_facts import Doubt, Order, State
 from risk.order_numbers import number_of
 from risk.outbox_format import Held
 from risk.router import Router
-from tickd.app.control import Command
+from tickd.app.control import Command, asking_peer
 from tickd.app.instruments import Instruments
 from tickd.errors import Action, TickdError
 from tickd.units import decimal_to_mantissa, mantissa_to_text
@@ -166,7 +166,7 @@ class Ordering:
                 "scope": "global",
                 "operator": operator,
                 "reason": reason,
-                "source": "positions",
+                "source": f"positions {asking_peer() or ''}".rstrip(),
             }
         )
         return {"acknowledged": problems}

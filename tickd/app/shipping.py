@@ -238,13 +238,14 @@ class Shipping:
         """The section of `tickd status`."""
         if self.parts is None:
             return {"enabled": False}
-        counters = asdict(self.parts.shipper.counters)
+        counters = self.parts.shipper.counters
         return {
             "enabled": True,
             "url": self._config.url,
             "running": self._begun > self._ended,
             "progress": asdict(self.parts.shipper.progress),
-            **counters,
+            **asdict(counters),
+            "failures": dict(counters.failures),  # asdict counts the pairs of a Counter
             "removed": self._removed,
             "removed_bytes": self._removed_bytes,
             "last": self._answer,

@@ -48,6 +48,8 @@ LABELS: Final = frozenset(
         "cause",
         "channel",
         "generation",
+        "credential",
+        "door",
         "handler",
         "hash",
         "kind",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Mapping
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tickd.app.control import ControlServer, ask, socket_path
+from tickd.app.control import (
+    CONNECTIONS_MAX,
+    ControlServer,
+    Peer,
+    ask,
+    asking_peer,
+    socket_path,
+)
 from tickd.errors import Action, TickdError
 
 
@@ -110,3 +118,91 @@ async def test_a_socket_that_cannot_be_made_is_tried_again(tmp_path: Path) -> No
     await server.keep()
     assert await ask(tmp_path / "state", "echo") == {"command": "echo"}
     await server.stop()
+
+
+async def test_the_kernel_says_who_asks_whatever_the_line_says(tmp_path: Path) -> None:
+    seen: list[Peer | None] = []
+
+    async def who(_: Mapping[str, object]) -> object:
+        seen.append(asking_peer())
+        return None
+
+    server = ControlServer(tmp_path, {"who": who})
+    await server.start()
+    await ask(tmp_path, "who", uid=0, pid=1, peer={"uid": 0})
+    await server.stop()
+    assert seen == [Peer(uid=os.geteuid(), pid=os.getpid())]
+    assert asking_peer() is None, "a command that was called from within has no peer"
+
+
+async def test_another_user_is_refused_and_counted_and_nothing_runs(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path, {"echo": echo}, allowed_uids=frozenset({os.geteuid() + 1}))
+    await server.start()
+    with pytest.raises(TickdError, match=f"uid {os.geteuid()} may not command") as refused:
+        await ask(tmp_path, "echo")
+    await server.stop()
+    assert "root" in str(refused.value.hint)
+    assert server.refused_total == 1
+
+
+async def test_a_command_with_a_bug_is_answered(tmp_path: Path) -> None:
+    async def buggy(_: Mapping[str, object]) -> object:
+        raise ZeroDivisionError("a bug with a secret in it")
+
+    server = ControlServer(tmp_path, {"buggy": buggy})
+    await server.start()
+    with pytest.raises(TickdError, match=r"^buggy failed: ZeroDivisionError$") as failed:
+        await ask(tmp_path, "buggy")
+    await server.stop()
+    assert failed.value.hint == "the log has more"
+    assert server.failures_total == 1
+
+
+async def test_a_result_that_is_no_json_is_answered_as_a_failure(tmp_path: Path) -> None:
+    async def odd(_: Mapping[str, object]) -> object:
+        return {("a", "pair"): 1}
+
+    server = ControlServer(tmp_path, {"odd": odd})
+    await server.start()
+    with pytest.raises(TickdError, match=r"^odd failed: TypeError$"):
+        await ask(tmp_path, "odd")
+    await server.stop()
+
+
+async def test_an_answer_of_any_size_of_figure_arrives(tmp_path: Path) -> None:
+    async def huge(_: Mapping[str, object]) -> object:
+        return {"pnl": 10**30, "bits": 1 << 20_000}
+
+    server = ControlServer(tmp_path, {"huge": huge})
+    await server.start()
+    answer = await ask(tmp_path, "huge")
+    await server.stop()
+    assert answer == {"pnl": 1e30, "bits": "an integer of 20001 bits"}
+
+
+async def test_a_stop_ends_who_says_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        reader, writer = await asyncio.open_unix_connection(socket_path(tmp_path))
+        while not server.connections_count:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_more_connections_than_places_are_turned_away(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, contextlib.AsyncExitStack() as open_ones:
+        for _ in range(CONNECTIONS_MAX):
+            _, writer = await asyncio.open_unix_connection(socket_path(tmp_path))
+            open_ones.callback(writer.close)
+        while server.connections_count < CONNECTIONS_MAX:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        with contextlib.suppress(ConnectionError):
+            assert await raw(tmp_path, b"{}\n") == b""
+        with pytest.raises(TickdError, match=r"without an answer|no daemon answers"):
+            await ask(tmp_path, "echo")
+        assert server.turned_away_total == 2
+        await open_ones.aclose()
+        while server.connections_count:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        assert await ask(tmp_path, "echo") == {"command": "echo"}

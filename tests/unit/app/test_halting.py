@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from risk.kill_hooks import Hooks
 from risk.latch import read
 from tickd.app.commands.risk import described
 from tickd.app.config import Config, NodeConfig
-from tickd.app.control import ControlServer
+from tickd.app.control import ControlServer, ask
 from tickd.app.halting import Halting
 from tickd.testing.clock import ManualClock
 
@@ -88,6 +90,7 @@ async def test_the_commands_halt_and_arm_in_two_steps(tmp_path: Path) -> None:
     made.switch.on_bell()
     assert [record["action"] for record in records] == ["arm", "halt", "kill"]
     assert records[1]["source"] == "operator ada"
+    assert records[1]["operator"] == "ada"
     answer = await made.status({})
     assert answer["halts"][0]["key"] == "okx"
     lines = "\n".join(described(answer))
@@ -241,3 +244,32 @@ def test_what_people_read_says_who_killed_and_how_the_last_resort_ended() -> Non
         "tickd panic was run 1 times, ended with code 1",
         "tickd panic could not be run: no such file",
     ]
+
+
+@pytest.mark.parametrize("operator", ["ada", "", "ada uid=0 pid=1", "two\nlines"])
+async def test_who_killed_and_who_armed_is_on_record_as_the_kernel_knows_them(
+    tmp_path: Path, operator: str
+) -> None:
+    records: list[dict[str, object]] = []
+    made = joined(tmp_path, records)
+    server = ControlServer(tmp_path, made.commands())
+    await server.start()
+    own = f"uid={os.geteuid()} pid={os.getpid()}"
+    offer: Any = await ask(tmp_path, "risk_arm", operator="ada", reason="checked")
+    answer: Any = await ask(tmp_path, "risk_confirm", token=offer["token"])
+    assert (answer["source"]["name"], answer["source"]["uid"]) == ("ada", os.geteuid())
+    assert f"from uid {os.geteuid()}, pid {os.getpid()}" in described(answer)[0]
+    await ask(tmp_path, "risk_kill", scope="venue", key="okx", operator=operator)
+    await ask(tmp_path, "risk_kill", operator=operator)
+    assert select.select([made.word.fileno()], [], [], 20)[0]
+    made.switch.on_bell()
+    await server.stop()
+    made.stop()
+    assert [(each["action"], each["operator"]) for each in records] == [
+        ("arm", "ada"),
+        ("halt", operator),
+        ("kill", operator),
+    ]
+    assert records[0]["source"] == own
+    for each in records[1:]:
+        assert str(each["source"]).endswith(own)

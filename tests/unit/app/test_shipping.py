@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from recorder.ship.config import ShipConfig
@@ -117,6 +118,8 @@ async def test_a_store_that_fails_is_counted_and_shown_and_tried_again(
         status = await ended(made, 1)
         assert status["segments"] == 0
         assert "the last run failed" in str(_ship(status))
+        shown = orjson.loads(orjson.dumps(made.draw()))  # as it goes to `tickd status`
+        assert list(shown["failures"].values()) == [1]
         metrics = Metrics(ManualClock().mono_ns)
         declare_ship(metrics, made, ManualClock())
         text = metrics.text().decode()

@@ -16,6 +16,8 @@ from strategy_runner.errors import StrategyError
 from strategy_runner.host import check_loads
 from tickd.app.backends import decide
 from tickd.app.config import Config, load_config
+from tickd.app.door_metrics import insecure_of
+from tickd.app.http import context_of
 from tickd.app.planning import wanted_of
 from tickd.app.signals import require_native
 from tickd.config import dump
@@ -49,11 +51,15 @@ def check(config: Path) -> int:
     backends = decide()
     require_native(resolved.indicators, backends)
     check_strategies(config, resolved)
+    context_of(resolved.http)  # its certificate can be used
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
     for choice in backends:
         sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
     for note in idle_patterns(resolved):
         sys.stdout.write(f"# note: {note}\n")
+    for (what,), is_insecure in insecure_of(resolved).items():
+        if is_insecure:
+            sys.stdout.write(f"# warning: {what} is insecure, see docs/security.md\n")
     sys.stdout.write(dump(resolved))
     return 0
 

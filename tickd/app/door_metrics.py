@@ -1,0 +1,75 @@
+"""The metrics of what listens, and of what ends: HTTP port, control socket, certificates.
+
+Everything is read on scrape; nothing is counted here.
+"""
+
+from __future__ import annotations
+
+from tickd.app.config import Config
+from tickd.app.control import ControlServer
+from tickd.app.credentials import Credentials
+from tickd.app.http import HttpServer
+from tickd.telemetry.metrics import Metrics
+
+__all__ = ["declare_doors"]
+
+
+def declare_doors(
+    metrics: Metrics,
+    config: Config,
+    *,
+    http: HttpServer,
+    control: ControlServer,
+    credentials: Credentials,
+) -> None:
+    """Declare them."""
+    metrics.read_gauge(
+        "tickd_app_insecure_state",
+        "1 for what the configuration leaves open: http without token or TLS, any ClickHouse.",
+        lambda: insecure_of(config),
+        ("kind",),
+    )
+    metrics.read_gauge(
+        "tickd_app_door_connections_count",
+        "Connections that are open.",
+        lambda: {("http",): http.connections_count, ("control",): control.connections_count},
+        ("door",),
+    )
+    metrics.read_counter(
+        "tickd_app_door_turned_away_total",
+        "Connections for which there was no place.",
+        lambda: {("http",): http.turned_away_total, ("control",): control.turned_away_total},
+        ("door",),
+    )
+    metrics.read_counter(
+        "tickd_app_door_refused_total",
+        "Who asked without being allowed to: no token, another user.",
+        lambda: {("http",): http.refused_total, ("control",): control.refused_total},
+        ("door",),
+    )
+    metrics.read_counter(
+        "tickd_app_command_failures_total",
+        "Control commands that failed for a bug.",
+        lambda: control.failures_total,
+    )
+    metrics.read_gauge(
+        "tickd_app_credential_expiry_timestamp_seconds",
+        "When a certificate that the configuration names ends.",
+        lambda: {(name,): ends for name, ends in credentials.ends.items()},
+        ("credential",),
+    )
+    metrics.read_gauge(
+        "tickd_app_credential_unreadable_state",
+        "1 for a certificate whose end could not be read.",
+        lambda: {(name,): 1 for name in credentials.faults},
+        ("credential",),
+    )
+
+
+def insecure_of(config: Config) -> dict[tuple[str, ...], int]:
+    """What a configuration leaves open, by name: 1, and 0 where it does not."""
+    clickhouse = config.clickhouse
+    is_unverified = not clickhouse.verify and any(
+        url.startswith("https://") for url in clickhouse.urls
+    )
+    return {("http",): int(bool(config.http.lacks)), ("clickhouse",): int(is_unverified)}
