@@ -29,7 +29,7 @@ class HttpServer:
     ) -> None:
         self._host = host
         self._port = port
-        self._text = metrics.text
+        self.metrics = metrics
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -50,7 +50,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

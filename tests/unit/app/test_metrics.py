@@ -94,7 +94,7 @@ def feed(daemon: Daemon, symbols: int, trades: int) -> None:
 
 
 def scrape(daemon: Daemon) -> dict[str, Metric]:
-    text = daemon.http._text().decode()
+    text = daemon.http.metrics.text().decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
