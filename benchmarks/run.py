@@ -66,6 +66,8 @@ BENCHES = [
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),
     Bench("containment", "What a misbehaving strategy costs the recorder"),
+    Bench("scrape", "A scrape of the metrics, against prometheus_client", checked=True),
+    Bench("status", "`tickd status`, cold, against an empty Python"),
     Bench("sim", "The load generator itself"),
 ]
 

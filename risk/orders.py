@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from tickd.units import MONEY_SCALE
+
 __all__ = [
     "MONEY_SCALE",
     "NEVER_LEFT",
@@ -28,7 +30,6 @@ __all__ = [
 
 Side = Literal["B", "A"]
 TimeInForce = Literal["gtc", "ioc", "fok", "post_only"]
-MONEY_SCALE: Final = 8
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):

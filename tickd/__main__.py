@@ -20,6 +20,11 @@ def main() -> None:
     elif command == ["panic"]:
         # It cancels already; a kill to the whole control group is not for it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    elif command == ["status"]:
+        from tickd.app.quick_status import leave, quick_status  # noqa: PLC0415 - as light as can be
+
+        if quick_status(sys.argv[2:]):
+            leave()
     from tickd.app.cli import process  # noqa: PLC0415 - see above
 
     process()

@@ -12,11 +12,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tickd.sentinels import ID_UNDEF as ID_UNDEF  # noqa: PLC0414 - given on
+from tickd.sentinels import PRICE_UNDEF as PRICE_UNDEF  # noqa: PLC0414 - given on
+from tickd.sentinels import SIZE_UNDEF as SIZE_UNDEF  # noqa: PLC0414 - given on
+from tickd.sentinels import TS_UNDEF as TS_UNDEF  # noqa: PLC0414 - given on
+
 EVENT_BYTES: Final = 64
-PRICE_UNDEF: Final = (1 << 63) - 1
-SIZE_UNDEF: Final = (1 << 63) - 1
-TS_UNDEF: Final = (1 << 63) - 1
-ID_UNDEF: Final = (1 << 64) - 1
 SEQ_INDEX_BITS: Final = 16
 SEQ_INDEX_MAX: Final = (1 << SEQ_INDEX_BITS) - 1
 

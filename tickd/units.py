@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Final
 
 from tickd.errors import TickdError
-from tickd.events import PRICE_UNDEF
+from tickd.sentinels import PRICE_UNDEF
 
 __all__ = [
+    "MONEY_SCALE",
     "decimal_to_mantissa",
     "duration_ms",
     "format_bytes",
@@ -28,6 +29,8 @@ __all__ = [
 INT64_MAX: Final = (1 << 63) - 1
 SCALE_MAX: Final = 18
 CHARACTERS_MAX: Final = 256  # of a number in text
+# Money of accounts and limits, whatever the currency: units of 1e-8.
+MONEY_SCALE: Final = 8
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -43,7 +43,7 @@ class HttpServer:
 
     def __init__(self, config: HttpConfig, *, metrics: Metrics, ready: Callable[[], str]) -> None:
         self._config = config
-        self._text = metrics.text
+        self.metrics = metrics
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -129,7 +129,7 @@ class HttpServer:
         )
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

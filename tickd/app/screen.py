@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tickd.app.terminal import console
-from tickd.app.trading_screen import trading_page
 from tickd.units import format_bytes
 
 TOPIC_ROWS = 20
@@ -53,6 +52,8 @@ def render(
     if status["strategies"]:
         parts.append(strategies_table(status["strategies"]))
     if status["trading"]["accounts"]:
+        from tickd.app.trading_screen import trading_page  # noqa: PLC0415 - `tickd status` at once
+
         parts.append(trading_page(status["risk"], status["trading"]))
     parts.append(_quotas(status))
     if status.get("topics"):

@@ -6,7 +6,7 @@ Read on scrape from what the sessions say of themselves; nothing is counted here
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Final, get_args
 
@@ -18,6 +18,42 @@ from tickd.telemetry.metrics import Metrics, Values
 LINES_SHOWN: Final = 24
 LINES_SHOWN_MAX: Final = 48
 _LINE_STATES: Final[tuple[LineState, ...]] = get_args(LineState)
+
+# Field of `Counters` -> meaning.
+_TOTALS: Final[Mapping[str, str]] = {
+    "connects": "Connections opened.",
+    "connect_failures": "Connections that could not be opened.",
+    "disconnects": "Connections that ended, replacements included.",
+    "replacements": "Connections replaced by one that was made before.",
+    "handovers_incomplete": "Replacements ended by their bound with streams still owed.",
+    "shutdown_notices": "Notices of the venue that it will close a connection.",
+    "silences": "Connections replaced because streams or heartbeats fell silent.",
+    "subscribe_refusals": "Subscriptions that the venue declined.",
+    "subscribe_timeouts": "Subscriptions without an answer.",
+    "snapshots_wanted": "Order-book snapshots that books asked for.",
+    "snapshots_fetched": "Order-book snapshots that came.",
+    "snapshot_failures": "Requests of a snapshot that failed.",
+    "sheds": "Channels given up for lack of room.",
+    "plan_changes": "Streams added or removed, turns included.",
+    "throttles": "Priorities paused or resumed.",
+    "resubscribes": "Books renewed by messages on their connection.",
+    "instruments_recorded": "Definitions of instruments recorded.",
+    "instrument_failures": "Lists of instruments that did not come or could not be read.",
+    "rest_requests": "Requests over REST.",
+    "rest_throttled": "Of them, refused for their number (429 and 418).",
+    "pauses": "Times that sockets were not read for a while.",
+    "fragments": "Fragments of WebSocket messages.",
+    "binary_messages": "Binary messages, where text is the rule.",
+    "logins": "Logins at a broker.",
+    "login_failures": "Logins at a broker that failed.",
+    "queries": "Queries of past ticks and scanners, which take of a broker's allowance.",
+    "flaps": "Sessions at a broker that came and went too often.",
+    "callbacks": "Callbacks of a broker's SDK.",
+    "callback_bursts": "Drains of their queue that found something.",
+    "callbacks_dropped": "Callbacks that a full queue let go; each run of them is a gap.",
+    "callbacks_unreadable": "Callbacks that could not be written down.",
+    "streams_renewed": "Streams subscribed again after a reconnect, or for their silence.",
+}
 
 Statuses = Callable[[], Sequence[SessionStatus]]
 
@@ -43,11 +79,11 @@ def _declare_totals(metrics: Metrics, parts: Parts) -> None:
         return lambda: {(s.venue.name,): getattr(s.counters, field) for s in sessions}
 
     for field in fields(Counters):
-        if field.name in ("paused_ns", "ends"):
-            continue
+        if field.name not in _TOTALS:
+            continue  # in other units, or with labels of their own: below
         metrics.read_counter(
             f"tickd_gateway_{field.name}_total",
-            f"Session: {field.name.replace('_', ' ')}.",
+            _TOTALS[field.name],
             read(field.name),
             by,
         )

@@ -11,8 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from risk.orders import MONEY_SCALE
-from tickd.units import mantissa_to_text
+from tickd.units import MONEY_SCALE, mantissa_to_text
 
 __all__ = ["trading_page"]
 

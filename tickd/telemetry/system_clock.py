@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 from typing import Final, NamedTuple
 
 __all__ = ["ClockState", "read_clock"]
@@ -60,5 +61,6 @@ def clock_state(state: int, timex: _Timex) -> ClockState:
     )
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)

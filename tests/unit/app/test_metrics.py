@@ -13,9 +13,13 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.config import VenueConfig
 from recorder.config import ClickHouseConfig
 from recorder.sink.delivery import DeliveryCounters
 from recorder.sink.sink import SinkCounters
+from risk.brokers.paper.config import PaperConfig
+from strategy_runner.config import StrategyConfig
+from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.config import Config, NodeConfig
 from tickd.app.daemon import Daemon
 from tickd.app.metrics import metrics_of
@@ -24,6 +28,7 @@ from tickd.app.wiring import wire
 from tickd.bus_queue import Limits, WhenFull
 from tickd.ports import Notice
 from tickd.telemetry.metrics import SERIES_MAX, STANDARD
+from tickd.testing.batches import counted_batch
 
 SYMBOLS = 1_000
 VENUE = "binance-usdm"
@@ -94,7 +99,7 @@ def feed(daemon: Daemon, symbols: int, trades: int) -> None:
 
 
 def scrape(daemon: Daemon) -> dict[str, Metric]:
-    text = daemon.http._text().decode()
+    text = daemon.http.metrics.text().decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
@@ -198,3 +203,44 @@ async def test_a_scrape_begins_a_new_high_water(daemon: Daemon) -> None:
     high()
     assert high() == 0
     assert metrics_of(daemon.parts).names == metrics_of(daemon.parts).names
+
+
+async def test_a_daemon_with_everything_stays_below_the_limit_at_a_thousand_symbols(
+    tmp_path: Path,
+) -> None:
+    """Four venues of 1,000 symbols, accounts, strategies, indicators; 6,000 topics on the bus."""
+    symbols = tuple(f"S{number:04}USDT" for number in range(SYMBOLS))
+    venues = ("binance-usdm", "binance-coinm", "binance-spot", "okx")
+    topics = (f"trade.{VENUE}.S0001USDT",)
+    config = Config(
+        node=NodeConfig(state_dir=str(tmp_path)),
+        clickhouse=ClickHouseConfig(url="http://127.0.0.1:1"),
+        venues=tuple(VenueConfig(name=name, symbols=symbols) for name in venues),
+        accounts=tuple(PaperConfig(name=f"paper{n}", balance="1") for n in range(4)),
+        strategies=tuple(
+            StrategyConfig(name=f"s{n}", class_="s.py:S", account="paper0", topics=topics)
+            for n in range(8)
+        ),
+        indicators=(IndicatorConfig(name="cvd", kind="cvd", topics=topics),),
+    )
+    daemon = Daemon(wire(config))
+    try:
+        bus, decoder = daemon.parts.bus, daemon.parts.decoder
+        limits = Limits(records_max=1)
+        bus.subscribe("*", name="slow", when_full=WhenFull.DROP_OLDEST, limits=limits)
+        feed(daemon, SYMBOLS, trades=2)
+        names = [f"{channel}.v{n % 20}.{s}" for channel in "abcde" for n, s in enumerate(symbols)]
+        numbers = {decoder.intern_topic(name): 2 for name in names}
+        bus.publish(counted_batch(bus.seq + 1, numbers, mono_ns=1))
+        families = scrape(daemon)
+        series = sum(len(family.samples) for family in families.values())
+        assert families["tickd_telemetry_series"].samples[0].value == series <= SERIES_MAX
+        assert families["tickd_telemetry_series_dropped"].samples[0].value == 0
+        worst = families["tickd_bus_worst_topic_age_seconds"].samples
+        assert len(worst) == 20
+    finally:
+        daemon.parts.tap.finish()
+        daemon.parts.tap.detach()
+        daemon.parts.raw_log.close()
+        await daemon.parts.trading.close()
+        daemon.parts.halting.stop()

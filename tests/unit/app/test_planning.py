@@ -147,6 +147,8 @@ async def test_a_reload_follows_the_file_and_ends_orders(
     }
     assert wished(planning) == {"xrpusdt@bookTicker": 3}
     assert planning.reloads == 1
+    assert planning.taken_ns == planning.read_ns
+    assert planning.config.plan == PlanConfig(shard="0/1")
 
 
 async def test_what_a_reload_cannot_change_waits_for_a_restart(
@@ -165,6 +167,7 @@ async def test_what_a_reload_cannot_change_waits_for_a_restart(
         "venues okx",
         "venues binance-usdm.backoff_cap_seconds",
     ]
+    assert len(planning.waiting) == 4
     assert wished(planning) == {"xrpusdt@trade": 100}
     assert session(planning).config.backoff_cap_seconds == 60.0
     assert wished(planning, OKX) == {"trades-all:BTC-USDT": 50}
@@ -184,9 +187,11 @@ async def test_a_refused_file_changes_nothing_for_any_venue(
         ),
     )
     planning.reread_with(lambda: config(tmp_path, venues=venues))
+    taken_ns = planning.taken_ns
     with pytest.raises(PlanRefusedError):
         planning.reload()
     planning.on_hangup()
+    assert planning.taken_ns == taken_ns < planning.read_ns
     assert wished(planning) == {"btcusdt@trade": 100}
     assert (planning.reloads, planning.reloads_refused) == (0, 2)
     assert "okx: 2 streams need" in (planning.refused or "")

@@ -60,7 +60,7 @@ def read_usage(daemon: Daemon, used: int) -> None:
 
 
 def scrape(daemon: Daemon) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    families = text_string_to_metric_families(daemon.http._text().decode())
+    families = text_string_to_metric_families(daemon.http.metrics.text().decode())
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in families

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import pairwise
 
 import pytest
@@ -159,3 +160,52 @@ def test_summary_shows_quantiles_in_seconds_by_label() -> None:
     assert 'tickd_test_wait_seconds_sum{strategy="a"} 2' in lines
     with pytest.raises(TickdError, match="_seconds"):
         metrics.read_summary("tickd_test_wait", "w", dict, ("strategy",))
+
+
+def test_quantiles_are_of_the_last_minute_however_often_somebody_scrapes() -> None:
+    clock, histogram = ManualClock(), Histogram()
+    metrics = Metrics(clock.mono_ns)
+    metrics.read_histogram("tickd_raw_written_seconds", "Written.", histogram)
+    name = 'tickd_raw_written_quantile_seconds{quantile="0.999"}'
+
+    def p999() -> float:
+        return lines(metrics)[name]
+
+    assert math.isnan(p999())
+    histogram.record(4_000_000_000)
+    assert p999() == pytest.approx(4, rel=0.04)
+    for _ in range(5):  # more scrapes do not shorten the window
+        clock.move(5_000_000_000)
+        assert p999() == pytest.approx(4, rel=0.04)
+    clock.move(6_000_000_000)  # 31 s: the first half ends
+    assert p999() == pytest.approx(4, rel=0.04)
+    histogram.record(1_000_000)
+    clock.move(31_000_000_000)
+    assert p999() == pytest.approx(0.001, rel=0.04)
+    clock.move(31_000_000_000)
+    assert math.isnan(p999())
+    got = lines(metrics)
+    assert got["tickd_raw_written_quantile_seconds_count"] == 2
+    assert got["tickd_raw_written_seconds_count"] == 2
+
+
+def test_standard_names_are_taken_as_they_are_and_no_others_without_the_prefix() -> None:
+    metrics = Metrics()
+    metrics.read_gauge("process_open_fds", "Descriptors.", lambda: 3)
+    with pytest.raises(TickdError, match="bad metric name"):
+        metrics.read_gauge("process_open_files", "Descriptors.", lambda: 3)
+
+
+def test_what_is_read_once_per_scrape_is_read_again_in_the_next() -> None:
+    metrics, calls = Metrics(), [0]
+
+    def read() -> int:
+        calls[0] += 1
+        return calls[0]
+
+    shared = metrics.once_per_scrape(read)
+    metrics.read_gauge("tickd_a_first", "F.", shared)
+    metrics.read_gauge("tickd_a_second", "S.", shared)
+    for scrape in (1, 2):
+        got = lines(metrics)
+        assert got["tickd_a_first"] == got["tickd_a_second"] == scrape
