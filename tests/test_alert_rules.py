@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -135,8 +136,6 @@ def names_in(expression: str) -> set[str]:
 
 
 async def test_every_metric_of_a_rule_is_one_of_the_daemon(tmp_path: Path) -> None:
-    import msgspec
-
     config = load_config(ROOT / "examples" / "paper.toml")
     config = msgspec.structs.replace(
         config,
@@ -151,7 +150,7 @@ async def test_every_metric_of_a_rule_is_one_of_the_daemon(tmp_path: Path) -> No
         parts.tap.finish()
         parts.tap.detach()
         parts.raw_log.close()
-    if "tickd_clock_offset_seconds" not in declared:
+    if {"tickd_clock_offset_seconds", "tickd_app_watchdog_withheld_total"} - declared:
         pytest.skip("this daemon shows less than the rules look at")
     used = set().union(*(names_in(rule["expr"]) for rule in rules()))
     assert len(used) > 40
