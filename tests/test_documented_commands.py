@@ -17,7 +17,14 @@ from cyclopts import CycloptsError
 from tickd.app.cli import build
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "examples/README.md", "docs/*.md", "docs/how-to/*.md", "docs/formats/*.md")
+PAGES = (
+    "README.md",
+    "examples/README.md",
+    "docs/*.md",
+    "docs/how-to/*.md",
+    "docs/formats/*.md",
+    "docs/runbooks/*.md",
+)
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"^tickd (.*)$", re.MULTILINE)
 INDENTED = re.compile(r"^    tickd (.*)$", re.MULTILINE)
