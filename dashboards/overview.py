@@ -98,7 +98,7 @@ def _loss() -> list[PanelBuilder]:
         ),
         number(
             "Events dropped",
-            "Dropped by a queue of a slow consumer in the chosen time; a slow `tickd tail` does not "
+            "Dropped by a queue of a slow consumer in the chosen time; `tickd tail` does not "
             "count. They are in the raw log.",
             prom(
                 'sum(increase(tickd_bus_dropped_events_total{subscription!~"tail .*"}[$__range]))',
