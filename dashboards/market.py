@@ -284,10 +284,10 @@ def _trading() -> list[PanelBuilder]:
             "Approved orders by the share of a limit that they used; 1 is the limit itself.",
             "percentunit",
             rows(
-                "SELECT figure, max(used) AS used, argMax(strategy, used) AS strategy,"
+                "SELECT figure, max(used) AS nearest, argMax(strategy, used) AS strategy,"
                 " argMax(account, used) AS account, count() AS orders"
                 " FROM near_misses WHERE @scope"
-                " GROUP BY figure ORDER BY used DESC LIMIT 20"
+                " GROUP BY figure ORDER BY nearest DESC LIMIT 20"
             ),
             width=12,
         ),

@@ -15,6 +15,7 @@ _LAST_MINUTE: Final = (
 
 # Name -> what it is for.
 OPERATOR_ONLY: Final = {
+    "tickd_app_gc_pause_quantile_seconds": _LAST_MINUTE,
     "tickd_app_start_timestamp_seconds": "process_start_time_seconds says the same",
     "tickd_gateway_gap_fill_quantile_seconds": _LAST_MINUTE,
     "tickd_gateway_publish_latency_quantile_seconds": _LAST_MINUTE,

@@ -98,8 +98,12 @@ def _loss() -> list[PanelBuilder]:
         ),
         number(
             "Events dropped",
-            "Dropped by a queue of a slow consumer in the chosen time. They are in the raw log.",
-            prom("sum(increase(tickd_bus_dropped_events_total[$__range]))", "dropped"),
+            "Dropped by a queue of a slow consumer in the chosen time; `tickd tail` does not "
+            "count. They are in the raw log.",
+            prom(
+                'sum(increase(tickd_bus_dropped_events_total{subscription!~"tail .*"}[$__range]))',
+                "dropped",
+            ),
             "short",
             LOST,
             decimals=0,

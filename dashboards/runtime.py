@@ -28,6 +28,7 @@ def board() -> Board:
             Row("Garbage collection", _collection(), collapsed=True),
             Row("Configuration and version", _configuration(), collapsed=True),
             Row("Watchdog, tracing, probes", _watching(), collapsed=True),
+            Row("Doors and certificates", _doors(), collapsed=True),
             Row("Metrics", _scrape(), collapsed=True),
         ],
     )
@@ -280,6 +281,50 @@ def _watching() -> list[PanelBuilder]:
             prom("min by (instance) (tickd_recorder_probe_up_state)", "{{instance}}"),
             width=8,
             height=8,
+        ),
+    ]
+
+
+def _doors() -> list[PanelBuilder]:
+    return [
+        graph(
+            "Connections to the daemon",
+            "Open at the HTTP port and the control socket.",
+            "short",
+            prom("sum(tickd_app_door_connections)", "open"),
+            width=8,
+        ),
+        graph(
+            "Turned away",
+            "Connections without a place, requests without the right to ask, control commands that "
+            "failed for a bug.",
+            "cps",
+            rate("tickd_app_door_turned_away_total", "no place"),
+            rate("tickd_app_door_refused_total", "refused"),
+            rate("tickd_app_command_failures_total", "BUGS"),
+            width=8,
+        ),
+        state(
+            "Left open",
+            "Whether the configuration leaves something open: HTTP without token or TLS on a "
+            "reachable host, ClickHouse unverified.",
+            prom("max(tickd_app_insecure_state)", "open"),
+            {0: ("nothing", GOOD), 1: ("SOMETHING", "orange")},
+        ),
+        number(
+            "Certificates end in",
+            "The first of those that the configuration names.",
+            prom("min(tickd_app_credential_expiry_timestamp_seconds) - time()", "ends in"),
+            "dtdurations",
+            ((None, "red"), (604_800, "orange"), (2_592_000, GOOD)),
+        ),
+        number(
+            "Certificates not read",
+            "Whose end could not be read.",
+            prom("sum(tickd_app_credential_unreadable_state)", "certificates"),
+            "short",
+            ((None, GOOD), (1, "orange")),
+            decimals=0,
         ),
     ]
 

@@ -19,6 +19,16 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ROOT / "dashboards" / "generated"
 RULES = ROOT / "deploy" / "prometheus"
 Tree = dict[str, Any]
+# Parts that a daemon may be without: nothing of them is exposed then, or else all of it.
+PARTS = (
+    "tickd_app_command_failures_",
+    "tickd_app_credential_",
+    "tickd_app_door_",
+    "tickd_app_flight_",
+    "tickd_app_insecure_",
+    "tickd_app_trace_",
+    "tickd_recorder_probe_",
+)
 _VARIABLE = re.compile(r"\$\{?(\w+)(?::\w+)?\}?")
 _DURATION = re.compile(r"\$__(rate_interval|interval|range)\b")
 
@@ -134,6 +144,12 @@ def names_in_dashboards() -> set[str]:
         if not asked.is_sql
         for selector in selectors(asked.text)
     }
+
+
+def of_absent_parts(names: set[str], exposed: set[str]) -> set[str]:
+    """Those of the names that belong to a part of which nothing is exposed."""
+    absent = tuple(part for part in PARTS if not any(name.startswith(part) for name in exposed))
+    return {name for name in names if name.startswith(absent)}
 
 
 def folded(names: set[str], families: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""A real Prometheus over a real daemon: started on a free port, asked over its API, ended by pid."""
+"""A real Prometheus over a real daemon: on a free port, asked over its API, ended by pid."""
 
 from __future__ import annotations
 

@@ -414,6 +414,9 @@ def test_recorded_names_are_recorded_by_the_rules_that_are_shipped() -> None:
     if not list(rules()):
         pytest.skip("deploy/prometheus has no rules")
     assert recorded <= recorded_names()
+    (words,) = (panel for panel in panels(BOARDS["slo"]) if panel["type"] == "text")
+    named = {rule.get("labels", {}).get("slo") for rule in rules()} - {None}
+    assert {each for each in named if f"**{each}**" not in words["options"]["content"]} == set()
     assert folded({"a_seconds_bucket", "b_total"}, {"a_seconds", "b_total"}) == {
         "a_seconds",
         "b_total",
