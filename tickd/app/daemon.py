@@ -22,6 +22,8 @@ from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.dumping import write_dump
 from tickd.app.exit_codes import ExitCode
+from tickd.app.flight import FlightKeeper
+from tickd.app.flight_watch import FlightWatch, LagNotes
 from tickd.app.halting import Halting
 from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
@@ -32,6 +34,7 @@ from tickd.app.tails import Tails
 from tickd.app.top import Top
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
+from tickd.telemetry.flight import FlightRing
 from tickd.telemetry.loop_lag import probe_loop_lag
 
 log = structlog.get_logger(__name__)
@@ -43,9 +46,11 @@ HOUSEKEEPING_S = 1.0
 class Daemon:
     """One daemon: `run` records until `stop` is set."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, flight: FlightKeeper | None = None) -> None:
         self.parts = parts
         self.picture = Picture(parts)
+        self.flight = flight
+        self.ring = flight.ring if flight is not None else FlightRing(parts.clock.wall_ns)
         self.http = HttpServer(
             host=parts.config.http.host,
             port=parts.config.http.port,
@@ -117,7 +122,9 @@ class Daemon:
         return ExitCode.OK if drained else ExitCode.FAILED
 
     def dump(self) -> None:
-        """Write the whole picture to a file of the state directory; changes nothing."""
+        """Write the whole picture and the flight recorder to files; changes nothing."""
+        if self.flight is not None:
+            self.flight.dump("signal")
         try:
             path = write_dump(
                 self.parts.config.state_dir / "dumps",
@@ -149,7 +156,8 @@ class Daemon:
             "plan": parts.planning.run,
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
-            "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
+            "flight watch": FlightWatch(self.ring, parts, self.picture).run,
+            "loop probe": partial(probe_loop_lag, parts.clock, LagNotes(parts.loop_lag, self.ring)),
         }
 
     async def _open_doors(self) -> None:
@@ -259,7 +267,10 @@ class Daemon:
 
 
 async def run_until_signalled(
-    config: Config, reread: Callable[[], Config], halting: Halting
+    config: Config,
+    reread: Callable[[], Config],
+    halting: Halting,
+    flight: FlightKeeper | None = None,
 ) -> ExitCode:
     """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
 
@@ -279,7 +290,7 @@ async def run_until_signalled(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    daemon = Daemon(wire(config, halting))
+    daemon = Daemon(wire(config, halting), flight=flight)
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     loop.add_signal_handler(signal.SIGUSR2, daemon.dump)
