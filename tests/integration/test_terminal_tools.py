@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import time
 from collections.abc import Iterator
@@ -256,6 +257,15 @@ def test_flight_recorder_shows_connects_and_dumps_on_usr2(running: Running) -> N
         if "signal.jsonl" in listed:
             break
     assert "signal.jsonl" in listed
+
+
+def test_support_bundle_has_what_the_daemon_says(running: Running, tmp_path: Path) -> None:
+    out = tmp_path / "bundle.tar.gz"
+    running.tickd("support-bundle", "--quick", "--out", str(out))
+    with tarfile.open(out) as archive:
+        names = {member.name.partition("/")[2] for member in archive}
+    assert names >= {"status.json", "metrics.txt", "gaps.json", "doctor.json", "manifest.jsonl"}
+    assert not [name for name in names if name.endswith(".error.txt")]
 
 
 def test_a_killed_daemon_leaves_its_last_events(running: Running, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ COMMANDS = {
     "top": "watch a running daemon: topics, gaps, strategies, risk",
     "tail": "print the live events of some topics",
     "flight": "the last internal events of a daemon, also of one that has ended",
+    "support-bundle": "write what somebody needs who helps into one archive, without secrets",
     "gaps": "what is missing and can be asked for again",
     "query": "ask ClickHouse a question in SQL",
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",
