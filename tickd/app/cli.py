@@ -36,6 +36,7 @@ COMMANDS = {
     "tail": "print the live events of some topics",
     "flight": "the last internal events of a daemon, also of one that has ended",
     "support-bundle": "write what somebody needs who helps into one archive, without secrets",
+    "selftest": "measure what this machine can do",
     "gaps": "what is missing and can be asked for again",
     "query": "ask ClickHouse a question in SQL",
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",
