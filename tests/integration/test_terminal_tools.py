@@ -259,6 +259,12 @@ def test_flight_recorder_shows_connects_and_dumps_on_usr2(running: Running) -> N
     assert "signal.jsonl" in listed
 
 
+def test_gap_history_asks_the_tables(running: Running) -> None:
+    done = tickd("gaps", "history", str(running.config), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
 def test_support_bundle_has_what_the_daemon_says(running: Running, tmp_path: Path) -> None:
     out = tmp_path / "bundle.tar.gz"
     running.tickd("support-bundle", "--quick", "--out", str(out))
