@@ -29,14 +29,10 @@ _PATH_NAME: Final = re.compile(r"(?:_file|_path|_dir|_seconds|_bytes|_ms|_count)
 _MONEY: Final = frozenset(
     ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl", "positions")
 )
+_PRIVATE_KEY: Final = r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*KEY-----|\Z)"
 _SHAPES: Final = (
-    # PEM of a private key, even one that was cut off.
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*KEY-----|\Z)", re.DOTALL
-        ),
-        HIDDEN,
-    ),
+    # Also one that was cut off.
+    (re.compile(_PRIVATE_KEY, re.DOTALL), HIDDEN),
     (re.compile(r"(?<=://)[^/\s\"'@]+@"), f"{HIDDEN}@"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
     # name=value, name: value, "name": "value", also with the quotes of JSON within JSON.
