@@ -63,6 +63,7 @@ BENCHES = [
     Bench("latency", "Idle latency, socket to handler"),
     Bench("order_path", "An order's whole way on paper, against NautilusTrader's backtest"),
     Bench("kill_latency", "Kill switch: signal to denial, against Python's handlers"),
+    Bench("top", "What a watching terminal costs the daemon"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),
     Bench("containment", "What a misbehaving strategy costs the recorder"),

@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import time
 from collections.abc import Iterator
@@ -241,6 +242,69 @@ def test_a_slow_watcher_hurts_only_itself_and_is_told(running: Running) -> None:
     frames = tickd("inspect", str(running.state_dir), "--frames", "--limit", "1000000").stdout
     assert frames
     assert '"kind":"drop"' not in frames
+
+
+def test_flight_recorder_shows_connects_and_dumps_on_usr2(running: Running) -> None:
+    events = [json.loads(line) for line in running.tickd("flight", "--json").splitlines()]
+    names = {each["event"] for each in events}
+    assert {"flight_began", "connection_opened", "state_changed"} <= names
+    assert any(each.get("now") == "recording" for each in events)
+    process = running.daemon.process
+    assert process is not None
+    process.send_signal(signal.SIGUSR2)
+    for _ in range(200):
+        listed = running.tickd("flight", "--dumps")
+        if "signal.jsonl" in listed:
+            break
+    assert "signal.jsonl" in listed
+
+
+def test_gap_history_asks_the_tables(running: Running) -> None:
+    done = tickd("gaps", "history", str(running.config), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_support_bundle_has_what_the_daemon_says(running: Running, tmp_path: Path) -> None:
+    out = tmp_path / "bundle.tar.gz"
+    running.tickd("support-bundle", "--quick", "--out", str(out))
+    with tarfile.open(out) as archive:
+        names = {member.name.partition("/")[2] for member in archive}
+    assert names >= {"status.json", "metrics.txt", "gaps.json", "doctor.json", "manifest.jsonl"}
+    assert not [name for name in names if name.endswith(".error.txt")]
+
+
+def test_a_killed_daemon_leaves_its_last_events(running: Running, tmp_path: Path) -> None:
+    """Of a daemon of its own: kill -9, then the next start finds what it left."""
+    config = tmp_path / "tickd.toml"
+    config.write_text(
+        f'[node]\nstate_dir = "{tmp_path}/state"\n[http]\nport = 0\n'
+        '[disk_guard]\nballast_bytes = 0\n[clickhouse]\nurl = "http://127.0.0.1:9"\n'
+    )
+    with Daemon(config, tmp_path / "daemon.log") as daemon:
+        daemon.kill()
+        left = (tmp_path / "state/flight/current.jsonl").read_text()
+        assert "flight_began" in left
+        assert "flight_ended" not in left
+        daemon.start()
+    (kept,) = (tmp_path / "state/dumps").glob("flight-*-sudden-end.jsonl")
+    assert kept.read_text() == left
+    assert "last_life_ended_suddenly" in daemon.tail()
+
+
+def test_a_fatal_signal_leaves_every_threads_stack(tmp_path: Path) -> None:
+    config = tmp_path / "tickd.toml"
+    config.write_text(
+        f'[node]\nstate_dir = "{tmp_path}/state"\n[http]\nport = 0\n'
+        '[disk_guard]\nballast_bytes = 0\n[clickhouse]\nurl = "http://127.0.0.1:9"\n'
+    )
+    with Daemon(config, tmp_path / "daemon.log") as daemon:
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGSEGV)
+        assert daemon.process.wait(20) == -signal.SIGSEGV
+    (stacks,) = (tmp_path / "state/dumps").glob("fatal-*.txt")
+    assert "Segmentation fault" in stacks.read_text()
+    assert "event_loop.py" in stacks.read_text()
 
 
 def test_doctor_finds_the_venue_on_loopback(running: Running) -> None:

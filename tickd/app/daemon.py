@@ -24,6 +24,8 @@ from tickd.app.credentials import HTTP, Credentials
 from tickd.app.door_metrics import declare_doors
 from tickd.app.dumping import write_dump
 from tickd.app.exit_codes import ExitCode
+from tickd.app.flight import FlightKeeper
+from tickd.app.flight_watch import FlightWatch, LagNotes
 from tickd.app.halting import Halting
 from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
@@ -36,6 +38,7 @@ from tickd.app.tails import Tails
 from tickd.app.top import Top
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
+from tickd.telemetry.flight import FlightRing
 from tickd.telemetry.loop_lag import probe_loop_lag
 
 log = structlog.get_logger(__name__)
@@ -47,10 +50,18 @@ HOUSEKEEPING_S = 1.0
 class Daemon:
     """One daemon: `run` records until `stop` is set."""
 
-    def __init__(self, parts: Parts, supervisor: Supervisor = NOBODY) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        supervisor: Supervisor = NOBODY,
+        *,
+        flight: FlightKeeper | None = None,
+    ) -> None:
         self.parts = parts
         parts.traces.join(parts)
         self.picture = Picture(parts)
+        self.flight = flight
+        self.ring = flight.ring if flight is not None else FlightRing(parts.clock.wall_ns)
         self.supervision = Supervision(parts, supervisor)
         metrics = metrics_of(parts, self.picture)
         self.http = HttpServer(parts.config.http, metrics=metrics, ready=self.picture.waiting_for)
@@ -130,7 +141,9 @@ class Daemon:
         return ExitCode.OK if drained else ExitCode.FAILED
 
     def dump(self) -> None:
-        """Write the whole picture to a file of the state directory; changes nothing."""
+        """Write the whole picture and the flight recorder to files; changes nothing."""
+        if self.flight is not None:
+            self.flight.dump("signal")
         try:
             path = write_dump(
                 self.parts.config.state_dir / "dumps",
@@ -165,7 +178,8 @@ class Daemon:
             "loop core": parts.loop_core.run,
             "traces": parts.traces.run,
             "supervision": self.supervision.run,
-            "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
+            "flight watch": FlightWatch(self.ring, parts, self.picture).run,
+            "loop probe": partial(probe_loop_lag, parts.clock, LagNotes(parts.loop_lag, self.ring)),
             "garbage watch": partial(watch_garbage, parts.garbage),
         }
 
@@ -276,7 +290,10 @@ class Daemon:
 
 
 async def run_until_signalled(
-    config: Config, reread: Callable[[], Config], halting: Halting
+    config: Config,
+    reread: Callable[[], Config],
+    halting: Halting,
+    flight: FlightKeeper | None = None,
 ) -> ExitCode:
     """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
 
@@ -298,7 +315,7 @@ async def run_until_signalled(
         loop.add_signal_handler(number, on_signal)
     supervisor = supervisor_here()
     with recovering(supervisor):
-        daemon = Daemon(wire(config, halting), supervisor)
+        daemon = Daemon(wire(config, halting), supervisor, flight=flight)
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     loop.add_signal_handler(signal.SIGUSR2, daemon.dump)

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from tickd.clock import SystemClock
+from tickd.telemetry.flight import FlightRing
 from tickd.telemetry.logs import configure_logs
 
 
@@ -22,8 +23,8 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     format: Literal["auto", "console", "json", "journald"] = "auto"
 
 
-def configure_logging(config: LogConfig) -> None:
-    """Send every log event of the process to stderr."""
+def configure_logging(config: LogConfig, flight: FlightRing | None = None) -> None:
+    """Send every log event of the process to stderr, and to the flight recorder."""
     chosen = config.format if config.format != "auto" else _detect()
     configure_logs(
         level=config.level,
@@ -31,6 +32,7 @@ def configure_logging(config: LogConfig) -> None:
         mono_ns=SystemClock().mono_ns,
         journald=chosen == "journald",
         colors=chosen == "console" and sys.stderr.isatty() and "NO_COLOR" not in os.environ,
+        flight=flight,
     )
 
 

@@ -11,11 +11,13 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
 from tickd.errors import TickdError
+from tickd.telemetry.flight import FlightRing
 
 __all__ = ["LogFormat", "RepeatLimit", "configure_logs"]
 
@@ -93,10 +95,12 @@ def configure_logs(
     journald: bool = False,
     colors: bool = False,
     stream: TextIO | None = None,
+    flight: FlightRing | None = None,
 ) -> None:
     """Set up structlog and the standard library's logging, once, at start-up.
 
-    Args: `journald`: prefix lines with `<priority>` and leave the time to the journal.
+    Args: `journald`: prefix lines with `<priority>` and leave the time to the journal. `flight`
+    gets every event from `info` on, also those that `level` leaves out.
     """
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -105,6 +109,11 @@ def configure_logs(
         _explain_error,
         _cut_text,
     ]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    least = number
+    if flight is not None:
+        processors += [flight, partial(_drop_below, number)]
+        least = min(number, logging.INFO)
     if not journald:
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     processors.append(structlog.processors.format_exc_info)
@@ -114,10 +123,9 @@ def configure_logs(
         processors.append(structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0))
     if journald:
         processors[-1] = _with_priority(processors[-1])
-    number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(
             file=cast("TextIO", _Tolerant(stream or sys.stderr))
         ),
@@ -126,6 +134,12 @@ def configure_logs(
     logging.basicConfig(
         handlers=[_LibraryHandler()], level=max(number, logging.WARNING), force=True
     )
+
+
+def _drop_below(number: int, _logger: object, method: str, event: EventDict) -> EventDict:
+    if structlog.processors.NAME_TO_LEVEL.get(method, number) < number:
+        raise structlog.DropEvent
+    return event
 
 
 def _explain_error(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -13,9 +13,11 @@ from tickd.app.config import load_shard
 from tickd.app.daemon import run_until_signalled
 from tickd.app.event_loop import run as run_loop
 from tickd.app.exit_codes import ExitCode
+from tickd.app.flight import FlightKeeper
 from tickd.app.halting import Halting
 from tickd.app.logs import configure_logging
 from tickd.clock import SystemClock
+from tickd.telemetry.flight import FlightRing
 
 
 def run(config: Path, *, shard: str | None = None) -> ExitCode:
@@ -38,11 +40,15 @@ def run(config: Path, *, shard: str | None = None) -> ExitCode:
     faulthandler.enable()  # a watchdog's SIGABRT, or a crash, leaves every thread's stack on stderr
     give_large_buffers_back()
     resolved = load_shard(config, shard)
-    configure_logging(resolved.log)
-    halting = Halting(resolved, SystemClock())
+    clock = SystemClock()
+    ring = FlightRing(clock.wall_ns)
+    configure_logging(resolved.log, ring)
+    halting = Halting(resolved, clock)
     # If nothing is being cancelled soon after a kill, whoever hangs: from a process of its own.
     panic = [sys.executable, "-m", "tickd", "panic", "--cancel-all", str(config.absolute())]
     halting.stand(panic if resolved.accounts else ())
     check_stages()
     reread = partial(load_shard, config, shard)
-    return run_loop(run_until_signalled(resolved, reread, halting))
+    flight = FlightKeeper(ring, resolved.state_dir, mono_ns=clock.mono_ns)
+    with flight.recording():
+        return run_loop(run_until_signalled(resolved, reread, halting, flight))
