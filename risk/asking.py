@@ -7,7 +7,8 @@ it raises beside its own errors is logged and counts as a doubt. It decides noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, final
 
 import structlog
@@ -60,6 +61,16 @@ class Asking:
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(account, error)
             return None
+
+    @staticmethod
+    @contextmanager
+    def apart(account: str, then: Callable[[Exception], None]) -> Iterator[None]:
+        """Do something about one account's orders; a bug in it is logged, told, and concerns it."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("cancel_broke", account=account)
+            then(error)
 
     def _of(self, account: str) -> Broker:
         broker = self._brokers.get(account)

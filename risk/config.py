@@ -24,6 +24,7 @@ class TriggersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     rejects_window_s: float = 10.0
     lag_ms_max: int = 5_000
     lag_hold_ms: int = 2_000
+    gap_ms_max: int = 30_000
     clock_jump_ms_max: int = 1_000
     undurable_ms_max: int = 5_000
 

@@ -16,10 +16,11 @@ import structlog
 
 from risk.folded import Folded, joined
 from risk.gate import Gate
+from risk.kept_positions import Kept, acknowledge, damaged_path, set_aside
 from risk.order_facts import Fill
 from risk.orders import Request, Snapshot
 from risk.outbox_format import Held
-from risk.positions import Kept, Key, Positions
+from risk.positions import Key, Positions
 from risk.recovery import Executed
 from tickd.durable import replace_file, sync_directory
 from tickd.errors import TickdError
@@ -68,6 +69,10 @@ class Ledger:
         self._is_changed = False
         self._kept_ns = 0
         self.fault: str | None = None
+        # Why what an account earned today may be wrong; until a person has looked.
+        self._damage: str | None = None
+        # A file that cannot be read still stands in its place, and is not to be written over.
+        self._is_in_the_way = False
 
     def define(self, instrument: int, definition: bytes) -> None:
         """Take an instrument's definition, before its first fill.
@@ -229,6 +234,9 @@ class Ledger:
         if not self._is_changed or (now_ns - self._kept_ns < _KEEP_NS and not at_once):
             return
         self._is_changed, self._kept_ns = False, now_ns
+        if self._is_in_the_way and not self._set_aside():
+            self._is_changed = True
+            return
         try:
             await asyncio.to_thread(self._write, self._now(), self._folded.encoded())
             self.fault = None
@@ -257,7 +265,44 @@ class Ledger:
         replace_file(self._path, msgspec.json.encode(whole))
         sync_directory(self._path.parent)
 
+    def problems(self) -> list[str]:
+        """What stands against arming, for people."""
+        return [] if self._damage is None else [self._damage]
+
+    def acknowledge(self) -> bool:
+        """Take a person's word that what was earned today has been looked at; False: nothing is.
+
+        The damaged file is kept. Raises OSError: it cannot be renamed, and holds up arming still.
+        """
+        if self._damage is None:
+            return False
+        if self._is_in_the_way and not self._set_aside():
+            raise OSError(self.fault)
+        acknowledge(self._path, wall_ns=self._clock.wall_ns())
+        self._damage = None
+        return True
+
+    def _set_aside(self) -> bool:
+        try:
+            aside = set_aside(self._path, wall_ns=self._clock.wall_ns())
+        except OSError as error:
+            self.fault = f"{self._path}: {error.strerror or error}"
+            return False
+        self._is_in_the_way = False
+        log.error("positions_set_aside", path=str(aside), hint="tickd risk acknowledge")
+        return True
+
     def _read(self) -> None:
+        self._read_file()
+        aside = damaged_path(self._path)
+        if self._is_in_the_way or aside.exists():
+            self._damage = (
+                f"{self._path} was damaged and is kept as {aside.name}: what was earned today "
+                "begins at 0 and no daily loss before it counts; look at the day's result at the "
+                "venue, then tickd risk acknowledge --operator NAME --reason TEXT"
+            )
+
+    def _read_file(self) -> None:
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_File)
             folded = msgspec.json.decode(kept.folded, type=list[tuple[int, str]])
@@ -270,6 +315,8 @@ class Ledger:
             # Sizes come from the outbox all the same; what was earned begins anew.
             self.fault = f"{self._path}: {error}"
             log.error("positions_unreadable", words=self.fault)  # noqa: TRY400 - it is on screen
+            self._is_in_the_way = True
+            self._set_aside()
             return
         for name in folded:
             self._folded.add(name)

@@ -138,6 +138,17 @@ class Order(msgspec.Struct, gc=False):
             size = self.replace_size
         return max(size - self.filled, 0)
 
+    @property
+    def keenest(self) -> int | None:
+        """The price nearest to the other side at which it may rest: a replacement's, if it is out.
+
+        None: any, of a market order; a replacement without a price keeps the order's own.
+        """
+        if not self.replace_asked or self.price is None or self.replace_price is None:
+            return self.price
+        keener = max if self.request.side == "B" else min
+        return keener(self.price, self.replace_price)
+
     def wanted(self) -> Wanted:
         """The order for a broker that shall cancel or replace it."""
         request = self.request

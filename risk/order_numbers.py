@@ -19,6 +19,7 @@ __all__ = ["BLOCK_NUMBERS", "OrderNumbers", "number_of", "ref_of"]
 
 BLOCK_NUMBERS: Final = 1_024
 REF_CHARACTERS_MIN: Final = 6
+REF_CHARACTERS_MAX: Final = 13  # of a number of 64 bits
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SLOT: Final = Struct("<8sQI")  # magic, first number that is free for ever, CRC-32 of both
 _SLOT_HEAD: Final = Struct("<8sQ")
@@ -38,7 +39,7 @@ def ref_of(number: int) -> str:
 
 def number_of(ref: str) -> int | None:
     """Return the number of a ref, None where it cannot be one of ours."""
-    if len(ref) < REF_CHARACTERS_MIN or not (
+    if not REF_CHARACTERS_MIN <= len(ref) <= REF_CHARACTERS_MAX or not (
         ref.isascii() and ref.isalnum() and ref == ref.lower()
     ):
         return None

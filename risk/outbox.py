@@ -267,9 +267,7 @@ class Outbox:
         synced = self._sync.synced
         if self._replaced and synced:
             # The new file and its name are durable: only now may the old ones go.
-            for path in self._replaced:
-                path.unlink(missing_ok=True)
-            self._replaced.clear()
+            self._replaced = [path for path in self._replaced if not _is_gone(path)]
         while self._waiting and self._waiting[0][0] <= synced:
             self._waiting.popleft()[1](True)
 
@@ -312,7 +310,7 @@ class Outbox:
             _write(fd, header(generation, self._clock.wall_ns()), 0)
         except OSError:
             os.close(fd)
-            path.unlink(missing_ok=True)  # gives a full disk its bytes back
+            _is_gone(path)  # gives a full disk its bytes back
             raise
         return _Fresh(path, fd, generation, kept)
 
@@ -357,10 +355,14 @@ class Outbox:
         self._waiting = deque((self._offset, then) for _, then in self._waiting)
         self._sync.want(self._offset)
 
+    def figures(self) -> tuple[int, int, int]:
+        """Bytes used, bytes of the file, how many wait for the disk."""
+        return self._offset, self._capacity, len(self._waiting)
+
     def _drop_fresh(self) -> None:
         if self._fresh is not None:
             os.close(self._fresh.fd)
-            self._fresh.path.unlink(missing_ok=True)
+            _is_gone(self._fresh.path)  # else the next start takes it away
             self._fresh = None
 
     def close(self) -> None:
@@ -382,6 +384,15 @@ class Outbox:
 
 def _name(generation: int) -> str:
     return f"outbox-{generation:08}.tob"
+
+
+def _is_gone(path: Path) -> bool:
+    """Take a file away; False: the disk, read-only perhaps, keeps it for now."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _write(fd: int, data: bytes, at: int) -> None:

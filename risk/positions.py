@@ -17,14 +17,13 @@ from typing import Final, NamedTuple, final
 
 import msgspec
 
+from risk.kept_positions import Day, Kept, KeptRow
 from risk.orders import MONEY_SCALE, Side, VenuePosition
 from tickd.units import decimal_to_mantissa
 
 __all__ = [
     "Contract",
     "Difference",
-    "Kept",
-    "KeptRow",
     "Key",
     "PnL",
     "Position",
@@ -157,36 +156,6 @@ class Position:
         return PnL(self.realised, self.fees, value)
 
 
-class KeptRow(msgspec.Struct, frozen=True, array_like=True):
-    """A position on disk; cost and realised_value as text, for they may pass 64 bits."""
-
-    account: str
-    strategy: str
-    instrument: int
-    size: int
-    cost: str
-    realised_value: str
-    fees: int
-    fills: int
-    mark: int | None
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """All positions on disk; days: number, total before and peak by account."""
-
-    rows: list[KeptRow]
-    days: dict[str, tuple[int, int, int]]
-    before: list[tuple[str, str, int]]
-
-
-class _Day(msgspec.Struct):
-    """What an account had when its day began, and the most it had since."""
-
-    number: int
-    before: int
-    peak: int
-
-
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """A position that the venue counts in another way than we do."""
 
@@ -219,7 +188,7 @@ class Positions:
         self._contracts: Final[dict[int, Contract]] = {}
         self._positions: Final[dict[Key, Position]] = {}
         self._marks: Final[dict[int, int]] = {}
-        self._days: Final[dict[str, _Day]] = {}
+        self._days: Final[dict[str, Day]] = {}
         # What a strategy had in an account when the account's day began.
         self._before: Final[dict[tuple[str, str], int]] = {}
 
@@ -272,7 +241,7 @@ class Positions:
         if day is not None and day.number >= number:
             return False
         total = self.pnl(account).total
-        self._days[account] = _Day(number, total, total)
+        self._days[account] = Day(number, total, total)
         for strategy, pnl in self._by_strategy(account).items():
             self._before[account, strategy] = pnl
         return True
@@ -338,7 +307,7 @@ class Positions:
                 )
                 for key, position in self._positions.items()
             ],
-            days={name: (day.number, day.before, day.peak) for name, day in self._days.items()},
+            days={name: [day.number, day.before, day.peak] for name, day in self._days.items()},
             before=[(*name, total) for name, total in self._before.items()],
         )
 
@@ -354,12 +323,12 @@ class Positions:
             position.realised_value = int(row.realised_value)
             position.fees, position.fills = row.fees, row.fills
             restored[Key(row.account, row.strategy, row.instrument)] = position
+        days = {name: Day.of(said) for name, said in kept.days.items()}
         self._positions.update(restored)
         for row in kept.rows:
             if row.mark is not None:
                 self._marks[row.instrument] = row.mark
-        for name, day in kept.days.items():
-            self._days[name] = _Day(*day)
+        self._days.update(days)
         for account, strategy, total in kept.before:
             self._before[account, strategy] = total
 

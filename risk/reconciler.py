@@ -58,6 +58,10 @@ class Desk(Protocol):
         """Ask for an order to be cancelled."""
         ...
 
+    def cancel_failed(self, account: str, error: Exception) -> None:
+        """Orders of an account cannot be taken back, for a bug; a person should hear of it."""
+        ...
+
     def differs(self, account: str, difference: Difference) -> None:
         """Two snapshots in a row differ from our books in the same way."""
         ...
@@ -206,16 +210,18 @@ class Reconciler:
         limit_ns = self._config.cancel_all_timeout_ms * _NS_PER_MS
         accounts = set(self._brokers) if only is None else set()
         asked: set[int] = set()
+        # Accounts where something broke; a person is told of each once.
+        failed: set[str] = set()
         while True:
             # Once each: an order that no list shows is left in peace, so that absence can be proof.
             for order in self._chosen(only):
                 if order.request.account not in self._brokers:
                     continue  # nobody to ask
                 accounts.add(order.request.account)
-                if order.number not in asked and not self._desk.take_back(order, is_again=True):
+                if order.number not in asked and self._is_taken_back(order, failed):
                     asked.add(order.number)
             await self._clock.sleep(self._config.cancel_all_interval_ms / 1000)
-            strangers, silent = await self._list_all(accounts, only)
+            strangers, silent = await self._list_all(accounts, only, failed)
             aside = {each for each in silent if only is None and self.is_aside(each)}
             is_whole = silent == aside
             names = [order.request.account for order in self._chosen(only)]
@@ -227,18 +233,45 @@ class Reconciler:
                 return left if is_whole else max(left, 1)
 
     async def _list_all(
-        self, accounts: Collection[str], only: Callable[[Order], bool] | None
+        self, accounts: Collection[str], only: Callable[[Order], bool] | None, failed: set[str]
     ) -> tuple[int, set[str]]:
-        """Cancel what is listed; return the orders nobody knew, and who did not answer."""
+        """Cancel what is listed; return the orders nobody knew, and who did not answer.
+
+        All accounts at once: one that hangs, or breaks, holds up no other.
+        """
         limit_ms = min(self._config.snapshot_timeout_ms, self._config.cancel_all_timeout_ms)
         strangers, silent = 0, set[str]()
-        for account in accounts:
-            snapshot = await self.reconcile(account, timeout_ms=limit_ms)
-            if snapshot is None or not snapshot.is_healthy:
-                silent.add(account)
-            else:
-                strangers += self._cancel_listed(account, snapshot, only)
+
+        async def list_one(account: str) -> None:
+            nonlocal strangers
+            silent.add(account)
+            with self._asking.apart(account, self._broke(account, failed)):
+                snapshot = await self.reconcile(account, timeout_ms=limit_ms)
+                if snapshot is not None and snapshot.is_healthy:
+                    strangers += self._cancel_listed(account, snapshot, only)
+                    silent.discard(account)
+
+        async with asyncio.TaskGroup() as group:
+            for account in accounts:
+                group.create_task(list_one(account), name=f"risk.cancel_all.{account}")
         return strangers, silent
+
+    def _is_taken_back(self, order: Order, failed: set[str]) -> bool:
+        account = order.request.account
+        with self._asking.apart(account, self._broke(account, failed)):
+            return not self._desk.take_back(order, is_again=True)
+        return False
+
+    def _broke(self, account: str, failed: set[str]) -> Callable[[Exception], None]:
+        """What to do about a bug that costs one account its cancels: say so, once."""
+
+        def say(error: Exception) -> None:
+            self.failures_count += 1
+            if account not in failed:
+                failed.add(account)
+                self._desk.cancel_failed(account, error)
+
+        return say
 
     def _chosen(self, only: Callable[[Order], bool] | None) -> list[Order]:
         return [order for order in self._table.open.values() if only is None or only(order)]

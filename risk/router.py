@@ -80,7 +80,7 @@ class Router:
         # The reconciler's conclusions; a person's word about an order, about a position.
         self.take, self.trip = self._settler.take, self._settler.trip
         self.resolve, self.adopt = self._settler.resolve, self._settler.adopt
-        self.tell_again = self._settler.tell_again
+        self.tell_again, self.cancel_failed = self._settler.tell_again, self._settler.cancel_failed
         # Which set of limits is in force, for the record.
         self.limits = ""
         self._figures = figures

@@ -226,6 +226,10 @@ class Settler:
             Alert(what, request.account, order.number, request.instrument, request.symbol, text)
         )
 
+    def cancel_failed(self, account: str, error: Exception) -> None:
+        """A bug keeps an account's orders from being taken back: a person should hear of it."""
+        self._on_alert(Alert("CANCEL_FAILED", account, text=f"{type(error).__name__}: {error}"))
+
     # --- a restart, people -------------------------------------------------------------------
 
     def recover(self, numbers: OrderNumbers) -> Recovered:
@@ -240,7 +244,7 @@ class Settler:
             self._table.add(order)
             if not order.is_over:
                 size = order.filled + order.leaves
-                working = structs.replace(order.request, price=order.price, size=size)
+                working = structs.replace(order.request, price=order.keenest, size=size)
                 self._gate.restore(working, order.number, leaves=order.leaves)
         for order in self._table.unknown.values():
             self._record(order_record(order, _UNKNOWN))

@@ -60,6 +60,14 @@ class Triggers:
             return f"lag: {feed} is {lag_ms:.0f} ms late, at most {config.lag_ms_max}"
         return None
 
+    def gap(self, book: str, since_ns: int, mono_ns: int) -> str | None:
+        """Args: `since_ns`: since when the book of an instrument in use is not whole, monotonic."""
+        most = self._config.gap_ms_max
+        late_ms = (mono_ns - since_ns) // _NS_PER_MS
+        if most and late_ms >= most:
+            return f"gap: the book of {book} is not whole since {late_ms} ms, at most {most}"
+        return None
+
     def clock(self, wall_ns: int, mono_ns: int) -> str | None:
         """Both clocks at one moment; they must have gone on by the same since the last call."""
         before, self._clocks = self._clocks, (wall_ns, mono_ns)

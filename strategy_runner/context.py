@@ -19,7 +19,13 @@ from strategy_runner.timers import Timer, Timers
 from tickd.native import Dispatch, L2Book, LastValues, Order
 from tickd.units import decimal_to_mantissa, mantissa_to_text
 
-__all__ = ["Context", "Instrument", "Instruments", "Position"]
+__all__ = ["MANTISSA_MAX", "TIMES_IN_FORCE", "Context", "Instrument", "Instruments", "Position"]
+
+TIMES_IN_FORCE: Final = ("gtc", "ioc", "fok", "post_only")
+# Beyond it no mantissa goes, and the undefined one is the largest.
+MANTISSA_MAX: Final = (1 << 63) - 2
+_SHOWN_CHARACTERS: Final = 80
+_SHOWN_BITS: Final = 256
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,13 +185,20 @@ class Context:
         Raises StrategyError: no such instrument, not on its tick or lot.
         """
         known = self._fitting("submit", instrument, price, size)
+        if side not in ("B", "A") or time_in_force not in TIMES_IN_FORCE:
+            raise StrategyError(
+                f"submit {known.symbol}: side {_shown(side)}, {_shown(time_in_force)}",
+                hint=f"side B or A; {', '.join(TIMES_IN_FORCE)}",
+            )
+        if type(reduce_only) is not bool:
+            raise StrategyError(f"submit {known.symbol}: reduce_only {_shown(reduce_only)}")
         self._check()
         client_id = self._owner << 32 | self.state.next_order()
         self._decided(
             {
                 "kind": "intent",
                 "client_id": client_id,
-                "instrument": instrument,
+                "instrument": known.id,
                 "venue": known.venue,
                 "symbol": known.symbol,
                 "side": side,
@@ -199,7 +212,9 @@ class Context:
         return client_id
 
     def cancel(self, client_id: int) -> None:
-        """Ask for an order to be taken back."""
+        """Ask for an order to be taken back. Raises StrategyError: not a client id of its own."""
+        if type(client_id) is not int or client_id >> 32 != self._owner:
+            raise StrategyError(f"cancel: no client id of this strategy: {_shown(client_id)}")
         self._decided({"kind": "cancel", "client_id": client_id}, recorded=True)
 
     def replace(self, client_id: int, *, size: int, price: int | None = None) -> None:
@@ -210,17 +225,23 @@ class Context:
         """
         order = next((each for each in self.open_orders() if each.client_id == client_id), None)
         if order is None:
-            raise StrategyError(f"replace: no open order {client_id}")
+            raise StrategyError(f"replace: no open order {_shown(client_id)}")
         self._fitting("replace", order.instrument, price, size)
         self._decided(
-            {"kind": "replace", "client_id": client_id, "price": price, "size": size},
+            {"kind": "replace", "client_id": order.client_id, "price": price, "size": size},
             recorded=True,
         )
 
     def _fitting(self, what: str, instrument: int, price: int | None, size: int) -> Instrument:
         known = self.instruments.get(instrument)
         if known is None:
-            raise StrategyError(f"{what}: no instrument {instrument}")
+            raise StrategyError(f"{what}: no instrument {_shown(instrument)}")
+        for name, value in (("size", size), ("price", 0 if price is None else price)):
+            if type(value) is not int or abs(value) > MANTISSA_MAX:
+                raise StrategyError(
+                    f"{what} {known.symbol}: {name} {_shown(value)} is no whole mantissa",
+                    hint="an int, not a bool, a float or a numpy number, that fits 64 bits",
+                )
         if size < 1 or size % (known.lot or 1):
             raise StrategyError(f"{what} {known.symbol}: size {size} is not in lots of {known.lot}")
         if price is not None and price % (known.tick or 1):
@@ -246,3 +267,10 @@ class Context:
         self.decisions.add(line)
         if self._on_decision is not None:
             self._on_decision(line)
+
+
+def _shown(value: object) -> str:
+    """A value that should have been another, short; a huge integer has no text in Python."""
+    if type(value) is int and value.bit_length() > _SHOWN_BITS:
+        return f"of {value.bit_length()} bits"
+    return repr(value)[:_SHOWN_CHARACTERS]

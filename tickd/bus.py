@@ -137,6 +137,7 @@ class Bus:
         self._room_waiters: list[asyncio.Future[None]] = []
         self._failures: dict[str, int] = {}
         self._highs = HighWaters()
+        self._sum_highs = HighWaters()  # of whole subscriptions, in periods of their own
         self.endpoints: Final = Endpoints(self._core.want_turn, self._endpoint_failed)
         # One native call, no Python frame in between.
         self.publish: Final[Callable[[EventBatch], None]] = self._core.publish
@@ -252,7 +253,7 @@ class Bus:
 
     def close(self) -> None:
         """End every subscription (what is queued can still be taken) and every handler."""
-        for subscription in self._subscriptions():
+        for subscription in self.subscriptions:
             subscription.close()
         for handling in (*self._handlers, *self._burst_handlers):
             handling.close()
@@ -262,27 +263,29 @@ class Bus:
 
         `reset` begins a new high-water period of this `reader`; those of others go on.
         """
-        return [row for each in self._subscriptions() for row in self._lag(each, reset, reader)]
+        return [row for each in self.subscriptions for row in self._lag(each, reset, reader)]
 
     def stats(
         self, *, reset: bool = False, reader: str = "", worst: int = WORST_TOPICS
     ) -> BusStats:
         """Return sums per subscription and the `worst` topics by age, then depth."""
-        queues: list[QueueStats] = []
+        sums: list[TopicLag] = []
         every: list[TopicLag] = []
-        for subscription in self._subscriptions():
-            rows = self._lag(subscription, reset, reader)
-            every.extend(row for row in rows if row.depth or row.dropped)
-            queues.append(
-                QueueStats(
-                    subscription.name,
-                    sum(row.depth for row in rows),
-                    max((row.high_water for row in rows), default=0),
-                    max((row.oldest_age_s for row in rows), default=0.0),
-                    sum(row.dropped for row in rows),
-                    sum(row.events for row in rows),
-                )
+        for subscription in self.subscriptions:
+            whole, rows = subscription.sums(worst=worst, reset=reset)
+            sums += self._sum_highs.merge([whole], reset=reset, reader=reader)
+            every += rows
+        queues = [
+            QueueStats(
+                row.subscription,
+                row.depth,
+                row.high_water,
+                row.oldest_age_s,
+                row.dropped,
+                row.events,
             )
+            for row in sums
+        ]
         every.sort(key=lambda row: (row.oldest_age_s, row.depth, row.dropped), reverse=True)
         return BusStats(
             self._core.events,
@@ -298,11 +301,13 @@ class Bus:
     def report_dropped(self) -> None:
         """Report all drops now; the bus does so by itself shortly after the first one."""
         self._core.drops_reported()
-        rows = [row for each in self._subscriptions() for row in each.collect_dropped()]
+        rows = [row for each in self.subscriptions for row in each.collect_dropped()]
         if rows and self._on_dropped is not None:
             self._on_dropped(rows)
 
-    def _subscriptions(self) -> tuple[AnySubscription, ...]:
+    @property
+    def subscriptions(self) -> tuple[AnySubscription, ...]:
+        """Every queue there is."""
         return (*self._queues, *self._bursts)
 
     def _resolve(self, number: int) -> tuple[str, list[TopicQueues], list[BusHandler]]:

@@ -211,18 +211,24 @@ class _Waiting(Generic[Queue]):
     def lag(self, *, reset: bool = False) -> list[TopicLag]:
         """Return a row per topic; `reset` begins a new high-water period."""
         now_ns = self._clock.mono_ns()
-        return [
-            TopicLag(
-                self.name,
-                topic,
-                depth,
-                high_water,
-                max(0, now_ns - oldest_ns) / 1e9 if oldest_ns and depth else 0.0,
-                dropped,
-                events,
-            )
-            for topic, depth, high_water, oldest_ns, dropped, events in self.queue.lag(reset)
-        ]
+        return [self._row(now_ns, row) for row in self.queue.lag(reset)]
+
+    def sums(self, *, worst: int, reset: bool = False) -> tuple[TopicLag, list[TopicLag]]:
+        """Return all topics as one row (`*`), and of them the `worst`: by age, then depth.
+
+        The high water of the one row is that of the fullest topic, in periods of its own, which
+        `reset` ends.
+        """
+        now_ns = self._clock.mono_ns()
+        whole, rows = self.queue.sums(worst, reset)
+        depth, high_water, oldest_ns, dropped, events = whole
+        every = ("*", depth, high_water, oldest_ns, dropped, events)
+        return self._row(now_ns, every), [self._row(now_ns, row) for row in rows]
+
+    def _row(self, now_ns: int, row: tuple[str, int, int, int, int, int]) -> TopicLag:
+        topic, depth, high_water, oldest_ns, dropped, events = row
+        age_s = max(0, now_ns - oldest_ns) / 1e9 if oldest_ns and depth else 0.0
+        return TopicLag(self.name, topic, depth, high_water, age_s, dropped, events)
 
     def close(self) -> None:
         """Receive no more.

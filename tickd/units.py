@@ -27,6 +27,7 @@ __all__ = [
 
 INT64_MAX: Final = (1 << 63) - 1
 SCALE_MAX: Final = 18
+CHARACTERS_MAX: Final = 256  # of a number in text
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -66,7 +67,10 @@ def decimal_to_mantissa(text: str, scale: int) -> int:
     Raises TickdError(FATAL): not a number, more non-zero decimals than `scale`, outside int64.
     """
     if not re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
-        raise TickdError(f"not a decimal number: {text!r}")
+        raise TickdError(f"not a decimal number: {text[:CHARACTERS_MAX]!r}")
+    if len(text) > CHARACTERS_MAX:
+        # Python refuses to make a number of thousands of digits, in words of its own.
+        raise TickdError(f"a number of {len(text)} characters does not fit 64 bits")
     if not 0 <= scale <= SCALE_MAX:
         raise TickdError(f"scale {scale} is outside 0..{SCALE_MAX}")
     sign, digits, exponent = Decimal(text).as_tuple()

@@ -52,6 +52,7 @@ class Watermark:
         self._log = log
         self._clock = clock
         self._high_water = 0
+        self._peak = 0
         # Numbers leap when a log is opened: what is below has no frames of this life.
         self._begun = log.next_frame_no - 1
         self._written = self._begun
@@ -111,6 +112,12 @@ class Watermark:
             dropped=depth if self._log.failure is not None else 0,
         )
 
+    def take_peak(self) -> int:
+        """Return the most frames that waited since the last call."""
+        self._look()
+        peak, self._peak = self._peak, self._depth
+        return peak
+
     @property
     def _depth(self) -> int:
         return max(0, self._log.next_frame_no - 1 - max(self._begun, self._log.written))
@@ -118,7 +125,9 @@ class Watermark:
     def _look(self) -> None:
         written = max(self._begun, self._log.written)
         # Just before the last write all of these waited.
-        self._high_water = max(self._high_water, self._log.next_frame_no - 1 - self._written)
+        waited = self._log.next_frame_no - 1 - self._written
+        self._high_water = max(self._high_water, waited)
+        self._peak = max(self._peak, waited)
         if written != self._written or not self._depth:
             self._waits_since_ns = None
         if self._waits_since_ns is None and self._depth:

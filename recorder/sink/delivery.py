@@ -4,8 +4,7 @@ A lane per table: blocks wait in memory, beyond a limit in the spool, and go out
 live ones first, the spooled ones in the gaps and after every few live ones, oldest first. Breakers
 keep everybody from hammering what is broken. Whatever had an open outcome is sent again with the
 same bytes and the same token before anything else of its table, and is then left to repair, which
-compares what came of it with the raw log. It cuts nothing, plans nothing new and reads no raw log
-but for a block that the spool has lost.
+compares what came of it with the raw log. It cuts nothing and reads the log only for lost blocks.
 """
 
 from __future__ import annotations
@@ -90,6 +89,7 @@ class Delivery:
             on_room=on_room,
         )
         self.lanes = self.waiting.lanes
+        self.on_acked: Callable[[Job, int], None] = lambda _job, _ns: None  # who traces sets it
         self._slots = asyncio.Semaphore(config.in_flight_max)
         self._redrive_not_before_ns = 0
 
@@ -262,6 +262,7 @@ class Delivery:
         self.circuits.answered(lane.table)
         self.counters.bytes_sent += job.block.nbytes
         now_ns = self._clock.mono_ns()
+        self.on_acked(job, now_ns)
         if job.ts_mono_ns:  # what was read again from the log has no socket to measure from
             self.ack_latency.record(now_ns - job.ts_mono_ns, job.planned.rows)
         if job.spooled:

@@ -33,13 +33,20 @@ class QueueGauge:
     high_water: int = 0
     enqueue_timeouts: int = 0
     dropped: int = 0
+    peak: int = 0
 
     def entered(self, count: int = 1) -> None:
         self.depth += count
         self.high_water = max(self.high_water, self.depth)
+        self.peak = max(self.peak, self.depth)
 
     def left(self, count: int = 1) -> None:
         self.depth -= count
+
+    def take_peak(self) -> int:
+        """Return the most that waited since the last call."""
+        peak, self.peak = self.peak, self.depth
+        return peak
 
     def reading(self, oldest_ns: int | None, now_ns: int) -> QueueReading:
         """The figures now; `oldest_ns`: when the oldest entered, None when it is empty."""

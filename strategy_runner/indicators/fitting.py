@@ -7,7 +7,7 @@ online.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -120,6 +120,17 @@ def descend(
     return value, x, False
 
 
+def deepest(tried: Sequence[tuple[float, Floats, bool]]) -> tuple[float, Floats, bool]:
+    """Of what several starts reached: the least value; of equal ones, one that converged.
+
+    Values that differ by rounding alone are equal: at the same optimum one descent may have
+    stalled an ulp lower than another that saw its gradient vanish; which one is the processor's.
+    """
+    least = min(value for value, _, _ in tried)
+    same = [each for each in tried if each[0] <= least + 1e-12 * (1.0 + abs(least))]
+    return min(same, key=lambda each: (not each[2], each[0]))
+
+
 def _standard_errors(
     times: Times, horizon: int, at: tuple[float, float, float]
 ) -> tuple[float, float, float]:
@@ -165,7 +176,7 @@ def fit_hawkes(times: Times, horizon: int) -> HawkesFit:
         descend(objective, np.array([math.log(rate / 2.0), 0.0, math.log(rate * start)]))
         for start in _STARTS
     ]
-    value, x, is_converged = min(tried, key=lambda each: each[0])
+    value, x, is_converged = deepest(tried)
     mu, alpha, beta = at = _natural(x)
     statistic, p_value = ks_exponential(hawkes_residuals(times, mu, alpha, beta))
     return HawkesFit(

@@ -17,6 +17,7 @@ from strategy_runner.indicators.fitting import (
     EVENTS_MIN,
     Floats,
     Times,
+    deepest,
     descend,
     ks_exponential,
 )
@@ -176,7 +177,7 @@ def fit_hawkes_bivariate(times: Times, sides: Sides | Floats, horizon: int) -> H
         beta = mean * start
         first = [buys / seconds / 2.0, sells / seconds / 2.0, *[beta / 4.0] * 4, beta]
         tried.append(descend(objective, np.log(first)))
-    value, x, is_converged = min(tried, key=lambda each: each[0])
+    value, x, is_converged = deepest(tried)
     natural = np.exp(x)
     mu0, mu1, a00, a01, a10, a11, decay = natural.tolist()
     mu, alpha = (mu0, mu1), ((a00, a01), (a10, a11))

@@ -162,6 +162,17 @@ class World:
         self.tap.frame(self.connection, json.dumps({"stream": stream, "data": data}).encode())
         await asyncio.sleep(0)
 
+    async def depth(self, *, first: int, last: int) -> None:
+        """A change of the book, without the snapshot that would make it whole."""
+        stream = f"{SYMBOL.lower()}@depth@100ms"
+        connection = self.tap.open(
+            venue=VENUE, url="ws://127.0.0.1/ws", streams=[stream], leg=_Leg()
+        )
+        data = {"e": "depthUpdate", "s": SYMBOL, "T": 1, "E": 1, "U": first, "u": last}
+        data |= {"pu": first - 1, "b": [["99.00", "1"]], "a": []}
+        self.tap.frame(connection, json.dumps({"stream": stream, "data": data}).encode())
+        await asyncio.sleep(0)
+
     # Strategies ----------------------------------------------------------------------------------
 
     def submit(self, strategy: str = "chaser", **other: object) -> int:

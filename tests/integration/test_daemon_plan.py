@@ -122,10 +122,10 @@ def test_metrics_tell_of_connections_and_limits(stage: Stage) -> None:
     assert sum(v for k, v in per_line.items() if "line_tries_total" in k) >= 1
     limits = [v for k, v in per_line.items() if "line_messages_max_count" in k]
     assert set(limits) == {10.0}
-    remaining = float(values[f'tickd_gateway_limit_remaining_count{{kind="connects",{venue}}}'])
-    used = float(values[f'tickd_gateway_limit_used_count{{kind="connects",{venue}}}'])
+    remaining = float(values[f'tickd_gateway_limit_remaining{{kind="connects",{venue}}}'])
+    used = float(values[f'tickd_gateway_limit_used{{kind="connects",{venue}}}'])
     assert used + remaining == 300
-    assert float(values[f'tickd_gateway_streams_count{{state="planned",{venue}}}']) == 2
+    assert float(values[f'tickd_gateway_streams{{state="planned",{venue}}}']) == 2
 
 
 def test_plan_asks_the_venue_for_what_patterns_can_select(stage: Stage) -> None:

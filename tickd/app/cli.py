@@ -20,6 +20,7 @@ from tickd.errors import ConfigError, TickdError
 
 COMMANDS = {
     "run": "record the venues of a config file until stopped",
+    "doctor": "whether this machine can do what a config file asks",
     "demo": "record a simulated market with an embedded ClickHouse and watch it",
     "check": "validate a config file and print the resolved result",
     "plan": "show what a config file subscribes, connection by connection",
@@ -31,6 +32,8 @@ COMMANDS = {
     "subscribe": "record more with a running daemon",
     "unsubscribe": "record less with a running daemon",
     "reload": "let a running daemon read its file again",
+    "top": "watch a running daemon: topics, gaps, strategies, risk",
+    "tail": "print the live events of some topics",
     "gaps": "what is missing and can be asked for again",
     "query": "ask ClickHouse a question in SQL",
     "export": "write recorded rows as parquet, arrow, csv, jsonl or for hftbacktest",

@@ -32,6 +32,7 @@ from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from strategy_runner.wants import check_groups
 from tickd.app.logs import LogConfig
+from tickd.app.tracing_config import TracingConfig
 from tickd.config import load
 
 NODE_MAX = 65_535
@@ -86,6 +87,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     repair: RepairConfig = RepairConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
+    tracing: TracingConfig = TracingConfig()
     plan: PlanConfig = PlanConfig()
     risk: RiskConfig = RiskConfig()
     venues: tuple[VenueConfig, ...] = ()

@@ -1,6 +1,7 @@
 """The control socket: one JSON object per line over a unix socket in the state directory.
 
-It answers `tickd status` and, later, control commands of operators. It carries no market data.
+It answers `tickd status` and control commands of operators; answers that go on are made in
+`tickd/app/streaming.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 import orjson
 import structlog
 
+from tickd.app.encoding import encode
+from tickd.app.streaming import Streams
 from tickd.errors import Action, TickdError
 
 log = structlog.get_logger(__name__)
@@ -32,9 +35,12 @@ def socket_path(state_dir: Path) -> Path:
 class ControlServer:
     """Answers commands of local users who may open the socket (mode 0600)."""
 
-    def __init__(self, state_dir: Path, commands: Mapping[str, Command]) -> None:
+    def __init__(
+        self, state_dir: Path, commands: Mapping[str, Command], streams: Streams | None = None
+    ) -> None:
         self._path = socket_path(state_dir)
         self._commands = commands
+        self._streams = streams or Streams({})
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -68,6 +74,7 @@ class ControlServer:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+            self._streams.close()
             await server.wait_closed()
             with contextlib.suppress(OSError):  # a read-only disk keeps it; the next start does not
                 self._path.unlink(missing_ok=True)
@@ -76,8 +83,12 @@ class ControlServer:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 line = await reader.readline()
-                writer.write(orjson.dumps(await self._answer(line)) + b"\n")
-                await writer.drain()
+                wanted = self._streams.wanted(line)
+                if wanted is None:
+                    writer.write(encode(await self._answer(line)) + b"\n")
+                    await writer.drain()
+            if wanted is not None:
+                await self._streams.serve(wanted, reader, writer)
         except (TimeoutError, ConnectionError, ValueError):
             pass  # a client that stalls, leaves or sends too much concerns nobody else
         finally:

@@ -27,7 +27,11 @@ from tickd.app.http import HttpServer
 from tickd.app.metrics import metrics_of
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
+from tickd.app.process_metrics import watch_garbage
+from tickd.app.streaming import Streams
 from tickd.app.supervision import NOBODY, Supervision, Supervisor, recovering, supervisor_here
+from tickd.app.tails import Tails
+from tickd.app.top import Top
 from tickd.app.wiring import wire
 from tickd.native import VERSION, NativeError
 from tickd.telemetry.loop_lag import probe_loop_lag
@@ -43,19 +47,23 @@ class Daemon:
 
     def __init__(self, parts: Parts, supervisor: Supervisor = NOBODY) -> None:
         self.parts = parts
+        parts.traces.join(parts)
         self.picture = Picture(parts)
         self.supervision = Supervision(parts, supervisor)
         self.http = HttpServer(
             host=parts.config.http.host,
             port=parts.config.http.port,
-            metrics=metrics_of(parts),
+            metrics=metrics_of(parts, self.picture),
             ready=self.picture.waiting_for,
         )
+        tails = Tails(parts.bus)
+        parts.tap.on_definition(tails.define)
         self.control = ControlServer(
             parts.config.state_dir,
             {
                 "status": self.picture.answer,
                 "histograms": self.picture.histograms,
+                **Top(parts, self.picture).commands(),
                 **parts.shipping.commands(),
                 **parts.storage.rebuilding.commands(),
                 **parts.storage.spooling.commands(),
@@ -63,7 +71,9 @@ class Daemon:
                 **parts.filling.commands(),
                 **parts.halting.commands(),
                 **parts.trading.commands(),
+                **parts.traces.commands(),
             },
+            Streams(tails.streams()),
         )
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
@@ -145,8 +155,10 @@ class Daemon:
             "plan": parts.planning.run,
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
+            "traces": parts.traces.run,
             "supervision": self.supervision.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
+            "garbage watch": partial(watch_garbage, parts.garbage),
         }
 
     async def _open_doors(self) -> None:

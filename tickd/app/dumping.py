@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
+import msgspec
+
+from tickd.app.encoding import encode
 
 __all__ = ["DUMPS_MAX", "write_dump"]
 
@@ -24,7 +26,7 @@ def write_dump(directory: Path, picture: dict[str, Any], *, wall_ns: int) -> Pat
     moment = datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC)
     path = directory / f"{moment:%Y%m%dT%H%M%S}-{wall_ns % 1_000_000_000:09d}.json"
     content = {"status": picture, "tasks": _tasks()}
-    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2, default=str))
+    path.write_bytes(msgspec.json.format(encode(content, default=str), indent=2))
     for old in sorted(directory.glob("*.json"))[:-DUMPS_MAX]:
         old.unlink(missing_ok=True)
     return path

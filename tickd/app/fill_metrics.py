@@ -27,8 +27,8 @@ def declare_fill(metrics: Metrics, parts: Parts) -> None:
         }
 
     for name, field, text in (
-        ("gaps_open_count", "gaps_open", "Gaps whose ids are known and that are not filled."),
-        ("gaps_missing_ids_count", "ids_missing", "Ids missing in them."),
+        ("gaps_open", "gaps_open", "Gaps whose ids are known and that are not filled."),
+        ("gaps_missing_ids", "ids_missing", "Ids missing in them."),
         ("gap_oldest_seconds", "oldest_seconds", "Age of the oldest of them."),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, status(field), by)

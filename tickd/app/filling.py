@@ -59,7 +59,7 @@ class Filling:
         own: Mapping[str, Filler],
         days: Mapping[str, DayFiller],
     ) -> None:
-        self._gaps = gaps
+        self.gaps: Final = gaps
         self.days = days  # by venue; nobody else runs them
         self.fillers: Mapping[str, GapFiller] = {**own, **days}
 
@@ -70,7 +70,7 @@ class Filling:
     async def show(self, request: Mapping[str, object]) -> dict[str, Any]:
         """Every open gap, oldest first."""
         del request
-        gaps = sorted(self._gaps(), key=lambda gap: gap.seq)
+        gaps = sorted(self.gaps(), key=lambda gap: gap.seq)
         return {
             "open": len(gaps),
             "missing": sum(gap.missing for gap in gaps),
@@ -82,7 +82,7 @@ class Filling:
         wanted = request.get("gaps")
         if not isinstance(wanted, list) or not all(isinstance(each, int) for each in wanted):
             raise TickdError("gaps is a list of numbers", hint="see: tickd gaps list")
-        gaps = self._gaps()
+        gaps = self.gaps()
         unknown = set(wanted) - {gap.seq for gap in gaps}
         if unknown:
             raise TickdError(

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from tickd.app.daemon_metrics import declare_daemon
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.fill_metrics import declare_fill
 from tickd.app.parts import Parts
+from tickd.app.picture import Picture
+from tickd.app.process_metrics import declare_process
 from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
 from tickd.app.risk_metrics import declare_risk
@@ -19,8 +22,8 @@ from tickd.app.session_metrics import declare_sessions
 from tickd.app.ship_metrics import declare_ship
 from tickd.app.signal_metrics import declare_signals
 from tickd.app.strategy_metrics import declare_strategies
+from tickd.app.tracing_parts import declare_traces
 from tickd.app.watchdog import declare_watchdog
-from tickd.native import BUILD_PROFILE, VERSION
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.metrics import Metrics, Values
 
@@ -35,17 +38,15 @@ _DECODER: Final = {
     "gaps": "Gap events.",
     "resyncs": "Books that lost their thread.",
 }
+# `Decoder.book_counts` tells those that there are.
+_BOOK_STATES: Final = ("synced", "buffering", "gap", "shed")
 
 
-def metrics_of(parts: Parts) -> Metrics:
-    """Declare everything that a daemon shows."""
+def metrics_of(parts: Parts, picture: Picture | None = None) -> Metrics:
+    """Declare everything that a daemon shows; `picture`: its own, which knows that it stops."""
     metrics = Metrics(parts.clock.mono_ns)
-    metrics.read_gauge(
-        "tickd_build_info",
-        "Version and build of this daemon.",
-        lambda: {(VERSION, BUILD_PROFILE): 1},
-        ("version", "build"),
-    )
+    declare_daemon(metrics, parts, picture or Picture(parts))
+    declare_process(metrics, parts)
     declare_recorder(metrics, parts)
     _declare_decoder(metrics, parts)
     _declare_channels(metrics, parts)
@@ -58,11 +59,9 @@ def metrics_of(parts: Parts) -> Metrics:
     declare_signals(metrics, parts.signals)
     if parts.config.accounts:
         declare_risk(metrics, parts.trading.risk_picture)
+    declare_traces(metrics, parts.traces)
     declare_watchdog(metrics, parts.watchdog)
     declare_repair(metrics, parts.storage.rebuilding.repair)
-    metrics.read_histogram(
-        "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag
-    )
     return metrics
 
 
@@ -96,7 +95,21 @@ def _declare_decoder(metrics: Metrics, parts: Parts) -> None:
         ("kind",),
     )
 
-    metrics.read_gauge("tickd_gateway_topics_count", "Topics seen.", lambda: decoder.topic_count)
+    metrics.read_gauge("tickd_gateway_topics", "Topics seen.", lambda: decoder.topic_count)
+    metrics.read_gauge(
+        "tickd_gateway_books",
+        "Order books by state; gap and buffering wait for a snapshot, shed ones are not recorded.",
+        lambda: _books(parts),
+        ("venue", "state"),
+    )
+    metrics.read_counter(
+        "tickd_gateway_bursts_total", "Bursts handed on.", lambda: parts.tap.bursts_total
+    )
+    metrics.read_counter(
+        "tickd_gateway_definition_failures_total",
+        "Definitions of instruments that a consumer did not take.",
+        lambda: parts.tap.definition_failures_total,
+    )
     metrics.read_histogram(
         "tickd_gateway_publish_latency_seconds",
         "Socket to bus.",
@@ -105,32 +118,32 @@ def _declare_decoder(metrics: Metrics, parts: Parts) -> None:
     )
 
 
+def _books(parts: Parts) -> Values:
+    """Every state of each venue that has books, so that none vanishes when it empties."""
+    found = parts.decoder.book_counts()
+    books: dict[tuple[str, ...], float] = {
+        (venue, state): 0 for venue, _, _ in found for state in _BOOK_STATES
+    }
+    return books | {(venue, state): count for venue, state, count in found}
+
+
 def _declare_channels(metrics: Metrics, parts: Parts) -> None:
     decoder, clock = parts.decoder, parts.clock
 
-    def by_channel() -> dict[tuple[str, ...], tuple[int, int]]:
-        """(channel, venue) -> (events, monotonic time of the last one)."""
-        sums: dict[tuple[str, ...], tuple[int, int]] = {}
-        for topic, events, mono_ns in decoder.topic_stats():
-            key = tuple(decoder.topic_name(topic).split(".", 2)[:2])
-            before = sums.get(key, (0, 0))
-            sums[key] = (before[0] + events, max(before[1], mono_ns))
-        return sums
-
-    channels = metrics.once_per_scrape(by_channel)
+    channels = metrics.once_per_scrape(decoder.stream_stats)
     labels = ("channel", "venue")
     metrics.read_counter(
         "tickd_gateway_events_total",
         "Events by channel.",
-        lambda: {key: events for key, (events, _) in channels().items()},
+        lambda: {(channel, venue): events for channel, venue, events, _ in channels()},
         labels,
     )
     metrics.read_gauge(
         "tickd_gateway_last_event_timestamp_seconds",
         "When the last event of a channel was received.",
         lambda: {
-            key: (clock.wall_ns() - clock.mono_ns() + mono_ns) / 1e9
-            for key, (_, mono_ns) in channels().items()
+            (channel, venue): (clock.wall_ns() - clock.mono_ns() + mono_ns) / 1e9
+            for channel, venue, _, mono_ns in channels()
             if mono_ns
         },
         labels,

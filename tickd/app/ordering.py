@@ -5,7 +5,7 @@ It asks the router; it decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, final
 
 from risk.approval import Denied
@@ -22,6 +22,7 @@ from tickd.units import decimal_to_mantissa, mantissa_to_text
 __all__ = ["Ordering"]
 
 LISTED_MAX: Final = 1_000
+_DIGITS_MAX: Final = 20  # of a number of 64 bits
 _ADOPTED: Final = ("account", "instrument", "size", "operator", "reason")
 _ENDS: Final = {
     "filled": State.FILLED,
@@ -36,12 +37,18 @@ class Ordering:
     """The orders of one daemon, for people."""
 
     def __init__(
-        self, router: Router, ledger: Ledger, instruments: Instruments, accounts: Collection[str]
+        self,
+        router: Router,
+        ledger: Ledger,
+        instruments: Instruments,
+        accounts: Collection[str],
+        audit: Callable[[dict[str, object]], None],
     ) -> None:
         self._router: Final = router
         self._ledger: Final = ledger
         self._instruments: Final = instruments
         self._accounts: Final = accounts
+        self._audit: Final = audit
 
     def commands(self) -> dict[str, Command]:
         """The control commands, by name."""
@@ -51,6 +58,7 @@ class Ordering:
             "order_cancel": self.cancel,
             "order_resolve": self.resolve,
             "order_adopt": self.adopt,
+            "risk_acknowledge": self.acknowledge,
         }
 
     async def list(self, request: Mapping[str, object]) -> object:
@@ -90,11 +98,7 @@ class Ordering:
         Raises TickdError: it is not UNKNOWN, or the words do not fit it.
         """
         order = self._find(request)
-        operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
-        if not operator.strip() or not reason.strip():
-            raise TickdError(
-                "who says so, and why, must be said", hint="--operator NAME --reason TEXT"
-            )
+        operator, reason = _person(request)
         end = _ENDS.get(str(request.get("end")))
         if end is None:
             raise TickdError("an order ends as one of: " + ", ".join(_ENDS), hint="--end cancelled")
@@ -142,6 +146,31 @@ class Ordering:
             self._ledger.hold(each)
         return {**said, "mantissa": size}
 
+    async def acknowledge(self, request: Mapping[str, object]) -> object:
+        """Take a person's word that the day's result behind a damaged file has been looked at.
+
+        Raises TickdError: nobody says why, nothing is damaged, or the file cannot be renamed.
+        """
+        operator, reason = _person(request)
+        problems = self._ledger.problems()
+        try:
+            is_taken = self._ledger.acknowledge()
+        except OSError as error:
+            raise TickdError(f"the damaged file cannot be renamed: {error}") from error
+        if not is_taken:
+            raise TickdError("there is nothing to acknowledge: no positions file was damaged")
+        self._audit(
+            {
+                "kind": "audit",
+                "action": "acknowledge",
+                "scope": "global",
+                "operator": operator,
+                "reason": reason,
+                "source": "positions",
+            }
+        )
+        return {"acknowledged": problems}
+
     def _outdated(self, held: Held, venue: str) -> tuple[Held, ...]:
         """The same position under earlier definitions of its symbol, flat: `held` is all of it."""
         old = set(self._instruments.numbers(venue, held.symbol)) - {held.instrument}
@@ -156,7 +185,8 @@ class Ordering:
     def _find(self, request: Mapping[str, object]) -> Order:
         """By what the venue sees of it (`ref`), or by its number."""
         asked = str(request.get("ref", ""))
-        number = int(asked) if asked.isdecimal() else number_of(asked)
+        is_number = asked.isdecimal() and len(asked) <= _DIGITS_MAX
+        number = int(asked) if is_number else number_of(asked)
         for candidate in (number_of(asked), number):
             order = None if candidate is None else self._router.table.of_number(candidate)
             if order is not None:
@@ -193,3 +223,11 @@ class Ordering:
             "client_id": request.client_id,
             "reason": order.reason,
         }
+
+
+def _person(request: Mapping[str, object]) -> tuple[str, str]:
+    """Who says so, and why. Raises TickdError: nobody, or nothing."""
+    operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
+    if not operator.strip() or not reason.strip():
+        raise TickdError("who says so, and why, must be said", hint="--operator NAME --reason TEXT")
+    return operator, reason

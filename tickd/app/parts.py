@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.callbacks.session import CallbackSession
 from gateway.session import Session
+from strategy_runner.garbage import GarbageWatch
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
 from tickd.app.disk import DiskWatch
@@ -20,6 +21,7 @@ from tickd.app.sinks import RunningSink
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
 from tickd.app.tap import Tap
+from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
 from tickd.app.universes import Universes
 from tickd.app.watchdog import Watchdog
@@ -48,6 +50,7 @@ class Parts:
     backends: tuple[Choice, ...]
     clock: Clock
     loop_lag: Histogram
+    garbage: GarbageWatch
     raw_log: RawLog
     decoder: Decoder
     bus: Bus
@@ -65,6 +68,7 @@ class Parts:
     shipping: Shipping
     trading: Trading
     strategies: Strategies
+    traces: Traces
     loop_core: LoopCore
     halting: Halting
     watchdog: Watchdog

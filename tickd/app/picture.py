@@ -69,7 +69,7 @@ class Picture:
             "pid": os.getpid(),
             "state": self.state(),
             "waiting_for": self.waiting_for(),
-            "uptime_s": (parts.clock.mono_ns() - self._started_ns) / NS_PER_S,
+            "uptime_s": self.uptime_s,
             "http_port": self.http_port,
             "raw_log": self.raw_log(),
             "disks": parts.disk.status(),
@@ -98,6 +98,10 @@ class Picture:
             "topics_count": parts.decoder.topic_count,
             "topics": rows,
         }
+
+    @property
+    def uptime_s(self) -> float:
+        return (self._parts.clock.mono_ns() - self._started_ns) / NS_PER_S
 
     def state(self) -> str:
         if self.stopping:

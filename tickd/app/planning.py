@@ -25,6 +25,7 @@ from risk.limits import LimitsConfig
 from tickd.app.config import Config
 from tickd.app.control import Command
 from tickd.app.rationing import Rationing
+from tickd.app.tails import is_watcher
 from tickd.app.tap import Tap
 from tickd.app.universes import Universes
 from tickd.bus import Bus
@@ -89,6 +90,8 @@ class Planning:
         self.reloads = 0
         self.reloads_refused = 0
         self.refused: str | None = None  # why the file was not taken when it was read last
+        self.read_ns = self.taken_ns = clock.wall_ns()  # of the file; the start takes it, too
+        self.waiting: tuple[str, ...] = ()  # keys of it that wait for a restart
 
     @staticmethod
     def _new_throttle(config: Config) -> Throttle:
@@ -98,6 +101,11 @@ class Planning:
             step_seconds=bounds.step_seconds,
             hold_seconds=bounds.hold_seconds,
         )
+
+    @property
+    def config(self) -> Config:
+        """What is in force: of the start, with what reloads changed."""
+        return self._config
 
     @property
     def floor(self) -> int | None:
@@ -118,7 +126,7 @@ class Planning:
         ages = (
             queue.oldest_age_s
             for queue in self._bus.stats(worst=0).queues
-            if queue.subscription not in UNHURRIED
+            if queue.subscription not in UNHURRIED and not is_watcher(queue.subscription)
         )
         self.lag_s = max(late_ns / NS_PER_S, *ages, 0.0)
         load = self.lag_s * 1000 / self._config.plan.lag_pause_ms
@@ -179,6 +187,7 @@ class Planning:
         """
         if self._reread is None:
             raise ConfigError("this daemon was not started from a file")
+        self.read_ns = self._clock.wall_ns()
         try:
             fresh = self._reread()
             waiting = tuple(_waiting(self._config, fresh))
@@ -194,7 +203,7 @@ class Planning:
             self.reloads_refused += 1
             self.refused = str(error)
             raise
-        self.refused = None
+        self.refused, self.taken_ns, self.waiting = None, self.read_ns, waiting
         self._config = msgspec.structs.replace(
             self._config,
             plan=fresh.plan,

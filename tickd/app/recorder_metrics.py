@@ -6,12 +6,18 @@ function of its own below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Final
 
+from recorder.embedded.supervisor import EmbeddedClickHouse
 from recorder.sink.retry import CircuitState
+from recorder.sink.sink import SinkState
 from tickd.app.parts import Parts
 from tickd.telemetry.metrics import Metrics, Values
+from tickd.telemetry.process import ProcessState, read_process
 
 __all__ = ["declare_recorder"]
 
@@ -47,6 +53,8 @@ _SPOOL: Final = {
     "faults": ("faults", "Blocks that the disk kept out, and other failures of it."),
     "damaged": ("damaged_blocks", "Spooled blocks whose bytes were not those written."),
 }
+# Names of segments end in the time of their beginning, UTC.
+_SEGMENT: Final = re.compile(r"-(\d{8}T\d{6})")
 _CIRCUIT_NUMBER: Final = {
     CircuitState.CLOSED: 0,
     CircuitState.HALF_OPEN: 1,
@@ -57,6 +65,7 @@ _CIRCUIT_NUMBER: Final = {
 def declare_recorder(metrics: Metrics, parts: Parts) -> None:
     """Declare everything that the recorder shows."""
     _declare_raw_log(metrics, parts)
+    _declare_recovery(metrics, parts)
     _declare_queues(metrics, parts)
     _declare_sink(metrics, parts)
     _declare_servers(metrics, parts)
@@ -103,10 +112,51 @@ def _declare_raw_log(metrics: Metrics, parts: Parts) -> None:
         "Times that the disk paused the sockets.",
         lambda: tap.pauses_total,
     )
+    metrics.read_gauge(
+        f"{prefix}_fault_state", "1 while it cannot be written.", lambda: int(raw.fault is not None)
+    )
+    metrics.read_counter(
+        f"{prefix}_writer_cpu_seconds_total",
+        "CPU time of the writer's thread.",
+        lambda: stats()["writer_cpu_ns"] / 1e9,
+    )
+    metrics.read_gauge(
+        f"{prefix}_segment_timestamp_seconds",
+        "When the live segment was begun; 0: there is none.",
+        lambda: _began_s(stats()["segment"]),
+    )
     metrics.read_histogram(
         f"{prefix}_write_latency_seconds", "Socket to file.", raw.write_latency, slo_s=_SLO_DISK
     )
     metrics.read_histogram(f"{prefix}_fsync_seconds", "Duration of a sync.", raw.fsync_latency)
+
+
+def _began_s(segment: str | None) -> float:
+    """The time in the name of a segment."""
+    found = _SEGMENT.search(segment or "")
+    if found is None:
+        return 0.0
+    return datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%S%z").timestamp()
+
+
+def _declare_recovery(metrics: Metrics, parts: Parts) -> None:
+    """What the start found; it stays as it is in the life of a daemon."""
+    found = parts.raw_log.recovery
+    skipped = 0 if found["gap"] is None else found["gap"][1] - found["gap"][0] + 1
+    figures = {
+        "truncated_bytes": ("Torn bytes that the start cut off.", found["truncated_bytes"]),
+        "quarantined": (
+            "Damaged stretches that the start set aside.",
+            len(found["quarantined"]),
+        ),
+        "skipped_frames": (
+            "Frame numbers that the start left out: at most so many frames were lost in a crash.",
+            skipped,
+        ),
+        "clean_state": ("1 if the life before ended in order.", int(found["clean"])),
+    }
+    for name, (text, value) in figures.items():
+        metrics.read_gauge(f"tickd_recorder_recovery_{name}", text, partial(int, value))
 
 
 def _declare_sink(metrics: Metrics, parts: Parts) -> None:
@@ -133,7 +183,7 @@ def _declare_sink(metrics: Metrics, parts: Parts) -> None:
     metrics.read_gauge(
         f"{prefix}_state",
         "1 for the state that the sink is in.",
-        lambda: {(sink.state.value,): 1},
+        lambda: {(state.value,): int(state is sink.state) for state in SinkState},
         ("state",),
     )
     gauges: dict[str, tuple[str, Callable[[], Values]]] = {
@@ -141,6 +191,15 @@ def _declare_sink(metrics: Metrics, parts: Parts) -> None:
         "waiting_blocks": ("Planned blocks not acknowledged.", lambda: sink.blocks_waiting),
         "age_limit_seconds": ("Age at which a block is cut.", lambda: sink.policy.age_ms / 1000),
         "behind_frames": ("Frames to read again from the raw log.", lambda: sink.frames_behind),
+        "caught_up_state": (
+            "1 while rows go to ClickHouse live, and nothing older waits in spool or raw log.",
+            lambda: int(
+                sink.state is SinkState.LIVE
+                and storage.migrated
+                and not sink.plan.spilled()
+                and not sink.delivery.spool.blocks
+            ),
+        ),
     }
     for name, (text, read) in gauges.items():
         metrics.read_gauge(f"{prefix}_{name}", text, read)
@@ -169,10 +228,50 @@ def _declare_servers(metrics: Metrics, parts: Parts) -> None:
         "Times that another server of clickhouse.url took over.",
         lambda: storage.clickhouse.moves,
     )
+    circuit = storage.sink.delivery.circuits.server
+    metrics.read_gauge(
+        "tickd_recorder_clickhouse_up_state",
+        "1 while ClickHouse is known, has its tables and takes inserts.",
+        lambda: int(
+            storage.migrated
+            and storage.endpoint() is not None
+            and circuit.state is CircuitState.CLOSED
+        ),
+    )
     metrics.read_counter(
         "tickd_recorder_embedded_restarts_total",
         "Restarts of the embedded ClickHouse.",
         lambda: storage.embedded.restarts if storage.embedded is not None else 0,
+    )
+    if storage.embedded is not None:
+        _declare_embedded(metrics, storage.embedded)
+
+
+def _declare_embedded(metrics: Metrics, embedded: EmbeddedClickHouse) -> None:
+    child = metrics.once_per_scrape(
+        lambda: None if embedded.pid is None else read_process(embedded.pid)
+    )
+
+    def read(field: Callable[[ProcessState], float]) -> Callable[[], Values]:
+        def values() -> Values:
+            state = child()
+            return {} if state is None else field(state)
+
+        return values
+
+    prefix = "tickd_recorder_embedded"
+    metrics.read_gauge(
+        f"{prefix}_up_state",
+        "1 while the embedded ClickHouse answers.",
+        lambda: int(embedded.endpoint is not None),
+    )
+    metrics.read_gauge(
+        f"{prefix}_memory_bytes", "Memory of its process.", read(lambda state: state.resident_bytes)
+    )
+    metrics.read_counter(
+        f"{prefix}_cpu_seconds_total",
+        "CPU time of its process; a restart begins at 0.",
+        read(lambda state: state.cpu_s),
     )
 
 
@@ -186,12 +285,17 @@ def _declare_queues(metrics: Metrics, parts: Parts) -> None:
 
     gauges = {
         "depth": "What waits: frames for the file, batches for the encoder, blocks, inserts.",
-        "high_water": "The most that ever waited.",
         "oldest_age_seconds": "How long the oldest has waited.",
     }
     fields = {"oldest_age_seconds": "oldest_age_s"}
     for name, text in gauges.items():
         metrics.read_gauge(f"{prefix}_{name}", text, read(fields.get(name, name)), by)
+    metrics.read_gauge(
+        f"{prefix}_high_water",
+        "The most that waited since the last scrape.",
+        lambda: {(name,): most for name, most in parts.queues.take_peaks().items()},
+        by,
+    )
     metrics.read_counter(
         f"{prefix}_enqueue_timeouts_total",
         "Times that something could not enter at once.",
@@ -211,6 +315,10 @@ def _declare_spool(metrics: Metrics, parts: Parts) -> None:
     prefix = "tickd_recorder_spool"
     gauges: dict[str, tuple[str, Callable[[], Values]]] = {
         "bytes": ("Bytes of the spool's files.", lambda: spool.bytes),
+        "limit_bytes": (
+            "Bytes that they may have: sink.spool_bytes_max.",
+            lambda: parts.config.sink.spool_bytes_max,
+        ),
         "blocks": ("Blocks that wait in the spool.", lambda: spool.blocks),
         "oldest_timestamp_seconds": (
             "When the oldest spooled block came; 0: none.",

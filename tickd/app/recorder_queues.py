@@ -39,6 +39,19 @@ class RecorderQueues:
             "in_flight": delivery.in_flight.reading(delivery.in_flight_since_ns, now_ns),
         }
 
+    def take_peaks(self) -> dict[str, int]:
+        """The most that waited in each since the last call; one reader, the metrics.
+
+        Of the subscription the bus keeps it: until its own metrics are read, later in a scrape.
+        """
+        delivery = self._storage.sink.delivery
+        return {
+            "frames": self._watermark.take_peak(),
+            "batches": max(self._storage.sink.held.take_peak(), self._storage.subscription_peak()),
+            "blocks": delivery.waiting.blocks.take_peak(),
+            "in_flight": delivery.in_flight.take_peak(),
+        }
+
     def _batches(self) -> QueueReading:
         """The subscription's records and the batches held back while a distance is closed.
 

@@ -25,11 +25,11 @@ def declare_repair(metrics: Metrics, repair: Repair) -> None:
             "Stretches of a table that were not as the raw log has them.",
             lambda: counted.stretches_differing,
         ),
-        "compared_bar_hours": (
+        "compared_bar_spans": (
             "Hours whose bars were compared with the trades.",
             lambda: repair.bars.hours_compared,
         ),
-        "made_bar_hours": (
+        "made_bar_spans": (
             "Hours of an OHLCV table whose bars were made again.",
             lambda: repair.bars.hours_made,
         ),
@@ -40,7 +40,7 @@ def declare_repair(metrics: Metrics, repair: Repair) -> None:
         metrics.read_counter(f"{_PREFIX}_{name}_total", text, read)
     gauges: dict[str, tuple[str, Callable[[], Values]]] = {
         "state": ("1 while it works.", lambda: int(repair.working)),
-        "waiting_count": (
+        "waiting": (
             "Ranges that wait: frames that are not here, or blocks to be sent first.",
             lambda: len(counted.holes),
         ),

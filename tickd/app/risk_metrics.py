@@ -22,26 +22,33 @@ class RiskPicture(TypedDict, total=False):
     decisions: by (verdict, reason), reason "" where approved. order_news: by state. halted: 1 or 0
     for `global` and `reducing`, else how many of the scope are halted. flips: by action (kill, arm,
     halt, lift, panic, reload, resolve). accounts: by name, then figure; money in units of 1e-8.
-    rows: as `TradingSink.draw` has them.
+    rows: as `TradingSink.draw` has them. unknown_since_ns: wall clock, 0 without such an order.
+    brokers: by account, 1 while it can be reached. router: by field of `RouterCounts`. outbox:
+    bytes used, bytes, waiting, 1 while it takes nothing, rotations, failures.
     """
 
     decisions: Mapping[tuple[str, str], int]
     order_news: Mapping[str, int]
     open_orders: int
     unknown_orders: int
+    unknown_since_ns: int
     late_fills: int
     halted: Mapping[str, int]
     flips: Mapping[str, int]
     accounts: Mapping[str, Mapping[str, int]]
     rows: Mapping[str, Any]
+    brokers: Mapping[str, int]
+    router: Mapping[str, int]
+    alerts: Mapping[str, int]
+    outbox: tuple[int, int, int, int, int, int]
 
 
 # Key of the picture -> name, meaning, label of its keys.
 _PLAIN: Final[Mapping[str, tuple[str, str, str]]] = {
     "order_news": ("order_news_total", "News of orders, by the state they tell.", "state"),
-    "open_orders": ("open_orders_count", "Orders that are not over.", ""),
+    "open_orders": ("open_orders", "Orders that are not over.", ""),
     "unknown_orders": (
-        "unknown_orders_count",
+        "unknown_orders",
         "Orders of which nobody knows whether the venue has them; they keep their exposure.",
         "",
     ),
@@ -51,11 +58,14 @@ _PLAIN: Final[Mapping[str, tuple[str, str, str]]] = {
         "1 while everything is halted, or only reduces; else how many of the scope are halted.",
         "scope",
     ),
+    "brokers": ("broker_up_state", "1 while the broker of an account can be reached.", "account"),
+    "router": ("router_orders_total", "What the router sent, denied and heard.", "kind"),
+    "alerts": ("alerts_total", "What brokers and reconciliation called attention to.", "kind"),
     "flips": ("audits_total", "What the audit says was done, by action.", "kind"),
 }
 # Field of `TradingSink.draw` -> name and meaning.
 _ROWS: Final[Mapping[str, tuple[str, str]]] = {
-    "waiting": ("rows_waiting_count", "Records in memory that are not stored yet."),
+    "waiting": ("rows_waiting", "Records in memory that are not stored yet."),
     "reading": ("rows_reading_state", "1 while rows are made from the raw log again."),
     "forgotten": (
         "rows_forgotten_total",
@@ -70,6 +80,15 @@ _ROWS: Final[Mapping[str, tuple[str, str]]] = {
         "rows_damaged_stretches_total",
         "Damaged stretches of the raw log that rows were to be made of.",
     ),
+}
+# In the order of `RiskPicture.outbox`.
+_OUTBOX: Final[Mapping[str, str]] = {
+    "outbox_used_bytes": "Bytes of the outbox that are used; a new file is begun in time.",
+    "outbox_size_bytes": "Bytes that the outbox may have.",
+    "outbox_waiting": "Orders that wait for the outbox's disk.",
+    "outbox_fault_state": "1 while the outbox takes nothing, and so no order leaves.",
+    "outbox_rotations_total": "New files of the outbox.",
+    "outbox_failures_total": "Failures of the outbox's disk.",
 }
 
 
@@ -88,6 +107,9 @@ def declare_risk(metrics: Metrics, draw: Callable[[], RiskPicture]) -> None:
     def of_rows(key: str) -> Callable[[], Values]:
         return lambda: _values(picture().get("rows", {}).get(key))
 
+    def of_outbox(number: int) -> Callable[[], Values]:
+        return lambda: picture()["outbox"][number] if "outbox" in picture() else {}
+
     metrics.read_counter(
         "tickd_risk_decisions_total",
         "Answers of the gate, by verdict and the first reason.",
@@ -96,6 +118,13 @@ def declare_risk(metrics: Metrics, draw: Callable[[], RiskPicture]) -> None:
     )
     for key, (name, text, label) in _PLAIN.items():
         declare(name, text, plain(key), label)
+    metrics.read_gauge(
+        "tickd_risk_unknown_oldest_timestamp_seconds",
+        "Since when the oldest order is one of which nobody knows; 0: there is none.",
+        lambda: _seconds(picture().get("unknown_since_ns")),
+    )
+    for number, (name, text) in enumerate(_OUTBOX.items()):
+        declare(name, text, of_outbox(number))
     metrics.read_gauge(
         "tickd_risk_account_amount",
         "Figures of an account, in units of its currency.",
@@ -114,6 +143,10 @@ def declare_risk(metrics: Metrics, draw: Callable[[], RiskPicture]) -> None:
     )
     for key, (name, text) in _ROWS.items():
         declare(name, text, of_rows(key))
+
+
+def _seconds(shown_ns: int | None) -> Values:
+    return {} if shown_ns is None else shown_ns / 1e9
 
 
 def _values(shown: object) -> Values:

@@ -51,7 +51,7 @@ def render(
     parts.extend(Text(words, style="yellow") for words in plan_trouble(status))
     parts.append(_venues(status))
     if status["strategies"]:
-        parts.append(_strategies(status["strategies"]))
+        parts.append(strategies_table(status["strategies"]))
     if status["trading"]["accounts"]:
         parts.append(trading_page(status["risk"], status["trading"]))
     parts.append(_quotas(status))
@@ -232,7 +232,7 @@ def _venues(status: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _strategies(strategies: list[dict[str, Any]]) -> RenderableType:
+def strategies_table(strategies: list[dict[str, Any]]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("strategy", "state", "events", "p99", "decisions", "hash"):
         table.add_column(name)

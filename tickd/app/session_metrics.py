@@ -6,25 +6,32 @@ Read on scrape from what the sessions say of themselves; nothing is counted here
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Final
+from typing import Final, get_args
 
-from gateway.status import Counters, LineStatus, SdkStatus, SessionStatus
+from gateway.status import Counters, LineState, LineStatus, SdkStatus, SessionStatus
 from tickd.app.parts import Parts
 from tickd.telemetry.metrics import Metrics, Values
 
 # Connections with series of their own; `tickd status` shows all. Bounds the number of series.
 LINES_SHOWN: Final = 24
+LINES_SHOWN_MAX: Final = 48
+_LINE_STATES: Final[tuple[LineState, ...]] = get_args(LineState)
+
+Statuses = Callable[[], Sequence[SessionStatus]]
 
 
 def declare_sessions(metrics: Metrics, parts: Parts) -> None:
     """Per venue: totals, limits used up, states; per connection: what the venue counts, too."""
+    # A status of a thousand symbols takes its time: all families share one.
+    statuses = metrics.once_per_scrape(lambda: [session.status() for session in parts.sessions])
     _declare_totals(metrics, parts)
-    _declare_limits(metrics, parts)
-    _declare_lines(metrics, parts)
-    _declare_plan(metrics, parts)
-    _declare_sdks(metrics, parts)
+    _declare_limits(metrics, statuses)
+    _declare_lines(metrics, parts, statuses)
+    _declare_plan(metrics, parts, statuses)
+    _declare_symbols(metrics, statuses)
+    _declare_sdks(metrics, statuses)
     _declare_universes(metrics, parts)
 
 
@@ -52,26 +59,26 @@ def _declare_totals(metrics: Metrics, parts: Parts) -> None:
     )
 
 
-def _declare_limits(metrics: Metrics, parts: Parts) -> None:
+def _declare_limits(metrics: Metrics, statuses: Statuses) -> None:
     """How much of what a venue allows is used up in the window that ends now."""
     labels = ("venue", "kind")
 
     def read(part: int) -> Callable[[], Values]:
         return lambda: {
             (venue, limit): values[part]
-            for session in parts.sessions
-            for (venue, limit), values in _limits(session.status()).items()
+            for status in statuses()
+            for (venue, limit), values in _limits(status).items()
         }
 
     metrics.read_gauge(
-        "tickd_gateway_limit_used_count",
+        "tickd_gateway_limit_used",
         "Attempts to connect, REST weight and client messages (of the busiest connection) in the"
         " venue's window that ends now.",
         read(0),
         labels,
     )
     metrics.read_gauge(
-        "tickd_gateway_limit_remaining_count",
+        "tickd_gateway_limit_remaining",
         "What is left of it in this window.",
         read(1),
         labels,
@@ -93,25 +100,19 @@ def _limits(status: SessionStatus) -> dict[tuple[str, str], tuple[int, int]]:
     }
 
 
-def _declare_lines(metrics: Metrics, parts: Parts) -> None:
-    sessions = parts.sessions
+def _declare_lines(metrics: Metrics, parts: Parts, statuses: Statuses) -> None:
+    def states() -> Values:
+        found: dict[tuple[str, ...], float] = {}
+        for status in statuses():
+            counts = Counter(line.state for line in status.lines)
+            found |= {(status.venue, state): counts[state] for state in _LINE_STATES}
+        return found
 
-    def lines() -> dict[str, Counter[str]]:
-        return {s.venue.name: Counter(line.state for line in s.status().lines) for s in sessions}
-
-    states = metrics.once_per_scrape(lines)
     metrics.read_gauge(
-        "tickd_gateway_lines_count",
-        "Planned connections by state.",
-        lambda: {
-            (venue, state): count
-            for venue, counts in states().items()
-            for state, count in counts.items()
-        },
-        ("venue", "state"),
+        "tickd_gateway_lines", "Planned connections by state.", states, ("venue", "state")
     )
     labels = ("venue", "line")
-    shown = metrics.once_per_scrape(lambda: _shown(parts))
+    shown = metrics.once_per_scrape(lambda: _shown(statuses()))
 
     def per_line(field: str) -> Callable[[], Values]:
         return lambda: {
@@ -121,10 +122,10 @@ def _declare_lines(metrics: Metrics, parts: Parts) -> None:
         }
 
     for name, field, text in (
-        ("line_streams_count", "streams_count", "Streams planned on a connection."),
-        ("line_messages_count", "messages_used", "Messages of ours in the venue's window."),
-        ("line_messages_max_count", "messages_max", "Messages that the window may have."),
-        ("line_attempts_count", "attempts", "Failures since the last stable connection."),
+        ("line_streams", "streams_count", "Streams planned on a connection."),
+        ("line_messages", "messages_used", "Messages of ours in the venue's window."),
+        ("line_messages_max", "messages_max", "Messages that the window may have."),
+        ("line_attempts", "attempts", "Failures since the last stable connection."),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, per_line(field), labels)
     for name, field, text in (
@@ -164,29 +165,47 @@ def _declare_ends(
     )
 
 
-def _shown(parts: Parts) -> list[tuple[str, LineStatus]]:
-    """The first connections of each venue, so that the number of series is bounded."""
-    return [
-        (session.venue.name, line)
-        for session in parts.sessions
-        for line in session.status().lines[:LINES_SHOWN]
-    ]
+def _shown(statuses: Sequence[SessionStatus]) -> list[tuple[str, LineStatus]]:
+    """The first connections of each venue, and of all, so that the number of series is bounded."""
+    shown = [(status.venue, line) for status in statuses for line in status.lines[:LINES_SHOWN]]
+    return shown[:LINES_SHOWN_MAX]
 
 
-def _declare_plan(metrics: Metrics, parts: Parts) -> None:
+def _declare_symbols(metrics: Metrics, statuses: Statuses) -> None:
+    metrics.read_gauge(
+        "tickd_gateway_symbols",
+        "Symbols planned, and of those configured the ones that the venue does not list.",
+        lambda: {
+            (status.venue, state): count
+            for status in statuses()
+            for state, count in (
+                ("planned", status.symbols_count),
+                ("missing", len(status.symbols_missing)),
+            )
+        },
+        ("venue", "state"),
+    )
+    metrics.read_gauge(
+        "tickd_gateway_snapshots_pending",
+        "Order books that wait for a snapshot.",
+        lambda: {(status.venue,): len(status.snapshots_pending) for status in statuses()},
+        ("venue",),
+    )
+
+
+def _declare_plan(metrics: Metrics, parts: Parts, statuses: Statuses) -> None:
     labels = ("venue", "state")
 
     def streams() -> Values:
         found: dict[tuple[str, ...], float] = {}
-        for session in parts.sessions:
-            status = session.status()
+        for status in statuses():
             found[status.venue, "planned"] = status.streams_count
             found[status.venue, "paused"] = status.streams_paused
             found[status.venue, "left_out"] = status.streams_left_out
         return found
 
     metrics.read_gauge(
-        "tickd_gateway_streams_count",
+        "tickd_gateway_streams",
         "Streams: planned, paused among them, left out for lack of room.",
         streams,
         labels,
@@ -217,7 +236,7 @@ def _declare_universes(metrics: Metrics, parts: Parts) -> None:
 
     by = ("universe",)
     metrics.read_gauge(
-        "tickd_gateway_universe_members_count",
+        "tickd_gateway_universe_members",
         "Symbols that are in a universe.",
         lambda: {(each["name"],): len(each["members"]) for each in parts.universes.draw()},
         by,
@@ -233,14 +252,11 @@ def _declare_universes(metrics: Metrics, parts: Parts) -> None:
         metrics.read_counter(f"tickd_gateway_universe_{field}_total", text, read(field), by)
 
 
-def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
+def _declare_sdks(metrics: Metrics, statuses: Statuses) -> None:
     """Of venues behind a broker's SDK only."""
 
-    def statuses() -> dict[str, SdkStatus]:
-        pictures = (session.status() for session in parts.sessions)
-        return {each.venue: each.sdk for each in pictures if each.sdk is not None}
-
-    known = metrics.once_per_scrape(statuses)
+    def known() -> dict[str, SdkStatus]:
+        return {each.venue: each.sdk for each in statuses() if each.sdk is not None}
 
     def read(field: str, scale: float = 1.0) -> Callable[[], Values]:
         def values() -> Values:
@@ -258,8 +274,8 @@ def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
             "Age of the callback that waits longest.",
             read("queue_age_ns", 1e-9),
         ),
-        ("logins_left_count", "Logins left today.", read("logins_left")),
-        ("streams_confirmed_count", "Confirmed subscriptions.", read("streams_confirmed")),
+        ("logins_left", "Logins left today.", read("logins_left")),
+        ("streams_confirmed", "Confirmed subscriptions.", read("streams_confirmed")),
         ("usage_bytes", "Traffic used, as the venue counts it.", read("usage_bytes")),
         ("usage_left_bytes", "Traffic left until the reset.", read("usage_bytes_left")),
         ("usage_cap_bytes", "Traffic that may be used at most.", read("usage_cap_bytes")),
@@ -278,7 +294,7 @@ def _declare_sdks(metrics: Metrics, parts: Parts) -> None:
             "What the queries between two readings may cost.",
             read("usage_batch_bytes"),
         ),
-        ("usage_queries_left_count", "Of those before the next.", read("usage_queries_left")),
-        ("usage_connections_count", "Connections of the person.", read("usage_connections")),
+        ("usage_queries_left", "Of those before the next.", read("usage_queries_left")),
+        ("usage_connections", "Connections of the person.", read("usage_connections")),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, values, ("venue",))

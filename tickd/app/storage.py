@@ -141,6 +141,10 @@ class Storage:
         """What waits for the sink on the bus."""
         return self._subscription.lag()
 
+    def subscription_peak(self) -> int:
+        """The most that waited for it there since the metrics of the bus were read."""
+        return self._subscription.sums(worst=0)[0].high_water
+
     def endpoint(self) -> Endpoint | None:
         """The server, None while it is known to be down."""
         if self.embedded is not None:

@@ -24,6 +24,7 @@ from tickd.app.strategy_inproc import InprocLife
 from tickd.app.strategy_process import StrategyProcess
 from tickd.app.strategy_wire import Report
 from tickd.app.tap import Tap
+from tickd.app.tracing import Tracing
 from tickd.bus import BurstHandler, Bus
 from tickd.native import NativeError
 from tickd.ports import Clock
@@ -171,6 +172,8 @@ class Strategies:
         self.topic_name: Final = topic_name
         self.trade: Final = trade
         self._bus = bus
+        # Set before `run` where batches are traced.
+        self.tracing: Tracing | None = None
         # Puts signals behind their causes: see `Signals.behind`.
         self._behind = behind
         self._tap = tap
@@ -277,7 +280,9 @@ class Strategies:
             started=group.started,
             on_stopped=group.note_stopped,
             bus=self._bus,
-            behind=self._behind,
+            behind=self._behind
+            if self.tracing is None
+            else self.tracing.inproc(group.name, self._behind),
             clock=self._clock,
             state_dir=self._state_dir,
             image=self._state_dir / f"{group.name}.image",
@@ -304,6 +309,7 @@ class Strategies:
             write_now=self._write_now,
             warms_only=warms_only,
             over=sorted(group.over),
+            tracing=self.tracing,
         )
 
     async def _live(self, group: Group) -> None:

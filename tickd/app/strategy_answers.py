@@ -12,6 +12,7 @@ from typing import Any, Final, final
 import orjson
 
 from strategy_runner.config import StrategyConfig
+from strategy_runner.context import MANTISSA_MAX, TIMES_IN_FORCE
 from strategy_runner.image import joined
 from strategy_runner.runner import owner_of
 from strategy_runner.wants import feed_of
@@ -32,15 +33,12 @@ _INTENT: Final = {
     "time_in_force": str,
     "reduce_only": bool,
 }
-_TIMES_IN_FORCE: Final = ("gtc", "ioc", "fok", "post_only")
 _WARM: Final = {"feed": str, "seq": int, "part": int, "parts": int, "image": str}
 _SIDES: Final = ("A", "B")
 # Of an image: 8 MiB in pieces of 48,000 bytes.
 PARTS_MAX: Final = 256
 REASON_CHARACTERS_MAX: Final = 512
 CLIENT_ID_MAX: Final = (1 << 63) - 1
-# Beyond it no mantissa goes, and the undefined one is the largest.
-_MANTISSA_MAX: Final = (1 << 63) - 2
 
 
 class StrategySaidError(TickdError):
@@ -154,7 +152,7 @@ class Answers:
             self._check_intent(fields)
         size, price = fields.get("size"), fields.get("price")
         for mantissa in (size, 0 if price is None else price):
-            if type(mantissa) is not int or abs(mantissa) > _MANTISSA_MAX:
+            if type(mantissa) is not int or abs(mantissa) > MANTISSA_MAX:
                 raise StrategySaidError(f"an order whose price or size is {str(mantissa)[:80]!r}")
 
     def _check_intent(self, fields: dict[str, Any]) -> None:
@@ -163,7 +161,7 @@ class Answers:
                 raise StrategySaidError(f"an intent whose {key} is {str(fields.get(key))[:80]!r}")
         if fields["side"] not in _SIDES or not 0 <= fields["instrument"] < 1 << 32:
             raise StrategySaidError(f"an intent on side {fields['side'][:8]!r}")
-        if fields["time_in_force"] not in _TIMES_IN_FORCE:
+        if fields["time_in_force"] not in TIMES_IN_FORCE:
             raise StrategySaidError(f"an intent that is {fields['time_in_force'][:80]!r}")
 
     def _deny(self, fields: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from strategy_runner.decisions import line_of  # noqa: E402
 from strategy_runner.runner import StrategyHost  # noqa: E402
 from strategy_runner.wants import feed_of  # noqa: E402
 from tickd.app.strategy_images import ImageFile  # noqa: E402
+from tickd.app.strategy_portions import Portions  # noqa: E402
 from tickd.app.strategy_warmup import Warmup  # noqa: E402
 from tickd.app.strategy_wire import Said, Start, Stopped, Told, Warmth  # noqa: E402
 from tickd.clock import SystemClock  # noqa: E402
@@ -82,6 +83,8 @@ class _Child:
             )
         self._host = self._new_host()
         self._portion = 1
+        self._portions = Portions(start.traces_slow_ns, lambda line: self._say(Said.TRACE, line))
+        self._take = self._traced_portion_of if start.traces_slow_ns else self._portion_of
         self._started = False
         self._report_due_ns = 0
 
@@ -99,7 +102,7 @@ class _Child:
         while True:
             entry = self._feed.take(self._portion)
             if isinstance(entry, EventBatch):
-                self._portion_of(entry)
+                self._take(entry)
             elif entry is None:
                 there, is_pipe = self._feed.wait(_WAIT_MS, _PIPE)
                 if is_pipe and not there:
@@ -110,7 +113,7 @@ class _Child:
             elif entry[1] == Told.STOP:
                 return entry[2].decode()
             else:
-                self._told(entry[1], int(entry[2] or b"0"))
+                self._told(entry[1], entry[2])
                 if self._config.warms_only and entry[1] == Told.START:
                     return "it is warm"
             if self._clock.mono_ns() >= self._report_due_ns:
@@ -118,7 +121,11 @@ class _Child:
             if self._started and not self._host.running:
                 return "no strategy is left"
 
-    def _told(self, what: int, seq: int) -> None:
+    def _told(self, what: int, content: bytes) -> None:
+        if what == Told.TRACE:
+            self._portions.ask(content)
+            return
+        seq = int(content or b"0")
         if what == Told.WARM and self._warmup is not None:
             self._say(Said.READY, b"%d" % self._warmup.advance(seq))
         elif what == Told.START:
@@ -175,6 +182,11 @@ class _Child:
             self._portion = min(self._portion * 2, _PORTION_MAX)
         elif took_ns > _SLOW_NS:
             self._portion = max(self._portion // 4, 1)
+
+    def _traced_portion_of(self, events: EventBatch) -> None:
+        began_ns = self._clock.mono_ns()
+        self._portion_of(events)
+        self._portions.note(events, began_ns, self._clock.mono_ns())
 
     def _stopped(self, name: str, reason: str) -> None:
         self._say(Said.STOPPED, msgspec.json.encode(Stopped(strategy=name, reason=reason)))

@@ -35,14 +35,12 @@ def declare_strategies(metrics: Metrics, strategies: Strategies) -> None:
     ):
         metrics.read_counter(f"tickd_strategy_{name}_total", text, field(key), _BY)
     metrics.read_gauge(
-        "tickd_strategy_running_count",
+        "tickd_strategy_running",
         "Whether a strategy runs.",
         lambda: {(each["name"],): each["state"] == "running" for each in drawn()},
         _BY,
     )
-    metrics.read_gauge(
-        "tickd_strategy_waiting_count", "Events that wait for it.", field("waiting"), _BY
-    )
+    metrics.read_gauge("tickd_strategy_waiting", "Events that wait for it.", field("waiting"), _BY)
     metrics.read_gauge(
         "tickd_strategy_memory_bytes", "Memory of its process.", field("rss_bytes"), _BY
     )

@@ -30,6 +30,7 @@ from tickd.app.strategy_wire import (
     Stopped,
     Told,
 )
+from tickd.app.tracing import Tracing
 from tickd.bus import BurstHandler, Bus, Handling
 from tickd.native import FeedWriter, NativeError, RingReader
 from tickd.ports import Clock
@@ -79,6 +80,7 @@ class StrategyProcess:
         write_now: Callable[[], None] = lambda: None,
         warms_only: bool = False,
         over: Sequence[str] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         """Raises NativeError: no shared memory.
 
@@ -100,6 +102,7 @@ class StrategyProcess:
         self._write_now = write_now
         self._warms_only = warms_only
         self._over = tuple(over)
+        self._tracing = tracing
         self._is_begun = False
         self._warmed_ns = 0
         self._keep_due_ns = 0
@@ -157,6 +160,7 @@ class StrategyProcess:
             warmup_seconds=max(config.warmup_seconds for config in self._strategies),
             warms_only=self._warms_only,
             over=self._over,
+            traces_slow_ns=0 if self._tracing is None else self._tracing.slow_ns,
         )
         assert self._child.stdin is not None
         self._child.stdin.write(msgspec.json.encode(start) + b"\n")
@@ -191,6 +195,8 @@ class StrategyProcess:
         self.feed.text(Told.START, b"%d" % self._bus.seq)
         if self._warms_only:
             return
+        if self._tracing is not None:
+            self._tracing.ask_with(self.group, self.feed.text)
         take = self._behind(self.feed.publish)
         self._handling = self._bus.handle_bursts(take, name=f"strategies {self.group}")
 
@@ -316,6 +322,8 @@ class StrategyProcess:
             self.is_started = True
         elif what == Said.REPORT:
             self.report = msgspec.json.decode(content, type=Report)
+        elif what == Said.TRACE and self._tracing is not None:
+            self._tracing.ran(self.group, content)
         elif what == Said.STOPPED:
             stopped = msgspec.json.decode(content, type=Stopped)
             if stopped.strategy in {config.name for config in self._strategies}:

@@ -13,7 +13,17 @@ import msgspec
 
 from strategy_runner.config import StrategyConfig
 
-__all__ = ["Latency", "Report", "Said", "Start", "Stopped", "StrategyReport", "Told", "Warmth"]
+__all__ = [
+    "Latency",
+    "Report",
+    "Said",
+    "Start",
+    "Stopped",
+    "StrategyReport",
+    "Told",
+    "TraceSaid",
+    "Warmth",
+]
 
 # Of the ring back; 4 MiB: the state of a strategy is at most 1 MiB.
 ANSWER_SLOTS: Final = 1 << 16
@@ -29,6 +39,8 @@ class Told(IntEnum):
     WARM = 3
     # With a number up to which it has had everything: an image is worth keeping.
     KEEP = 4
+    # With last frame, first and last number of a batch that is traced; answered by TRACE.
+    TRACE = 5
 
 
 class Said(IntEnum):
@@ -42,6 +54,8 @@ class Said(IntEnum):
     RECORD = 3
     STOPPED = 4
     REPORT = 5
+    # When it had a batch in hand, or that it was slow; only where batches are traced.
+    TRACE = 6
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +75,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     warms_only: bool = False
     # Those that ended by themselves in a process before this one.
     over: tuple[str, ...] = ()
+    # From the socket to the end of the callbacks: as late it says so; 0: batches are not traced.
+    traces_slow_ns: int = 0
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +84,17 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True):
 
     strategy: str
     reason: str
+
+
+class TraceSaid(msgspec.Struct, frozen=True, kw_only=True):
+    """Portions that held events of a batch: (began, ended, events, last number); monotonic ns.
+
+    is_slow: nobody asked; the portion with this frame ended too late.
+    """
+
+    frame_last: int
+    portions: tuple[tuple[int, int, int, int], ...] = ()
+    is_slow: bool = False
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

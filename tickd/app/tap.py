@@ -11,16 +11,20 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-import orjson
 import structlog
 from typing_extensions import Buffer
 
+from tickd.app.encoding import encode
 from tickd.bus import Bus
 from tickd.errors import TickdError
-from tickd.native import Decoder, Histogram, NativeError, RawLog, TopicLatency
+from tickd.native import Decoder, EventBatch, Histogram, NativeError, RawLog, TopicLatency
 from tickd.ports import Clock, Leg, Notice, RecordType
 
 log = structlog.get_logger(__name__)
+
+Decode = Callable[[Decoder], EventBatch | None]
+Publish = Callable[[EventBatch], None]
+Around = Callable[[Decode, Publish], tuple[Decode, Publish]]
 
 
 class Tap:
@@ -29,7 +33,8 @@ class Tap:
     def __init__(self, raw_log: RawLog, decoder: Decoder, bus: Bus, *, clock: Clock) -> None:
         self._raw = raw_log
         self._decoder = decoder
-        self._publish = bus.publish
+        self._decode: Decode = raw_log.end_burst
+        self._publish: Publish = bus.publish
         self._clock = clock
         self.publish_latency = Histogram()
         self.topic_latency = TopicLatency()  # the same, by topic
@@ -136,6 +141,10 @@ class Tap:
         """
         self._on_control.append(callback)
 
+    def trace_with(self, around: Around) -> None:
+        """Have stamps taken around decoding and publishing; without this there is no step more."""
+        self._decode, self._publish = around(self._decode, self._publish)
+
     def hold(self, cause: str) -> None:
         """Read no socket until `release(cause)`: what is in memory still has to be written."""
         self._held_for.add(cause)
@@ -166,14 +175,14 @@ class Tap:
         self._loop.remove_reader(self._raw.wake_fd)
 
     def _control(self, connection: int, fields: dict[str, object]) -> int:
-        return self.record(connection, "C", orjson.dumps(fields))
+        return self.record(connection, "C", encode(fields))
 
     def _end_burst(self) -> None:
         self._armed = False
         if self._closed:
             return
         self.bursts_total += 1
-        batch = self._raw.end_burst(self._decoder)
+        batch = self._decode(self._decoder)
         if self._definitions_due:
             self._tell_definitions()
         if batch is not None:

@@ -44,7 +44,7 @@ from tickd.app.trading_halts import TradingHalts
 from tickd.app.trading_market import HANDLER, SeenMarket
 from tickd.app.trading_picture import drawn, pictured
 from tickd.bus import Bus, HandlerFailure
-from tickd.errors import TickdError
+from tickd.errors import Action, TickdError
 from tickd.native import NativeError, RawLog
 from tickd.ports import Clock
 
@@ -79,7 +79,7 @@ class Trading:
         self._config: Final = config
         self._note: Final = tap.note
         self._raw_log: Final = raw_log
-        self._clock: Final = clock
+        self.clock: Final = clock
         self._word: Final = halting.word
         self._accounts: Final = {each.name: each.account for each in config.strategies}
         self._tap: Final = tap
@@ -140,6 +140,7 @@ class Trading:
     def _see_market(self) -> None:
         """Give the gate its prices, before the accounts see the same burst."""
         self._bus.handle_bursts(self.gate.take, name=HANDLER)
+        self._halts.feeds.join(self._bus, self._tap, HANDLER)
         self._bus.watch_failures(self.handler_failed)
 
     # Construction ---------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ class Trading:
         return find(section).make(
             section,
             BrokerContext(
-                clock=self._clock,
+                clock=self.clock,
                 on_report=partial(self._report, section.name),
                 confirm=self.gate.confirm,
                 instrument=partial(self.instruments.traded, venue),
@@ -167,7 +168,7 @@ class Trading:
 
     def _router(self) -> Router:
         directory, keys = self._config.state_dir / "risk", self._config.risk.router
-        wall_s = self._clock.wall_ns() // 1_000_000_000
+        wall_s = self.clock.wall_ns() // 1_000_000_000
         first = max(1, (wall_s - _NUMBERS_SINCE_S) * _NUMBERS_PER_S)
         router = Router(
             keys,
@@ -177,10 +178,10 @@ class Trading:
                 directory / "outbox",
                 durability=keys.durability,
                 bytes_max=keys.outbox_bytes_max,
-                clock=self._clock,
+                clock=self.clock,
             ),
             numbers=OrderNumbers(directory / "numbers", first=first),
-            clock=self._clock,
+            clock=self.clock,
             record=self._record,
             on_fill=self._fill,
             on_alert=self._alert,
@@ -319,10 +320,11 @@ class Trading:
             words=alert.text,
         )
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Value what is held, look whether too much was lost, flatten where that is wanted."""
         self.ledger.value()
         self.ledger.follow(self.router.outbox.rotations_count)
+        self._halts.watch_feeds()
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:
@@ -339,8 +341,8 @@ class Trading:
                 tasks.create_task(self._run_broker(name, broker), name=f"broker {name}")
             tasks.create_task(self.router.run(), name="router")
             while True:
-                self._look()
-                await self._clock.sleep(_LOOK_S)
+                self.look()
+                await self.clock.sleep(_LOOK_S)
                 await self.ledger.keep()
 
     async def _run_broker(self, name: str, broker: Broker) -> None:
@@ -349,6 +351,10 @@ class Trading:
             await broker.run()
         except TickdError as error:
             self._halts.broker_failed(name, error)
+        except Exception as error:  # a bug in it, or several errors at once
+            log.exception("broker_bug", account=name)
+            words = f"the broker failed: {type(error).__name__}: {error}"
+            self._halts.broker_failed(name, TickdError(words, action=Action.FATAL))
 
     async def stop(self) -> None:
         """Take back what is open, as the policy wants it; strategies have ended before."""
@@ -358,6 +364,8 @@ class Trading:
                     left = await self.router.cancel_all()
             except (TickdError, TimeoutError) as error:
                 log.error("cancel_failed", words=str(error) or "timeout")  # noqa: TRY400
+            except Exception as error:  # a bug must not keep the daemon from draining
+                log.exception("cancel_failed", words=str(error))
             else:
                 if left:
                     log.error("orders_left", count=left, hint="ask the venue")
@@ -380,7 +388,8 @@ class Trading:
 
     def commands(self) -> Mapping[str, Command]:
         """The control commands about orders, by name."""
-        return Ordering(self.router, self.ledger, self.instruments, self.brokers).commands()
+        books = (self.router, self.ledger, self.instruments, self.brokers)
+        return Ordering(*books, self._audit).commands()
 
     def risk_picture(self) -> RiskPicture:
         """What the metrics show."""

@@ -21,6 +21,7 @@ from risk.positions import Key
 from risk.router import Router
 from risk.triggers import Triggers
 from tickd.app.instruments import Instruments
+from tickd.app.trading_feeds import TradingFeeds
 from tickd.errors import TickdError
 from tickd.native import RawLog
 from tickd.ports import Clock
@@ -47,6 +48,7 @@ class TradingHalts:
     ) -> None:
         """`lag_ms_max`: above it nothing is armed; 0: however late the market is."""
         self._triggers: Final = triggers
+        self.feeds: Final = TradingFeeds(clock)
         self._gate: Final = gate
         self._instruments: Final = instruments
         self._ledger: Final = ledger
@@ -89,6 +91,20 @@ class TradingHalts:
         """Look whether an account lost too much today."""
         reason = self._triggers.daily_loss(account, self._ledger.day_pnl(account))
         self._pull(reason, account, "daily loss")
+
+    def watch_feeds(self) -> None:
+        """Halt instruments with orders or positions whose book is not whole for too long."""
+        mono_ns = self._clock.mono_ns()
+        for label, since_ns in self.feeds.broken(self._labels_in_use()):
+            reason = self._triggers.gap(label, since_ns, mono_ns)
+            if reason is not None:
+                self._switch.trigger(reason, scope="instrument", key=label, name="gap")
+
+    def _labels_in_use(self) -> set[str]:
+        orders = self._router.table.open.values()
+        used = {each.request.instrument for each in orders}
+        used |= {key.instrument for key, each in self._ledger.positions.items() if each.size}
+        return {self._instruments.label(number) for number in used}
 
     def broker_failed(self, account: str, error: TickdError) -> None:
         """Halt an account whose broker cannot work; the others go on."""
@@ -192,6 +208,7 @@ class TradingHalts:
         """
         of = key if scope == "account" else ""
         found = [self.problem] if self.problem else []
+        found += self._ledger.problems()
         found += self._router.reconciler.problems(of)
         found += (
             f"{name} is not connected"

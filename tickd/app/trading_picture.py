@@ -15,6 +15,7 @@ from tickd.app.risk_metrics import RiskPicture
 
 if TYPE_CHECKING:
     from risk.brokers.port import AccountSection
+    from risk.outbox import Outbox
     from tickd.app.trading import Trading
 
 __all__ = ["drawn", "pictured"]
@@ -48,7 +49,26 @@ def pictured(trading: Trading) -> RiskPicture:
             for name in trading.brokers
         },
         rows={} if trading.rows is None else trading.rows.draw(),
+        unknown_since_ns=_unknown_since_ns(trading),
+        brokers={name: int(broker.is_up) for name, broker in trading.brokers.items()},
+        router=msgspec.structs.asdict(trading.router.counts),
+        alerts=trading.alerts,
+        outbox=_outbox(trading.router.outbox),
     )
+
+
+def _unknown_since_ns(trading: Trading) -> int:
+    """Wall clock at which the oldest UNKNOWN order became one, 0 without any."""
+    orders = trading.router.table.unknown.values()
+    if not orders:
+        return 0
+    clock = trading.clock
+    return clock.wall_ns() - clock.mono_ns() + min(order.unknown_mono_ns for order in orders)
+
+
+def _outbox(outbox: Outbox) -> tuple[int, int, int, int, int, int]:
+    fault = int(outbox.error is not None)
+    return (*outbox.figures(), fault, outbox.rotations_count, outbox.failures_count)
 
 
 def drawn(trading: Trading, sections: tuple[AccountSection, ...]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gateway.session import Session
 from gateway.venues import registry
 from recorder.raw.log import open_raw_log
 from recorder.raw.watermark import Watermark
+from strategy_runner.garbage import GarbageWatch
 from tickd.app.backends import decide
 from tickd.app.config import Config
 from tickd.app.cores import LoopCore
@@ -32,7 +33,9 @@ from tickd.app.signals import Signals, require_native
 from tickd.app.sinks import RunningSink, running_sinks
 from tickd.app.storage import Storage
 from tickd.app.strategies import Strategies
+from tickd.app.tails import is_watcher
 from tickd.app.tap import Tap
+from tickd.app.tracing_parts import Traces
 from tickd.app.trading import Trading
 from tickd.app.trading_wiring import join_trading, trading_of
 from tickd.app.universe_sources import own_tables, scanners
@@ -87,6 +90,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         backends=backends,
         clock=clock,
         loop_lag=Histogram(),
+        garbage=GarbageWatch(clock.mono_ns, tune=False),
         raw_log=raw_log,
         decoder=decoder,
         bus=bus,
@@ -106,6 +110,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
         strategies=_strategies(
             config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
         ),
+        traces=Traces(config, clock),
         loop_core=loop_core,
         halting=halting,
         watchdog=Watchdog(raw_log, tap, storage, group_ms=config.raw_log.group_ms, clock=clock),
@@ -353,6 +358,8 @@ def _activity(decoder: Decoder, clock: Clock) -> Callable[[], Mapping[str, int]]
 def _record_drops(tap: Tap, rows: list[Dropped]) -> None:
     """What a queue let go is a fact of the node: it goes into the raw log."""
     for row in rows:
+        if is_watcher(row.subscription):
+            continue  # a terminal that is too slow: told to it, and nobody's loss
         tap.control({"kind": "drop", **row._asdict()})
 
 

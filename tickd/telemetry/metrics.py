@@ -1,42 +1,41 @@
 """Metrics: native counters and histograms read on scrape, Python counters added per batch.
 
 One registry per daemon, passed to the stages; no globals. Names are
-`tickd_<stage>_<noun>_<unit>[_total]`, labels come from a short list and have few values: a scrape
-holds the GIL for about 10 ms per 1,000 series. It serves no HTTP.
+`tickd_<stage>_<noun>_<unit>[_total]`, labels come from a short list and have few values. It writes
+no text (`exposition.py`) and serves no HTTP.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar, final
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
-from prometheus_client.registry import Collector
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar, final
 
 from tickd.errors import TickdError
-from tickd.native import Histogram
+from tickd.native import Histogram, HistogramWindow
+from tickd.telemetry.exposition import Family, Summary, Values
 
-__all__ = [
-    "LABELS",
-    "SERIES_MAX",
-    "Counter",
-    "HistogramSource",
-    "Metrics",
-    "Summary",
-    "Values",
-    "buckets",
-]
+__all__ = ["LABELS", "SERIES_MAX", "Counter", "Metrics", "Summary", "Values", "buckets"]
 
 SERIES_MAX: Final = 2_000
+# A scrape stands between two bursts of the loop: longer than this it is felt.
+SLO_SCRAPE_S: Final = 0.01
+# What a summary tells beside the buckets, of the last 30 to 60 seconds.
+QUANTILES: Final = (0.5, 0.99, 0.999)
+WINDOW_HALF_NS: Final = 30_000_000_000
+# Prometheus' own names for what every process has: stock dashboards and alerts look for them.
+STANDARD: Final = frozenset(
+    {
+        "process_cpu_seconds_total",
+        "process_max_fds",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+        "process_threads",
+        "process_virtual_memory_bytes",
+    }
+)
 # Label values of one counter; the next ones are counted together as "other".
 VALUES_MAX: Final = 64
 OTHER: Final = "other"
@@ -48,7 +47,9 @@ LABELS: Final = frozenset(
         "build",
         "cause",
         "channel",
+        "generation",
         "handler",
+        "hash",
         "kind",
         "line",
         "market",
@@ -56,6 +57,7 @@ LABELS: Final = frozenset(
         "outcome",
         "place",
         "policy",
+        "python",
         "queue",
         "reason",
         "scope",
@@ -71,40 +73,19 @@ LABELS: Final = frozenset(
     }
 )
 _NAME: Final = re.compile(r"tickd(_[a-z][a-z0-9]*){2,}")
-_BAD_UNIT: Final = re.compile(r"_(ms|us|ns|millis|micros|nanos|kb|mb|kib|mib)(_total)?$")
+# Other units than the base ones, and suffixes that belong to histograms: promtool refuses them.
+_BAD_UNIT: Final = re.compile(
+    r"_(ms|us|ns|millis|micros|nanos|minutes|hours|days|kb|mb|kib|mib|count|sum|bucket)(_|$)"
+)
 
 T = TypeVar("T")
-
-# What a reader returns: one number, or numbers by label values.
-Values = float | Mapping[tuple[str, ...], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Quantiles that somebody else measured; by the text of the quantile, ns."""
-
-    count: int
-    sum_ns: int
-    quantiles_ns: Mapping[str, int]
-
-
-class HistogramSource(Protocol):
-    """A fine histogram of nanoseconds; the native `Histogram` is one."""
-
-    def counts(self, bounds: Sequence[int], /) -> list[int]:
-        """Counts per interval (bound before, bound], and one more for the rest."""
-        ...
-
-    @property
-    def sum(self) -> int:
-        """Sum of all values, ns."""
-        ...
 
 
 def buckets(*, slo_s: Iterable[float] = (), first_s: float = 16e-6, count: int = 20) -> list[float]:
     """Return bounds in seconds, each twice the one before, with every SLO threshold among them.
 
-    A quantile is then wrong by at most one bucket, and `bucket{le=threshold} / count` is exact.
+    A quantile is then wrong by at most one bucket, and `bucket{le=threshold} / count` is the share
+    within it; the fine histogram is exact to 3 %, and in doubt counts a value as above.
     """
     bounds = {first_s * 2**power for power in range(count)}
     for threshold in slo_s:
@@ -139,22 +120,44 @@ class Counter:
 
 
 @final
-class Metrics(Collector):
-    """Every metric of a daemon, in the order of declaration."""
+class Metrics:
+    """Every metric of a daemon, in the order of declaration. Loop thread only."""
 
     def __init__(self, mono_ns: Callable[[], int] | None = None) -> None:
-        """Args: `mono_ns`: measures how long scrapes take; None: they are not measured."""
+        """Args: `mono_ns`: measures scrapes and ends quantiles' windows; None: neither."""
         self._mono_ns = mono_ns
         self._scrapes = 0
-        self._families: dict[str, Callable[[], Metric]] = {}
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self._families: dict[str, Family] = {}
+        self._windows: list[HistogramWindow] = []
+        self._turned_ns = 0 if mono_ns is None else mono_ns()
+        self.series = 0
+        """Series of the last scrape."""
         self.series_dropped = 0
-        """Series left out of the last scrape because of SERIES_MAX."""
+        """Series left out of it because of SERIES_MAX."""
         self.scrape_time = Histogram()
+        # They tell of the scrape that they end.
+        self._last: Final = (
+            Family.of_values(
+                "tickd_telemetry_series",
+                "gauge",
+                "Series of this scrape.",
+                (),
+                lambda: self.series,
+            ),
+            Family.of_values(
+                "tickd_telemetry_series_dropped",
+                "gauge",
+                "Series left out of this scrape because of the limit.",
+                (),
+                lambda: self.series_dropped,
+            ),
+        )
         if mono_ns is not None:
             self.read_histogram(
-                "tickd_telemetry_scrape_seconds", "Duration of earlier scrapes.", self.scrape_time
+                "tickd_telemetry_scrape_seconds",
+                "Duration of earlier scrapes.",
+                self.scrape_time,
+                slo_s=(SLO_SCRAPE_S,),
             )
 
     def once_per_scrape(self, read: Callable[[], T]) -> Callable[[], T]:
@@ -180,14 +183,7 @@ class Metrics(Collector):
         """Declare a counter that is read on scrape; it must never fall. Raises as `counter`."""
         if not name.endswith("_total"):
             raise TickdError(f"counter {name} must end in _total")
-
-        def collect() -> Metric:
-            family = CounterMetricFamily(name.removesuffix("_total"), description, labels=labels)
-            for values, number in _pairs(read()):
-                family.add_metric(values, number)
-            return family
-
-        self._declare(name, labels, collect)
+        self._declare(Family.of_values(name, "counter", description, labels, read))
 
     def read_gauge(
         self, name: str, description: str, read: Callable[[], Values], labels: Sequence[str] = ()
@@ -195,40 +191,43 @@ class Metrics(Collector):
         """Declare a value that is read on scrape. Raises as `counter`."""
         if name.endswith("_total"):
             raise TickdError(f"gauge {name} must not end in _total")
-
-        def collect() -> Metric:
-            family = GaugeMetricFamily(name, description, labels=labels)
-            for values, number in _pairs(read()):
-                family.add_metric(values, number)
-            return family
-
-        self._declare(name, labels, collect)
+        self._declare(Family.of_values(name, "gauge", description, labels, read))
 
     def read_histogram(
         self,
         name: str,
         description: str,
-        source: HistogramSource,
+        source: Histogram,
         *,
         slo_s: Iterable[float] = (),
     ) -> None:
-        """Declare a histogram of seconds, folded from a fine one on scrape. Raises as `counter`."""
-        if not name.endswith("_seconds"):
-            raise TickdError(f"histogram {name} must end in _seconds")
+        """Declare a histogram of seconds, folded from a fine one on scrape. Raises as `counter`.
+
+        Beside it stand exact quantiles of the last minute, as `…_quantile_seconds`.
+        """
+        stem = _stem(name, "histogram")
         bounds_s = buckets(slo_s=slo_s)
         bounds_ns = [round(bound * 1e9) for bound in bounds_s]
-        marks = [*(f"{bound:.9g}" for bound in bounds_s), "+Inf"]
+        self._declare(
+            Family.of_histogram(
+                name,
+                description,
+                bounds_s,
+                lambda: source.counts(bounds_ns),
+                lambda: source.sum / 1e9,
+            )
+        )
+        window = source.window()
+        self._windows.append(window)
 
-        def collect() -> Metric:
-            family = HistogramMetricFamily(name, description)
-            cumulative, rows = 0, []
-            for mark, count in zip(marks, source.counts(bounds_ns), strict=True):
-                cumulative += count
-                rows.append((mark, cumulative))
-            family.add_metric([], rows, source.sum / 1e9)
-            return family
+        def summary() -> dict[tuple[str, ...], Summary]:
+            found: Sequence[float] = window.quantiles(QUANTILES) or (math.nan,) * len(QUANTILES)
+            quantiles = {f"{q:g}": ns for q, ns in zip(QUANTILES, found, strict=True)}
+            return {(): Summary(source.count, source.sum, quantiles)}
 
-        self._declare(name, (), collect)
+        self.read_summary(
+            f"{stem}_quantile_seconds", f"{description} Quantiles of the last minute.", summary, ()
+        )
 
     def read_summary(
         self,
@@ -238,67 +237,68 @@ class Metrics(Collector):
         labels: Sequence[str],
     ) -> None:
         """Declare quantiles of seconds, read on scrape. Raises as `counter`."""
-        if not name.endswith("_seconds"):
-            raise TickdError(f"summary {name} must end in _seconds")
-
-        def collect() -> Metric:
-            family = SummaryMetricFamily(name, description, labels=labels)
-            for values, summary in read().items():
-                family.add_metric(values, summary.count, summary.sum_ns / 1e9)
-                for quantile, ns in summary.quantiles_ns.items():
-                    of = dict(zip(labels, values, strict=True))
-                    family.add_sample(name, {**of, "quantile": quantile}, ns / 1e9)
-            return family
-
-        self._declare(name, labels, collect)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every family; beyond SERIES_MAX samples families are left out, and counted."""
-        self._scrapes += 1
-        series, self.series_dropped = 0, 0
-        for read in self._families.values():
-            family = read()
-            if series + len(family.samples) > SERIES_MAX:
-                self.series_dropped += len(family.samples)
-                continue
-            series += len(family.samples)
-            yield family
-        yield GaugeMetricFamily(
-            "tickd_telemetry_series_dropped_count",
-            "Series left out of this scrape because of the limit.",
-            value=self.series_dropped,
-        )
+        _stem(name, "summary")
+        self._declare(Family.of_summaries(name, description, labels, read))
 
     def text(self) -> bytes:
-        """Return the exposition text of one scrape."""
-        if self._mono_ns is None:
-            return generate_latest(self._registry)
-        started_ns = self._mono_ns()
-        text = generate_latest(self._registry)
-        self.scrape_time.record(self._mono_ns() - started_ns)
+        """Return the exposition text of one scrape.
+
+        Beyond SERIES_MAX series families are left out, and counted.
+        """
+        began_ns = 0 if self._mono_ns is None else self._mono_ns()
+        self._scrapes += 1
+        if self._mono_ns is not None and began_ns - self._turned_ns >= WINDOW_HALF_NS:
+            self._turned_ns = began_ns
+            for window in self._windows:
+                window.turn()
+        out: list[str] = []
+        series, dropped = len(self._last), 0
+        for family in self._families.values():
+            lines = family.lines()
+            if series + len(lines) > SERIES_MAX:
+                dropped += len(lines)
+                continue
+            series += len(lines)
+            out.append(family.head)
+            out += lines
+        self.series, self.series_dropped = series, dropped
+        for family in self._last:
+            out.append(family.head)
+            out += family.lines()
+        text = "".join(out).encode()
+        if self._mono_ns is not None:
+            self.scrape_time.record(self._mono_ns() - began_ns)
         return text
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Everything declared, for the page that explains it."""
+        return (*self._families.values(), *self._last)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names declared, for the tests of dashboards and rules."""
-        return tuple(self._families)
+        return tuple(family.name for family in self.families)
 
-    def _declare(self, name: str, labels: Sequence[str], collect: Callable[[], Metric]) -> None:
-        if not _NAME.fullmatch(name.removesuffix("_total")) or _BAD_UNIT.search(name):
+    def _declare(self, family: Family) -> None:
+        name = family.name
+        if name not in STANDARD and (
+            not _NAME.fullmatch(name.removesuffix("_total")) or _BAD_UNIT.search(name)
+        ):
             raise TickdError(
                 f"bad metric name {name}", hint="tickd_<stage>_<noun>_<unit>[_total], base units"
             )
-        if unknown := set(labels) - LABELS:
+        if unknown := set(family.labels) - LABELS:
             raise TickdError(
                 f"metric {name}: labels {sorted(unknown)} are not in the list of bounded ones"
             )
         if name in self._families:
             raise TickdError(f"metric {name} is declared twice")
-        self._families[name] = collect
+        self._families[name] = family
 
 
-def _pairs(values: Values) -> Iterable[tuple[tuple[str, ...], float]]:
-    if isinstance(values, Mapping):
-        # A copy: a reader may hand out the dictionary it goes on filling.
-        return list(values.items())
-    return [((), float(values))]
+def _stem(name: str, kind: str) -> str:
+    """The name without its unit. Raises TickdError(FATAL) for another unit than seconds."""
+    if not name.endswith("_seconds"):
+        raise TickdError(f"{kind} {name} must end in _seconds")
+    return name.removesuffix("_seconds")

@@ -84,20 +84,42 @@ impl Histogram {
 
     /// The upper edge of the bucket that holds the `q` quantile (0..=1), at most the maximum; 0 when empty.
     pub fn quantile(&self, q: f64) -> u64 {
-        let total = self.count();
-        if total == 0 {
-            return 0;
-        }
-        let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
-        let mut seen = 0;
-        for (index, bucket) in self.buckets.iter().enumerate() {
-            seen += bucket.load(Relaxed);
-            if seen >= rank {
-                return upper_of(index).min(self.max());
-            }
-        }
-        self.max()
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Relaxed));
+        quantile_of(counts, self.count(), q).map_or(0, |ns| ns.min(self.max()))
     }
+
+    /// All counters as they are now.
+    pub fn snapshot(&self) -> Vec<u64> {
+        self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect()
+    }
+
+    /// Quantiles (0..=1) of what was counted after `snapshot` was taken; `None` when that is nothing.
+    pub fn quantiles_since(&self, snapshot: &[u64], quantiles: &[f64]) -> Option<Vec<u64>> {
+        let fresh: Vec<u64> = self
+            .buckets
+            .iter()
+            .zip(snapshot)
+            .map(|(bucket, before)| bucket.load(Relaxed).saturating_sub(*before))
+            .collect();
+        let total = fresh.iter().sum();
+        quantiles
+            .iter()
+            .map(|q| quantile_of(fresh.iter().copied(), total, *q).map(|ns| ns.min(self.max())))
+            .collect()
+    }
+}
+
+/// The upper edge of the bucket that holds a quantile of `total` values; `None` when there are none.
+fn quantile_of(counts: impl Iterator<Item = u64>, total: u64, q: f64) -> Option<u64> {
+    let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
+    let mut seen = 0;
+    for (index, count) in counts.enumerate() {
+        seen += count;
+        if seen >= rank {
+            return Some(upper_of(index));
+        }
+    }
+    None
 }
 
 pub(crate) const fn bucket_of(ns: u64) -> usize {
@@ -154,6 +176,20 @@ mod tests {
             (histogram.count(), histogram.sum(), histogram.max()),
             (2000, 1_001_000_000, 1_000_000)
         );
+    }
+
+    #[test]
+    fn quantiles_since_a_snapshot_know_nothing_of_what_came_before() {
+        let histogram = Histogram::new();
+        histogram.record(1_000_000_000, 50);
+        let before = histogram.snapshot();
+        assert_eq!(histogram.quantiles_since(&before, &[0.5]), None);
+        histogram.record(1_000, 99);
+        histogram.record(2_000_000, 1);
+        let got = histogram.quantiles_since(&before, &[0.5, 0.99, 1.0]).unwrap();
+        assert!((1_000..1_032).contains(&got[0]), "{got:?}");
+        assert_eq!(got[0], got[1]);
+        assert!((2_000_000..2_063_000).contains(&got[2]), "{got:?}");
     }
 
     #[test]

@@ -126,6 +126,10 @@ impl Channel {
 pub struct Topics {
     names: Vec<String>,
     index: HashMap<String, u32>,
+    /// Of each topic, its place in `streams`.
+    groups: Vec<u32>,
+    /// Channel and venue, each pair once, in the order of appearance.
+    streams: Vec<(String, String)>,
 }
 
 impl Topics {
@@ -137,7 +141,33 @@ impl Topics {
         let topic = self.names.len() as u32;
         self.names.push(name.to_owned());
         self.index.insert(name.to_owned(), topic);
+        let group = self.group_of(name);
+        self.groups.push(group);
         topic
+    }
+
+    fn group_of(&mut self, name: &str) -> u32 {
+        let mut parts = name.splitn(3, '.');
+        let channel = parts.next().unwrap_or_default();
+        let venue = parts.next().unwrap_or_default();
+        let known = self
+            .streams
+            .iter()
+            .position(|pair| pair.0 == channel && pair.1 == venue);
+        known.unwrap_or_else(|| {
+            self.streams.push((channel.to_owned(), venue.to_owned()));
+            self.streams.len() - 1
+        }) as u32
+    }
+
+    /// Which of `streams` a topic belongs to.
+    pub fn group(&self, topic: u32) -> Option<u32> {
+        self.groups.get(topic as usize).copied()
+    }
+
+    /// The pairs of channel and venue that there are topics of.
+    pub fn streams(&self) -> &[(String, String)] {
+        &self.streams
     }
 
     /// The name of `topic`.

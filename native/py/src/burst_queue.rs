@@ -9,7 +9,7 @@ use pyo3::types::PyList;
 use tickd_core::queue::{bursts, State, WhenFull};
 
 use crate::batch::EventBatch;
-use crate::bus_queue::{dropped_rows, limits_of, policy, spilled, state_name, Bursts, Names, Queue};
+use crate::bus_queue::{dropped_rows, limits_of, policy, spilled, state_name, sums_of, Bursts, Names, Queue, Sums};
 use crate::cpython::OneThread;
 
 /// (topic, depth, high_water, oldest_mono_ns, dropped, events)
@@ -105,6 +105,21 @@ impl BurstQueue {
         let mut core = self.0.get(py)?.inner.core.borrow_mut();
         let (events, dropped, high_water) = core.totals(reset);
         Ok([("*", core.depth(), high_water, core.oldest_ns(), dropped, events)])
+    }
+
+    /// As `TopicQueues.sums`; there is one row at most.
+    fn sums(&self, py: Python<'_>, worst: usize, reset: bool) -> PyResult<(Sums, Vec<Lag>)> {
+        let sums = self.0.get(py)?.inner.core.borrow_mut().sums(reset);
+        let wanted = worst > 0 && (sums.depth > 0 || sums.dropped > 0);
+        let row = (
+            "*",
+            sums.depth,
+            sums.high_water,
+            sums.oldest_ns,
+            sums.dropped,
+            sums.events,
+        );
+        Ok((sums_of(&sums), wanted.then_some(row).into_iter().collect()))
     }
 
     /// Forgets the waker, which knows the subscription.

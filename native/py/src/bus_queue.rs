@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 use tickd_core::batch::{Batch, TopicRange};
-use tickd_core::queue::{bursts, topics, Dropped, Limits, State, WhenFull};
+use tickd_core::queue::{bursts, topics, Dropped, Lag, Limits, State, WhenFull};
 
 /// Names of the topics seen, by number; shared by the bus and its queues.
 #[derive(Default)]
@@ -149,6 +149,29 @@ pub fn spilled(state: State) -> Option<(u64, u64)> {
         State::Spilled(from, to) => Some((from, to)),
         _ => None,
     }
+}
+
+/// (depth, high_water, oldest_mono_ns, dropped, events) of a whole subscription.
+pub type Sums = (usize, usize, i64, u64, u64);
+
+/// (topic, depth, high_water, oldest_mono_ns, dropped, events) of a topic.
+pub type LagRow = (Py<PyString>, usize, usize, i64, u64, u64);
+
+/// What Python gets of all topics together.
+pub fn sums_of(sums: &Lag) -> Sums {
+    (sums.depth, sums.high_water, sums.oldest_ns, sums.dropped, sums.events)
+}
+
+/// What Python gets of one topic.
+pub fn lag_row(name: Bound<'_, PyString>, row: &Lag) -> LagRow {
+    (
+        name.unbind(),
+        row.depth,
+        row.high_water,
+        row.oldest_ns,
+        row.dropped,
+        row.events,
+    )
 }
 
 /// [(topic, records, seq_from, seq_to), ...]

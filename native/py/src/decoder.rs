@@ -88,6 +88,20 @@ impl Decoder {
         self.core.topic_stats().collect()
     }
 
+    /// (channel, venue, events since the start, mono_ns of the last one): sums over their topics.
+    fn stream_stats(&self) -> Vec<(&str, &str, u64, i64)> {
+        let sums = self.core.stream_stats();
+        sums.iter()
+            .map(|each| (each.channel, each.venue, each.events, each.last_mono_ns))
+            .collect()
+    }
+
+    /// (venue, state, books in it) of the books that have received something.
+    fn book_counts(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let counts = self.core.book_counts();
+        counts.iter().map(|each| (each.venue, each.state, each.count)).collect()
+    }
+
     /// (id, JSON definition), ordered by id.
     fn instruments<'py>(&self, py: Python<'py>) -> Vec<(u32, Bound<'py, PyBytes>)> {
         let all = self.core.registry().all();

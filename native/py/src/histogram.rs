@@ -41,6 +41,15 @@ impl Histogram {
         self.core.quantile(q)
     }
 
+    /// A window on it that begins now.
+    fn window(&self) -> HistogramWindow {
+        HistogramWindow {
+            core: Arc::clone(&self.core),
+            young: self.core.snapshot(),
+            old: self.core.snapshot(),
+        }
+    }
+
     #[getter]
     fn count(&self) -> u64 {
         self.core.count()
@@ -54,5 +63,26 @@ impl Histogram {
     #[getter]
     fn max(&self) -> u64 {
         self.core.max()
+    }
+}
+
+/// What a histogram counted lately: since the turn before the last one.
+#[pyclass(module = "tickd._native")]
+pub struct HistogramWindow {
+    core: Arc<Core>,
+    young: Vec<u64>,
+    old: Vec<u64>,
+}
+
+#[pymethods]
+impl HistogramWindow {
+    /// Begins a new half of the window and forgets the older one.
+    fn turn(&mut self) {
+        self.old = std::mem::replace(&mut self.young, self.core.snapshot());
+    }
+
+    /// Quantiles 0..=1 of what was counted in both halves, ns; None when that is nothing.
+    fn quantiles(&self, quantiles: Vec<f64>) -> Option<Vec<u64>> {
+        self.core.quantiles_since(&self.old, &quantiles)
     }
 }

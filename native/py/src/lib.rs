@@ -58,6 +58,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<book::L3Book>()?;
     decoder::register(m)?;
     m.add_class::<histogram::Histogram>()?;
+    m.add_class::<histogram::HistogramWindow>()?;
     m.add_class::<dispatch::Dispatch>()?;
     m.add_class::<last_values::LastValues>()?;
     views::register(m)?;

@@ -8,7 +8,8 @@ use pyo3::types::PyList;
 use tickd_core::queue::{topics, State, Taken};
 
 use crate::batch::EventBatch;
-use crate::bus_queue::{dropped_rows, limits_of, policy, spilled, state_name, Names, Queue, Queues};
+use crate::bus_queue::{dropped_rows, lag_row, limits_of, policy, spilled, state_name, sums_of};
+use crate::bus_queue::{LagRow, Names, Queue, Queues, Sums};
 use crate::cpython::OneThread;
 
 /// One subscription's bounded queues, one per topic.
@@ -125,6 +126,16 @@ impl TopicQueues {
                 )
             }),
         )
+    }
+
+    /// ((depth, high_water, oldest_mono_ns, dropped, events) of all topics together, the `worst` rows as `lag` has them).
+    ///
+    /// `reset` begins a new period of this high water, that of the fullest topic; `lag` has its own.
+    fn sums(&self, py: Python<'_>, worst: usize, reset: bool) -> PyResult<(Sums, Vec<LagRow>)> {
+        let face = self.0.get(py)?;
+        let (sums, rows) = face.inner.core.borrow_mut().sums(worst, reset);
+        let rows = rows.iter().map(|row| lag_row(face.names.get(py, row.topic), row));
+        Ok((sums_of(&sums), rows.collect()))
     }
 
     /// Forgets the waker, which knows the subscription.

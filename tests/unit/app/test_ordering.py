@@ -293,3 +293,45 @@ def test_without_a_daemon_it_ends_with_1_and_names_the_socket(tmp_path: Path, co
 def test_a_missing_file_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         order("list", tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("figure", ["9" * 30, "9" * 5_000, "1e400", "nan", "-" + "1" * 400])
+async def test_huge_figures_of_an_operator_are_refused_in_words(
+    tmp_path: Path, figure: str
+) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.define()
+        with pytest.raises(TickdError, match=r"does not fit 64 bits|not a decimal number"):
+            await asked(world, "adopt", **{**ADOPTED, "size": figure})
+        for command in ("show", "cancel", "resolve"):
+            with pytest.raises(TickdError, match=r"no order|who says so"):
+                await asked(world, command, ref=figure)
+            with pytest.raises(TickdError, match="no order"):
+                await asked(world, command, ref="z" * 5_000, operator="ada", reason="r")
+
+
+async def test_a_damaged_positions_file_holds_up_arming_until_a_person_has_looked(
+    tmp_path: Path,
+) -> None:
+    config = config_of(tmp_path)
+    async with living(config) as world:
+        await world.ready()
+        await world.state(world.submit(price=10_010), "filled")
+    (tmp_path / "risk" / "positions.json").write_bytes(b"{")
+    async with living(config) as world:
+        await world.quote("100.00", "100.10")
+        switch = world.halting.switch
+        await until(lambda: len(switch.blockers()) == 1)
+        assert "tickd risk acknowledge" in switch.blockers()[0]
+        with pytest.raises(ArmError, match="daily loss"):
+            switch.arm("ada", "at once")
+        acknowledge = world.trading.commands()["risk_acknowledge"]
+        with pytest.raises(TickdError, match="who says so"):
+            await acknowledge({})
+        assert switch.blockers()
+        await acknowledge({"operator": "ada", "reason": "looked at the venue's page"})
+        (audit,) = world.of("audit", action="acknowledge")
+        assert (audit["operator"], audit["reason"]) == ("ada", "looked at the venue's page")
+        with pytest.raises(TickdError, match="nothing to acknowledge"):
+            await acknowledge({"operator": "ada", "reason": "again"})
+        await world.arm()

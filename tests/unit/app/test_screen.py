@@ -10,10 +10,10 @@ from rich.console import Console
 from tickd.app.screen import (
     _head,
     _sink_trouble,
-    _strategies,
     other_sinks_trouble,
     plan_trouble,
     rates_of,
+    strategies_table,
 )
 
 FINE: dict[str, Any] = {
@@ -117,7 +117,7 @@ def test_a_strategy_that_ended_shows_its_reason() -> None:
         "warmth": {"notes": ["no image was kept: the raw log alone"]},
     }
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(_strategies([row]))
+    console.print(strategies_table([row]))
     text = console.export_text()
     for word in (
         "mine",
@@ -131,7 +131,7 @@ def test_a_strategy_that_ended_shows_its_reason() -> None:
         assert word in text
     assert "ab" * 9 not in text
     assert "image" not in text
-    console.print(_strategies([row | {"reason": ""}]))
+    console.print(strategies_table([row | {"reason": ""}]))
     assert "no image was kept: the raw log alone" in console.export_text()
 
 

@@ -78,7 +78,7 @@ def page(daemon: Daemon) -> str:
 async def test_a_limit_that_a_venue_has_not_is_not_said_to_be_used_up(daemon: Daemon) -> None:
     kinds: dict[str, set[str]] = {USDM: set(), SHIOAJI: set()}
     for name, pairs in scrape(daemon):
-        if name == "tickd_gateway_limit_remaining_count":
+        if name == "tickd_gateway_limit_remaining":
             labels = dict(pairs)
             kinds[labels["venue"]].add(labels["kind"])
     assert kinds[USDM] == {"connects", "rest_weight"}
@@ -92,8 +92,8 @@ async def test_an_allowance_is_told_in_numbers_and_in_words(daemon: Daemon) -> N
     venue = frozenset({("venue", SHIOAJI)})
     assert values["tickd_gateway_usage_cap_bytes", venue] == int(LIMIT * 0.95)
     assert values["tickd_gateway_usage_remaining_bytes", venue] <= int(LIMIT * 0.95) - (100 << 20)
-    assert values["tickd_gateway_usage_queries_left_count", venue] == 1
-    assert values["tickd_gateway_limit_remaining_count", venue | {("kind", "connects")}] == 100
+    assert values["tickd_gateway_usage_queries_left", venue] == 1
+    assert values["tickd_gateway_limit_remaining", venue | {("kind", "connects")}] == 100
     assert "100 MiB of 475 MiB" in page(daemon)
     assert "1 queries left for now" in page(daemon)
 

@@ -20,6 +20,8 @@ from tickd.errors import Action
 from tickd.native import EventBatch
 
 NAME = f"{VENUE}:{SYMBOL}"
+# A millisecond: the first look is late.
+GAPS = "\n[risk.triggers]\ngap_ms_max = 1\n"
 
 
 async def test_halted_an_intent_is_denied_on_record_for_the_strategy(tmp_path: Path) -> None:
@@ -411,3 +413,34 @@ async def test_an_account_that_fails_at_the_market_is_halted_alone(
         # The gate and the other account go on with new prices.
         await world.quote("101.00", "101.10")
         await world.state(world.submit(price=10_110), "filled")
+
+
+async def test_a_book_that_stays_broken_halts_its_instrument_once_something_is_open(
+    tmp_path: Path,
+) -> None:
+    async with living(config_of(tmp_path, more=GAPS)) as world:
+        await world.ready()
+        await world.depth(first=10, last=12)  # no snapshot comes: the book is not whole
+        switch = world.halting.switch
+        assert not switch.is_halted("instrument", NAME)
+        world.trading.look()
+        assert not switch.is_halted("instrument", NAME), "nothing is open in it"
+        client_id = world.submit(price=9_900)
+        await world.state(client_id, "accepted")
+        world.trading.look()
+        assert switch.is_halted("instrument", NAME)
+        await world.state(client_id, "cancelled")
+
+
+async def test_a_book_that_is_not_recorded_any_more_is_not_broken(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path, more=GAPS)) as world:
+        await world.ready()
+        await world.depth(first=10, last=12)
+        client_id = world.submit(price=9_900)
+        topics = [f"depth.{VENUE}.{SYMBOL}"]
+        world.tap.control(
+            {"kind": "shed", "connection": 1, "channels": ["depth"], "topics": topics, "cause": "x"}
+        )
+        await world.state(client_id, "accepted")
+        world.trading.look()
+        assert not world.halting.switch.is_halted("instrument", NAME)

@@ -11,7 +11,12 @@ from risk.triggers import Triggers
 MS = 1_000_000
 S = 1_000_000_000
 OFF = TriggersConfig(
-    daily_loss_max=0, rejects_max=0, lag_ms_max=0, clock_jump_ms_max=0, undurable_ms_max=0
+    daily_loss_max=0,
+    rejects_max=0,
+    lag_ms_max=0,
+    gap_ms_max=0,
+    clock_jump_ms_max=0,
+    undurable_ms_max=0,
 )
 
 
@@ -47,6 +52,12 @@ def test_lag_fires_when_it_lasts() -> None:
     assert "f is 200 ms late" in str(triggers.lag("f", 200, 1_600 * MS))
 
 
+def test_a_gap_fires_when_it_lasts() -> None:
+    triggers = Triggers(TriggersConfig(gap_ms_max=1_000))
+    assert triggers.gap("okx:A", 5 * S, 5 * S + 999 * MS) is None
+    assert "okx:A is not whole since 1000 ms" in str(triggers.gap("okx:A", 5 * S, 6 * S))
+
+
 @pytest.mark.parametrize("jump_ms", [-1_001, 1_001])
 def test_a_jump_of_the_wall_clock_fires_either_way(jump_ms: int) -> None:
     triggers = Triggers(TriggersConfig(clock_jump_ms_max=1_000))
@@ -76,6 +87,7 @@ def test_nought_switches_a_rule_off() -> None:
     assert triggers.daily_loss("a", -(10**18)) is None
     assert not any(triggers.rejected("a", 0) for _ in range(100))
     assert not any(triggers.lag("f", 1e9, now) for now in (0, 10**15))
+    assert not any(triggers.gap("f", 0, now) for now in (0, 10**15))
     assert not any(triggers.clock(wall, 0) for wall in (0, 10**18))
     assert not any(triggers.recorder("gone", now) for now in (0, 10**15))
 

@@ -58,6 +58,8 @@ def test_label_values_are_bounded_and_nothing_is_lost() -> None:
         "tickd_gaps_total",
         "tickd_Gateway_gaps_total",
         "tickd_raw_lag_ms_total",
+        "tickd_raw_open_count_total",
+        "tickd_raw_lag_hours_total",
     ],
 )
 def test_bad_names_are_refused(name: str) -> None:
@@ -83,15 +85,15 @@ def test_kinds_labels_and_repeats_are_checked() -> None:
 def test_scrape_is_capped_and_says_so() -> None:
     metrics = Metrics()
     metrics.read_gauge(
-        "tickd_a_huge_count", "Huge.", lambda: {(str(n),): n for n in range(SERIES_MAX)}, ("topic",)
+        "tickd_a_huge", "Huge.", lambda: {(str(n),): n for n in range(SERIES_MAX)}, ("topic",)
     )
-    metrics.read_gauge("tickd_a_small_count", "Small.", lambda: 1)
+    metrics.read_gauge("tickd_a_small", "Small.", lambda: 1)
     metrics.read_gauge(
-        "tickd_a_more_count", "More.", lambda: {(str(n),): n for n in range(SERIES_MAX)}, ("topic",)
+        "tickd_a_more", "More.", lambda: {(str(n),): n for n in range(SERIES_MAX)}, ("topic",)
     )
     got = lines(metrics)
-    assert len(got) <= SERIES_MAX + 1
-    assert got["tickd_telemetry_series_dropped_count"] == SERIES_MAX + 1
+    assert len(got) == got["tickd_telemetry_series"] == 3
+    assert got["tickd_telemetry_series_dropped"] == 2 * SERIES_MAX
 
 
 def test_histogram_folds_nanoseconds_with_the_slo_as_an_exact_bound() -> None:
@@ -151,9 +153,9 @@ def test_summary_shows_quantiles_in_seconds_by_label() -> None:
     summary = Summary(count=4, sum_ns=2_000_000_000, quantiles_ns={"0.5": 250_000_000, "0.99": 5})
     metrics.read_summary("tickd_test_wait_seconds", "w", lambda: {("a",): summary}, ("strategy",))
     lines = metrics.text().decode().splitlines()
-    assert 'tickd_test_wait_seconds{quantile="0.5",strategy="a"} 0.25' in lines
-    assert 'tickd_test_wait_seconds{quantile="0.99",strategy="a"} 5e-09' in lines
-    assert 'tickd_test_wait_seconds_count{strategy="a"} 4.0' in lines
-    assert 'tickd_test_wait_seconds_sum{strategy="a"} 2.0' in lines
+    assert 'tickd_test_wait_seconds{strategy="a",quantile="0.5"} 0.25' in lines
+    assert 'tickd_test_wait_seconds{strategy="a",quantile="0.99"} 5e-09' in lines
+    assert 'tickd_test_wait_seconds_count{strategy="a"} 4' in lines
+    assert 'tickd_test_wait_seconds_sum{strategy="a"} 2' in lines
     with pytest.raises(TickdError, match="_seconds"):
-        metrics.read_summary("tickd_test_wait_count", "w", dict, ("strategy",))
+        metrics.read_summary("tickd_test_wait", "w", dict, ("strategy",))

@@ -21,7 +21,7 @@ from tickd.errors import ConfigError, TickdError
 
 
 def risk(
-    action: Literal["status", "kill", "arm", "what-if"],
+    action: Literal["status", "kill", "arm", "acknowledge", "what-if"],
     config: Path,
     *,
     operator: str = "",
@@ -38,13 +38,14 @@ def risk(
 
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
-    unknown or open, data is stale, or the venues' word differs from ours. `what-if` needs no
-    daemon: it prints which of the recorded decisions other limits would have made otherwise.
+    unknown or open, data is stale, or the venues' word differs from ours. `acknowledge`: you have
+    looked at the day's result behind a damaged file of positions. `what-if` needs no daemon: it
+    prints which of the recorded decisions other limits would have made otherwise.
 
     Args:
-        action: status, kill, arm or what-if
+        action: status, kill, arm, acknowledge or what-if
         config: the daemon's config file, or its state directory
-        operator: who arms; of a kill, you unless said otherwise
+        operator: who arms or acknowledges; of a kill, you unless said otherwise
         reason: why; it goes on record
         confirm: the token of the first step: arms
         scope: what is halted or armed: global, or one venue, account, strategy or instrument
@@ -75,10 +76,8 @@ def risk(
     if confirm:
         request = {"token": confirm}
     answer = _asked(state_dir, "risk_confirm" if confirm else f"risk_{action}", request)
-    what = f"{scope} {key}".rstrip()
-    sys.stdout.write(
-        orjson.dumps(answer).decode() + "\n" if as_json else _said(config, answer, what)
-    )
+    said = _said(config, answer, f"{scope} {key}".rstrip())
+    sys.stdout.write(orjson.dumps(answer).decode() + "\n" if as_json else said)
     return ExitCode.OK
 
 
@@ -88,6 +87,8 @@ def _said(config: Path, answer: dict[str, Any], what: str) -> str:
         return _next_step(config, answer)
     if "latch" in answer:
         return "".join(f"{line}\n" for line in described(answer))
+    if "acknowledged" in answer:
+        return "".join(f"acknowledged: {each}\n" for each in answer["acknowledged"])
     return f"halted: {what}\n"
 
 

@@ -122,6 +122,11 @@ impl Chain {
         self.last.is_none()
     }
 
+    /// Whether it was given up on purpose.
+    pub fn is_shed(&self) -> bool {
+        self.down.is_some_and(|down| down.cause == GapCause::Shed as i64)
+    }
+
     /// Whether a live connection other than `connection` owns it.
     pub const fn belongs_to_another(&self, connection: u32) -> bool {
         self.owner != 0 && self.owner != connection

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::{stretch, Dropped, Limits, State, WhenFull};
+use super::{stretch, Dropped, Lag, Limits, State, WhenFull};
 use crate::batch::Batch;
 
 /// Whole batches for one consumer; `records_total` is its limit of records. It does not conflate.
@@ -16,6 +16,8 @@ pub struct BurstQueue {
     batches: VecDeque<Arc<Batch>>,
     depth: usize,
     high_water: usize,
+    /// As `high_water`, of the period that `sums` resets.
+    peak: usize,
     events: u64,
     dropped: u64,
     unreported: BTreeMap<u32, Dropped>,
@@ -32,6 +34,7 @@ impl BurstQueue {
             batches: VecDeque::new(),
             depth: 0,
             high_water: 0,
+            peak: 0,
             events: 0,
             dropped: 0,
             unreported: BTreeMap::new(),
@@ -65,6 +68,22 @@ impl BurstQueue {
             self.high_water = self.depth;
         }
         (self.events, self.dropped, high_water)
+    }
+
+    /// How far it is behind; `reset` begins a new period of this high water, `totals` has one of its own.
+    pub fn sums(&mut self, reset: bool) -> Lag {
+        let sums = Lag {
+            depth: self.depth,
+            high_water: self.peak,
+            oldest_ns: self.oldest_ns(),
+            dropped: self.dropped,
+            events: self.events,
+            ..Lag::none()
+        };
+        if reset {
+            self.peak = self.depth;
+        }
+        sums
     }
 
     /// Whether drops wait to be reported.
@@ -113,6 +132,7 @@ impl BurstQueue {
         }
         self.depth += batch.events.len();
         self.high_water = self.high_water.max(self.depth);
+        self.peak = self.peak.max(self.depth);
         self.batches.push_back(Arc::clone(batch));
         true
     }

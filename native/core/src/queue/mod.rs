@@ -2,6 +2,7 @@
 //!
 //! Pure: the time is the monotonic stamp of the batches. Waiting and waking belong to the caller.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::batch::{Batch, TopicRange};
@@ -126,6 +127,40 @@ pub struct Lag {
     pub dropped: u64,
     /// Records offered since the beginning.
     pub events: u64,
+}
+
+impl Lag {
+    /// Of nothing: what `add` begins with.
+    pub(crate) const fn none() -> Self {
+        Lag {
+            topic: u32::MAX,
+            depth: 0,
+            high_water: 0,
+            oldest_ns: 0,
+            dropped: 0,
+            events: 0,
+        }
+    }
+
+    /// Adds another topic; the high water stays.
+    pub(crate) fn add(&mut self, other: &Lag) {
+        self.depth += other.depth;
+        self.dropped += other.dropped;
+        self.events += other.events;
+        if other.oldest_ns != 0 && (self.oldest_ns == 0 || other.oldest_ns < self.oldest_ns) {
+            self.oldest_ns = other.oldest_ns;
+        }
+    }
+
+    /// Sorts the topic that is furthest behind first: by the oldest record, then depth, then drops.
+    pub(crate) fn badness(&self) -> (i64, Reverse<usize>, Reverse<u64>) {
+        let since_ns = if self.depth > 0 && self.oldest_ns != 0 {
+            self.oldest_ns
+        } else {
+            i64::MAX
+        };
+        (since_ns, Reverse(self.depth), Reverse(self.dropped))
+    }
 }
 
 /// A run of one topic's events handed to the consumer.

@@ -24,6 +24,8 @@ pub struct TopicQueues {
     lanes: Vec<Lane>,
     /// Records waiting per lane; apart from the lanes so that the search for the longest reads few cache lines.
     depths: Vec<usize>,
+    /// Most records of one topic that waited since `sums` was reset.
+    peak: usize,
     /// Lanes with something to take, in the order of their turn.
     turns: VecDeque<u32>,
     total: usize,
@@ -45,6 +47,7 @@ impl TopicQueues {
             index: Vec::new(),
             lanes: Vec::new(),
             depths: Vec::new(),
+            peak: 0,
             turns: VecDeque::new(),
             total: 0,
             planned: 0,
@@ -169,6 +172,7 @@ impl TopicQueues {
         *depth += stop - start;
         self.total += stop - start;
         lane.high_water = lane.high_water.max(*depth);
+        self.peak = self.peak.max(*depth);
     }
 
     /// Drops what is too old or too much; returns where the incoming stretch now begins.
@@ -338,6 +342,37 @@ impl TopicQueues {
             }
         });
         rows.collect()
+    }
+
+    /// All topics together, and the `worst` of those that wait or dropped something: by age, then depth. `reset` begins
+    /// a new period of the high water, which is that of the fullest topic.
+    pub fn sums(&mut self, worst: usize, reset: bool) -> (Lag, Vec<Lag>) {
+        let mut sums = Lag::none();
+        sums.high_water = self.peak;
+        let mut rows = Vec::new();
+        for (lane, depth) in self.lanes.iter().zip(&self.depths) {
+            let row = Lag {
+                topic: lane.topic,
+                depth: *depth,
+                high_water: lane.high_water.max(*depth),
+                oldest_ns: lane.oldest(),
+                dropped: lane.dropped,
+                events: lane.events,
+            };
+            sums.add(&row);
+            if worst > 0 && (row.depth > 0 || row.dropped > 0) {
+                rows.push(row);
+            }
+        }
+        if reset {
+            self.peak = self.depths.iter().copied().max().unwrap_or(0);
+        }
+        if rows.len() > worst && worst > 0 {
+            rows.select_nth_unstable_by_key(worst - 1, Lag::badness);
+            rows.truncate(worst);
+        }
+        rows.sort_unstable_by_key(Lag::badness);
+        (sums, rows)
     }
 }
 

@@ -17,6 +17,7 @@ from strategy_runner.indicators import (
     simulate_hawkes,
 )
 from strategy_runner.indicators.backend import load
+from strategy_runner.indicators.fitting import deepest
 
 SECOND = 10**9
 
@@ -126,3 +127,13 @@ def test_a_still_market_has_no_microprice() -> None:
     ones = np.ones(50)
     with pytest.raises(ValueError, match="never changes"):
         fit_microprice(ones, ones, ones * 2.0, ones, tick=1.0)
+
+
+def test_of_equal_optima_one_that_converged_is_taken() -> None:
+    """A descent that stalls an ulp lower is no better; one that is really lower is."""
+    at = np.zeros(3)
+    stalled, converged = (0.39100981009493751, at, False), (0.39100981009493826, at + 1.0, True)
+    assert deepest([converged, stalled]) is converged
+    assert deepest([stalled, converged]) is converged
+    lower = (0.391, at + 2.0, False)
+    assert deepest([converged, lower]) is lower

@@ -1,0 +1,1 @@
+"""Grafana dashboards as code: one file per dashboard, their words in `vocabulary.py`."""

@@ -1,0 +1,256 @@
+"""Overview: is it recording, is anything lost, how late is it, may orders leave."""
+
+from __future__ import annotations
+
+from dashboards.board import VENUE, Board, Row, labels_variable
+from dashboards.queries import prom
+from dashboards.vocabulary import GOOD, NO_HALT, PanelBuilder, graph, number, state, timeline
+
+LOST = ((None, GOOD), (1, "red"))
+_P99 = "histogram_quantile(0.99, sum by (le) (rate({}_bucket[$__rate_interval])))"
+
+
+def board() -> Board:
+    return Board(
+        name="overview",
+        title="tickd / Overview",
+        description="One page for whoever is on call: what comes in, what is lost, how late it is.",
+        rows=[
+            Row("At a glance", [*_health(), *_loss()]),
+            Row("What comes in", _incoming()),
+            Row("What is kept", _kept()),
+            Row("States and alerts", _states()),
+        ],
+        variables=[labels_variable(*VENUE)],
+    )
+
+
+def _health() -> list[PanelBuilder]:
+    return [
+        number(
+            "Events",
+            "Events per second of the chosen venues. 0 while a market is open: look at Feeds.",
+            prom("sum(rate(tickd_gateway_events_total{venue}[$__rate_interval]))", "events"),
+            "eps",
+            ((None, "orange"), (0.01, GOOD)),
+        ),
+        number(
+            "Connections up",
+            "Share of the planned connections that stream. Below 100 % one is being made again.",
+            prom(
+                'sum(tickd_gateway_lines{venue,state="streaming"})'
+                " / sum(tickd_gateway_lines{venue})",
+                "streaming",
+            ),
+            "percentunit",
+            ((None, "red"), (0.5, "orange"), (1, GOOD)),
+        ),
+        state(
+            "Orders",
+            "The kill switch. After every start it is halted until a person arms it.",
+            prom("1 - min(tickd_risk_armed_state)", "halted"),
+            NO_HALT,
+        ),
+        number(
+            "Latency to the bus, p99",
+            "From the socket to strategies and sinks, 99th percentile. Objective: 5 ms.",
+            prom(_P99.format("tickd_gateway_publish_latency_seconds"), "p99"),
+            "s",
+            ((None, GOOD), (0.005, "orange"), (0.05, "red")),
+        ),
+        number(
+            "Latency to the file, p99",
+            "From the socket to the raw log, 99th percentile; what a kill -9 may cost. "
+            "Objective: 500 ms.",
+            prom(_P99.format("tickd_recorder_raw_write_latency_seconds"), "p99"),
+            "s",
+            ((None, GOOD), (0.5, "orange"), (2, "red")),
+        ),
+        number(
+            "Latency to ClickHouse, p99",
+            "From the socket to the acknowledgement of the insert, 99th percentile. "
+            "High while ClickHouse is away: nothing is lost, rows come later.",
+            prom(_P99.format("tickd_recorder_sink_ack_latency_seconds"), "p99"),
+            "s",
+            ((None, GOOD), (5, "orange"), (60, "red")),
+        ),
+    ]
+
+
+def _loss() -> list[PanelBuilder]:
+    return [
+        number(
+            "Gaps",
+            "Gaps found in the chosen time: each is on record with its ids and its cause.",
+            prom("sum(increase(tickd_gateway_decoded_gaps_total[$__range]))", "gaps"),
+            "short",
+            ((None, GOOD), (1, "orange")),
+            decimals=0,
+        ),
+        number(
+            "Gaps open",
+            "Gaps with known ids that are not filled yet. They close by themselves or are given "
+            "up on record.",
+            prom("sum(tickd_gateway_gaps_open{venue})", "open"),
+            "short",
+            ((None, GOOD), (1, "orange"), (20, "red")),
+            decimals=0,
+        ),
+        number(
+            "Events dropped",
+            "Dropped by a queue of a slow consumer in the chosen time. They are in the raw log.",
+            prom("sum(increase(tickd_bus_dropped_events_total[$__range]))", "dropped"),
+            "short",
+            LOST,
+            decimals=0,
+        ),
+        state(
+            "ClickHouse",
+            "Caught up: everything received is in ClickHouse but for the last second.",
+            prom("min(tickd_recorder_sink_caught_up_state)", "caught up"),
+            {1: ("caught up", GOOD), 0: ("BEHIND", "orange")},
+        ),
+        number(
+            "Disk free",
+            "Of the fullest place that tickd writes to.",
+            prom("min(tickd_recorder_disk_free_bytes / tickd_recorder_disk_size_bytes)", "free"),
+            "percentunit",
+            ((None, "red"), (0.1, "orange"), (0.2, GOOD)),
+        ),
+        number(
+            "Restarts",
+            "Starts of the daemon in the chosen time, by changes of its process.",
+            prom("sum(changes(process_start_time_seconds[$__range]))", "restarts"),
+            "short",
+            ((None, GOOD), (1, "orange"), (3, "red")),
+            decimals=0,
+        ),
+    ]
+
+
+def _incoming() -> list[PanelBuilder]:
+    return [
+        graph(
+            "Events by venue",
+            "What is received, decoded and published. A step down to 0 with the market open is an "
+            "outage: Feeds says of which connection.",
+            "eps",
+            prom(
+                "sum by (venue) (rate(tickd_gateway_events_total{venue}[$__rate_interval]))",
+                "{{venue}}",
+            ),
+            width=24,
+            height=9,
+        ),
+        graph(
+            "Trouble by venue",
+            "Connections that ended, failed attempts, silences, refused subscriptions, per second.",
+            "cps",
+            *(
+                prom(f"sum by (venue) (rate({name}{{venue}}[$__rate_interval]))", legend)
+                for name, legend in (
+                    ("tickd_gateway_disconnects_total", "{{venue}} disconnects"),
+                    ("tickd_gateway_connect_failures_total", "{{venue}} failed attempts"),
+                    ("tickd_gateway_silences_total", "{{venue}} silences"),
+                    ("tickd_gateway_subscribe_refusals_total", "{{venue}} refusals"),
+                )
+            ),
+            width=8,
+        ),
+        graph(
+            "Frames without an event, gaps, lost books",
+            "Frames that gave no event (kept raw all the same), gaps, and books to be made anew.",
+            "cps",
+            prom("sum(rate(tickd_gateway_decoded_gaps_total[$__rate_interval]))", "gaps"),
+            prom("sum(rate(tickd_gateway_decoded_resyncs_total[$__rate_interval]))", "books"),
+            prom(
+                "sum by (reason) (rate(tickd_gateway_refused_frames_total[$__rate_interval]))",
+                "{{reason}}",
+            ),
+            width=8,
+        ),
+        graph(
+            "Latencies, p99",
+            "From the socket to the bus, to the file, to ClickHouse. They rise in this order when "
+            "the machine is short of CPU; alone, when its own stage is.",
+            "s",
+            prom(_P99.format("tickd_gateway_publish_latency_seconds"), "bus"),
+            prom(_P99.format("tickd_recorder_raw_write_latency_seconds"), "file"),
+            prom(_P99.format("tickd_recorder_sink_ack_latency_seconds"), "ClickHouse"),
+            width=8,
+            is_log=True,
+        ),
+    ]
+
+
+def _kept() -> list[PanelBuilder]:
+    return [
+        graph(
+            "Raw log",
+            "Bytes of frames in, and bytes written to segments (compressed).",
+            "Bps",
+            prom("sum(rate(tickd_recorder_raw_record_bytes_total[$__rate_interval]))", "received"),
+            prom("sum(rate(tickd_recorder_raw_written_bytes_total[$__rate_interval]))", "written"),
+            width=8,
+        ),
+        graph(
+            "ClickHouse",
+            "Rows that ClickHouse acknowledged.",
+            "rowsps",
+            prom("sum(rate(tickd_recorder_sink_committed_rows_total[$__rate_interval]))", "rows"),
+            width=8,
+        ),
+        graph(
+            "What waits",
+            "Age of the oldest thing in each queue: frames for the file, batches, blocks, inserts. "
+            "A line that climbs without end is a stage that does not keep up.",
+            "s",
+            prom("max by (queue) (tickd_recorder_queue_oldest_age_seconds)", "{{queue}}"),
+            prom(
+                "max by (subscription) (tickd_bus_queue_oldest_age_seconds)", "bus {{subscription}}"
+            ),
+            width=8,
+        ),
+    ]
+
+
+def _states() -> list[PanelBuilder]:
+    return [
+        timeline(
+            "Venues",
+            "All connections of a venue stream, some do, or none does.",
+            {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
+            prom(
+                "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
+                ' (tickd_gateway_lines{venue,state="streaming"})) > bool 0) + (sum by'
+                ' (venue) (tickd_gateway_lines{venue,state="streaming"}) == bool 0)',
+                "{{venue}}",
+            ),
+            height=5,
+        ),
+        timeline(
+            "Daemon",
+            "Whether the daemon records, whether orders may leave, and whether ClickHouse is "
+            "reached and has everything.",
+            {1: ("yes", GOOD), 0: ("no", "orange")},
+            prom('max by (instance) (tickd_app_state{state="recording"})', "{{instance}} records"),
+            prom("min by (instance) (tickd_risk_armed_state)", "{{instance}} armed"),
+            prom(
+                "min by (instance) (tickd_recorder_clickhouse_up_state)", "{{instance}} ClickHouse"
+            ),
+            prom(
+                "min by (instance) (tickd_recorder_sink_caught_up_state)", "{{instance}} caught up"
+            ),
+            height=7,
+        ),
+        timeline(
+            "Alerts that fire",
+            "Each has a runbook: docs/runbooks. Empty is what it should be.",
+            {1: ("fires", "red")},
+            prom(
+                'max by (alertname, severity) (ALERTS{alertstate="firing"})',
+                "{{severity}}: {{alertname}}",
+            ),
+            height=7,
+        ),
+    ]

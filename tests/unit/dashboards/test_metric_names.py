@@ -1,0 +1,49 @@
+"""Names both ways: what dashboards read is exposed, and what is exposed is read by somebody.
+
+What a daemon exposes is taken from docs/metrics.md, which is generated from the code, every option
+switched on, and compared with it by a test of its own.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dashboards.operator_only import OPERATOR_ONLY
+from tests.harness.panels import (
+    ROOT,
+    folded,
+    names_in_dashboards,
+    names_in_rules,
+    recorded_names,
+)
+
+PAGE = ROOT / "docs" / "metrics.md"
+# Made by Prometheus itself.
+FOREIGN = {"up", "ALERTS"}
+
+
+def exposed() -> set[str]:
+    if not PAGE.exists():
+        pytest.skip("docs/metrics.md is not there")
+    return set(re.findall(r"`((?:tickd|process)_[a-z0-9_]+)(?:\{[^`]*)?`", PAGE.read_text()))
+
+
+def test_every_metric_of_a_dashboard_is_exposed_or_recorded() -> None:
+    known = exposed()
+    used = folded(names_in_dashboards() - recorded_names() - FOREIGN, known)
+    assert used - known == set()
+
+
+def test_every_exposed_metric_is_used_or_said_to_be_for_the_operator() -> None:
+    known = exposed()
+    used = folded(names_in_dashboards() | names_in_rules(), known)
+    assert known - used - OPERATOR_ONLY.keys() == set()
+
+
+def test_what_is_said_to_be_for_the_operator_is_in_no_dashboard_and_has_a_reason() -> None:
+    used = folded(names_in_dashboards(), set(OPERATOR_ONLY))
+    assert used & OPERATOR_ONLY.keys() == set()
+    assert all(len(reason) > 10 for reason in OPERATOR_ONLY.values())
+    assert all(re.fullmatch(r"tickd_\w+", name) for name in OPERATOR_ONLY)
