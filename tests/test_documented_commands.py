@@ -43,7 +43,7 @@ def documented() -> Iterator[tuple[str, list[str]]]:
     for page in (path for pattern in PAGES for path in sorted(ROOT.glob(pattern))):
         for line in typed(page.read_text()):
             words = shlex.split(line, comments=True)
-            for shell in ("|", "&&"):
+            for shell in ("|", "||", "&&"):
                 words = words[: words.index(shell)] if shell in words else words
             yield page.name, words
 

@@ -4,7 +4,8 @@ Every stage owns its struct (`msgspec.Struct(frozen=True, forbid_unknown_fields=
 kw_only=True)`), `tickd/app` composes them. This module reads one file and the mapping it is given,
 never the process's environment.
 
-A field of type `Secret` is written `{ file = "…" }` or `{ env = "NAME" }`, never as plain text.
+A field of type `Secret` is written `{ file = "…" }`, `{ credential = "name" }` or
+`{ env = "NAME" }`, never as plain text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 import msgspec
 
 from tickd.errors import ConfigError
-from tickd.secrets import HIDDEN, Secret, secret_from_env, secret_from_file
+from tickd.secrets import (
+    HIDDEN,
+    Secret,
+    secret_from_credential,
+    secret_from_env,
+    secret_from_file,
+)
 
 __all__ = ["CONFIG_BYTES_MAX", "dump", "load", "parse"]
 
@@ -37,8 +44,8 @@ _AT: Final = re.compile(r"(?s)(.*?)(?: - at `(?:key in )?\$\.?([^`]*)`)?$")
 def load(path: str | Path, into: type[T], environment: Mapping[str, str] | None = None) -> T:
     """Return the configuration of a file.
 
-    Args: `environment`: TICKD__SECTION__KEY overrides, and what `{ env = … }` secrets are read
-    from.
+    Args: `environment`: TICKD__SECTION__KEY overrides, what `{ env = … }` secrets are read
+    from, and where systemd put credentials.
     Raises ConfigError: unreadable, too big, not TOML, unknown or missing key, wrong type, broken
     relation.
     """
@@ -129,7 +136,12 @@ def _secret(kind: type, value: object, env: Mapping[str, str]) -> object:
             return secret_from_file(path)
         case {"env": str(name), **rest} if not rest:
             return secret_from_env(name, env)
-    raise ConfigError("a secret is not written here", hint='{ file = "…" } or { env = "NAME" }')
+        case {"credential": str(name), **rest} if not rest:
+            return secret_from_credential(name, env)
+    raise ConfigError(
+        "a secret is not written here",
+        hint='{ file = "…" }, { credential = "name" } or { env = "NAME" }',
+    )
 
 
 def _split(message: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Secrets: values that never show themselves.
 
-A secret is read once, from a file named in the configuration or from a mapping the composition root
-passes in (the process's environment). This module reads no environment itself and writes nothing.
+A secret is read once, from a file named in the configuration, from a credential of systemd, or from
+a mapping the composition root passes in (the process's environment). This module reads no
+environment itself and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import Final, NoReturn, final
 
 from tickd.errors import ConfigError
 
-__all__ = ["Secret", "secret_from_env", "secret_from_file"]
+__all__ = ["Secret", "secret_from_credential", "secret_from_env", "secret_from_file"]
 
 HIDDEN: Final = "***"
 # A longer "secret" is a wrong file: keys and tokens are short, a log is not.
 SECRET_BYTES_MAX: Final = 65_536
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+# What tickd's unit loads from a directory has its id in front: LoadCredential=tickd:DIRECTORY.
+CREDENTIAL_PREFIX: Final = "tickd_"
 
 
 @final
@@ -90,3 +94,26 @@ def secret_from_env(name: str, environment: Mapping[str, str]) -> Secret:
     if not text:
         raise ConfigError(f"environment variable {name} is not set", hint=f"export {name}=…")
     return Secret(text)
+
+
+def secret_from_credential(name: str, environment: Mapping[str, str]) -> Secret:
+    """Return the credential that systemd keeps under `name`, or under `tickd_` and the name.
+
+    Raises ConfigError: no credentials were passed, none of this name, or a file that is no secret.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigError(f"{name!r} is no name of a credential", hint="a name, not a path")
+    directory = environment.get(CREDENTIALS, "")
+    if not directory:
+        raise ConfigError(
+            f"credential {name}: no credentials were passed to this process",
+            hint=f"systemd does; by hand: {CREDENTIALS}=/run/credentials/tickd.service",
+        )
+    places = [Path(directory, prefix + name) for prefix in ("", CREDENTIAL_PREFIX)]
+    for place in places:
+        if place.exists():
+            return secret_from_file(place)
+    raise ConfigError(
+        f"credential {name} is not in {directory}",
+        hint=f"LoadCredential={name}:/path, or a file {name} in /etc/tickd/credentials",
+    )

@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +28,7 @@ BOOT = Path(__file__).with_name("machine_boot.sh")
 PROGRAMS = ("/lib/systemd/systemd", "/usr/bin/dbus-daemon", "unshare", "nsenter", "ip")
 LOCK = Path(tempfile.gettempdir()) / "tickd-proof-machine.lock"
 BOOT_TIMEOUT_S = 60
+PREPARE_TIMEOUT_S = 400
 HIDDEN = ("root", "home")  # by ProtectHome=
 POLL_S = 0.05
 # The first two would act on the real kernel; nothing is to be mounted again; no network comes up.
@@ -49,6 +49,8 @@ TICKD = """#!/opt/tickd/bin/python
 from tickd.__main__ import main
 main()
 """
+
+Binds = Sequence[tuple[Path, str]]
 
 
 def require() -> None:
@@ -73,27 +75,32 @@ def interpreter() -> Path:
 class Machine:
     """One machine; a context manager."""
 
-    def __init__(self, folder: Path, *, upper: Path | None = None, with_tickd: bool = True) -> None:
+    def __init__(self, folder: Path, *, prepare: str = "", binds: Binds = ()) -> None:
         """Args.
 
-        `upper`: what was changed in the root before, laid over it; `with_tickd`: this checkout's
-        program and units are installed.
+        `prepare`: a script for bash that installs what is wanted, with the network, in place of
+        this checkout's program and units; `binds`: what it finds, (from, to).
         """
         require()
         self.folder = folder
         self.out = folder / "out"
-        self._binds: list[tuple[Path, str]] = []
+        self._binds = list(binds)
+        self._prepares = bool(prepare)
         self._process: subprocess.Popen[bytes] | None = None
         self._children: list[subprocess.Popen[bytes]] = []
         self._pid = 0
         inject = folder / "inject"
         for path in (self.out, folder / "scratch", inject):
             path.mkdir(parents=True)
-        if upper is not None:
-            (folder / "upper").symlink_to(upper)
         self._inject_system(inject)
-        if with_tickd:
+        hidden = ["/opt"]
+        if prepare:
+            (self.out / "prepare.sh").write_text(prepare)
+            # What made this run is not there: a new user has none of it.
+            hidden += [f"/{name}" for name in (*HIDDEN, "srv")] + [sys.prefix, str(REPOSITORY)]
+        else:
             self._inject_tickd(inject)
+        (folder / "hide").write_text("".join(f"{path}\n" for path in hidden))
         lines = [f"{source} {target}\n" for source, target in self._binds]
         (folder / "binds").write_text("".join(lines))
 
@@ -143,7 +150,7 @@ class Machine:
         return self
 
     def _boot(self) -> None:
-        spaces = ("--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc", "--net")
+        spaces = ("--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc")
         with (self.out / "boot.log").open("wb") as log:
             self._process = subprocess.Popen(
                 ["unshare", *spaces, "--cgroup", "bash", str(BOOT), str(self.folder)],
@@ -152,7 +159,8 @@ class Machine:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_default_signals,  # noqa: PLW1509 - one thread
             )
-        self.wait_until(self._is_up, "it has not booted", timeout=BOOT_TIMEOUT_S)
+        patience_s = PREPARE_TIMEOUT_S if self._prepares else BOOT_TIMEOUT_S
+        self.wait_until(self._is_up, "it has not booted", timeout=patience_s)
 
     def _is_up(self) -> bool:
         assert self._process is not None
@@ -165,7 +173,7 @@ class Machine:
         return self.run("systemctl", "is-active", "proof.target").stdout.strip() == "active"
 
     def _said(self) -> str:
-        logs = (self.out / "boot.log", self.out / "console.txt")
+        logs = [self.out / name for name in ("boot.log", "console.txt", "prepare.log")]
         return "".join(log.read_text(errors="replace")[-2000:] for log in logs if log.exists())
 
     def __exit__(self, *_: object) -> None:
@@ -209,6 +217,15 @@ class Machine:
             words = f"{done.stdout}{done.stderr}\n{self.journal()[-6000:]}"
             raise AssertionError(f"{' '.join(command)}: {done.returncode}: {words}")
         return done
+
+    def shell(self, text: str, *, cwd: str = "/", check: bool = True) -> str:
+        """Run lines as somebody types them, stopping at the first that fails; what was said."""
+        lines = f"set -euo pipefail\ncd {cwd}\n{text}"
+        done = self.run("bash", "-c", lines)
+        if check and done.returncode:
+            words = f"{done.stdout}{done.stderr}\n{self.journal()[-4000:]}"
+            raise AssertionError(f"{text}\nexit code {done.returncode}: {words}")
+        return done.stdout
 
     def begin(self, *command: str, log: str) -> subprocess.Popen[bytes]:
         """Start a command in it that goes on; its stdout is a pipe, its stderr a file in `out`."""
@@ -275,10 +292,3 @@ def _default_signals() -> None:
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-@contextmanager
-def booted(folder: Path) -> Iterator[Machine]:
-    """A machine with this checkout's tickd."""
-    with Machine(folder) as machine:
-        yield machine

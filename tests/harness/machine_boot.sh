@@ -1,6 +1,7 @@
 #!/bin/bash
 # From fresh namespaces to `systemd --system` as PID 1 on an overlay of the running root; called by machine.py under unshare.
-# Usage: machine_boot.sh STAGE. STAGE has inject/, an empty scratch/, out/ (bound to /mnt/out) and `binds` (lines: FROM TO).
+# Usage: machine_boot.sh STAGE. STAGE has inject/, an empty scratch/, out/ (bound to /mnt/out), `hide` (lines: a directory that is
+# empty in there), `binds` (lines: FROM TO) and perhaps prepare.sh, which runs in the new root before systemd, on the real network.
 # Nothing is written to the real root.
 set -euo pipefail
 stage=$1
@@ -9,9 +10,6 @@ mount --make-rprivate /
 scratch=$stage/scratch
 mount -t tmpfs tmpfs "$scratch"
 mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
-if [ -d "$stage/upper" ]; then            # a root that something was installed into before
-    cp -a "$stage/upper/." "$scratch/upper/"
-fi
 mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" "$scratch/root"
 root=$scratch/root
 
@@ -35,6 +33,9 @@ mount -t tmpfs tmpfs "$root/dev/shm"
 
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 
+while read -r path; do
+    if [ -d "$root$path" ]; then mount -t tmpfs tmpfs "$root$path"; fi
+done <"$stage/hide"
 cp -r --no-preserve=ownership "$stage/inject/." "$root/"
 while read -r from to; do
     mkdir -p "$root$to"
@@ -44,7 +45,6 @@ mkdir -p "$root/mnt/out"
 mount --bind "$stage/out" "$root/mnt/out"
 touch "$stage/out/console.txt" "$root/dev/console"
 mount --bind "$stage/out/console.txt" "$root/dev/console"
-ip link set lo up
 
 # pivot_root, not chroot: in a chroot no user namespace can be made, and PrivateUsers= ends in 217/USER.
 cd "$root"
@@ -56,5 +56,11 @@ umount -l /oldroot
 rmdir /oldroot
 mount --make-rshared /                    # else LoadCredential= gives an empty directory
 
-exec /usr/bin/env -i container=tickd-proof PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    /lib/systemd/systemd --system --unit=proof.target --log-level=info --log-target=journal --show-status=no
+if [ -e /mnt/out/prepare.sh ]; then
+    bash -x /mnt/out/prepare.sh >/mnt/out/prepare.log 2>&1
+fi
+
+# From here on there is no network but loopback.
+exec unshare --net bash -c 'ip link set lo up && exec "$@"' boot \
+    /usr/bin/env -i container=tickd-proof PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        /lib/systemd/systemd --system --unit=proof.target --log-level=info --log-target=journal --show-status=no

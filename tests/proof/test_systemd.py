@@ -8,6 +8,8 @@ cost must be exactly what the GAP records name.
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -92,13 +94,20 @@ class Unit:
         self.configure()
         self.cursor = machine.now()
 
-    def configure(self, more: str = "", **venue: object) -> None:
+    def configure(
+        self,
+        more: str = "",
+        *,
+        sections: dict[str, dict[str, object]] | None = None,
+        **venue: object,
+    ) -> None:
         path = self.machine.out / "tickd.toml"
         table = venue_of(self.venue, **venue)
-        write_config(path, state_dir=Path("/var/lib/tickd"), venues=[table])
+        write_config(path, state_dir=Path("/var/lib/tickd"), venues=[table], sections=sections)
         self.machine.write(CONFIG, path.read_text() + more)
 
     def start(self) -> None:
+        """Returns with READY."""
         self.machine.run("systemctl", "start", "tickd", check=True)
 
     def stop(self) -> None:
@@ -134,6 +143,28 @@ class Unit:
             lambda: self.restarts > before and self.is_active, "not started again"
         )
 
+    def risk(self, *words: str) -> str:
+        return self.machine.run("tickd", "risk", *words, check=True).stdout
+
+    def processes(self) -> dict[int, str]:
+        """Those of the unit: pid -> command line."""
+        group = self.machine.property("ControlGroup")
+        procs = self.machine.run("cat", f"/sys/fs/cgroup{group}/cgroup.procs", check=True).stdout
+        lines = {}
+        for pid in procs.split():
+            said = (self.machine.root / "proc" / pid / "cmdline").read_bytes()
+            lines[int(pid)] = said.replace(b"\0", b" ").decode()
+        return lines
+
+    def clickhouse(self) -> int:
+        (pid,) = (pid for pid, line in self.processes().items() if "recorder.embedded" in line)
+        return pid
+
+    def fact(self, pid: int, name: str) -> str:
+        """A line of /proc/PID/status."""
+        lines = (self.machine.root / f"proc/{pid}/status").read_text().splitlines()
+        return next(line for line in lines if line.startswith(f"{name}:")).split(":", 1)[1].strip()
+
     def signal(self, number: signal.Signals) -> None:
         self.machine.run(
             "systemctl", "kill", "--kill-whom=main", f"--signal={number.name}", "tickd", check=True
@@ -163,7 +194,7 @@ def prove_gaps(unit: Unit) -> None:
 
 
 def test_start_is_ready_once_the_venue_is_live(unit: Unit) -> None:
-    unit.start()  # returns with READY
+    unit.start()
     assert unit.is_active
     assert "daemon_ready" in unit.said()
     venue = unit.status()["venues"][0]
@@ -196,3 +227,150 @@ def test_kill_restarts_and_costs_exactly_its_gap(unit: Unit) -> None:
     unit.wait_for_restart(restarts)
     unit.wait_for_frames(1_000)
     prove_gaps(unit)
+
+
+def test_ready_is_withheld_while_recovery_fails(unit: Unit) -> None:
+    unit.start()
+    unit.wait_for_frames(1_000)
+    unit.stop()
+    raw = unit.machine.root / STATE / "raw"
+    owner = raw.stat()
+    os.chown(raw, 0, 0)  # as after somebody ran tickd there as root
+    raw.chmod(0o700)
+    unit.cursor = unit.machine.now()
+    started = unit.machine.run("systemctl", "start", "tickd")
+    assert started.returncode != 0
+    unit.machine.wait_until(lambda: unit.restarts >= 2, "not tried again")
+    said = unit.said()
+    assert "Permission denied" in said
+    assert "Started tickd.service" not in said
+    assert "daemon_ready" not in said
+    os.chown(raw, owner.st_uid, owner.st_gid)
+    # Nobody has to start it: it has not given up.
+    unit.machine.wait_until(lambda: unit.is_active, "not ready once the log can be read")
+    assert "daemon_ready" in unit.said()
+
+
+def test_ready_without_a_venue_that_does_not_come(unit: Unit) -> None:
+    nowhere = {"ws_url": "ws://127.0.0.1:1", "rest_url": "http://127.0.0.1:1"}
+    unit.configure(sections={"node": {"venues_wait_seconds": 3}}, **nowhere)
+    unit.start()
+    assert "venues_degraded" in unit.said()
+    assert "0/1 feeds live" in unit.machine.property("StatusText")
+
+
+def test_kill_signal_halts_and_a_restart_does_not_arm(unit: Unit) -> None:
+    unit.start()
+    token = unit.risk("arm", CONFIG, "--operator", "ada", "--reason", "proof")
+    unit.risk("arm", CONFIG, "--confirm", re.findall(r"--confirm (\w+)", token)[0])
+    assert unit.status()["risk"]["state"] == "armed"
+    unit.machine.wait_until(
+        lambda: unit.machine.property("StatusText").endswith("armed"), "not in the status line"
+    )
+    unit.signal(signal.SIGUSR1)
+    unit.machine.wait_until(
+        lambda: unit.status()["risk"]["state"] == "halted", "not halted by the signal"
+    )
+    # The daemon lives on, and so does the halt: over a crash and over an ordinary restart.
+    restarts = unit.restarts
+    unit.signal(signal.SIGKILL)
+    unit.wait_for_restart(restarts)
+    assert "kill signal" in unit.risk("status", CONFIG)
+    unit.machine.run("systemctl", "restart", "tickd", check=True)
+    assert unit.status()["risk"]["state"] == "halted"
+    assert unit.machine.property("StatusText").endswith("HALTED")
+
+
+def test_hangup_takes_a_good_file_and_leaves_a_bad_one(unit: Unit) -> None:
+    symbols = unit.venue["symbols"]["binance-usdm"]
+    unit.start()
+    before = unit.status()["venues"][0]["streams_count"]
+    unit.configure(symbols=symbols[:2])
+    unit.signal(signal.SIGHUP)
+    unit.machine.wait_until(
+        lambda: unit.status()["venues"][0]["streams_count"] < before, "the file was not read"
+    )
+    whole = (unit.machine.root / CONFIG.lstrip("/")).read_text()
+    unit.machine.write(CONFIG, whole + "\n[nonsense]\n")
+    pid = unit.pid
+    unit.signal(signal.SIGHUP)
+    unit.machine.wait_until(lambda: unit.status()["plan"]["reloads_refused"] == 1, "not refused")
+    reloaded = unit.machine.run("systemctl", "reload", "tickd")
+    assert reloaded.returncode != 0, "a reload that was refused looks done"
+    assert "nonsense" in unit.said()
+    unit.machine.write(CONFIG, whole)
+    unit.machine.run("systemctl", "reload", "tickd", check=True)
+    assert unit.pid == pid
+    frames = unit.status()["raw_log"]["frames"]
+    unit.wait_for_frames(frames + 100)
+
+
+def test_stop_drains_and_every_row_is_there(unit: Unit) -> None:
+    unit.start()
+    unit.wait_for_frames(3_000)
+    unit.stop()
+    said = unit.said()
+    assert "daemon_stopped drained=True whole=True" in said
+    assert unit.machine.property("Result") == "success"
+    assert unit.machine.property("ExecMainStatus") == "0"
+    assert not list((unit.machine.root / STATE / "raw").rglob("*.open"))
+    verified = unit.machine.run("tickd", "verify", CONFIG, timeout=200)
+    assert verified.returncode == 0, f"{verified.stdout}{verified.stderr}"
+
+
+def test_credential_is_readable_and_a_missing_one_is_named(unit: Unit) -> None:
+    unit.machine.write("/etc/tickd/credentials/clickhouse", "not-a-real-password\n", mode=0o600)
+    unit.configure(sections={"clickhouse": {"password": {"credential": "clickhouse"}}})
+    unit.start()
+    unit.wait_for_frames(100)
+    unit.stop()
+    assert "not-a-real-password" not in unit.said()
+    unit.configure(sections={"clickhouse": {"password": {"credential": "another"}}})
+    assert unit.machine.run("systemctl", "start", "tickd").returncode != 0
+    assert "credential another is not in" in unit.said()
+
+
+def test_sandbox_holds_for_the_daemon_and_its_clickhouse(unit: Unit) -> None:
+    unit.start()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "no ClickHouse")
+    daemon, clickhouse = unit.pid, unit.clickhouse()
+    for pid in (daemon, clickhouse):
+        assert unit.fact(pid, "CapEff") == "0000000000000000"
+        assert unit.fact(pid, "NoNewPrivs") == "1"
+        assert unit.fact(pid, "Seccomp") == "2"
+        assert 61_184 <= int(unit.fact(pid, "Uid").split()[0]) <= 65_519
+        for path in ("/etc/tickd/x", "/usr/x", "/opt/x", "/var/x"):
+            touched = unit.machine.run("nsenter", f"--target={pid}", "--mount", "touch", path)
+            assert "Read-only file system" in touched.stderr, path
+        hidden = unit.machine.run("nsenter", f"--target={pid}", "--mount", "ls", "/home")
+        assert hidden.stdout == ""
+    niceness = [
+        int(unit.machine.run("ps", "-o", "ni=", "-p", str(pid), check=True).stdout)
+        for pid in (daemon, clickhouse)
+    ]
+    assert niceness == [-5, 5], "the recorder comes first"
+
+
+def test_clickhouse_is_started_again_and_never_outlives_the_unit(unit: Unit) -> None:
+    unit.start()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "no ClickHouse")
+    pid, first = unit.pid, unit.clickhouse()
+    unit.machine.run("kill", "-KILL", str(first), check=True)
+    unit.machine.wait_until(lambda: unit.status()["sink"]["restarts"] == 1, "not started again")
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "not live again")
+    assert unit.pid == pid, "its death is not the daemon's"
+    second, restarts = unit.clickhouse(), unit.restarts
+    unit.signal(signal.SIGKILL)
+    unit.wait_for_restart(restarts)
+    assert second not in unit.processes()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["caught_up"], "not live after the kill")
+    unit.stop()
+    assert unit.machine.run("pgrep", "-f", "recorder.embedded").stdout == ""
+
+
+def test_second_user_signal_writes_the_state_down(unit: Unit) -> None:
+    unit.start()
+    dumps = unit.machine.root / STATE / "dumps"
+    unit.signal(signal.SIGUSR2)
+    unit.machine.wait_until(lambda: dumps.exists() and any(dumps.iterdir()), "nothing written")
+    assert unit.is_active

@@ -69,7 +69,7 @@ def test_good_file_gives_frozen_values_with_defaults(tmp_path: Path) -> None:
         (
             '[node]\nid = 1\npassword = "hunter2"',
             "tickd.toml: node.password: a secret is not written here",
-            '{ file = "…" } or { env = "NAME" }',
+            '{ file = "…" }, { credential = "name" } or { env = "NAME" }',
         ),
     ],
 )

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from tickd.errors import ConfigError
-from tickd.secrets import SECRET_BYTES_MAX, Secret, secret_from_env, secret_from_file
+from tickd.secrets import (
+    SECRET_BYTES_MAX,
+    Secret,
+    secret_from_credential,
+    secret_from_env,
+    secret_from_file,
+)
 
 
 def test_no_way_of_printing_shows_it() -> None:
@@ -58,3 +64,32 @@ def test_missing_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="KEY is not set"):
         secret_from_env("KEY", {"KEY": ""})
     assert secret_from_env("KEY", {"KEY": "v"}).reveal() == "v"
+
+
+@pytest.mark.parametrize("file_name", ["clickhouse", "tickd_clickhouse"])
+def test_credential_is_a_file_that_systemd_made(tmp_path: Path, file_name: str) -> None:
+    (tmp_path / file_name).write_text("v\n")
+    (tmp_path / file_name).chmod(0o440)
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert secret_from_credential("clickhouse", environment) == Secret("v")
+
+
+def test_credential_of_its_own_goes_before_the_directorys(tmp_path: Path) -> None:
+    for name in ("tickd_key", "key"):
+        (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(0o400)
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert secret_from_credential("key", environment).reveal() == "key"
+
+
+def test_credential_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no credentials were passed"):
+        secret_from_credential("key", {})
+    with pytest.raises(ConfigError, match="key is not in"):
+        secret_from_credential("key", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+@pytest.mark.parametrize("name", ["", "../key", "/etc/shadow", ".", "..", "a/b"])
+def test_name_of_a_credential_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="no name of a credential"):
+        secret_from_credential(name, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
