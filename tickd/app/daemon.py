@@ -43,6 +43,7 @@ class Daemon:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         parts.traces.join(parts)
+        parts.probes.join(parts)
         self.picture = Picture(parts)
         self.http = HttpServer(
             host=parts.config.http.host,
@@ -145,6 +146,7 @@ class Daemon:
             "universes": parts.universes.run,
             "loop core": parts.loop_core.run,
             "traces": parts.traces.run,
+            "probes": parts.probes.run,
             "loop probe": partial(probe_loop_lag, parts.clock, parts.loop_lag),
         }
 

@@ -12,6 +12,7 @@ from typing import Final
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.fill_metrics import declare_fill
 from tickd.app.parts import Parts
+from tickd.app.probes import declare_probes
 from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
 from tickd.app.risk_metrics import declare_risk
@@ -59,6 +60,7 @@ def metrics_of(parts: Parts) -> Metrics:
     if parts.config.accounts:
         declare_risk(metrics, parts.trading.risk_picture)
     declare_traces(metrics, parts.traces)
+    declare_probes(metrics, parts.probes)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     metrics.read_histogram(
         "tickd_app_loop_lag_seconds", "Lateness of the event loop's timers.", parts.loop_lag

@@ -13,6 +13,7 @@ from tickd.app.disk import DiskWatch
 from tickd.app.filling import Filling
 from tickd.app.halting import Halting
 from tickd.app.planning import Planning
+from tickd.app.probes import LatencyProbes
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.signals import Signals
@@ -66,5 +67,6 @@ class Parts:
     trading: Trading
     strategies: Strategies
     traces: Traces
+    probes: LatencyProbes
     loop_core: LoopCore
     halting: Halting
