@@ -8,6 +8,7 @@ add up to what the daemon published: over all, and by venue and channel. The ser
 from __future__ import annotations
 
 import asyncio
+import re
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+PAGE = Path(__file__).parents[2] / "docs/how-to/latency-in-postgres.md"
 SUMS = "SELECT sum(count)::bigint AS n FROM latency_probes WHERE stage = 'recv_to_bus' AND venue "
 
 
@@ -100,12 +102,22 @@ def test_every_event_is_in_one_row_though_the_server_is_killed(tmp_path: Path) -
         rows = postgres.ask("SELECT * FROM latency_probes ORDER BY ts", database="tickd")
         [whole] = postgres.ask(SUMS + "= ''", database="tickd")
         [parts] = postgres.ask(SUMS + "<> ''", database="tickd")
+        answers = [postgres.ask(sql, database="tickd") for sql in questions()]
     # When the daemon leaves, each book says that it has ended.
     ends = len(sim["symbols"]["binance-usdm"])
     assert last["bus"]["events"] + ends == whole["n"] == parts["n"]
     assert whole["n"] > 10_000
     judge(rows)
+    assert len(answers[0]) == 10
+    assert all(not answer for answer in answers[1:]), "no row is of that noon, or so old"
     assert PASSWORD not in daemon.log.read_text()
+
+
+def questions() -> list[str]:
+    """What the how-to asks, in its order; not what only makes users and databases."""
+    blocks = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    every = [each.strip() for block in blocks for each in block.split(";") if each.strip()]
+    return [each for each in every if re.search(r"^(SELECT|DELETE)", each, re.MULTILINE)]
 
 
 def judge(rows: list[dict[str, Any]]) -> None:

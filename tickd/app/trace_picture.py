@@ -29,11 +29,15 @@ def picture(trace: Mapping[str, Any], *, width: int = 110) -> list[str]:
     bars = max(WIDTH_MIN, width) - _NAME_WIDTH - 2 * _TIME_WIDTH - 2
     about = root["attributes"]
     lines = [
-        f"batch that ends with frame {trace['frame_last']} of node {about['tickd.node']}: "
-        f"{trace['events']} events of {about['tickd.venues'] or 'no venue'} "
-        f"({about['tickd.channels']})",
-        f"{_duration(trace['latency_ns'])} from the socket to the bus and the strategies; "
-        f"traced for {about['tickd.traced_for']}; trace {trace['trace_id']}",
+        (
+            f"batch that ends with frame {trace['frame_last']} of node {about['tickd.node']}: "
+            f"{trace['events']} events of {about['tickd.venues'] or 'no venue'} "
+            f"({about['tickd.channels']})"
+        ),
+        (
+            f"{_duration(trace['latency_ns'])} from the socket to the bus and the strategies; "
+            f"traced for {about['tickd.traced_for']}; trace {trace['trace_id']}"
+        ),
     ]
     if not about["tickd.whole"]:
         lines.append("not everything was known when this was made: a stage is missing below")
