@@ -66,6 +66,7 @@ BENCHES = [
     Bench("top", "What a watching terminal costs the daemon"),
     Bench("daemon", "Whole daemon under load", long=True),
     Bench("strategies_live", "Strategies beside the recorder at full rate", long=True),
+    Bench("tracing", "Tracing of batches: off, 1 % and 100 % at 150,000 events/s"),
     Bench("containment", "What a misbehaving strategy costs the recorder"),
     Bench("scrape", "A scrape of the metrics, against prometheus_client", checked=True),
     Bench("status", "`tickd status`, cold, against an empty Python"),

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "show what a config file subscribes, connection by connection",
     "migrate": "create or update the tables in ClickHouse",
     "status": "ask a running daemon how it is",
+    "trace": "where the time of a slow batch went",
     "risk": "whether orders may leave; halt them, arm them again",
     "panic": "cancel everything at the venues, without a daemon",
     "order": "the orders of a running daemon; settle one in doubt",

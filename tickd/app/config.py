@@ -24,6 +24,7 @@ from recorder.config import (
     RepairConfig,
     SinkConfig,
 )
+from recorder.probes.config import PostgresConfig
 from recorder.ship.config import ShipConfig
 from recorder.sinks.registry import AnySinkSection, name_of
 from risk.brokers.registry import AnyAccountSection
@@ -81,6 +82,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     tracing: TracingConfig = TracingConfig()
+    postgres: PostgresConfig = PostgresConfig()
     plan: PlanConfig = PlanConfig()
     risk: RiskConfig = RiskConfig()
     venues: tuple[VenueConfig, ...] = ()

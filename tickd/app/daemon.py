@@ -59,6 +59,7 @@ class Daemon:
     ) -> None:
         self.parts = parts
         parts.traces.join(parts)
+        parts.probes.join(parts)
         self.picture = Picture(parts)
         self.flight = flight
         self.ring = flight.ring if flight is not None else FlightRing(parts.clock.wall_ns)
@@ -177,6 +178,7 @@ class Daemon:
             "credentials": self.credentials.run,
             "loop core": parts.loop_core.run,
             "traces": parts.traces.run,
+            "probes": parts.probes.run,
             "supervision": self.supervision.run,
             "flight watch": FlightWatch(self.ring, parts, self.picture).run,
             "loop probe": partial(probe_loop_lag, parts.clock, LagNotes(parts.loop_lag, self.ring)),

@@ -15,6 +15,7 @@ from tickd.app.disk_metrics import declare_disk
 from tickd.app.fill_metrics import declare_fill
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
+from tickd.app.probes import declare_probes
 from tickd.app.process_metrics import declare_process
 from tickd.app.recorder_metrics import declare_recorder
 from tickd.app.repair_metrics import declare_repair
@@ -63,6 +64,7 @@ def metrics_of(parts: Parts, picture: Picture | None = None) -> Metrics:
         declare_risk(metrics, parts.trading.risk_picture)
     declare_traces(metrics, parts.traces)
     declare_watchdog(metrics, parts.watchdog)
+    declare_probes(metrics, parts.probes)
     declare_repair(metrics, parts.storage.rebuilding.repair)
     return metrics
 

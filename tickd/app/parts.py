@@ -14,6 +14,7 @@ from tickd.app.disk import DiskWatch
 from tickd.app.filling import Filling
 from tickd.app.halting import Halting
 from tickd.app.planning import Planning
+from tickd.app.probes import LatencyProbes
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.shipping import Shipping
 from tickd.app.signals import Signals
@@ -69,6 +70,7 @@ class Parts:
     trading: Trading
     strategies: Strategies
     traces: Traces
+    probes: LatencyProbes
     loop_core: LoopCore
     halting: Halting
     watchdog: Watchdog

@@ -26,6 +26,7 @@ from tickd.app.halting import Halting
 from tickd.app.parts import AnySession, Entrance, Parts
 from tickd.app.picture import lag_rows
 from tickd.app.planning import Planning, wanted_of
+from tickd.app.probes import LatencyProbes
 from tickd.app.recorder_queues import RecorderQueues
 from tickd.app.sdk_files import keep_sdk_files
 from tickd.app.shipping import Shipping
@@ -111,6 +112,7 @@ def wire(config: Config, halting: Halting | None = None) -> Parts:
             config, bus, tap, decoder, raw_log=raw_log, signals=signals, trading=trading
         ),
         traces=Traces(config, clock),
+        probes=LatencyProbes(config),
         loop_core=loop_core,
         halting=halting,
         watchdog=Watchdog(raw_log, tap, storage, group_ms=config.raw_log.group_ms, clock=clock),

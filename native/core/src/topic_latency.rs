@@ -64,6 +64,28 @@ impl TopicLatency {
     }
 }
 
+impl TopicLatency {
+    /// Events of these topics together since the start: (upper edge of a bucket in ns, events), ascending, no empty bucket.
+    pub fn counts(&self, topics: &[u32]) -> Vec<(u64, u64)> {
+        let mut sums: Row = [0; BUCKETS];
+        let rows = topics
+            .iter()
+            .filter_map(|&topic| self.rows.get(topic as usize)?.as_deref());
+        for row in rows {
+            for (sum, count) in sums.iter_mut().zip(row) {
+                *sum += count;
+            }
+        }
+        let counted = sums.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(index, count)| (edge(index), *count)).collect()
+    }
+}
+
+/// Upper edge of a bucket, ns: the last of the merged buckets bounds them all.
+fn edge(index: usize) -> u64 {
+    upper_of(((index + BOTTOM + 1) << MERGED_BITS) - 1)
+}
+
 fn quantile(row: &Row, q: f64) -> u64 {
     let total: u64 = row.iter().sum();
     let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
@@ -72,8 +94,7 @@ fn quantile(row: &Row, q: f64) -> u64 {
         seen += count;
         seen >= rank
     });
-    // The last of the merged buckets bounds them all.
-    found.map_or(0, |index| upper_of(((index + BOTTOM + 1) << MERGED_BITS) - 1))
+    found.map_or(0, edge)
 }
 
 #[cfg(test)]
@@ -106,6 +127,18 @@ mod tests {
             let found = latency.quantiles(0.5).next().map_or(0, |each| each.ns);
             assert!(found >= ns && found - ns <= ns / 8, "{ns} {found}");
         }
+    }
+
+    #[test]
+    fn counts_of_topics_are_added_and_unknown_topics_have_none() {
+        let mut latency = TopicLatency::default();
+        latency.record([range(0, 0, 2), range(2, 2, 5)].into_iter(), 1_000_000);
+        latency.record([range(1, 0, 7)].into_iter(), 1_000_000);
+        latency.record([range(2, 0, 1)].into_iter(), 9_000_000);
+        let edges: Vec<_> = latency.quantiles(1.0).map(|each| each.ns).collect();
+        assert_eq!(latency.counts(&[0, 2, 77]), [(edges[0], 5), (edges[2], 1)]);
+        assert_eq!(latency.counts(&[1]), [(edges[1], 7)]);
+        assert_eq!(latency.counts(&[]), []);
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl TopicLatency {
         self.core.record(batch.ranges_within(start, stop), ns);
     }
 
+    /// Events of these topics together since the start: (upper edge of a bucket in ns, events), ascending.
+    fn counts(&self, topics: Vec<u32>) -> Vec<(u64, u64)> {
+        self.core.counts(&topics)
+    }
+
     /// Per topic that had events: its number, the events, upper edge of the bucket that holds the quantile 0..=1 (ns).
     fn quantiles(&self, q: f64) -> Vec<(u32, u64, u64)> {
         let rows = self.core.quantiles(q);

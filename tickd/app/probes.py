@@ -1,0 +1,121 @@
+"""The daemon's latency probes: which histograms are read, and the sink that stores them.
+
+Part of the composition root. Without `[postgres] enabled` nothing of it runs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, final
+
+from recorder.probes.postgres import require_library
+from recorder.probes.rows import Key, Reading
+from recorder.probes.sink import ProbeSink
+from tickd.app.config import Config
+from tickd.native import Histogram
+from tickd.telemetry.latency_bounds import BOUNDS_NS
+from tickd.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from tickd.app.parts import Parts
+
+__all__ = ["LatencyProbes", "declare_probes"]
+
+# What is beyond the last bound; the largest value, which is known there, stands in its place.
+BEYOND_NS: Final = 1 << 62
+
+
+@final
+class LatencyProbes:
+    """The probes of a daemon, or that there are none."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises TickdError(FATAL): they are wanted and asyncpg is not installed."""
+        self._config: Final = config
+        self.sink: ProbeSink | None = None
+        if config.postgres.enabled:
+            require_library()
+
+    def join(self, parts: Parts) -> None:
+        """Read the histograms of these parts from now on."""
+        if self._config.postgres.enabled:
+            self.sink = ProbeSink(
+                self._config.postgres,
+                node=self._config.node.id,
+                read=Readings(parts),
+                clock=parts.clock,
+                random=random.random,
+            )
+
+    async def run(self) -> None:
+        """Store until cancelled."""
+        if self.sink is not None:
+            await self.sink.run()
+
+
+class Readings:
+    """One look at every latency histogram of a daemon, some 20 µs each."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts: Final = parts
+        self._topics_known = 0
+        self._topics: Final[dict[tuple[str, str], list[int]]] = {}
+
+    def __call__(self) -> Iterator[Reading]:
+        parts = self._parts
+        stages = {
+            "recv_to_bus": parts.tap.publish_latency,
+            "recv_to_raw": parts.raw_log.write_latency,
+            "raw_fsync": parts.raw_log.fsync_latency,
+            "recv_to_ack": parts.storage.sink.delivery.ack_latency,
+            "loop_lag": parts.loop_lag,
+        }
+        for stage, histogram in stages.items():
+            yield Reading(Key(stage), _edges(histogram), histogram.max)
+        for group in parts.strategies.groups:
+            report = group.report
+            for config in group.strategies if report.delay_counts else ():
+                counts = _paired(report.delay_counts)
+                yield Reading(Key(f"recv_to_strategy.{config.name}"), counts, report.delay.max_ns)
+        yield from self._by_channel()
+
+    def _by_channel(self) -> Iterator[Reading]:
+        decoder = self._parts.decoder
+        while self._topics_known < decoder.topic_count:
+            channel, venue, _ = decoder.topic_name(self._topics_known).split(".", 2)
+            self._topics.setdefault((venue, channel), []).append(self._topics_known)
+            self._topics_known += 1
+        latency = self._parts.tap.topic_latency
+        for (venue, channel), topics in self._topics.items():
+            yield Reading(Key("recv_to_bus", venue, channel), latency.counts(topics))
+
+
+def _edges(histogram: Histogram) -> list[tuple[int, int]]:
+    return _paired(histogram.counts(BOUNDS_NS))
+
+
+def _paired(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Counts by the upper edge of their interval."""
+    edges = (*BOUNDS_NS, BEYOND_NS)
+    return [(edge, count) for edge, count in zip(edges, counts, strict=True) if count]
+
+
+def declare_probes(metrics: Metrics, probes: LatencyProbes) -> None:
+    """Declare what tells about them; nothing where there are none."""
+    sink = probes.sink
+    if sink is None:
+        return
+    prefix = "tickd_recorder_probe"
+    counters: dict[str, tuple[str, Callable[[], float]]] = {
+        "rows": ("Rows that PostgreSQL took.", lambda: sink.rows_stored),
+        "dropped_rows": ("Rows that found no room while it was away.", lambda: sink.rows_dropped),
+        "failures": ("Attempts to connect, migrate or copy that failed.", lambda: sink.failures),
+        "connects": ("Connections made.", lambda: sink.connects),
+    }
+    for name, (text, read) in counters.items():
+        metrics.read_counter(f"{prefix}_{name}_total", text, read)
+    metrics.read_gauge(
+        f"{prefix}_waiting_rows_count", "Rows that wait for it.", lambda: sink.rows_waiting
+    )
+    metrics.read_gauge(f"{prefix}_up_state", "1 while connected.", lambda: int(sink.is_up))
