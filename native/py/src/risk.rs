@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 use tickd_core::risk::ask::{Ask, AskReplace};
 use tickd_core::risk::exposure::Worth;
 use tickd_core::risk::gate::{Gate, HALT_EPOCH_SHIFT};
-use tickd_core::risk::limits::{AccountLimits, StrategyLimits};
 use tickd_core::risk::open_orders::Open;
 use tickd_core::risk::parties::{Keys, SideCell, Steps};
 use tickd_core::risk::step::Step;
@@ -12,8 +11,8 @@ use tickd_core::risk::step::Step;
 use crate::batch::EventBatch;
 use crate::lent::Lent;
 use crate::risk_numbers::{
-    cell_limits, numbers, scope_of, side_limits, told, Amount, CellRow, Figures, ScopeHalts, SideRow, Source,
-    REDUCE_ONLY,
+    account_limits, cell_limits, numbers, scope_of, side_limits, strategy_limits, told, AccountRow, Amount, CellRow,
+    Figures, ScopeHalts, SideRow, Source, StrategyRow, REDUCE_ONLY,
 };
 
 /// The gate in numbers; see `risk.gate_terms.Core`.
@@ -71,26 +70,13 @@ impl GateCore {
         Ok(())
     }
 
-    fn account(&self, py: Python<'_>, index: usize, limits: (i64, i64, i64, i64, i64)) -> PyResult<()> {
-        let limits = AccountLimits {
-            is_missing: limits.0 != 0,
-            daily_loss_max: limits.1,
-            drawdown_max: limits.2,
-            free_balance_min: limits.3,
-            age_ns_max: limits.4,
-        };
-        self.gate.lend(py)?.account(index, limits);
+    fn account(&self, py: Python<'_>, index: usize, limits: AccountRow) -> PyResult<()> {
+        self.gate.lend(py)?.account(index, account_limits(limits));
         Ok(())
     }
 
-    fn strategy(&self, py: Python<'_>, index: usize, limits: (i64, i64, i64, i64)) -> PyResult<()> {
-        let limits = StrategyLimits {
-            is_missing: limits.0 != 0,
-            executions_max: limits.1,
-            executions_window_ns: limits.2,
-            cancel_ratio_pct_max: limits.3,
-        };
-        self.gate.lend(py)?.strategy(index, limits);
+    fn strategy(&self, py: Python<'_>, index: usize, limits: StrategyRow) -> PyResult<()> {
+        self.gate.lend(py)?.strategy(index, strategy_limits(limits));
         Ok(())
     }
 

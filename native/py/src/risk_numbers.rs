@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 use tickd_core::event::PRICE_UNDEF;
 use tickd_core::risk::answers::Scope;
-use tickd_core::risk::limits::{CellLimits, SideLimits};
+use tickd_core::risk::limits::{AccountLimits, CellLimits, SideLimits, StrategyLimits};
 use tickd_core::risk::reason::Reason;
 use tickd_io::halt::Halt;
 
@@ -19,10 +19,35 @@ pub const REDUCE_ONLY: u32 = 1;
 
 /// `SideLimits`, as Python has it.
 pub type SideRow = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+/// `AccountLimits`, as Python has it.
+pub type AccountRow = (i64, i64, i64, i64, i64);
+/// `StrategyLimits`, as Python has it.
+pub type StrategyRow = (i64, i64, i64, i64);
 /// `CellLimits`, as Python has it.
 pub type CellRow = (i64, i64, i64, i64, i64, i64);
 /// Vector, limit, value, reference.
 pub type Figures = (u64, Option<i128>, Option<i128>, Option<i128>);
+
+/// The limits of a row.
+pub fn account_limits(row: AccountRow) -> AccountLimits {
+    AccountLimits {
+        is_missing: row.0 != 0,
+        daily_loss_max: row.1,
+        drawdown_max: row.2,
+        free_balance_min: row.3,
+        age_ns_max: row.4,
+    }
+}
+
+/// The limits of a row.
+pub fn strategy_limits(row: StrategyRow) -> StrategyLimits {
+    StrategyLimits {
+        is_missing: row.0 != 0,
+        executions_max: row.1,
+        executions_window_ns: row.2,
+        cancel_ratio_pct_max: row.3,
+    }
+}
 
 /// A sum: mostly of 64 bits, which cost a fraction of what 128 do.
 #[derive(IntoPyObject)]
