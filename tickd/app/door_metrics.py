@@ -5,10 +5,13 @@ Everything is read on scrape; nothing is counted here.
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.credentials import Credentials
 from tickd.app.http import HttpServer
+from tickd.app.http_config import is_loopback
 from tickd.telemetry.metrics import Metrics
 
 __all__ = ["declare_doors"]
@@ -25,7 +28,7 @@ def declare_doors(
     """Declare them."""
     metrics.read_gauge(
         "tickd_app_insecure_state",
-        "1 for what the configuration leaves open: http without token or TLS, any ClickHouse.",
+        "1 for what the configuration leaves open to others.",
         lambda: insecure_of(config),
         ("kind",),
     )
@@ -69,7 +72,12 @@ def declare_doors(
 def insecure_of(config: Config) -> dict[tuple[str, ...], int]:
     """What a configuration leaves open, by name: 1, and 0 where it does not."""
     clickhouse = config.clickhouse
-    is_unverified = not clickhouse.verify and any(
-        url.startswith("https://") for url in clickhouse.urls
-    )
-    return {("http",): int(bool(config.http.lacks)), ("clickhouse",): int(is_unverified)}
+    urls = [urlsplit(url) for url in clickhouse.urls]
+    is_unverified = not clickhouse.verify and any(url.scheme == "https" for url in urls)
+    has_password = clickhouse.password is not None
+    is_plain = any(url.scheme == "http" and not is_loopback(url.hostname or "") for url in urls)
+    return {
+        ("http",): int(bool(config.http.lacks)),
+        ("clickhouse_unverified",): int(is_unverified),
+        ("clickhouse_password_in_clear",): int(has_password and is_plain),
+    }

@@ -203,6 +203,8 @@ class Trading:
         try:
             recovered = self.router.recover()
             self.ledger.recover(recovered.executed, self.router.table.held())
+            for words in self.ledger.problems():
+                self._alert(Alert("POSITIONS_DAMAGED", "", text=words))
             raw = self._config.state_dir / "raw"
             told = told_at_the_end(raw, int(self._raw_log.recovery["frame_last"]))
             again = self.router.tell_again(recovered, told)

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,21 @@ async def test_who_killed_and_who_armed_is_on_record_as_the_kernel_knows_them(
     assert records[0]["source"] == own
     for each in records[1:]:
         assert str(each["source"]).endswith(own)
+
+
+async def test_acknowledging_on_the_command_line_says_what_was_acknowledged(
+    tmp_path: Path, command
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    async def acknowledge(request: Mapping[str, object]) -> object:
+        asked.append(dict(request))
+        return {"acknowledged": ["positions.json was damaged"]}
+
+    server = ControlServer(tmp_path, {"risk_acknowledge": acknowledge})
+    await server.start()
+    words = ("--operator", "ada", "--reason", "looked")
+    ended = await asyncio.to_thread(command, "risk", "acknowledge", tmp_path, *words)
+    await server.stop()
+    assert (ended.code, ended.out) == (0, "acknowledged: positions.json was damaged\n")
+    assert (asked[0]["operator"], asked[0]["reason"]) == ("ada", "looked")

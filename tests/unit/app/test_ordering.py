@@ -323,6 +323,7 @@ async def test_a_damaged_positions_file_holds_up_arming_until_a_person_has_looke
         switch = world.halting.switch
         await until(lambda: len(switch.blockers()) == 1)
         assert "tickd risk acknowledge" in switch.blockers()[0]
+        assert world.trading.alerts == {"POSITIONS_DAMAGED": 1}
         with pytest.raises(ArmError, match="daily loss"):
             switch.arm("ada", "at once")
         acknowledge = world.trading.commands()["risk_acknowledge"]

@@ -1,0 +1,73 @@
+"""What a configuration leaves open is named by `tickd check` and by a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.app.conftest import Ended
+from tickd.app.config import Config
+from tickd.app.control import ControlServer
+from tickd.app.credentials import Credentials
+from tickd.app.door_metrics import declare_doors, insecure_of
+from tickd.app.http import HttpServer
+from tickd.config import parse
+from tickd.telemetry.metrics import Metrics
+from tickd.testing.clock import ManualClock
+
+OPEN = '[http]\nhost = "0.0.0.0"\ninsecure = true\n'
+PASSWORD = 'password = { env = "P" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", set()),
+        (OPEN, {"http"}),
+        (OPEN + "enabled = false\n", set()),
+        ('[http]\nhost = "::1"\ninsecure = true\n', set()),
+        ('[clickhouse]\nurl = "https://h:1"\nverify = false\n', {"clickhouse_unverified"}),
+        ('[clickhouse]\nurl = "https://h:1"\n' + PASSWORD, set()),
+        ('[clickhouse]\nurl = "http://h:1"\n' + PASSWORD, {"clickhouse_password_in_clear"}),
+        ('[clickhouse]\nurl = "http://127.0.0.1:1"\n' + PASSWORD, set()),
+        ('[clickhouse]\nurl = "http://h:1"\nverify = false\n', set()),
+    ],
+)
+def test_what_is_open_is_named(text: str, named: set[str]) -> None:
+    config = parse(text.encode(), Config, environment={"P": "secret"})
+    assert {name for (name,), is_open in insecure_of(config).items() if is_open} == named
+
+
+def test_check_warns_of_it(tmp_path: Path, command: Callable[..., Ended]) -> None:
+    path = tmp_path / "tickd.toml"
+    path.write_text(OPEN)
+    ended = command("check", path)
+    assert ended.code == 0
+    assert "# warning: http is insecure, see docs/security.md\n" in ended.out
+    path.write_text(OPEN.replace("true", "false"))
+    ended = command("check", path)
+    assert ended.code == 2
+    assert "can be reached by others and has no token and no TLS" in ended.err
+
+
+def test_doors_and_credentials_are_metrics(tmp_path: Path) -> None:
+    config = parse(OPEN.encode(), Config)
+    metrics = Metrics()
+    http = HttpServer(config.http, metrics=metrics, ready=str)
+    credentials = Credentials(config, clock=ManualClock())
+    credentials.ends = {"http.cert_file": 1_800_000_000.0}
+    credentials.faults = {"account.main": "gone"}
+    control = ControlServer(tmp_path, {})
+    declare_doors(metrics, config, http=http, control=control, credentials=credentials)
+    text = metrics.text().decode()
+    for line in (
+        'tickd_app_insecure_state{kind="http"} 1.0',
+        'tickd_app_insecure_state{kind="clickhouse_unverified"} 0.0',
+        'tickd_app_door_refused_total{door="control"} 0.0',
+        'tickd_app_door_turned_away_total{door="http"} 0.0',
+        'tickd_app_credential_expiry_timestamp_seconds{credential="http.cert_file"} 1.8e+09',
+        'tickd_app_credential_unreadable_state{credential="account.main"} 1.0',
+    ):
+        assert line in text
