@@ -22,7 +22,6 @@ from tickd.app.session_metrics import declare_sessions
 from tickd.app.ship_metrics import declare_ship
 from tickd.app.signal_metrics import declare_signals
 from tickd.app.strategy_metrics import declare_strategies
-from tickd.app.verified import declare_verified
 from tickd.telemetry.bus_metrics import declare_bus_metrics
 from tickd.telemetry.metrics import Metrics, Values
 
@@ -59,7 +58,6 @@ def metrics_of(parts: Parts, picture: Picture | None = None) -> Metrics:
     if parts.config.accounts:
         declare_risk(metrics, parts.trading.risk_picture)
     declare_repair(metrics, parts.storage.rebuilding.repair)
-    declare_verified(metrics, parts.config.state_dir)
     return metrics
 
 
