@@ -118,14 +118,14 @@ def test_metrics_tell_of_connections_and_limits(stage: Stage) -> None:
     venue = f'venue="{VENUE}"'
     per_line = {name: float(value) for name, value in values.items() if 'line="' in name}
     assert sum(v for k, v in per_line.items() if "line_received_bytes_total" in k) > 0
-    assert sum(v for k, v in per_line.items() if "line_streams_count" in k) == 2
+    assert sum(v for k, v in per_line.items() if "line_streams{" in k) == 2
     assert sum(v for k, v in per_line.items() if "line_tries_total" in k) >= 1
-    limits = [v for k, v in per_line.items() if "line_messages_max_count" in k]
+    limits = [v for k, v in per_line.items() if "line_messages_max{" in k]
     assert set(limits) == {10.0}
-    remaining = float(values[f'tickd_gateway_limit_remaining{{kind="connects",{venue}}}'])
-    used = float(values[f'tickd_gateway_limit_used{{kind="connects",{venue}}}'])
+    remaining = float(values[f'tickd_gateway_limit_remaining{{{venue},kind="connects"}}'])
+    used = float(values[f'tickd_gateway_limit_used{{{venue},kind="connects"}}'])
     assert used + remaining == 300
-    assert float(values[f'tickd_gateway_streams{{state="planned",{venue}}}']) == 2
+    assert float(values[f'tickd_gateway_streams{{{venue},state="planned"}}']) == 2
 
 
 def test_plan_asks_the_venue_for_what_patterns_can_select(stage: Stage) -> None:

@@ -30,8 +30,8 @@ def state_dir_of(config: Path) -> Path:
     if config.is_dir():
         return config
     node = tomllib.loads(config.read_text()).get("node", {})
-    named = os.environ.get(STATE_DIR_VARIABLE, node.get("state_dir", STATE_DIR))
-    return Path(named)
+    named = os.environ.get(STATE_DIR_VARIABLE)
+    return Path(node.get("state_dir", STATE_DIR) if named is None else named)
 
 
 def ask_plainly(path: Path, command: str) -> Any:

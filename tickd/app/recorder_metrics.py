@@ -16,6 +16,7 @@ from recorder.embedded.supervisor import EmbeddedClickHouse
 from recorder.sink.retry import CircuitState
 from recorder.sink.sink import SinkState
 from tickd.app.parts import Parts
+from tickd.app.verified import declare_verified
 from tickd.telemetry.metrics import Metrics, Values
 from tickd.telemetry.process import ProcessState, read_process
 
@@ -71,6 +72,7 @@ def declare_recorder(metrics: Metrics, parts: Parts) -> None:
     _declare_servers(metrics, parts)
     _declare_spool(metrics, parts)
     _declare_ledger(metrics, parts)
+    declare_verified(metrics, parts.config.state_dir)
     metrics.read_counter(
         "tickd_recorder_other_sink_failures_total",
         "Exceptions raised by sinks beside ClickHouse.",

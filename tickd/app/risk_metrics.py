@@ -108,7 +108,11 @@ def declare_risk(metrics: Metrics, draw: Callable[[], RiskPicture]) -> None:
         return lambda: _values(picture().get("rows", {}).get(key))
 
     def of_outbox(number: int) -> Callable[[], Values]:
-        return lambda: picture()["outbox"][number] if "outbox" in picture() else {}
+        def values() -> Values:
+            outbox = picture().get("outbox")
+            return {} if outbox is None else outbox[number]
+
+        return values
 
     metrics.read_counter(
         "tickd_risk_decisions_total",

@@ -22,6 +22,7 @@ from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
+from tickd.app.verified import note_run
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
 
@@ -44,7 +45,7 @@ def verify(
     Checks every checksum, decodes the raw log again and compares every row of ClickHouse with it;
     says of every frame what became of it. Beside a running daemon it compares what ClickHouse has
     acknowledged. Exit codes: 0 nothing differs, 3 something differs, 1 something could not be
-    checked, 2 bad config.
+    checked, 2 bad config. The daemon shows the last run in its metrics.
 
     Args:
         config: the daemon's config file
@@ -72,6 +73,7 @@ def verify(
     work = _verify_in_sql(resolved, hole_frames) if sql else _verify(resolved, remote=remote)
     report = asyncio.run(work)
     report.seconds = (clock.mono_ns() - begin_ns) / 1e9
+    note_run(resolved.state_dir, report, wall_ns=clock.wall_ns())
     code = _judge(report, strict=strict)
     if as_json:
         body = {"ok": code is ExitCode.OK, **msgspec.to_builtins(report)}
