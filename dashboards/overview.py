@@ -250,7 +250,7 @@ def _states() -> list[PanelBuilder]:
         ),
         timeline(
             "Alerts that fire",
-            "Of the chosen daemons; each has a runbook in docs/runbooks. Empty is what it should be.",
+            "Of the chosen daemons; each has a runbook in docs/runbooks. Empty is as it should be.",
             {1: ("fires", "red")},
             prom(
                 'max by (alertname, severity) (ALERTS{alertstate="firing"})',
