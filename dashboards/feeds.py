@@ -56,10 +56,10 @@ def _glance() -> list[PanelBuilder]:
         ),
         number(
             "Connections that do not stream",
-            "Waiting, connecting or being replaced.",
+            "Waiting or connecting; one that is being replaced still streams.",
             prom(
                 "sum(tickd_gateway_lines{venue})"
-                ' - sum(tickd_gateway_lines{venue,state="streaming"})',
+                ' - sum(tickd_gateway_lines{venue,state=~"streaming|replacing"})',
                 "not streaming",
             ),
             "short",
@@ -106,8 +106,8 @@ def _states() -> list[PanelBuilder]:
             {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
             prom(
                 "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines{venue,state="streaming"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines{venue,state="streaming"}) == bool 0)',
+                ' (tickd_gateway_lines{venue,state=~"streaming|replacing"})) > bool 0) + (sum by'
+                ' (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"}) == bool 0)',
                 "{{venue}}",
             ),
             width=12,

@@ -36,9 +36,10 @@ def _health() -> list[PanelBuilder]:
         ),
         number(
             "Connections up",
-            "Share of the planned connections that stream. Below 100 % one is being made again.",
+            "Share of the planned connections that stream; one that is being replaced does. "
+            "Below 100 % one is being made again.",
             prom(
-                'sum(tickd_gateway_lines{venue,state="streaming"})'
+                'sum(tickd_gateway_lines{venue,state=~"streaming|replacing"})'
                 " / sum(tickd_gateway_lines{venue})",
                 "streaming",
             ),
@@ -226,8 +227,8 @@ def _states() -> list[PanelBuilder]:
             {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
             prom(
                 "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines{venue,state="streaming"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines{venue,state="streaming"}) == bool 0)',
+                ' (tickd_gateway_lines{venue,state=~"streaming|replacing"})) > bool 0) + (sum by'
+                ' (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"}) == bool 0)',
                 "{{venue}}",
             ),
             height=5,
@@ -249,7 +250,7 @@ def _states() -> list[PanelBuilder]:
         ),
         timeline(
             "Alerts that fire",
-            "Each has a runbook: docs/runbooks. Empty is what it should be.",
+            "Of the chosen daemons; each has a runbook in docs/runbooks. Empty is as it should be.",
             {1: ("fires", "red")},
             prom(
                 'max by (alertname, severity) (ALERTS{alertstate="firing"})',

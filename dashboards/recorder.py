@@ -70,8 +70,8 @@ def _glance() -> list[PanelBuilder]:
         ),
         number(
             "Full in",
-            "Until the first place is full at the present consumption.",
-            prom("min(tickd_recorder_disk_full_in_seconds)", "full in"),
+            "Until the first place is full at the present consumption; a year stands for never.",
+            prom("clamp_max(min(tickd_recorder_disk_full_in_seconds), 31536000)", "full in"),
             "dtdurations",
             ((None, "red"), (14_400, "orange"), (86_400, GOOD)),
         ),

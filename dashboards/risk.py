@@ -74,6 +74,7 @@ def _glance() -> list[PanelBuilder]:
             prom("time() - min(tickd_risk_halt_timestamp_seconds > 0)", "halted for"),
             "dtdurations",
             ((None, "orange"),),
+            empty="not halted",
         ),
     ]
 

@@ -286,6 +286,7 @@ def shipping() -> list[PanelBuilder]:
             "dtdurations",
             ((None, GOOD), (14_400, "orange"), (86_400, "red")),
             width=6,
+            empty="none yet",
         ),
         graph(
             "Shipped",

@@ -115,10 +115,14 @@ def number(
     *,
     width: int = 4,
     decimals: int | None = None,
+    empty: str = "no data",
 ) -> PanelBuilder:
-    """One figure with its recent past; its colour says whether it is well."""
+    """One figure with its recent past; its colour says whether it is well.
+
+    empty: what stands there when there is no figure.
+    """
     panel = _dressed(stat.Panel(), (title, description), unit, (width, 4), (query,))
-    panel.thresholds(_thresholds(steps)).no_value("no data")
+    panel.thresholds(_thresholds(steps)).no_value(empty)
     panel.graph_mode(common_model.BigValueGraphMode.AREA)
     panel.color_mode(common_model.BigValueColorMode.VALUE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
