@@ -274,6 +274,18 @@ def test_support_bundle_has_what_the_daemon_says(running: Running, tmp_path: Pat
     assert not [name for name in names if name.endswith(".error.txt")]
 
 
+def tail_of(config: Path) -> subprocess.Popen[bytes]:
+    """A watcher that has a queue by now."""
+    process = subprocess.Popen([sys.executable, "-m", "tickd", "tail", str(config)], cwd=REPOSITORY)
+    state_dir = config.parent / "state"
+    until = time.monotonic() + 20
+    while True:
+        status: Any = asyncio.run(ask(state_dir, "status"))
+        if any(each["subscription"] == "tail 1" for each in status["bus"]["queues"]):
+            return process
+        assert time.monotonic() < until, "no queue of a watcher"
+
+
 def test_a_killed_daemon_leaves_its_last_events(running: Running, tmp_path: Path) -> None:
     """Of a daemon of its own: kill -9, then the next start finds what it left."""
     config = tmp_path / "tickd.toml"
@@ -282,11 +294,17 @@ def test_a_killed_daemon_leaves_its_last_events(running: Running, tmp_path: Path
         '[disk_guard]\nballast_bytes = 0\n[clickhouse]\nurl = "http://127.0.0.1:9"\n'
     )
     with Daemon(config, tmp_path / "daemon.log") as daemon:
+        watching = tail_of(config)
         daemon.kill()
+        assert watching.wait(20) == 0  # a watcher ends with its daemon
         left = (tmp_path / "state/flight/current.jsonl").read_text()
         assert "flight_began" in left
         assert "flight_ended" not in left
         daemon.start()
+        watching = tail_of(config)
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        assert watching.wait(20) == 0
     (kept,) = (tmp_path / "state/dumps").glob("flight-*-sudden-end.jsonl")
     assert kept.read_text() == left
     assert "last_life_ended_suddenly" in daemon.tail()
