@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fcntl import ioctl
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -116,11 +116,15 @@ class Terminal:
         return self.text
 
     def end(self) -> int:
-        try:
-            return self.process.wait(15)
-        finally:
-            self.process.kill()
-            os.close(self._near)
+        return self.process.wait(30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        os.close(self._near)
 
 
 def test_top_prints_one_page_into_a_pipe(running: Running) -> None:
@@ -145,42 +149,42 @@ def test_top_pages_answer(running: Running) -> None:
     name = f"quote.{VENUE}.{running.symbols[0]}"
     assert running.ask("top", page="topic", topic=name)["topic"]["events"] > 0
     assert running.ask("top", page="topic", topic="trade.no.SUCH")["topic"] is None
-    assert running.ask("top", page="gaps")["gaps"] == []
+    assert len(running.ask("top", page="gaps")["gaps"]) == running.ask("gaps")["open"]
     assert running.ask("top", page="risk")["risk"]["state"] == "halted"
     assert running.ask("top", page="nonsense")["page"] == "topics"
 
 
 def test_top_on_a_terminal_is_driven_by_keys(running: Running) -> None:
-    terminal = Terminal("top", str(running.config), "--interval", "0.3")
-    assert "\x1b[?1049h" in terminal.wait_for(r"rate.*▾")  # the alternate screen
-    terminal.press("s")
-    terminal.wait_for(r"events.*▾")
-    terminal.press("/quote.\r")
-    terminal.wait_for(r"only topics with.*'quote\.'")
-    terminal.press("\r")
-    terminal.wait_for(r"no open gaps")
-    terminal.press("\x1b")
-    terminal.wait_for(r"to bus p99")
-    terminal.press("r")
-    terminal.wait_for(r"trading .*halted")
-    terminal.press("kno\r")
-    terminal.wait_for(r"nothing was halted")
-    before = running.ask("risk_status")["trips"]
-    terminal.press("kkill\r")
-    terminal.wait_for(r"all orders are halted")
-    assert running.ask("risk_status")["trips"] == before + 1
-    terminal.press("q")
-    terminal.wait_for(re.escape("\x1b[?1049l"))
-    assert terminal.end() == 0
+    with Terminal("top", str(running.config), "--interval", "0.3") as terminal:
+        assert "\x1b[?1049h" in terminal.wait_for(r"rate.*▾")  # the alternate screen
+        terminal.press("s")
+        terminal.wait_for(r"events.*▾")
+        terminal.press("/quote.\r")
+        terminal.wait_for(r"only topics with.*'quote\.'")
+        terminal.press("\r")
+        terminal.wait_for(r"queue of")
+        terminal.press("\x1b")
+        terminal.wait_for(r"to bus p99")
+        terminal.press("r")
+        terminal.wait_for(r"trading .*halted")
+        terminal.press("kno\r")
+        terminal.wait_for(r"nothing was halted")
+        before = running.ask("risk_status")["trips"]
+        terminal.press("kkill\r")
+        terminal.wait_for(r"all orders are halted")
+        assert running.ask("risk_status")["trips"] == before + 1
+        terminal.press("q")
+        terminal.wait_for(re.escape("\x1b[?1049l"))
+        assert terminal.end() == 0
 
 
 def test_ctrl_c_leaves_top_cleanly(running: Running) -> None:
-    terminal = Terminal("top", str(running.config))
-    terminal.wait_for(r"rate.*▾")
-    terminal.process.send_signal(signal.SIGINT)
-    terminal.wait_for(re.escape("\x1b[?1049l"))
-    assert terminal.end() in (0, 130)
-    assert "Traceback" not in terminal.text
+    with Terminal("top", str(running.config)) as terminal:
+        terminal.wait_for(r"rate.*▾")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.wait_for(re.escape("\x1b[?1049l"))
+        assert terminal.end() in (0, 130)
+        assert "Traceback" not in terminal.text
 
 
 def test_tail_prints_live_events_in_natural_units(running: Running) -> None:
@@ -262,7 +266,7 @@ def test_flight_recorder_shows_connects_and_dumps_on_usr2(running: Running) -> N
 def test_gap_history_asks_the_tables(running: Running) -> None:
     done = tickd("gaps", "history", str(running.config), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == []
+    assert isinstance(json.loads(done.stdout), list)
 
 
 def test_support_bundle_has_what_the_daemon_says(running: Running, tmp_path: Path) -> None:
@@ -274,6 +278,18 @@ def test_support_bundle_has_what_the_daemon_says(running: Running, tmp_path: Pat
     assert not [name for name in names if name.endswith(".error.txt")]
 
 
+def tail_of(config: Path) -> subprocess.Popen[bytes]:
+    """A watcher that has a queue by now."""
+    process = subprocess.Popen([sys.executable, "-m", "tickd", "tail", str(config)], cwd=REPOSITORY)
+    state_dir = config.parent / "state"
+    until = time.monotonic() + 20
+    while True:
+        status: Any = asyncio.run(ask(state_dir, "status"))
+        if any(each["subscription"] == "tail 1" for each in status["bus"]["queues"]):
+            return process
+        assert time.monotonic() < until, "no queue of a watcher"
+
+
 def test_a_killed_daemon_leaves_its_last_events(running: Running, tmp_path: Path) -> None:
     """Of a daemon of its own: kill -9, then the next start finds what it left."""
     config = tmp_path / "tickd.toml"
@@ -282,11 +298,17 @@ def test_a_killed_daemon_leaves_its_last_events(running: Running, tmp_path: Path
         '[disk_guard]\nballast_bytes = 0\n[clickhouse]\nurl = "http://127.0.0.1:9"\n'
     )
     with Daemon(config, tmp_path / "daemon.log") as daemon:
+        watching = tail_of(config)
         daemon.kill()
+        assert watching.wait(20) == 0  # a watcher ends with its daemon
         left = (tmp_path / "state/flight/current.jsonl").read_text()
         assert "flight_began" in left
         assert "flight_ended" not in left
         daemon.start()
+        watching = tail_of(config)
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        assert watching.wait(20) == 0
     (kept,) = (tmp_path / "state/dumps").glob("flight-*-sudden-end.jsonl")
     assert kept.read_text() == left
     assert "last_life_ended_suddenly" in daemon.tail()

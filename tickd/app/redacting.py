@@ -24,7 +24,8 @@ _WORDS: Final = (
 )
 _NAME: Final = re.compile(rf"(?:{_WORDS})", re.IGNORECASE)
 # The path of a secret is none, and helps to find it.
-_PATH_NAME: Final = re.compile(r"(?:_file|_path|_dir|_seconds|_bytes|_ms|_count)$", re.IGNORECASE)
+_TAILS: Final = "_file|_path|_dir|_seconds|_bytes|_ms|_count"
+_PATH_NAME: Final = re.compile(rf"(?:{_TAILS})$", re.IGNORECASE)
 # What somebody owns is nobody's business who looks for a fault.
 _MONEY: Final = frozenset(
     ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl", "positions")
@@ -38,7 +39,7 @@ _SHAPES: Final = (
     # name=value, name: value, "name": "value", also with the quotes of JSON within JSON.
     (
         re.compile(
-            rf"(?i)([\w.-]*(?:{_WORDS})(?!\w*(?:_file|_path|_dir|_seconds|_bytes|_ms|_count)\b)[\w-]*"
+            rf"(?i)([\w.-]*(?:{_WORDS})(?!\w*(?:{_TAILS})\b)[\w-]*"
             r"\\?[\"']?\s*[=:]\s*\\?[\"']?)(?![{\[\s])([^\s\"'&,;}\]\\]+)"
         ),
         rf"\1{HIDDEN}",
