@@ -53,24 +53,29 @@ class Progress:
         self._writer_patience_ns = round((group_s + WRITER_PATIENCE_S) * 1e9)
         self._before: Signs | None = None
         self._idle_since_ns = 0  # the writer; with bytes pending
+        self._frames_ended = 0  # when bursts were last seen to end
 
     def stuck(self, now: Signs) -> str:
         """Return where nothing happened since the last look, one of REASONS; empty: all got on."""
         before, self._before = self._before, now
         if before is None:
-            self._idle_since_ns = now.mono_ns
+            self._idle_since_ns, self._frames_ended = now.mono_ns, now.frames
             return ""
-        idle = now.written == before.written and before.pending_bytes and now.pending_bytes
-        if now.faulty or not idle:
+        waits = before.pending_bytes and now.pending_bytes
+        if now.faulty or not waits or now.written != before.written:
             self._idle_since_ns = now.mono_ns
-        if now.bursts == before.bursts and now.frames != before.frames:
-            return "tap"
+        if now.bursts != before.bursts:
+            self._frames_ended = now.frames
+        elif before.frames != self._frames_ended:
+            return "tap"  # those of this very turn end in the next one; these are older
         if before.paused and now.paused and not (before.pause_due or now.pause_due):
             return "tap"  # nothing will make the sockets be read again
         if now.mono_ns - self._idle_since_ns > self._writer_patience_ns:
             return "raw_log"
         looked_s = (now.mono_ns - before.mono_ns) / 1e9
-        if now.sink_taken == before.sink_taken and now.sink_waits_s > looked_s:
+        # Before its first batch it waits for the embedded server's start, and may.
+        idle = 0 < now.sink_taken == before.sink_taken
+        if idle and now.sink_waits_s > looked_s:
             return "sink"
         return ""
 
