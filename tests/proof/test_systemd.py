@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.proof,
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1200),  # the first may wait for another machine's end
 ]
 
 CONFIG = "/etc/tickd/tickd.toml"

@@ -17,7 +17,7 @@ from tickd.telemetry.metrics import Metrics
 __all__ = ["REASONS", "Progress", "Signs", "Watchdog", "declare_watchdog"]
 
 # Where the pipeline can stand still while the event loop turns.
-REASONS: Final = ("tap", "raw_log", "sink")
+REASONS: Final[tuple[str, ...]] = ("tap", "raw_log", "sink")
 # Beyond what the writer waits for on purpose; a disk that is slower than this is stuck.
 WRITER_PATIENCE_S: Final = 1.0
 
@@ -93,7 +93,7 @@ class Watchdog:
         self._progress = Progress(group_s=group_ms / 1000)
         self.started_wall_ns: Final = clock.wall_ns()
         self.pings_total = 0
-        self.withheld_total = dict.fromkeys(REASONS, 0)
+        self.withheld_total: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.stuck = ""
 
     def look(self) -> bool:
