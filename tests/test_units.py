@@ -36,7 +36,7 @@ def installed(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
     """Copies whose programs exist: `verify` looks for them."""
     for path in UNITS.iterdir():
         if path.is_file():
-            text = path.read_text().replace("=tickd ", "=/bin/true ").replace(*change)
+            text = path.read_text().replace("=tickd ", "=/bin/true ").replace("=-tickd ", "=-/bin/true ").replace(*change)
             name = path.name.replace("@.", "@0-4.")
             (folder / name).write_text(text)
     return folder
@@ -94,7 +94,7 @@ def test_every_command_is_one_of_tickds() -> None:
         for _, command in COMMAND.findall(path.read_text())
         for word in re.findall(r"\btickd ([a-z-]+)", command)
     ]
-    assert {"check", "run", "reload", "ship", "panic"} <= set(called) <= set(COMMANDS)
+    assert {"check", "doctor", "run", "reload", "ship", "panic"} <= set(called) <= set(COMMANDS)
 
 
 def test_shipped_configuration_is_complete(tmp_path: Path) -> None:

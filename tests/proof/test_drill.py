@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.proof,
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1200),
 ]
 
 PAGE = REPOSITORY / "docs/how-to/kill-switch-drill.md"

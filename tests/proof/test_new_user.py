@@ -21,7 +21,7 @@ from tests.harness.machine import Machine
 from tests.harness.pages import blocks
 from tests.harness.processes import REPOSITORY
 
-pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.proof, pytest.mark.embedded, pytest.mark.timeout(1200)]
 
 PAGE = REPOSITORY / "docs/how-to/install.md"
 SOURCES = "/srv/tickd"

@@ -20,14 +20,14 @@ import pytest
 
 from tests.harness.losses import unexplained
 from tests.harness.machine import Machine
-from tests.harness.processes import venue_of, write_config
+from tests.harness.processes import REPOSITORY, venue_of, write_config
 from tests.harness.recording import Recording, recording_of, sent_by
 
 pytestmark = [
     pytest.mark.proof,
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1200),  # the first may wait for another machine's end
 ]
 
 CONFIG = "/etc/tickd/tickd.toml"
@@ -374,3 +374,58 @@ def test_second_user_signal_writes_the_state_down(unit: Unit) -> None:
     unit.signal(signal.SIGUSR2)
     unit.machine.wait_until(lambda: dumps.exists() and any(dumps.iterdir()), "nothing written")
     assert unit.is_active
+
+
+def test_drop_in_for_trading_cancels_after_a_crash(unit: Unit) -> None:
+    """That panic runs, inside the sandbox; what it does at venues is proved elsewhere."""
+    machine, place = unit.machine, "/run/systemd/system/tickd.service.d/trading.conf"
+    drop_in = REPOSITORY / "deploy/systemd/tickd.service.d/trading.conf"
+    machine.write(place, drop_in.read_text())
+    machine.run("systemctl", "daemon-reload", check=True)
+    try:
+        unit.start()
+        restarts = unit.restarts
+        unit.signal(signal.SIGKILL)
+        unit.wait_for_restart(restarts)
+        assert "no accounts: nothing was cancelled" in unit.said()
+    finally:
+        machine.run("rm", place, check=True)
+        machine.run("systemctl", "daemon-reload", check=True)
+
+
+def test_doctor_is_asked_and_finds_nothing_that_fails(unit: Unit) -> None:
+    """What it sees is the sandbox's inside: credentials, rights, limits as the daemon has them."""
+    unit.start()
+    said = unit.said()
+    assert re.search(r"^OK +state directory", said, re.MULTILINE)
+    assert not re.search(r"^FAIL ", said, re.MULTILINE)
+    assert "adjtimex may not be asked" not in said
+
+
+def test_shard_of_a_template_runs_beside_the_others(unit: Unit) -> None:
+    machine, shard = unit.machine, "tickd@0-2.service"
+    machine.write("/etc/tickd/shard-0-2.env", "TICKD__NODE__ID=10\nTICKD__HTTP__PORT=0\n")
+    unit.start()
+    started = machine.run("systemctl", "start", shard)
+    assert started.returncode == 0, machine.journal(shard)
+    try:
+        # Each has its part, its number, its directory.
+        done = machine.run("tickd", "status", "/var/lib/tickd-0-2", "--json", check=True)
+        status = json.loads(done.stdout)
+        assert status["node"] == 10
+        assert status["venues"][0]["shard"] == "0/2"
+        assert 0 < status["venues"][0]["symbols_count"] < len(unit.venue["symbols"]["binance-usdm"])
+    finally:
+        machine.run("systemctl", "stop", shard, check=True)
+    assert unit.is_active
+
+
+def test_nightly_shipping_asks_the_daemon(unit: Unit) -> None:
+    unit.configure('\n[ship]\nurl = "file:///var/lib/tickd/shipped"\nevery_s = 86400\n')
+    unit.start()
+    unit.wait_for_frames(100)
+    unit.machine.run("systemctl", "restart", "tickd", check=True)  # a sealed segment to ship
+    shipped = unit.machine.run("systemctl", "start", "tickd-ship.service")
+    assert shipped.returncode == 0, unit.machine.journal("tickd-ship.service")
+    assert unit.is_active
+    assert any((unit.machine.root / STATE / "shipped").rglob("*.tkraw"))

@@ -116,6 +116,7 @@ class Supervision:
         self._lifeline = Lifeline(self._notifier)
         self._look_s = self._period_s / PINGS_PER_PERIOD or LOOK_S
         self._looked_ns = 0
+        self._is_stopping = False
         self._started_ns = parts.clock.mono_ns()
         self._asked_until_ns = 0
         self._latencies: Sequence[int] = parts.tap.publish_latency.counts(BOUNDS_NS)
@@ -133,16 +134,17 @@ class Supervision:
 
     def turn(self, now_ns: int) -> None:
         """Tell what is due at this moment."""
-        if not self.ready:
+        if not self.ready and not self._is_stopping:
             self._consider(now_ns)
         if now_ns - self._looked_ns >= self._look_s * NS_PER_S:
             self._looked_ns = now_ns
             self._look()
-        if now_ns - self._told_ns >= STATUS_S * NS_PER_S:
+        if not self._is_stopping and now_ns - self._told_ns >= STATUS_S * NS_PER_S:
             self.tell_status(now_ns)
 
     def stopping(self) -> None:
         """The drain begins; it may take its time as long as it writes."""
+        self._is_stopping = True
         self._notifier.tell("STOPPING=1", "STATUS=draining")
         # The drain's own deadlines and a bit: they end it, not the supervisor.
         self._notifier.more_time(round(self._parts.config.node.shutdown_timeout_ms / 1000) + 5)

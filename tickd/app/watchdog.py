@@ -17,7 +17,7 @@ from tickd.telemetry.metrics import Metrics
 __all__ = ["REASONS", "Progress", "Signs", "Watchdog", "declare_watchdog"]
 
 # Where the pipeline can stand still while the event loop turns.
-REASONS: Final = ("tap", "raw_log", "sink")
+REASONS: Final[tuple[str, ...]] = ("tap", "raw_log", "sink")
 # Beyond what the writer waits for on purpose; a disk that is slower than this is stuck.
 WRITER_PATIENCE_S: Final = 1.0
 
@@ -53,24 +53,29 @@ class Progress:
         self._writer_patience_ns = round((group_s + WRITER_PATIENCE_S) * 1e9)
         self._before: Signs | None = None
         self._idle_since_ns = 0  # the writer; with bytes pending
+        self._frames_ended = 0  # when bursts were last seen to end
 
     def stuck(self, now: Signs) -> str:
         """Return where nothing happened since the last look, one of REASONS; empty: all got on."""
         before, self._before = self._before, now
         if before is None:
-            self._idle_since_ns = now.mono_ns
+            self._idle_since_ns, self._frames_ended = now.mono_ns, now.frames
             return ""
-        idle = now.written == before.written and before.pending_bytes and now.pending_bytes
-        if now.faulty or not idle:
+        waits = before.pending_bytes and now.pending_bytes
+        if now.faulty or not waits or now.written != before.written:
             self._idle_since_ns = now.mono_ns
-        if now.bursts == before.bursts and now.frames != before.frames:
-            return "tap"
+        if now.bursts != before.bursts:
+            self._frames_ended = now.frames
+        elif before.frames != self._frames_ended:
+            return "tap"  # those of this very turn end in the next one; these are older
         if before.paused and now.paused and not (before.pause_due or now.pause_due):
             return "tap"  # nothing will make the sockets be read again
         if now.mono_ns - self._idle_since_ns > self._writer_patience_ns:
             return "raw_log"
         looked_s = (now.mono_ns - before.mono_ns) / 1e9
-        if now.sink_taken == before.sink_taken and now.sink_waits_s > looked_s:
+        # Before its first batch it waits for the embedded server's start, and may.
+        idle = 0 < now.sink_taken == before.sink_taken
+        if idle and now.sink_waits_s > looked_s:
             return "sink"
         return ""
 
@@ -88,7 +93,7 @@ class Watchdog:
         self._progress = Progress(group_s=group_ms / 1000)
         self.started_wall_ns: Final = clock.wall_ns()
         self.pings_total = 0
-        self.withheld_total = dict.fromkeys(REASONS, 0)
+        self.withheld_total: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.stuck = ""
 
     def look(self) -> bool:

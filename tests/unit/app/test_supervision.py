@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,18 +105,31 @@ async def test_ping_every_third_of_the_period_while_it_gets_on(parts: Parts, hea
 
 async def test_no_ping_while_the_tap_stands_still(parts: Parts, heard: Heard) -> None:
     supervision = supervised(parts, heard)
-    now = parts.clock.mono_ns()
+    now = parts.clock.mono_ns() + int(WAIT_S * S)  # READY is said
     supervision.turn(now)
     heard.lines()
     # Frames that no burst ends: the loop never runs what would end it.
-    parts.raw_log.frame(parts.raw_log.next_connection(), b"{}")
+    connection = parts.raw_log.next_connection()
+    parts.raw_log.frame(connection, b"{}")
     supervision.turn(now + 10 * S)
+    assert "WATCHDOG=1" in heard.lines(), "it may be of this very turn"
+    supervision.turn(now + 20 * S)
     lines = heard.lines()
     assert "WATCHDOG=1" not in lines
     assert any(line.endswith("tap stands still") for line in lines)
     assert parts.watchdog.withheld_total["tap"] == 1
-    supervision.turn(now + 20 * S)
+    parts.tap.frame(connection, b"{}")
+    await asyncio.sleep(0)
+    supervision.turn(now + 30 * S)
     assert "WATCHDOG=1" in heard.lines(), "it got on"
+
+
+async def test_nothing_but_the_end_is_told_once_it_has_begun(parts: Parts, heard: Heard) -> None:
+    supervision = supervised(parts, heard)
+    supervision.stopping()
+    heard.lines()
+    supervision.turn(parts.clock.mono_ns() + int((WAIT_S + 5) * S))
+    assert heard.lines() == ["WATCHDOG=1"]
 
 
 async def test_end_is_told_with_the_time_it_may_take(parts: Parts, heard: Heard) -> None:

@@ -49,7 +49,15 @@ def test_quiet_market_is_no_hang() -> None:
 
 
 def test_frames_without_a_burst_are_a_stuck_tap() -> None:
-    assert verdict(BUSY, later(BUSY, frames=1_001, written=(901, 800, 71, 6))) == "tap"
+    first = later(BUSY, frames=1_001, written=(901, 800, 71, 6))
+    assert verdict(BUSY, first, later(first, written=(902, 800, 72, 6))) == "tap"
+
+
+def test_frame_of_this_very_turn_ends_its_burst_in_the_next() -> None:
+    quiet = BUSY._replace(pending_bytes=0)
+    first = later(quiet, 10.0, frames=1_001)
+    assert verdict(quiet, first) == ""
+    assert verdict(quiet, first, later(first, 10.0, bursts=101)) == ""
 
 
 @pytest.mark.parametrize(("due", "expected"), [(False, "tap"), (True, "")])
@@ -94,6 +102,12 @@ def test_sink_that_takes_nothing_for_a_whole_interval_is_stuck() -> None:
     assert verdict(idle, later(idle, 3.0, sink_waits_s=3.5)) == "sink"
     assert verdict(idle, later(idle, 3.0, sink_waits_s=2.5)) == ""
     assert verdict(idle, later(idle, 3.0, sink_waits_s=3.5, sink_taken=91)) == ""
+
+
+def test_sink_may_wait_for_its_first_batch() -> None:
+    """The embedded server may take a minute to start, or an orphan hold its lock."""
+    starting = BUSY._replace(pending_bytes=0, sink_taken=0)
+    assert verdict(starting, later(starting, 60.0, sink_waits_s=120.0)) == ""
 
 
 def test_what_gets_on_again_is_forgiven() -> None:
