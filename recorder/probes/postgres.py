@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, final
+from typing import Any, Final, NamedTuple, Protocol, cast, final
 
 from recorder.probes.config import PostgresConfig
 from recorder.probes.rows import COLUMNS, Row
@@ -78,8 +78,7 @@ def require_library() -> _Library:
             action=Action.FATAL,
             hint="pip install tickd[postgres], or postgres.enabled = false",
         ) from error
-    library: _Library = asyncpg
-    return library
+    return cast("_Library", asyncpg)
 
 
 def read_postgres_migrations() -> list[PostgresMigration]:

@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of the table, its columns in order."""
+    """One row of the table, its columns in order; `measured` is the column `count`."""
 
     ts: dt.datetime
     node: int
@@ -40,14 +40,14 @@ class Row(NamedTuple):
     venue: str
     channel: str
     interval_ms: int
-    count: int
+    measured: int
     p50_ns: int
     p99_ns: int
     p999_ns: int
     max_ns: int
 
 
-COLUMNS: Final = Row._fields
+COLUMNS: Final = tuple("count" if name == "measured" else name for name in Row._fields)
 
 
 class Probes:
@@ -69,8 +69,9 @@ class Probes:
             fresh = _difference(now, self._before.get(reading.key, {}))
             self._before[reading.key] = now
             if fresh:
-                about = (self._node, *reading.key, interval_ns // 1_000_000)
-                rows.append(Row(ts, *about, *_figures(fresh, reading.max_ns)))
+                key, figures = reading.key, _figures(fresh, reading.max_ns)
+                interval_ms = interval_ns // 1_000_000
+                rows.append(Row(ts, self._node, *key, interval_ms, *figures))
         return rows
 
 

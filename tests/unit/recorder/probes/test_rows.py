@@ -48,7 +48,7 @@ def test_a_histogram_that_began_anew_is_taken_as_it_is() -> None:
     probes = Probes(1)
     taken(probes, Reading(BUS, [(10, 5), (20, 5)]), at_ms=0)
     [row] = taken(probes, Reading(BUS, [(10, 4), (20, 7)]), at_ms=10)
-    assert row.count == 11
+    assert row.measured == 11
 
 
 def test_keys_do_not_mix() -> None:
@@ -56,7 +56,7 @@ def test_keys_do_not_mix() -> None:
     by_channel = Key("recv_to_bus", "okx", "trade")
     taken(probes, Reading(BUS, [(10, 5)]), Reading(by_channel, [(10, 3)]), at_ms=0)
     rows = taken(probes, Reading(BUS, [(10, 9)]), Reading(by_channel, [(10, 4)]), at_ms=10)
-    assert [(row.venue, row.channel, row.count) for row in rows] == [
+    assert [(row.venue, row.channel, row.measured) for row in rows] == [
         ("", "", 4),
         ("okx", "trade", 1),
     ]
