@@ -36,7 +36,12 @@ def installed(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
     """Copies whose programs exist: `verify` looks for them."""
     for path in UNITS.iterdir():
         if path.is_file():
-            text = path.read_text().replace("=tickd ", "=/bin/true ").replace("=-tickd ", "=-/bin/true ").replace(*change)
+            text = (
+                path.read_text()
+                .replace("=tickd ", "=/bin/true ")
+                .replace("=-tickd ", "=-/bin/true ")
+                .replace(*change)
+            )
             name = path.name.replace("@.", "@0-4.")
             (folder / name).write_text(text)
     return folder

@@ -184,13 +184,14 @@ def machine(pid: int | None) -> Piece:
 
 def metrics_of(config: Config, port: int) -> Piece:
     """What /metrics says; `port` as the daemon itself tells it."""
-    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "") else config.http.host  # noqa: S104
+    everywhere = ("0.0.0.0", "")  # noqa: S104 - compared, not listened on
+    host = "127.0.0.1" if config.http.host in everywhere else config.http.host
     scheme = "https" if getattr(config.http, "cert_file", None) else "http"
     token = getattr(config.http, "token", None)
     headers = {"Authorization": f"Bearer {token.reveal()}"} if isinstance(token, Secret) else {}
     request = urllib.request.Request(f"{scheme}://{host}:{port}/metrics", headers=headers)  # noqa: S310 - the scheme is ours
     try:
-        with urllib.request.urlopen(request, timeout=METRICS_SECONDS) as reply:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=METRICS_SECONDS) as reply:  # noqa: S310 - as above
             return "metrics.txt", bytes(reply.read(FILE_BYTES_MAX))
     except (OSError, urllib.error.URLError) as error:
         return "metrics.error.txt", str(error).encode()

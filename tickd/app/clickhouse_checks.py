@@ -199,7 +199,7 @@ async def _schema(server: ClickHouse, database: str) -> Finding:
     wanted = len(read_migrations(ddl_directory()))
     try:
         ((applied,),) = await server.query(
-            f"SELECT toInt64(uniqExact(number)) FROM {database}.migrations"  # noqa: S608
+            f"SELECT toInt64(uniqExact(number)) FROM {database}.migrations"  # noqa: S608 - a name that the configuration checked
         )
     except ClickHouseError:
         return warn(name, f"database {database} is not made yet", "tickd migrate; a start does so")

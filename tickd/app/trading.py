@@ -313,14 +313,8 @@ class Trading:
 
     def _alert(self, alert: Alert) -> None:
         self.alerts[alert.what] = self.alerts.get(alert.what, 0) + 1
-        log.error(
-            "order_alert",
-            what=alert.what,
-            account=alert.account,
-            number=alert.number,
-            symbol=alert.symbol,
-            words=alert.text,
-        )
+        told = {"account": alert.account, "number": alert.number, "symbol": alert.symbol}
+        log.error("order_alert", what=alert.what, words=alert.text, **told)
 
     def look(self) -> None:
         """Value what is held, look whether too much was lost, flatten where that is wanted."""
