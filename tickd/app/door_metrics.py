@@ -33,7 +33,7 @@ def declare_doors(
         ("kind",),
     )
     metrics.read_gauge(
-        "tickd_app_door_connections_count",
+        "tickd_app_door_connections",
         "Connections that are open.",
         lambda: {("http",): http.connections_count, ("control",): control.connections_count},
         ("door",),
