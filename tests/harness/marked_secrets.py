@@ -20,6 +20,8 @@ from tickd.secrets import Secret
 __all__ = ["MarkedSecrets", "secret_keys"]
 
 MARK = "Xq7SECRETx"
+# Secrets that are more than one word.
+_SHAPES = {"tracing.headers": "authorization={}"}
 _WORDS = str.maketrans("_.", "--")
 # What cannot be found by looking at types: secrets that are files by another name, and free tables.
 FILE = """
@@ -92,7 +94,7 @@ class MarkedSecrets:
         value = f"{MARK}{len(self.values):02d}-{name.translate(_WORDS)}"
         self.values[name] = value
         path = self._folder / f"{len(self.values)}.txt"
-        path.write_text(value + "\n")
+        path.write_text(_SHAPES.get(name, "{}").format(value) + "\n")
         path.chmod(0o600)
         return path
 
