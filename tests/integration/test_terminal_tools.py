@@ -256,6 +256,7 @@ def test_flight_recorder_shows_connects_and_dumps_on_usr2(running: Running) -> N
     process = running.daemon.process
     assert process is not None
     process.send_signal(signal.SIGUSR2)
+    listed = ""
     for _ in range(200):
         listed = running.tickd("flight", "--dumps")
         if "signal.jsonl" in listed:

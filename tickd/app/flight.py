@@ -10,6 +10,7 @@ exception that ends the daemon. A life that ended without a word is found by the
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import queue
 import re
@@ -57,6 +58,7 @@ class FlightKeeper:
         self._thread = threading.Thread(target=self._write, name="flight", daemon=True)
         self._dumped_ns: dict[str, int] = {}  # by cause
         self._fatal: IO[bytes] | None = None
+        self._lock: IO[bytes] | None = None
         self.missed = 0  # entries that found no room on their way to the file
         self.dumps_total: dict[str, int] = {}
 
@@ -80,6 +82,8 @@ class FlightKeeper:
     # The loop's and any other thread's side ------------------------------------------------------
 
     def _begin(self) -> None:
+        if not self._is_ours():
+            return  # the raw log refuses this life; the file is the other one's
         left = self._left_behind()
         self.ring.listener = self._on_entry
         self._thread.start()
@@ -91,15 +95,30 @@ class FlightKeeper:
     def _end(self) -> None:
         self.ring.note(END)
         self.ring.listener = None
-        with suppress(queue.Full):
-            self._jobs.put(("end", None), timeout=JOIN_S)
-        self._thread.join(JOIN_S)  # a disk that hangs must not hold up the end
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._jobs.put(("end", None), timeout=JOIN_S)
+            self._thread.join(JOIN_S)  # a disk that hangs must not hold up the end
+        if self._lock is not None:
+            self._lock.close()
         if self._fatal is not None:
             faulthandler.disable()
             path, size = Path(self._fatal.name), os.fstat(self._fatal.fileno()).st_size
             self._fatal.close()
             if not size:
                 path.unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """Whether no other daemon records here; the lock goes with the process."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock = (self._directory / "lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a disk that refuses is no other daemon
+        return True
 
     def _on_entry(self, entry: Entry) -> None:
         self._put(("entry", entry))

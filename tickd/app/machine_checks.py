@@ -91,7 +91,8 @@ def judge_clock(state: ClockState | None) -> Finding:
     name = "clock"
     remedy = "run chrony or systemd-timesyncd on this machine; see: timedatectl"
     if state is None:
-        return warn(name, "adjtimex may not be asked here, whether it is in step is unknown", "")
+        words = "adjtimex may not be asked here, whether it is in step is unknown"
+        return warn(name, words, "timedatectl tells; in a unit: ProtectClock=no")
     figures = f"offset {state.offset_us:,} µs, at most {state.error_us_max:,} µs wrong"
     if not state.synchronised:
         return warn(name, f"nothing keeps it in step: {figures}", remedy)

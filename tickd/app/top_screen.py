@@ -45,6 +45,8 @@ HELP: Final = (
 )
 
 Justify = Literal["left", "right"]
+# Where a column's title differs from the name of its order.
+_TITLES: Final = {"depth": "queue", "p99": "to bus p99"}
 
 
 def topics_of(answer: dict[str, Any]) -> list[str]:
@@ -125,7 +127,7 @@ def _topics(view: View, answer: dict[str, Any], shown: int) -> RenderableType:
     table = _table(
         ("topic", "left"), ("events", "right"), ("rate", "right"), ("silent", "right"),
         ("to bus p99", "right"), ("queue", "right"), ("lag", "right"), ("dropped", "right"),
-        mark={"depth": "queue", "p99": "to bus p99"}.get(answer["sort"], answer["sort"]),
+        mark=_TITLES.get(answer["sort"], str(answer["sort"])),
     )  # fmt: skip
     rows = answer["rows"]
     selected = min(view.selected, len(rows) - 1)

@@ -75,6 +75,18 @@ def test_a_sudden_end_is_found_and_kept(tmp_path: Path) -> None:
     assert events(kept) == ["flight_began", "last_words"]
 
 
+def test_a_second_daemon_leaves_the_first_ones_file_alone(tmp_path: Path) -> None:
+    ring, flight, _ = keeper(tmp_path)
+    with flight.recording():
+        other_ring, other, _ = keeper(tmp_path)
+        with other.recording():
+            other_ring.note("refused", "error")
+        ring.note("still_here")
+    names = events(tmp_path / "flight" / "current.jsonl")
+    assert names == ["flight_began", "still_here", "flight_ended"]
+    assert dumps(tmp_path) == []
+
+
 def test_an_exception_leaves_a_dump_with_its_way(tmp_path: Path) -> None:
     _, flight, _ = keeper(tmp_path)
     with pytest.raises(ZeroDivisionError), flight.recording():
