@@ -48,7 +48,6 @@ LABELS: Final = frozenset(
         "build",
         "cause",
         "channel",
-        "credential",
         "door",
         "handler",
         "kind",
