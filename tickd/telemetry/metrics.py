@@ -48,6 +48,7 @@ LABELS: Final = frozenset(
         "build",
         "cause",
         "channel",
+        "credential",
         "door",
         "handler",
         "kind",
