@@ -23,7 +23,7 @@ __all__ = ["HTTP", "Credential", "Credentials", "credentials_of"]
 log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 60.0
-HTTP: Final = "http.cert_file"
+HTTP: Final = "http"
 
 
 class Credential(NamedTuple):
@@ -44,11 +44,11 @@ def credentials_of(config: Config) -> Iterator[Credential]:
     for name in ("ca_file", "cert_file"):
         path = getattr(config.clickhouse, name)
         if path is not None:
-            yield Credential(f"clickhouse.{name}", Path(path), of_bundle=name == "ca_file")
+            yield Credential(f"clickhouse_{name}", Path(path), of_bundle=name == "ca_file")
     for account in config.accounts:
         if isinstance(account, ShioajiAccountConfig) and account.ca_path:
             password = account.ca_password or Secret("")
-            yield Credential(f"account.{account.name}", Path(account.ca_path), password)
+            yield Credential(account.name, Path(account.ca_path), password)
 
 
 @final

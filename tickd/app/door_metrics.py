@@ -5,6 +5,7 @@ Everything is read on scrape; nothing is counted here.
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
 
 from tickd.app.config import Config
@@ -15,6 +16,8 @@ from tickd.app.http_config import is_loopback
 from tickd.telemetry.metrics import Metrics
 
 __all__ = ["declare_doors"]
+
+_EXPIRY: Final = "tickd_app_credential_expiry_timestamp_seconds"
 
 
 def declare_doors(
@@ -31,12 +34,6 @@ def declare_doors(
         "1 for what the configuration leaves open to others.",
         lambda: insecure_of(config),
         ("kind",),
-    )
-    metrics.read_gauge(
-        "tickd_app_door_connections",
-        "Connections that are open.",
-        lambda: {("http",): http.connections_count, ("control",): control.connections_count},
-        ("door",),
     )
     metrics.read_counter(
         "tickd_app_door_turned_away_total",
@@ -55,17 +52,18 @@ def declare_doors(
         "Control commands that failed for a bug.",
         lambda: control.failures_total,
     )
-    metrics.read_gauge(
-        "tickd_app_credential_expiry_timestamp_seconds",
-        "When a certificate that the configuration names ends.",
-        lambda: {(name,): ends for name, ends in credentials.ends.items()},
-        ("credential",),
-    )
+    if _EXPIRY not in metrics.names:
+        metrics.read_gauge(
+            _EXPIRY,
+            "When a certificate that the configuration names ends.",
+            lambda: {(name,): ends for name, ends in credentials.ends.items()},
+            ("kind",),
+        )
     metrics.read_gauge(
         "tickd_app_credential_unreadable_state",
         "1 for a certificate whose end could not be read.",
         lambda: {(name,): 1 for name in credentials.faults},
-        ("credential",),
+        ("kind",),
     )
 
 

@@ -47,18 +47,18 @@ def test_every_file_that_ends_is_named_and_read(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     assert [each.name for each in credentials_of(config)] == [
         HTTP,
-        "clickhouse.ca_file",
-        "clickhouse.cert_file",
-        "account.main",
+        "clickhouse_ca_file",
+        "clickhouse_cert_file",
+        "main",
     ]
     credentials = Credentials(config, clock=ManualClock())
     assert credentials.look() == []
     assert credentials.ends == {
         HTTP: SOON.timestamp(),
-        "clickhouse.ca_file": SOON.timestamp(),
-        "account.main": LATER.timestamp(),
+        "clickhouse_ca_file": SOON.timestamp(),
+        "main": LATER.timestamp(),
     }
-    assert list(credentials.faults) == ["clickhouse.cert_file"]
+    assert list(credentials.faults) == ["clickhouse_cert_file"]
     assert "pass" not in str(credentials.faults)
 
 
@@ -68,7 +68,7 @@ def test_a_renewed_file_is_read_again_with_its_key(tmp_path: Path) -> None:
     assert credentials.look() == [], "nothing has changed"
     made_certificate(tmp_path, LATER)
     os.utime(tmp_path / "cert.pem", ns=(1, 1))
-    assert credentials.look() == [HTTP, "clickhouse.ca_file"]
+    assert credentials.look() == [HTTP, "clickhouse_ca_file"]
     assert credentials.ends[HTTP] == LATER.timestamp()
     os.utime(tmp_path / "key.pem", ns=(2, 2))
     assert credentials.look() == [HTTP], "the key came behind the certificate"
@@ -80,12 +80,12 @@ def test_a_file_that_went_bad_has_no_end_until_it_is_good_again(tmp_path: Path) 
     good = (tmp_path / "me.pfx").read_bytes()
     (tmp_path / "me.pfx").write_bytes(b"cut")
     assert credentials.look() == []
-    assert "account.main" not in credentials.ends
-    assert "another password" in credentials.faults["account.main"]
+    assert "main" not in credentials.ends
+    assert "another password" in credentials.faults["main"]
     (tmp_path / "me.pfx").write_bytes(good)
     credentials.look()
-    assert credentials.ends["account.main"] == LATER.timestamp()
-    assert "account.main" not in credentials.faults
+    assert credentials.ends["main"] == LATER.timestamp()
+    assert "main" not in credentials.faults
 
 
 def test_without_any_credential_nothing_runs(tmp_path: Path) -> None:
