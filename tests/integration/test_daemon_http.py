@@ -150,8 +150,9 @@ async def test_status_and_the_slow_tables_show_every_topic(tmp_path: Path) -> No
         await until(named)
         answer = await ask(tmp_path, "status", topics=True)
         assert isinstance(answer, dict)
-        (chosen,) = answer["backends"]
-        assert (chosen["what"], chosen["backend"]) == ("indicators", "native")
+        # A gate of an earlier daemon in this process has chosen, too.
+        chosen = {each["what"]: each["backend"] for each in answer["backends"]}
+        assert chosen["indicators"] == "native"
         topics = {row["topic"] for row in answer["topics"]}
         assert {f"trade.{VENUE}.{symbol}" for symbol in symbols} <= topics
         await daemon.parts.storage.books.finish()

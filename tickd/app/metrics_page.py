@@ -21,8 +21,8 @@ from risk.brokers.paper.config import PaperConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.config import Config, NodeConfig
+from tickd.app.daemon import Daemon
 from tickd.app.logs import LogConfig, configure_logging
-from tickd.app.metrics import metrics_of
 from tickd.app.wiring import wire
 from tickd.telemetry.exposition import Family
 from tickd.telemetry.metrics import SERIES_MAX
@@ -99,7 +99,7 @@ async def declared() -> tuple[Family, ...]:
     with tempfile.TemporaryDirectory() as scratch:
         parts = wire(_everything(Path(scratch)))
         try:
-            return metrics_of(parts).families
+            return Daemon(parts).http.metrics.families
         finally:
             parts.tap.finish()
             parts.tap.detach()
