@@ -25,5 +25,6 @@ OPERATOR_ONLY: Final = {
     "tickd_recorder_sink_age_limit_seconds": "a setting that adapts; to be looked at beside blocks",
     "tickd_recorder_verify_findings": "of `tickd verify`, which says more itself",
     "tickd_recorder_verify_timestamp_seconds": "when that was",
+    "tickd_recorder_verify_unchecked": "what it could not check",
     "tickd_telemetry_scrape_quantile_seconds": _LAST_MINUTE,
 }

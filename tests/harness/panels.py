@@ -22,7 +22,8 @@ Tree = dict[str, Any]
 # Parts that a daemon may be without: nothing of them is exposed then, or else all of it.
 PARTS = (
     "tickd_app_command_failures_",
-    "tickd_app_credential_",
+    "tickd_app_credential_expiry_",
+    "tickd_app_credential_unreadable_",
     "tickd_app_door_",
     "tickd_app_flight_",
     "tickd_app_insecure_",

@@ -112,6 +112,7 @@ MAY_BE_EMPTY = (
     ("tickd_risk_alerts_total", "the trading stage has nothing to say"),
     ("tickd_gateway_gap_fill_seconds", "no gap ends within the last seconds"),
     ("tickd_recorder_ship_failures_total", "the store takes everything"),
+    ("tickd_app_credential_", "no certificate is configured"),
     ("tickd_clock_", "machines where the kernel does not say"),
     ("tickd_app_gc_pause", "no collection within the window"),
     ("FROM gaps_open_v", "the filler may have closed them all"),
