@@ -81,7 +81,7 @@ def test_every_event_is_in_one_row_though_the_server_is_killed(tmp_path: Path) -
             frames = daemon.status()["raw_log"]["frames"]
             away = daemon.wait_for(
                 lambda s: (
-                    metrics(daemon)["waiting_rows_count"] > 10
+                    metrics(daemon)["waiting_rows"] > 10
                     and metrics(daemon)["failures_total"] > 0
                     and s["raw_log"]["frames"] > frames + 1000
                 )
@@ -91,8 +91,7 @@ def test_every_event_is_in_one_row_though_the_server_is_killed(tmp_path: Path) -
             postgres.start()
             daemon.wait_for(
                 lambda _: (
-                    metrics(daemon)["connects_total"] == 2
-                    and metrics(daemon)["waiting_rows_count"] == 0
+                    metrics(daemon)["connects_total"] == 2 and metrics(daemon)["waiting_rows"] == 0
                 )
             )
             last = daemon.wait_until_quiet(frames_min=20_000)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
 from tests.harness.processes import Daemon, server, stop, venue_of, write_config
 from tests.proof.test_trading_whole import LIMITS, TRADER, arm, fills
@@ -163,6 +164,24 @@ def judge_blocks(spans: list[dict[str, Any]], tree: list[dict[str, Any]]) -> Non
     assert all(span["parent_id"] in ("", span_id) for span in block)
 
 
+def judge_exemplars(daemon: Daemon, otlp: Receiver) -> None:
+    """Buckets of the latency histograms name traces that the collector has, or gets in a moment."""
+    url = f"http://127.0.0.1:{daemon.status()['http_port']}/metrics"
+    accept = {"Accept": "application/openmetrics-text"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=accept), timeout=10) as answer:
+        families = {each.name: each for each in parsed(answer.read().decode())}
+    for name in (
+        "gateway_publish_latency",
+        "recorder_raw_write_latency",
+        "recorder_sink_ack_latency",
+    ):
+        samples = families[f"tickd_{name}_seconds"].samples
+        shown = [each.exemplar for each in samples if each.exemplar is not None]
+        assert shown, f"no exemplar of {name}"
+        wanted = {exemplar.labels["trace_id"] for exemplar in shown}
+        daemon.wait_for(lambda _, wanted=wanted: wanted <= by_trace(otlp.spans()).keys())
+
+
 def until_judged(daemon: Daemon, otlp: Receiver) -> list[dict[str, Any]]:
     daemon.wait_for(lambda _: whole_trees(otlp.spans()), timeout=60)
     return otlp.spans()
@@ -195,6 +214,7 @@ def test_a_batch_is_one_tree_from_the_socket_to_the_order(
             for tree in (trees := whole_trees(spans)):
                 judge(tree)
             judge_blocks(spans, trees[0])
+            judge_exemplars(daemon, otlp)
             refused(daemon, otlp)
             assert daemon.stop() == 0, daemon.tail()
         finally:

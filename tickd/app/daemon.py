@@ -66,6 +66,7 @@ class Daemon:
         self.supervision = Supervision(parts, supervisor)
         metrics = metrics_of(parts, self.picture)
         self.http = HttpServer(parts.config.http, metrics=metrics, ready=self.picture.waiting_for)
+        self.http.exemplars = parts.traces.exemplars
         tails = Tails(parts.bus)
         parts.tap.on_definition(tails.define)
         self.control = ControlServer(

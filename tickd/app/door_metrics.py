@@ -5,7 +5,6 @@ Everything is read on scrape; nothing is counted here.
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import urlsplit
 
 from tickd.app.config import Config
@@ -16,8 +15,6 @@ from tickd.app.http_config import is_loopback
 from tickd.telemetry.metrics import Metrics
 
 __all__ = ["declare_doors"]
-
-_EXPIRY: Final = "tickd_app_credential_expiry_timestamp_seconds"
 
 
 def declare_doors(
@@ -52,13 +49,12 @@ def declare_doors(
         "Control commands that failed for a bug.",
         lambda: control.failures_total,
     )
-    if _EXPIRY not in metrics.names:
-        metrics.read_gauge(
-            _EXPIRY,
-            "When a certificate that the configuration names ends.",
-            lambda: {(name,): ends for name, ends in credentials.ends.items()},
-            ("kind",),
-        )
+    metrics.read_gauge(
+        "tickd_app_credential_expiry_timestamp_seconds",
+        "When a certificate that the configuration names ends.",
+        lambda: {(name,): ends for name, ends in credentials.ends.items()},
+        ("kind",),
+    )
     metrics.read_gauge(
         "tickd_app_credential_unreadable_state",
         "1 for a certificate whose end could not be read.",

@@ -19,8 +19,10 @@ from tickd.app.doorkeeper import Doorkeeper
 from tickd.app.http_config import HttpConfig
 from tickd.errors import Action, TickdError
 from tickd.secrets import Secret
+from tickd.telemetry.exemplars import Exemplars
 from tickd.telemetry.exposition import CONTENT_TYPE
 from tickd.telemetry.metrics import Metrics
+from tickd.telemetry.openmetrics import CONTENT_TYPE_OPENMETRICS, MEDIA_TYPE, openmetrics_of
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,8 @@ class HttpServer:
     def __init__(self, config: HttpConfig, *, metrics: Metrics, ready: Callable[[], str]) -> None:
         self._config = config
         self.metrics = metrics
+        # Of traced batches; with them a client that can read OpenMetrics gets it.
+        self.exemplars: Exemplars | None = None
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -128,8 +132,12 @@ class HttpServer:
             status=401, text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"}
         )
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body = self.metrics.text()
+        if self.exemplars is None or MEDIA_TYPE not in request.headers.get("Accept", ""):
+            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        text = openmetrics_of(body.decode(), self.exemplars)
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE_OPENMETRICS})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

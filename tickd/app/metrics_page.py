@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.config import UniverseConfig, VenueConfig
 from recorder.config import ClickHouseConfig
+from recorder.probes.config import PostgresConfig
 from recorder.ship.config import ShipConfig
 from risk.brokers.paper.config import PaperConfig
 from strategy_runner.config import StrategyConfig
@@ -23,6 +24,7 @@ from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.config import Config, NodeConfig
 from tickd.app.daemon import Daemon
 from tickd.app.logs import LogConfig, configure_logging
+from tickd.app.tracing_config import TracingConfig
 from tickd.app.wiring import wire
 from tickd.telemetry.exposition import Family
 from tickd.telemetry.metrics import SERIES_MAX
@@ -87,8 +89,8 @@ What `/metrics` of a daemon shows, from the declarations themselves; a test comp
 - `…_high_water…` is the most since the last scrape: one Prometheus per daemon, or they take it from
   each other.
 - Metrics of parts that are not configured (shipping, universes, strategies, indicators, accounts,
-  the embedded server, a broker's SDK) are absent; what the system does not tell (`tickd_clock_*`
-  under a seccomp filter) shows no series.
+  tracing, PostgreSQL, the embedded server, a broker's SDK) are absent; what the system does not
+  tell (`tickd_clock_*` under a seccomp filter) shows no series.
 - *used*: in an alert or recording rule (`deploy/prometheus`), in a dashboard (`dashboards`), or
   nowhere but here: **operator**, for whoever looks closer.
 """
@@ -120,6 +122,8 @@ def _everything(state_dir: Path) -> Config:
         strategies=(
             StrategyConfig(name="one", class_="one.py:One", account="paper", topics=topics),
         ),
+        tracing=TracingConfig(enabled=True, endpoint="http://127.0.0.1:4318"),
+        postgres=PostgresConfig(enabled=True),
         indicators=(IndicatorConfig(name="cvd", kind="cvd", topics=topics),),
     )
 

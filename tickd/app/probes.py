@@ -116,6 +116,6 @@ def declare_probes(metrics: Metrics, probes: LatencyProbes) -> None:
     for name, (text, read) in counters.items():
         metrics.read_counter(f"{prefix}_{name}_total", text, read)
     metrics.read_gauge(
-        f"{prefix}_waiting_rows_count", "Rows that wait for it.", lambda: sink.rows_waiting
+        f"{prefix}_waiting_rows", "Rows that wait for it.", lambda: sink.rows_waiting
     )
     metrics.read_gauge(f"{prefix}_up_state", "1 while connected.", lambda: int(sink.is_up))

@@ -57,18 +57,19 @@ class TracedOrders:
         return tuple(each for each in known if frame_first <= each.seq >> 16 <= frame_last)
 
     def _asked(self, fields: Mapping[str, Any]) -> None:
-        if fields["kind"] != "intent":
+        seq = fields.get("seq")  # the one field that nobody has checked
+        if fields["kind"] != "intent" or type(seq) is not int:
             return
         while len(self._known) >= ORDERS_MAX:
             del self._known[next(iter(self._known))]
         self._known[fields["client_id"]] = OrderStamps(
             client_id=fields["client_id"],
-            seq=fields["seq"],
+            seq=seq,
             strategy=fields["strategy"],
             venue=fields["venue"],
             asked_ns=self._mono_ns(),
         )
-        self._causes.append(fields["seq"] >> 16)
+        self._causes.append(seq >> 16)
 
     def _decided(self, fields: Mapping[str, Any]) -> None:
         order = self._known.get(fields.get("client_id", -1))

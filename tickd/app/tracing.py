@@ -171,7 +171,7 @@ class Tracing:
             keep(stamps)
             if is_chosen(frame_last, below):
                 self._open(stamps, "ratio", now_ns)
-            elif now_ns - recv_ns >= slow_ns:
+            elif recv_ns and now_ns - recv_ns >= slow_ns:
                 self._force(stamps, "slow", now_ns)
 
         return traced_end_burst, traced_publish
@@ -222,9 +222,16 @@ class Tracing:
             self._force_frame(said.frame_last, "slow")
             return
         pending = self._pending.get(said.frame_last)
-        if pending is not None:
-            pending.waits_for.discard(group)
-            pending.ran += [Ran(group, *portion, "process") for portion in said.portions[:_RAN_MAX]]
+        if pending is None or group not in pending.waits_for:
+            return  # nobody asked, or it has answered: it may run anybody's code
+        pending.waits_for.discard(group)
+        now_ns = self._mono_ns()
+        pending.ran += [
+            Ran(group, *portion, "process")
+            for portion in said.portions[:_RAN_MAX]
+            if 0 < portion[0] <= portion[1] <= now_ns
+            and 0 <= min(portion) <= max(portion) < 1 << 64
+        ]
 
     # Which batches become traces ------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from tickd.app.trace_export import TraceExporter
 from tickd.app.tracing import Progress, Tracing
 from tickd.errors import TickdError
 from tickd.ports import Clock
+from tickd.telemetry.exemplars import Exemplars
 from tickd.telemetry.metrics import Metrics, Values
 from tickd.telemetry.traces import BlockStamps
 
@@ -66,6 +67,11 @@ class Traces:
         brokers = parts.trading.brokers
         for name, broker in list(brokers.items()):
             brokers[name] = TracedBroker(broker, self.tracing, self._clock.mono_ns)
+
+    @property
+    def exemplars(self) -> Exemplars | None:
+        """Traced values of the latency histograms; None where nothing is traced."""
+        return None if self.tracing is None else self.tracing.exemplars
 
     def commands(self) -> dict[str, Command]:
         """The control commands, by name."""
@@ -145,7 +151,7 @@ def declare_traces(metrics: Metrics, traces: Traces) -> None:
         by,
     )
     metrics.read_gauge(
-        f"{prefix}_pending_count",
+        f"{prefix}_pending_batches",
         "Traced batches of which not everything is known yet.",
         lambda: tracing.pending_count,
     )
@@ -158,5 +164,5 @@ def declare_traces(metrics: Metrics, traces: Traces) -> None:
     ):
         metrics.read_counter(f"{prefix}_{name}_total", text, read)
     metrics.read_gauge(
-        f"{prefix}_queued_spans_count", "Spans that wait for it.", lambda: exporter.queued_spans
+        f"{prefix}_queued_spans", "Spans that wait for it.", lambda: exporter.queued_spans
     )

@@ -19,6 +19,7 @@ from tickd.app.http_config import HttpConfig, is_loopback
 from tickd.config import parse
 from tickd.errors import ConfigError, TickdError
 from tickd.secrets import Secret
+from tickd.telemetry.exemplars import Exemplars
 from tickd.telemetry.metrics import Metrics
 
 TOKEN = "correct-horse.battery_staple~7=="
@@ -248,3 +249,12 @@ async def until(condition: object) -> None:
     async with asyncio.timeout(10):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
+
+
+async def test_who_reads_openmetrics_gets_exemplars_where_batches_are_traced() -> None:
+    async with serving(HttpConfig(port=0)) as server:
+        accept = ("Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+        assert "# EOF" not in (await asked(server, "/metrics", accept))[1]
+        server.exemplars = Exemplars()
+        assert (await asked(server, "/metrics", accept))[1].endswith("# EOF\n")
+        assert "# EOF" not in (await asked(server, "/metrics"))[1]

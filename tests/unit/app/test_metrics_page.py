@@ -19,6 +19,8 @@ def family(name: str) -> Family:
 async def test_the_page_is_what_the_declarations_say() -> None:
     pytest.importorskip("obstore", reason="extra ship")
     pytest.importorskip("chdb", reason="extra embedded")
+    pytest.importorskip("asyncpg", reason="extra postgres")
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="extra tracing")
     families = await declared()
     assert page(families) == (ROOT / "docs" / "metrics.md").read_text(), (
         "make it again: python -m tickd.app.metrics_page docs/metrics.md"

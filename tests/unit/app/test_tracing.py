@@ -147,6 +147,8 @@ def test_a_batch_that_led_to_an_order_is_traced_with_its_way_out() -> None:
     [
         b'{"kind":"start","note":"\\"kind\\":\\"intent\\""}',
         b'{"kind":"risk","verdict":"denied"}',
+        b'{"kind":"intent","client_id":7,"strategy":"a","venue":"okx"}',
+        b'{"kind":"intent","client_id":7,"strategy":"a","venue":"okx","seq":"x"}',
         b'{"kind":"order","state":"sent","client_id":99}',
     ],
 )
@@ -236,6 +238,21 @@ def test_a_process_is_asked_and_answers_when_it_has_had_the_batch() -> None:
     assert said[1] == said[0]
 
 
+def test_what_a_process_cannot_mean_is_passed_over() -> None:
+    world = World(ratio=1.0)
+    world.tracing.ask_with("a", lambda *_: None)
+    world.burst()
+    now_ns = world.clock.mono_ns()
+    bad = ((0, 1, 1, 1), (5, 4, 1, 1), (1, now_ns + 1, 1, 1), (1, 2, -1, 1), (1, 2, 1, 1 << 70))
+    for portions in (bad, ((1, 2, 1, 1),)):  # the second answer is none
+        said = TraceSaid(frame_last=1, portions=portions)
+        world.tracing.ran("a", json.dumps(msgspec.to_builtins(said)).encode())
+    world.log_to(1)
+    assert "process strategy.a" not in world.names()
+    with pytest.raises(msgspec.DecodeError):
+        world.tracing.ran("a", b'{"frame_last": "x"}')
+
+
 def test_a_slow_process_says_so_and_the_batch_is_traced() -> None:
     world = World(ratio=0.0)
     asked: list[bytes] = []
@@ -249,6 +266,7 @@ def test_a_slow_process_says_so_and_the_batch_is_traced() -> None:
     portions.note(events, now_ns, now_ns + 10 * MS)
     portions.note(events, now_ns, now_ns + 11 * MS)  # one in a while is enough
     assert [msgspec.json.decode(line, type=TraceSaid).is_slow for line in said] == [True]
+    world.clock.move(11 * MS)
     world.tracing.ran("a", said[0])
     assert len(asked) == 1
     portions.ask(asked[0])
