@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tickd.app.credential_metrics import declare_credentials
 from tickd.app.daemon_metrics import declare_daemon
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.fill_metrics import declare_fill
@@ -56,7 +55,6 @@ def metrics_of(parts: Parts, picture: Picture | None = None) -> Metrics:
     declare_sessions(metrics, parts)
     declare_fill(metrics, parts)
     declare_disk(metrics, parts.disk)
-    declare_credentials(metrics, parts.config)
     declare_ship(metrics, parts.shipping, parts.clock)
     declare_strategies(metrics, parts.strategies)
     declare_signals(metrics, parts.signals)
