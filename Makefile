@@ -18,7 +18,7 @@ SOAK_SECONDS ?= 3600
 COVERAGE ?=
 SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
 
-.PHONY: help setup demo test check proof soak fuzz bench bench-check fmt lint lock wheel clean
+.PHONY: help setup demo test check proof soak fuzz bench fmt lint lock deb sbom clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,20 +65,26 @@ soak: setup ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse
 fuzz: ## every native fuzz target for SECONDS=30; findings stay in native/fuzz/artifacts
 	native/fuzz/run.sh $(SECONDS)
 
-bench: setup ## print every published ratio, then pytest-benchmark's and criterion's tables, on a release build
+bench: setup ## print every published ratio, then other tables; CHECK=1 fails when one fell by more than 10 %
+ifdef CHECK
+	benchmarks/run.sh --check
+else
 	benchmarks/run.sh
 	PYTHONPATH=benchmarks $(PYTEST) --dist=no benchmarks/test_indicator_calls.py --benchmark-columns=min,median,iqr
 	$(CARGO) bench --quiet --manifest-path $(CARGO_MANIFEST) -p tickd-core -- --quick
-
-bench-check: setup ## fail when a ratio fell more than 10 % below the committed one
-	benchmarks/run.sh --check
+endif
 
 fmt: setup ## format Python and Rust
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet . || true
 	cd native && cargo fmt --all
 
-wheel: setup ## build the abi3 wheel into dist/
+deb: setup ## the abi3 wheel, and of it the Debian package, into dist/
+	rm -f dist/tickd-*.whl
 	$(BIN)/maturin build --release --locked --out dist
+	deploy/debian/build.sh dist/tickd-*.whl dist
+
+sbom: setup ## what tickd is made of, as CycloneDX, into dist/sbom.json
+	$(BIN)/python scripts/sbom.py requirements/runtime.txt $(CARGO_MANIFEST) dist/sbom.json
 
 lock: ## write requirements/*.txt again from pyproject.toml (needs uv)
 	scripts/lock.sh

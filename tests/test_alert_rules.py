@@ -150,8 +150,6 @@ async def test_every_metric_of_a_rule_is_one_of_the_daemon(tmp_path: Path) -> No
         parts.tap.finish()
         parts.tap.detach()
         parts.raw_log.close()
-    if {"tickd_clock_offset_seconds", "tickd_app_watchdog_withheld_total"} - declared:
-        pytest.skip("this daemon shows less than the rules look at")
     used = set().union(*(names_in(rule["expr"]) for rule in rules()))
     assert len(used) > 40
     assert used <= declared, f"no daemon has {sorted(used - declared)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -28,6 +30,23 @@ def test_stage_is_ours_and_typed(stage: str) -> None:
 def test_native_module_belongs_to_this_version() -> None:
     assert metadata.version("tickd") == VERSION
     assert BUILD_PROFILE in ("debug", "release")
+
+
+def test_the_debian_package_leaves_out_what_only_the_embedded_server_needs() -> None:
+    program = runpy.run_path(str(REPOSITORY / "deploy" / "debian" / "requirements.py"))
+    lock = (REPOSITORY / "requirements" / "runtime.txt").read_text()
+    names = re.compile(r"^([a-z0-9-]+)==", re.MULTILINE)
+    left_out = set(names.findall(lock)) - set(names.findall(program["kept"](lock)))
+    assert left_out == {"chdb", "chdb-core", "pandas", "python-dateutil"}
+    assert "--hash=sha256:" in program["kept"](lock)
+
+
+def test_there_are_at_most_fifteen_targets_and_help_lists_each() -> None:
+    text = (REPOSITORY / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    targets = phony.split()
+    assert len(targets) <= 15
+    assert sorted(targets) == sorted(re.findall(r"^([a-z-]+):.*?## ", text, re.MULTILINE))
 
 
 @pytest.mark.proof
