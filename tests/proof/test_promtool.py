@@ -116,6 +116,8 @@ def test_every_name_stands_in_the_page_with_its_type_and_labels(live: Live) -> N
 
 
 def test_every_stage_shows_that_it_works(live: Live) -> None:
+    live.until(f'tickd_gateway_books{{venue="{VENUE}",state="synced"}}', 3)
+    live.until("tickd_recorder_clickhouse_up_state", 1)
     values = live.until("tickd_recorder_embedded_up_state", 1)
     assert sum(v for k, v in values.items() if k.startswith("tickd_gateway_events_total")) > 0
     assert values["tickd_recorder_clickhouse_up_state"] == 1
