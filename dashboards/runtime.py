@@ -269,7 +269,7 @@ def _watching() -> list[PanelBuilder]:
             "What waits there",
             "Traced batches, spans for the collector, rows for PostgreSQL.",
             "short",
-            prom("sum(tickd_app_trace_pending)", "batches"),
+            prom("sum(tickd_app_trace_pending_batches)", "batches"),
             prom("sum(tickd_app_trace_queued_spans)", "spans"),
             prom("sum(tickd_recorder_probe_waiting_rows)", "rows"),
             width=8,

@@ -70,7 +70,7 @@ async def test_an_accounts_net_goes_in_slices_and_what_offsets_stays(tmp_path: P
             if sum(positions(world).values()) == 0:
                 break
         for _ in range(3):
-            world.trading._look()
+            world.trading.look()
         assert positions(world) == {"one chaser": 400, "one hedger": -400}
         ours = [each for each in world.of("risk", verdict="approved") if each["reduce_only"]]
         assert {each["strategy"] for each in ours} == {"chaser"}
@@ -83,7 +83,7 @@ async def test_without_the_policy_what_is_held_stays(tmp_path: Path) -> None:
         await world.halting.kill({"reason": "a test", "operator": "ada"})
         await until(lambda: not world.trading.router.table.open)
         for _ in range(3):
-            world.trading._look()
+            world.trading.look()
         assert positions(world) == {"one chaser": 1_000, "two maker": -2_000}
 
 

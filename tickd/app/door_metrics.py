@@ -32,6 +32,12 @@ def declare_doors(
         lambda: insecure_of(config),
         ("kind",),
     )
+    metrics.read_gauge(
+        "tickd_app_door_connections",
+        "Connections that are open.",
+        lambda: {("http",): http.connections_count, ("control",): control.connections_count},
+        ("door",),
+    )
     metrics.read_counter(
         "tickd_app_door_turned_away_total",
         "Connections for which there was no place.",
