@@ -15,10 +15,9 @@ DEMO_SECONDS ?= 0
 WORKERS ?= 2
 SECONDS ?= 30
 SOAK_SECONDS ?= 3600
-COVERAGE ?=
 SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') native/Cargo.toml native/Cargo.lock $(wildcard native/*/Cargo.toml)
 
-.PHONY: help setup demo test check proof soak fuzz bench fmt lint lock deb sbom clean
+.PHONY: help setup demo test check proof soak fuzz bench bench-check lint lock wheel deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,9 +38,13 @@ demo: setup ## record a simulated market and watch it; DEMO_SECONDS=20 ends by i
 	$(BIN)/tickd demo --seconds $(DEMO_SECONDS)
 
 test: setup ## the quick tests (≤ 3 min)
-	$(PYTEST) -n $(WORKERS) -m "not proof and not server" $(COVERAGE)
+	$(PYTEST) -n $(WORKERS) -m "not slow and not proof and not server"
 
-lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
+lint: setup ## format, ruff, mypy, pyright, clippy, stubtest; FIX=1 formats and mends first
+ifdef FIX
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet . || true
+	cd native && cargo fmt --all
+endif
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -50,9 +53,9 @@ lint: setup ## format, ruff, mypy, pyright, clippy, stubtest
 	cd native && cargo fmt --all --check
 	$(CARGO) clippy --manifest-path $(CARGO_MANIFEST) --all-targets --quiet -- -D warnings
 
-check: lint ## everything CI checks before the slow proofs: lint, cargo test, make test with coverage
+check: lint ## everything CI checks before the proofs: lint, cargo test, quick and slow tests with coverage
 	$(CARGO) test --manifest-path $(CARGO_MANIFEST) --workspace --exclude tickd-py --quiet
-	$(MAKE) test COVERAGE="--cov --cov-report=term:skip-covered"
+	$(PYTEST) -n $(WORKERS) -m "not proof and not server" --cov --cov-report=term:skip-covered
 
 proof: setup ## the slow proofs: crash, chaos, real servers
 	scripts/libchdb.sh
@@ -65,25 +68,20 @@ soak: setup ## 100 k events/s for SOAK_SECONDS=3600 with an outage of ClickHouse
 fuzz: ## every native fuzz target for SECONDS=30; findings stay in native/fuzz/artifacts
 	native/fuzz/run.sh $(SECONDS)
 
-bench: setup ## print every published ratio, then other tables; CHECK=1 fails when one fell by more than 10 %
-ifdef CHECK
-	benchmarks/run.sh --check
-else
+bench: setup ## print every published ratio, then pytest-benchmark's and criterion's tables, on a release build
 	benchmarks/run.sh
 	PYTHONPATH=benchmarks $(PYTEST) --dist=no benchmarks/test_indicator_calls.py --benchmark-columns=min,median,iqr
 	$(CARGO) bench --quiet --manifest-path $(CARGO_MANIFEST) -p tickd-core -- --quick
-endif
 
-fmt: setup ## format Python and Rust
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet . || true
-	cd native && cargo fmt --all
+bench-check: setup ## fail when a ratio fell more than 10 % below the committed one
+	benchmarks/run.sh --check
 
-deb: setup ## the abi3 wheel, and of it the Debian package, into dist/
+wheel: setup ## build the abi3 wheel into dist/
 	rm -f dist/tickd-*.whl
 	$(BIN)/maturin build --release --locked --out dist
-	deploy/debian/build.sh dist/tickd-*.whl dist
 
-sbom: setup ## what tickd is made of, as CycloneDX, into dist/sbom.json
+deb: wheel ## the Debian package of the wheel, and what it is made of as CycloneDX, into dist/
+	deploy/debian/build.sh dist/tickd-*.whl dist
 	$(BIN)/python scripts/sbom.py requirements/runtime.txt $(CARGO_MANIFEST) dist/sbom.json
 
 lock: ## write requirements/*.txt again from pyproject.toml (needs uv)

@@ -1,6 +1,6 @@
 """Writes a software bill of materials (CycloneDX 1.6) of tickd: Python libraries, crates.
 
-`sbom.py LOCK MANIFEST OUT`, as `make sbom` calls it. Versions are those of the locks,
+`sbom.py LOCK MANIFEST OUT`, as `make deb` calls it. Versions are those of the locks,
 licences those that the installed libraries and the crates' manifests state. The same commit gives
 the same bytes: no clock, no random number, no host of a registry. It judges no vulnerability.
 """

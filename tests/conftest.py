@@ -31,6 +31,14 @@ EXCUSES = re.compile(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts processes takes seconds each: integration, and whatever asks a ClickHouse."""
+    for item in items:
+        is_integration = item.path.is_relative_to(REPOSITORY / "tests" / "integration")
+        if is_integration or item.get_closest_marker("embedded"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
     """Where everything must be there (CI), a skip for a missing prerequisite is a failure."""
