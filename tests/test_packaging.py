@@ -87,7 +87,7 @@ def test_wheel_holds_every_stage_the_ddl_and_one_native_module(tmp_path: Path) -
     assert "tickd/_native.pyi" in names
     assert [n for n in names if n.endswith(".sql")], "the tables' DDL is missing"
     # The tables' DDL keeps its place beside the stages: `recorder.schema.migrate` finds it there.
-    known = (*(f"{stage}/" for stage in STAGES), "deploy/clickhouse/")
+    known = (*(f"{stage}/" for stage in STAGES), "deploy/clickhouse/", "deploy/postgres/")
     outside = [n for n in names if not n.startswith(known) and ".dist-info/" not in n]
     assert not outside, f"unexpected top-level content: {outside[:5]}"
     # The wheel alone is enough to load the DDL and the command line.
