@@ -9,7 +9,7 @@ compile() {
     "$uv" pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
         --custom-compile-command "make lock" --output-file "requirements/$out" "$@"
 }
-compile runtime.txt pyproject.toml --extra embedded --extra ship --extra export
+compile runtime.txt pyproject.toml --extra embedded --extra ship --extra export --extra tracing --extra postgres
 compile dev.txt pyproject.toml --extra embedded --extra ship --extra export --extra tracing --extra postgres --extra dashboards --extra test --extra oracles --extra lint requirements/build.in
 compile bench.txt requirements/bench.in
 compile pure.txt requirements/pure.in
