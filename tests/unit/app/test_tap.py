@@ -91,10 +91,10 @@ async def test_backlog_is_published_while_it_is_still_being_read(tap: Tap) -> No
 async def test_full_log_pauses_every_leg_and_the_disk_resumes_them(tap: Tap) -> None:
     first, late = TellingLeg(), TellingLeg()
     connection = opened(tap, first)
-    # A burst is ended at 32 KiB at the latest: full before the writer has seen any of it.
+    # Each is more than the half from which nothing more is read, however fast the writer is.
     for _ in range(64):
         if not tap.paused:
-            tap.frame(connection, b"x" * GROUP_BYTES)
+            tap.frame(connection, b"x" * (3 * GROUP_BYTES))
     assert tap.paused
     assert first.told == ["pause"]
     opened(tap, late)
