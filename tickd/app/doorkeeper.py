@@ -1,15 +1,16 @@
 """How many connections a port has at a time, and for how long: so that nobody takes them all.
 
-A connection has its place from the moment it is accepted, TLS or not. It reads no request.
+A connection gets its place before anything else happens to it: who finds none has no TLS handshake
+either, and no descriptor of ours. It reads no request.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Generic, Protocol, TypeVar, final
 
-__all__ = ["Doorkeeper"]
+__all__ = ["Doorkeeper", "Served"]
 
 
 class _Timer(Protocol):
@@ -17,96 +18,89 @@ class _Timer(Protocol):
 
 
 CallLater = Callable[..., _Timer]
+Served = asyncio.Protocol | asyncio.BufferedProtocol
+S = TypeVar("S", asyncio.Protocol, asyncio.BufferedProtocol)
 
 
 @final
 class Doorkeeper:
-    """`admit` is a protocol factory around another, `make`. Loop thread only."""
+    """`admit` is a protocol factory around another, `make`; for TLS, too, of the raw transport.
+
+    Loop thread only.
+    """
 
     def __init__(
         self,
-        make: Callable[[], asyncio.Protocol],
+        make: Callable[[], Served],
         call_later: CallLater,
         *,
         count_max: int,
         lifetime_s: float,
-        handshake_s: float,
     ) -> None:
-        """`handshake_s`: how long a TLS handshake may take, whose failure nobody tells; 0: none."""
         self._make: Final = make
         self._call_later: Final = call_later
         self._count_max: Final = count_max
         self._lifetime_s: Final = lifetime_s
-        self._handshake_s: Final = handshake_s
         self.count = 0
         self.turned_away_total = 0
 
     def admit(self) -> asyncio.Protocol:
-        """Return who serves a connection that was just accepted, or who ends it."""
+        """Return who meets a connection that was just accepted."""
+        return _Arrival(self)
+
+    def arrived(self, transport: Any) -> None:
+        """Give it a place and the one who serves it, or end it."""
         if self.count >= self._count_max:
             self.turned_away_total += 1
-            return _TurnedAway()
+            transport.abort()
+            return
+        inner = self._make()
+        timer = self._call_later(self._lifetime_s, transport.abort)
+        guest: _Guest[Any]
+        if isinstance(inner, asyncio.BufferedProtocol):
+            guest = _BufferedGuest(inner, self, timer)
+        else:
+            guest = _StreamingGuest(inner, self, timer)
+        transport.set_protocol(guest)  # from now on it hears of the end, whatever happens
         self.count += 1
-        return _Guest(self._make(), self)
-
-    def call_later(self, seconds: float, what: Callable[[], object]) -> _Timer:
-        return self._call_later(seconds, what)
-
-    @property
-    def lifetime_s(self) -> float:
-        return self._lifetime_s
-
-    @property
-    def handshake_s(self) -> float:
-        return self._handshake_s
+        guest.connection_made(transport)
 
     def left(self) -> None:
         """One of the connections is over."""
         self.count -= 1
 
 
-class _TurnedAway(asyncio.Protocol):
-    """Ends its connection."""
+class _Arrival(asyncio.Protocol):
+    """Stands in until the doorkeeper has decided."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        _abort(transport)
+    __slots__ = ("_doorkeeper",)
 
-
-class _Guest(asyncio.Protocol):
-    """Hands everything to the one who serves, and gives the place back once."""
-
-    __slots__ = ("_doorkeeper", "_inner", "_is_over", "_timer")
-
-    def __init__(self, inner: asyncio.Protocol, doorkeeper: Doorkeeper) -> None:
-        self._inner = inner
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
         self._doorkeeper = doorkeeper
-        self._is_over = False
-        self._timer: _Timer | None = None
-        if doorkeeper.handshake_s:
-            # Twice the time: the transport has given up by then.
-            self._timer = doorkeeper.call_later(2 * doorkeeper.handshake_s, self._leave)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._doorkeeper.call_later(
-            self._doorkeeper.lifetime_s, lambda: _abort(transport)
-        )
+        try:
+            self._doorkeeper.arrived(transport)
+        except BaseException:
+            _abort(transport)
+            raise
+
+
+class _Guest(asyncio.BaseProtocol, Generic[S]):
+    """Hands everything to the one who serves, and gives the place back at the end."""
+
+    def __init__(self, inner: S, doorkeeper: Doorkeeper, timer: _Timer) -> None:
+        self._inner: Final[S] = inner
+        self._doorkeeper: Final = doorkeeper
+        self._timer: Final = timer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self._timer.cancel()
+        self._doorkeeper.left()
         self._inner.connection_lost(exc)
-
-    def _leave(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._is_over:
-            self._is_over = True
-            self._doorkeeper.left()
-
-    def data_received(self, data: bytes) -> None:
-        self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -116,6 +110,20 @@ class _Guest(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._inner.resume_writing()
+
+
+# The loops ask for the class, and treat the two kinds differently.
+class _StreamingGuest(_Guest[asyncio.Protocol], asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+
+class _BufferedGuest(_Guest[asyncio.BufferedProtocol], asyncio.BufferedProtocol):
+    def get_buffer(self, sizehint: int) -> Any:  # a writable buffer of any kind
+        return self._inner.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner.buffer_updated(nbytes)
 
 
 def _abort(transport: Any) -> None:  # what asyncio and uvloop give has no common class

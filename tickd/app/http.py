@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
-from tickd.app.doorkeeper import Doorkeeper
+from tickd.app.doorkeeper import Doorkeeper, Served
 from tickd.app.http_config import HttpConfig
 from tickd.errors import Action, TickdError
 from tickd.secrets import Secret
@@ -73,7 +74,7 @@ class HttpServer:
     async def start(self) -> None:
         """Listen. Raises TickdError(FATAL): the certificate cannot be used; OSError: the port."""
         config = self._config
-        context = self._context = context_of(config)
+        self._context = context_of(config)
         if config.lacks:
             log.warning("http_exposed", host=config.host, lacks=config.lacks, key="http.insecure")
         app = web.Application(
@@ -87,30 +88,32 @@ class HttpServer:
         assert self._runner.server is not None, "setup makes it"
         loop = asyncio.get_running_loop()
         self._doorkeeper = Doorkeeper(
-            self._runner.server,
-            loop.call_later,
-            count_max=CONNECTIONS_MAX,
-            lifetime_s=LIFETIME_S,
-            handshake_s=0.0 if context is None else HANDSHAKE_S,
+            self._serve_one, loop.call_later, count_max=CONNECTIONS_MAX, lifetime_s=LIFETIME_S
         )
-        self._server = await loop.create_server(
-            self._doorkeeper.admit,
-            config.host,
-            config.port,
-            ssl=context,
-            ssl_handshake_timeout=None if context is None else HANDSHAKE_S,
-        )
+        # Without `ssl`, or each connection would have its handshake before the doorkeeper sees it.
+        self._server = await loop.create_server(self._doorkeeper.admit, config.host, config.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def _serve_one(self) -> Served:
+        """Return who serves one connection that has its place, over TLS where that is asked for."""
+        assert self._runner is not None, "it listens"
+        assert self._runner.server is not None, "it listens"
+        inner = self._runner.server()
+        if self._context is None:
+            return inner
+        return _over_tls(inner, self._context)
 
     def renew(self) -> None:
         """Take the certificate of the files for new connections; one that fails changes nothing."""
-        if self._context is not None:
-            try:
-                _load(self._context, self._config)
-            except TickdError as error:
-                log.error("http_certificate_refused", words=str(error))  # noqa: TRY400 - expected
-            else:
-                log.info("http_certificate_renewed", path=self._config.cert_file)
+        if self._context is None:
+            return
+        try:
+            # A new one: loading into the old replaces its certificate before it looks at the key.
+            self._context = context_of(self._config)
+        except TickdError as error:
+            log.error("http_certificate_refused", words=str(error))  # noqa: TRY400 - expected
+        else:
+            log.info("http_certificate_renewed", path=self._config.cert_file)
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -149,6 +152,25 @@ class HttpServer:
         return web.Response(text="ready\n")
 
 
+def _over_tls(inner: asyncio.Protocol, context: ssl.SSLContext) -> asyncio.BufferedProtocol:
+    """Return asyncio's own TLS around it, which runs on the transport of any loop.
+
+    `loop.start_tls` would need a task for each connection, and what comes between its end and that
+    task's next step would reach a protocol that does not know its transport yet.
+    """
+    make: Any = SSLProtocol  # typeshed demands whole seconds, and a future that nobody awaits
+    made: asyncio.BufferedProtocol = make(
+        asyncio.get_running_loop(),
+        inner,
+        context,
+        None,
+        server_side=True,
+        ssl_handshake_timeout=HANDSHAKE_S,
+        ssl_shutdown_timeout=HANDSHAKE_S,
+    )
+    return made
+
+
 def _is_bearer(request: web.Request, token: Secret) -> bool:
     """Compare in a time that does not tell how much of it was right."""
     said = request.headers.getall("Authorization", [])
@@ -165,13 +187,6 @@ def context_of(config: HttpConfig) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load(context, config)
-    return context
-
-
-def _load(context: ssl.SSLContext, config: HttpConfig) -> None:
-    """Raises TickdError(FATAL)."""
-    assert config.cert_file is not None, "only with a certificate there is a context"
     try:
         context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
     except (OSError, ValueError) as error:
@@ -180,6 +195,7 @@ def _load(context: ssl.SSLContext, config: HttpConfig) -> None:
             action=Action.FATAL,
             hint="PEM files: the certificate with its chain, and its key without a password",
         ) from error
+    return context
 
 
 def _no_password() -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 
 from tests.harness.certificates import made_certificate
 from tickd.app import http as http_module
@@ -129,10 +130,37 @@ async def test_over_tls_and_with_a_renewed_certificate(tmp_path: Path) -> None:
         assert told == (200, "ok\n")
         with pytest.raises(aiohttp.ClientSSLError):
             await asked(server, "/healthz", scheme="https", context=first)
-        # A half-written renewal changes nothing.
-        key_file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("what", ["key is to come", "certificate is to come", "no key"])
+async def test_a_half_written_renewal_leaves_the_old_pair_until_it_is_whole(
+    tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "new").mkdir()
+    files = made_certificate(tmp_path, ENDS)
+    new = made_certificate(tmp_path / "new", ENDS)
+    old_context, new_context = (
+        ssl.create_default_context(cafile=str(path)) for path in (files[0], new[0])
+    )
+    config = HttpConfig(port=0, cert_file=str(files[0]), key_file=str(files[1]))
+    async with serving(config) as server:
+        if what == "key is to come":
+            files[0].write_bytes(new[0].read_bytes())
+        if what == "certificate is to come":
+            files[1].write_bytes(new[1].read_bytes())
+        if what == "no key":
+            files[1].write_bytes(b"")
         server.renew()
-        assert (await asked(server, "/healthz", scheme="https", context=second))[0] == 200
+        for _ in range(2):
+            told = await asked(server, "/healthz", scheme="https", context=old_context)
+            assert told == (200, "ok\n")
+        for path, written in zip(files, new, strict=True):
+            path.write_bytes(written.read_bytes())
+        server.renew()
+        told = await asked(server, "/healthz", scheme="https", context=new_context)
+        assert told == (200, "ok\n")
+        with pytest.raises(aiohttp.ClientSSLError):
+            await asked(server, "/healthz", scheme="https", context=old_context)
 
 
 @pytest.mark.parametrize("what", ["absent", "other key", "password", "no pem"])
@@ -243,6 +271,97 @@ async def test_a_handshake_that_never_ends_loses_the_place(
             assert await reader.read() == b""
         writer.close()
         await until(lambda: not server.connections_count)
+
+
+LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+MakeLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+def tls_config(folder: Path) -> tuple[HttpConfig, ssl.SSLContext]:
+    cert_file, key_file = made_certificate(folder, ENDS)
+    config = HttpConfig(port=0, cert_file=str(cert_file), key_file=str(key_file))
+    return config, ssl.create_default_context(cafile=str(cert_file))
+
+
+def on_loop(make_loop: MakeLoop, run: Coroutine[object, object, None]) -> None:
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(run)
+
+
+def descriptors_count() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@LOOPS
+def test_silent_clients_beyond_the_limit_hold_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_loop: MakeLoop
+) -> None:
+    monkeypatch.setattr(http_module, "HANDSHAKE_S", 3_600.0)  # nothing but the limit ends them
+    monkeypatch.setattr(http_module, "LIFETIME_S", 3_600.0)
+    config, context = tls_config(tmp_path)
+    beyond = 100
+
+    async def run() -> None:
+        async with serving(config) as server, contextlib.AsyncExitStack() as open_ones:
+            before = descriptors_count()
+            streams = []
+            for _ in range(CONNECTIONS_MAX + beyond):
+                streams.append(await asyncio.open_connection("127.0.0.1", server.port))
+                open_ones.callback(streams[-1][1].close)
+            await until(lambda: server.turned_away_total == beyond)
+            assert server.connections_count == CONNECTIONS_MAX
+            for reader, writer in streams[CONNECTIONS_MAX:]:
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+                writer.close()
+            # Both ends of those with a place.
+            await until(lambda: descriptors_count() - before == 2 * CONNECTIONS_MAX)
+            await open_ones.aclose()
+            await until(lambda: not server.connections_count)
+            told = await asked(server, "/healthz", scheme="https", context=context)
+            assert told == (200, "ok\n")
+
+    on_loop(make_loop, run())
+
+
+@LOOPS
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n"])
+def test_who_ends_a_handshake_early_or_wrongly_gives_the_place_back(
+    tmp_path: Path, make_loop: MakeLoop, sent: bytes
+) -> None:
+    config, context = tls_config(tmp_path)
+
+    async def run() -> None:
+        async with serving(config) as server:
+            for ends in (True, False):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                await until(lambda: server.connections_count == 1)
+                writer.write(sent)
+                if ends:
+                    writer.write_eof()
+                    with contextlib.suppress(ConnectionError):
+                        await reader.read()
+                writer.transport.abort()
+                await until(lambda: not server.connections_count)
+            told = await asked(server, "/metrics", scheme="https", context=context)
+            assert told[0] == 200
+            await until(lambda: not server.connections_count)
+
+    on_loop(make_loop, run())
+
+
+@LOOPS
+def test_a_long_answer_over_tls_arrives_whole(tmp_path: Path, make_loop: MakeLoop) -> None:
+    """More than any buffer holds, so that writing pauses and goes on."""
+    config, context = tls_config(tmp_path)
+
+    async def run() -> None:
+        async with serving(config) as server:
+            server.metrics.counter("tickd_gateway_long_total", "x" * (8 << 20))
+            status, text = await asked(server, "/metrics", scheme="https", context=context)
+            assert (status, text.encode()) == (200, server.metrics.text())
+
+    on_loop(make_loop, run())
 
 
 async def until(condition: object) -> None:
