@@ -79,7 +79,8 @@ def check(config: Path, *, startable: Annotated[bool, Parameter(negative=())] = 
 def warn_of_missing(config: Config) -> None:
     """Say on stderr what the daemon will do without."""
     for each in missing(config):
-        sys.stderr.write(f"warning: {each.key}: {each.words}; {each.remedy}\n")
+        remedy = f"; {each.remedy}" if each.remedy else ""
+        sys.stderr.write(f"warning: {each.key}: {each.words}{remedy}\n")
 
 
 def idle_patterns(config: Config) -> list[str]:
