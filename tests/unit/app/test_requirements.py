@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -60,7 +60,7 @@ class Without(MetaPathFinder):
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def remove(package: str) -> None:
         for name in list(sys.modules):
             if name == package or name.startswith(f"{package}."):
