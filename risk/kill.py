@@ -31,6 +31,8 @@ __all__ = ["KillSwitch", "Offer"]
 log = structlog.get_logger(__name__)
 
 DISK_MS_MAX: Final = 2_000
+# Characters of a reason or a name: what all scopes say must fit into the latch, and into a row.
+TEXT_MAX: Final = 500
 _NS_PER_S: Final = 1_000_000_000
 # The source of a person's trip: who, as was said, and which process, as the kernel knows it.
 _BY_PERSON: Final = re.compile(r"operator(?: (?P<name>.*?))??(?: uid=-?\d+ pid=-?\d+)?", re.DOTALL)
@@ -91,6 +93,7 @@ class KillSwitch:
 
         From here on no order leaves. Raises nothing.
         """
+        reason, source = reason[:TEXT_MAX], source[:TEXT_MAX]
         if scope == "global":
             self._word.trip(reason, source)
         elif len(self._latch.halts) >= SCOPES_MAX:
@@ -169,6 +172,7 @@ class KillSwitch:
         """
         if not operator.strip() or not reason.strip():
             raise ArmError("who arms, and why, must be said", hint="--operator NAME --reason TEXT")
+        operator, reason = operator[:TEXT_MAX], reason[:TEXT_MAX]
         halted = self._word.is_halted if scope == "global" else self.is_halted(scope, key)
         if not halted:
             raise ArmError(f"{scope} {key}".rstrip() + " is not halted")

@@ -32,7 +32,7 @@ LATCH: Final = "latch.json"
 DAMAGED: Final = "latch.json.damaged"
 VERSION: Final = 1
 # A record with all scopes halted that a switch takes; what is longer is none of ours.
-LATCH_BYTES_MAX: Final = 1 << 20
+LATCH_BYTES_MAX: Final = 8 << 20
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _CHECK: Final = b',"check":"'
 _CHECK_BYTES: Final = len(_CHECK) + 16 + len(b'"}\n')

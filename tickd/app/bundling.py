@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from tickd.app.config import Config
 from tickd.app.credential_checks import credential_files
+from tickd.app.encoding import encode
 from tickd.app.redacting import Redactor
 from tickd.config import dump
 from tickd.errors import TickdError
@@ -60,7 +60,8 @@ files.txt        names and sizes below the state directory
 versions.txt     this build, Python and its packages
 machine.txt      kernel, memory, limits
 
-Secrets of the configuration, and what looks like one, are ***; so are balances and positions.
+Secrets of the configuration, and what looks like one, are ***; so are balances, gains and losses,
+and positions. JSON that is too long, or none, is left out.
 Look through it before you send it all the same.
 """
 
@@ -138,10 +139,22 @@ def collect_files(state_dir: Path) -> Iterator[Piece]:
 
 
 def _file(path: Path, name: str) -> Iterator[Piece]:
-    """The end of a file: what was written last tells most."""
+    """The end of a file: what was written last tells most.
+
+    It begins with a whole line, and JSON is whole or left out: in a part of it names and values are
+    not seen together, and its secrets would be kept.
+    """
     try:
         with path.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - FILE_BYTES_MAX))
+            size = stream.seek(0, os.SEEK_END)
+            cut_off = max(0, size - FILE_BYTES_MAX)
+            if cut_off and name.endswith(".json"):
+                words = f"left out: {size:,} bytes, at most {FILE_BYTES_MAX:,}"
+                yield f"{name}.error.txt", words.encode()
+                return
+            stream.seek(cut_off)
+            if cut_off:
+                stream.readline()
             yield name, stream.read()
     except FileNotFoundError:
         return
@@ -213,8 +226,8 @@ def write_bundle(
         os.fdopen(descriptor, "wb") as stream,
         tarfile.open(fileobj=stream, mode="w:gz") as archive,
     ):
-        for name, data in pieces:
-            clean = _clean(name, data, redactor)
+        for piece in pieces:
+            name, clean = _clean(*piece, redactor)
             info = tarfile.TarInfo(f"{folder}/{name}")
             info.size, info.mtime, info.mode = len(clean), wall_s, 0o600
             archive.addfile(info, io.BytesIO(clean))
@@ -222,24 +235,28 @@ def write_bundle(
     return names
 
 
-def _clean(name: str, data: bytes, redactor: Redactor) -> bytes:
+def _clean(name: str, data: bytes, redactor: Redactor) -> Piece:
     """JSON as trees, so that a name and its value are seen together; the rest as text."""
     if name.endswith(".json"):
         try:
-            tree = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return redactor.text(data.decode(errors="replace")).encode()
-        return orjson.dumps(redactor.tree(tree), option=orjson.OPT_INDENT_2)
+            return name, msgspec.json.format(_clean_tree(data, redactor), indent=2)
+        except (ValueError, RecursionError) as error:
+            return f"{name}.error.txt", f"left out, it is no JSON: {error}".encode()
     if name.endswith(".jsonl"):
-        return b"\n".join(_clean_line(line, redactor) for line in data.splitlines()) + b"\n"
-    return redactor.text(data.decode(errors="replace")).encode()
+        return name, b"".join(_clean_line(line, redactor) + b"\n" for line in data.splitlines())
+    return name, redactor.text(data.decode(errors="replace")).encode()
 
 
 def _clean_line(line: bytes, redactor: Redactor) -> bytes:
     try:
-        return orjson.dumps(redactor.tree(orjson.loads(line)))
-    except orjson.JSONDecodeError:
+        return _clean_tree(line, redactor)
+    except (ValueError, RecursionError):
         return redactor.text(line.decode(errors="replace")).encode()
+
+
+def _clean_tree(data: bytes, redactor: Redactor) -> bytes:
+    """With integers of any size, as `encode` writes them; orjson reads none beyond a double."""
+    return encode(redactor.tree(msgspec.json.decode(data)))
 
 
 def asked(name: str, ask: Callable[[], Any]) -> tuple[Piece, Any]:
@@ -248,4 +265,4 @@ def asked(name: str, ask: Callable[[], Any]) -> tuple[Piece, Any]:
         answer = ask()
     except TickdError as error:
         return (f"{name}.error.txt", str(error).encode()), None
-    return (f"{name}.json", orjson.dumps(answer, default=str)), answer
+    return (f"{name}.json", encode(answer, default=str)), answer

@@ -59,7 +59,7 @@ class FlightKeeper:
         self._dumped_ns: dict[str, int] = {}  # by cause
         self._fatal: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
-        self.missed = 0  # entries that found no room on their way to the file
+        self.missed = 0  # entries that are not in the file or a dump: no room, or no JSON
         self.dumps_total: dict[str, int] = {}
 
     @contextmanager
@@ -159,15 +159,25 @@ class FlightKeeper:
             if what == "dump":
                 self._dump(value)
                 continue
+            line = self._line(value)
             try:
                 if file is None or file.tell() > FILE_BYTES_MAX:
                     file = self._next_file(file)
-                file.write(orjson.dumps(value, default=str) + b"\n")
-            except OSError:
+                file.write(line)
+            except (OSError, ValueError):
+                self.missed += 1
                 file = None  # full or gone: the next entry tries again
         if file is not None:
             with suppress(OSError):
                 file.close()
+
+    def _line(self, entry: Entry) -> bytes:
+        """An entry as JSON; nothing for one that has none: it must not end the thread."""
+        try:
+            return orjson.dumps(entry, default=str) + b"\n"
+        except (TypeError, ValueError):
+            self.missed += 1
+            return b""
 
     def _next_file(self, file: IO[bytes] | None) -> IO[bytes]:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -179,13 +189,12 @@ class FlightKeeper:
 
     def _dump(self, cause: str) -> None:
         name = _UNSAFE.sub("-", cause)[:40]
-        path = self._dumps / f"flight-{_stamp(self.ring)}-{name}.jsonl"
-        lines = [orjson.dumps(each, default=str) for each in self.ring.entries()]
         try:
+            path = self._dumps / f"flight-{_stamp(self.ring)}-{name}.jsonl"
             self._dumps.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"\n".join(lines) + b"\n")
+            path.write_bytes(b"".join(map(self._line, self.ring.entries())))
             _keep(self._dumps, "flight-*.jsonl", DUMPS_MAX)
-        except OSError as error:
+        except (OSError, OverflowError, ValueError) as error:
             self.ring.note("flight_dump_failed", "warning", words=str(error))
             return
         self.dumps_total[name] = self.dumps_total.get(name, 0) + 1

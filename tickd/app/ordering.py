@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, final
 
 from risk.approval import Denied
+from risk.kill import TEXT_MAX
 from risk.ledger import Ledger
 from risk.order_facts import Doubt, Order, State
 from risk.order_numbers import number_of
@@ -230,4 +231,4 @@ def _person(request: Mapping[str, object]) -> tuple[str, str]:
     operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
     if not operator.strip() or not reason.strip():
         raise TickdError("who says so, and why, must be said", hint="--operator NAME --reason TEXT")
-    return operator, reason
+    return operator[:TEXT_MAX], reason[:TEXT_MAX]

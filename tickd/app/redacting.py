@@ -19,31 +19,64 @@ __all__ = ["Redactor"]
 # Shorter ones would be found in every second word.
 SECRET_CHARACTERS_MIN: Final = 4
 _WORDS: Final = (
-    "password|passphrase|passwd|secret|token|api_?key|apikey|access_?key|private_?key|signature"
-    "|listen_?key|authorization|cookie|credential|person_?id|confirm"
+    "password|passphrase|passwd|secret|token|(?:api|access|private|listen)[_-]?key|signature"
+    "|authorization|cookie|credential|person[_-]?id|confirm"
 )
 _NAME: Final = re.compile(rf"(?:{_WORDS})", re.IGNORECASE)
 # The path of a secret is none, and helps to find it.
-_TAILS: Final = "_file|_path|_dir|_seconds|_bytes|_ms|_count"
-_PATH_NAME: Final = re.compile(rf"(?:{_TAILS})$", re.IGNORECASE)
-# What somebody owns is nobody's business who looks for a fault.
+_TAILS: Final = "[_.-](?:file|path|dir|seconds|bytes|ms|count)"
+_PATH_NAME: Final = re.compile(rf"{_TAILS}$", re.IGNORECASE)
+# What somebody owns is nobody's business who looks for a fault: figures of `Ledger.draw`.
 _MONEY: Final = frozenset(
-    ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl", "positions")
-)
+    (
+        "equity", "free", "margin_used", "unrealised", "realised", "realised_day", "fees",
+        "day_pnl", "positions",
+    )
+)  # fmt: skip
+_MONEY_METRICS: Final = "tickd_risk_account_amount"
 _PRIVATE_KEY: Final = r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*KEY-----|\Z)"
+# Lengths are bounded: a line that is made for it must not take minutes.
+_SECRET: Final = rf"(?:{_WORDS})(?![\w.-]{{0,64}}{_TAILS}\b)[\w.-]{{0,64}}"
+# A name up to where its value begins, also with the quotes of JSON within JSON.
+_NAMED: Final = rf"(?i)({_SECRET}\\*[\"']?\]?\s*[=:]\s*(?:[bfru]{{1,2}}(?=[\"']))?"
+# To the same quote, as deep in backslashes; without one to the end of the line.
+_QUOTED: Final = r"(\\*)(\"{3}|'{3}|[\"'])(?:(?!(?<!\\)\2\3)[^\n])*"
+_BRACKETS: Final = r"[{\[](?:[^{}\[\]\n]|[{\[][^{}\[\]\n]*[}\]]?)*[}\]]?"
 _SHAPES: Final = (
     # Also one that was cut off.
     (re.compile(_PRIVATE_KEY, re.DOTALL), HIDDEN),
-    (re.compile(r"(?<=://)[^/\s\"'@]+@"), f"{HIDDEN}@"),
+    # To the last @: a password may have one, or a slash, that nobody has encoded.
+    (re.compile(r"(?<=://)[^\s\"']{1,512}@"), f"{HIDDEN}@"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
-    # name=value, name: value, "name": "value", also with the quotes of JSON within JSON.
+    # Headers have several words.
     (
         re.compile(
-            rf"(?i)([\w.-]*(?:{_WORDS})(?!\w*(?:{_TAILS})\b)[\w-]*"
-            r"\\?[\"']?\s*[=:]\s*\\?[\"']?)(?![{\[\s])([^\s\"'&,;}\]\\]+)"
+            r"(?i)((?:authorization|cookie)\\*[\"']?\]?\s*[=:]\s*\\*[\"']?)(?=[^\s\"'\\])"
+            r"(?:[^\n\"'\\]|(?<==)\"[^\"\n]*\")+"
         ),
         rf"\1{HIDDEN}",
     ),
+    (re.compile(rf"{_NAMED}){_QUOTED}"), rf"\1\2\3{HIDDEN}"),
+    # Not where a secret is told to be.
+    (re.compile(rf"{_NAMED})(?!{{\s*[\"']?(?:file|env|credential)\b){_BRACKETS}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"{_NAMED}\\*[\"']?)(?![{{\[\s])([^\s\"'&,;}}\]\\]+)"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            rf"(?i)((?<![\w-])--[\w-]{{0,64}}{_SECRET}\s+)(?!-)"
+            r"(?:\"[^\"\n]*|'[^'\n]*|[^\s\"']+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(rf"(?m)^((?:{_MONEY_METRICS})(?:\{{.*\}})? +)\S+"), rf"\1{HIDDEN}"),
+    # A tree that is cut off has no other net; and the reason of a halt.
+    (
+        re.compile(
+            rf"(\"(?:{'|'.join(sorted(_MONEY))})\\*\"\s*:\s*)"
+            r"(?:\[[^\]]*\]?|\\*\"[^\"\\]*|[^\s\[\"\\,}]+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"-?\d+(?= \(1e-8\))"), HIDDEN),
 )
 
 
@@ -69,17 +102,15 @@ class Redactor:
         return text
 
     def tree(self, value: Any, name: str = "") -> Any:
-        """The same of what JSON has: values whose names sound like secrets or money are hidden."""
-        if name in _MONEY and value not in (None, [], {}):
+        """The same of what JSON has; all below a name of secrets or money is hidden."""
+        secret = name in _MONEY or (_NAME.search(name) and not _PATH_NAME.search(name))
+        if secret and value not in (None, "", [], {}):
             return HIDDEN
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.tree(each, str(key)) for key, each in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.tree(each, name) for each in value]
-        if isinstance(value, str):
-            hidden = value and _NAME.search(name) and not _PATH_NAME.search(name)
-            return HIDDEN if hidden else self.text(value)
-        return value
+        return self.text(value) if isinstance(value, str) else value
 
 
 def _written(secret: str) -> set[str]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
-import orjson
+import msgspec
 
 from risk.approval import ApprovedOrder
 from tickd.telemetry.traces import OrderStamps
@@ -33,11 +33,11 @@ class TracedOrders:
         """Take a control record right behind its appending."""
         # The words may stand in a text; what is read says what it is.
         if b'"kind":"intent"' in payload:
-            self._asked(orjson.loads(payload))
+            self._asked(_read(payload))
         elif b'"kind":"risk"' in payload:
-            self._decided(orjson.loads(payload))
+            self._decided(_read(payload))
         elif b'"kind":"order"' in payload:
-            self._told(orjson.loads(payload))
+            self._told(_read(payload))
 
     def sent(self, approved: ApprovedOrder, began_ns: int) -> None:
         """A broker has written an order."""
@@ -58,7 +58,7 @@ class TracedOrders:
 
     def _asked(self, fields: Mapping[str, Any]) -> None:
         seq = fields.get("seq")  # the one field that nobody has checked
-        if fields["kind"] != "intent" or type(seq) is not int:
+        if fields.get("kind") != "intent" or type(seq) is not int:
             return
         while len(self._known) >= ORDERS_MAX:
             del self._known[next(iter(self._known))]
@@ -86,3 +86,12 @@ class TracedOrders:
         elif fields.get("state") == "denied" and not order.decided_ns:
             order.decided_ns, order.verdict = self._mono_ns(), "denied"
             order.reason = str(fields.get("reason", ""))
+
+
+def _read(payload: bytes) -> Mapping[str, Any]:
+    """A record, with integers of any size, which orjson refuses; nothing where it is none."""
+    try:
+        fields = msgspec.json.decode(payload)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -36,7 +36,9 @@ class TradingFeeds:
         self._clock: Final = clock
         # By venue:symbol, monotonic nanoseconds.
         self._broken_ns: Final[dict[str, int]] = {}
-        # Late messages open such a book again; only one that becomes whole is followed again.
+        self._whole: Final[set[str]] = set()
+        # One connection brings them no more. Late messages open such a book again, so verdicts on
+        # it count only once it is whole.
         self._shed: Final[set[str]] = set()
 
     def join(self, bus: Bus, tap: Tap, name: str) -> None:
@@ -48,13 +50,19 @@ class TradingFeeds:
         """Look at the verdicts about one book; the last counts."""
         label = topic.partition(".")[2].replace(".", ":", 1)
         if int(as_array(events)["aux"][-1]) == BookState.SYNCED:
-            self._broken_ns.pop(label, None)
+            self._whole.add(label)
             self._shed.discard(label)
-        elif label not in self._shed:
+            self._broken_ns.pop(label, None)
+            return
+        self._whole.discard(label)
+        if label not in self._shed:
             self._broken_ns.setdefault(label, self._clock.mono_ns())
 
     def hear(self, _frame_no: int, _recv_ns: int, payload: bytes) -> None:
-        """Look at a control record: what is shed is not missed."""
+        """Look at a control record: what is shed is not missed, what is to come back is.
+
+        A stream that moves is shed, too, by the connection that had it: its book stays whole then.
+        """
         if not any(kind in payload for kind in _KINDS):
             return
         try:
@@ -64,12 +72,21 @@ class TradingFeeds:
         for topic in told.topics:
             channel, _, name = topic.partition(".")
             if channel == "depth":
-                label = name.replace(".", ":", 1)
-                (self._shed.add if told.kind == "shed" else self._shed.discard)(label)
-                self._broken_ns.pop(label, None)
+                self._hear(told.kind, name.replace(".", ":", 1))
+
+    def _hear(self, kind: Literal["shed", "restore"], label: str) -> None:
+        if kind == "shed":
+            self._shed.add(label)
+            self._broken_ns.pop(label, None)
+            return
+        self._shed.discard(label)
+        if label not in self._whole:
+            self._broken_ns.setdefault(label, self._clock.mono_ns())
 
     def broken(self, labels: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Yield those of `labels` (venue:symbol) whose book is not whole, and since when."""
+        # Verdicts follow records in the same burst: what is whole now was shed by one of two.
+        self._shed.difference_update(self._whole)
         for label in labels:
             since_ns = self._broken_ns.get(label)
             if since_ns is not None:

@@ -60,9 +60,9 @@ class TradingHalts:
         # Why the last life's orders could not be read.
         self.problem: str | None = None
         self._is_joined = False
+        # Accounts whose broker runs no more, and why.
+        self._ended: Final[dict[str, str]] = {}
         self._halted_names: Final[set[tuple[str, str]]] = set()
-        # Why the broker of an account does not work any more.
-        self._broken: Final[dict[str, str]] = {}
         instruments.on_meaning(self._mean)
 
     def join(self, switch: KillSwitch, router: Router, brokers: Mapping[str, Broker]) -> None:
@@ -110,8 +110,8 @@ class TradingHalts:
 
     def broker_failed(self, account: str, error: TickdError) -> None:
         """Halt an account whose broker cannot work; the others go on."""
-        self._broken[account] = str(error)
         log.error("broker_failed", account=account, words=str(error), hint=error.hint)
+        self._ended[account] = str(error)
         self._switch.trip(str(error), scope="account", key=account, source="broker")
 
     def _pull(self, reason: str | None, account: str, name: str) -> None:
@@ -218,7 +218,11 @@ class TradingHalts:
             for name, each in self._brokers.items()
             if not each.is_up and (name == of or not self._is_aside(name))
         )
-        found += (f"{name}: {why}" for name, why in self._broken.items() if name == of)
+        found += (
+            f"the broker of {name} has ended, nothing is cancelled there; restart tickd: {words}"
+            for name, words in self._ended.items()
+            if name == of or not self._is_aside(name)
+        )
         if self._raw_log.fault is not None:
             found.append(f"the raw log is not written: {self._raw_log.fault}")
         if self.lag_s() * 1_000 > self._lag_ms_max > 0:

@@ -20,6 +20,10 @@ Entry = dict[str, Any]
 ENTRIES_MAX: Final = 4_096
 TEXT_CHARACTERS_MAX: Final = 512
 TRACEBACK_CHARACTERS_MAX: Final = 8_192
+# JSON readers differ beyond 64 bits.
+_BITS_MAX: Final = 63
+# Python writes no integer of more than 4,300 digits; long before that it is no figure.
+_DIGITS_BITS_MAX: Final = 1_024
 _PLAIN: Final = (bool, int, float, type(None))
 
 
@@ -50,7 +54,7 @@ class FlightRing:
             return list(self._entries)
 
     def _add(self, fields: Mapping[str, object]) -> None:
-        kept = {key: _plain(key, value) for key, value in fields.items()}
+        kept = {_writable(key): _plain(key, value) for key, value in fields.items()}
         with self._lock:
             self._number += 1
             entry = {"no": self._number, "wall_ns": self.wall_ns(), **kept}
@@ -61,9 +65,25 @@ class FlightRing:
 
 def _plain(key: str, value: object) -> object:
     """A value that JSON has; a secret shows as it prints, an exception with its way."""
+    if isinstance(value, int) and value.bit_length() > _BITS_MAX:
+        bits = value.bit_length()
+        return str(value) if bits <= _DIGITS_BITS_MAX else f"an integer of {bits} bits"
     if isinstance(value, _PLAIN):
-        # JSON readers differ beyond 64 bits.
-        return value if not isinstance(value, int) or abs(value) < 1 << 63 else str(value)
+        return value
     if key == "exc_info" and isinstance(value, BaseException):
-        return "".join(traceback.format_exception(value))[-TRACEBACK_CHARACTERS_MAX:]
-    return str(value)[:TEXT_CHARACTERS_MAX]
+        text = "".join(traceback.format_exception(value))[-TRACEBACK_CHARACTERS_MAX:]
+    else:
+        text = _printed(value)[:TEXT_CHARACTERS_MAX]
+    return _writable(text)
+
+
+def _printed(value: object) -> str:
+    try:
+        return str(value)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return f"a {type(value).__name__} that does not print"
+
+
+def _writable(text: str) -> str:
+    """The same without halves of characters, which no file takes."""
+    return text.encode(errors="replace").decode()

@@ -141,6 +141,23 @@ def test_a_directory_that_cannot_be_made_ends_nothing(tmp_path: Path) -> None:
     assert "flight_dump_failed" in [each["event"] for each in ring.entries()]
 
 
+def test_an_entry_that_cannot_be_written_is_missed_alone(tmp_path: Path) -> None:
+    """A clock beyond 64 bits makes one: neither the file nor a dump ends with it."""
+    clock = ManualClock()
+    walls = iter([1 << 70])
+    ring = FlightRing(lambda: next(walls, clock.wall_ns()))
+    ring.note("before_the_file")
+    flight = FlightKeeper(ring, tmp_path, mono_ns=clock.mono_ns)
+    with flight.recording():
+        assert ring.listener is not None
+        ring.listener(ring.entries()[0])
+        ring.note("after_it", "error")
+    assert events(tmp_path / "flight" / "current.jsonl")[:2] == ["flight_began", "after_it"]
+    (dump,) = dumps(tmp_path)
+    assert events(dump)[:2] == ["flight_began", "after_it"]
+    assert flight.missed == 2
+
+
 def test_the_command_shows_a_file_and_a_directory(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:

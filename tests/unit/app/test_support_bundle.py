@@ -9,10 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
+from risk.config import TriggersConfig
+from risk.ledger import Ledger
+from risk.triggers import Triggers
+from tests.harness.gates import Desk
+from tickd.app.bundling import FILE_BYTES_MAX, Piece, collect_files, write_bundle
+from tickd.app.encoding import encode
 from tickd.app.redacting import Redactor
+from tickd.testing.clock import ManualClock
 
 SECRETS = {
     "password": "Tr0ub4dor&3/horse",
@@ -38,6 +46,25 @@ PEM = (
         "Authorization: Bearer hunter2xx",
         "X-MBX-APIKEY: hunter2xx",
         "https://ada:hunter2xx@db.example:8443/",
+        '{"token": hunter2xx, "n": 2}',
+        'password = "two words, hunter2xx"',
+        'password = """two words hunter2xx"""',
+        "{'token': b'two words hunter2xx'}",
+        'password = "a \\" quote hunter2xx"',
+        '"{\\"secret\\":\\"two words hunter2xx\\"}"',
+        '{"password": {"v": "abc hunter2xx", "w": {"x": "y"}, "z": "hunter2xx"}}',
+        '{"tokens": ["ab", "hunter2xx"]',
+        "headers['Authorization'] = 'Token hunter2xx'",
+        "Authorization: Token hunter2xx",
+        '"Authorization": "Custom a=b, c=hunter2xx"',
+        'Authorization: Digest username="ada", response="hunter2xx"',
+        "Set-Cookie: a=b; session=hunter2xx",
+        "tickd --password hunter2xx",
+        "tickd --api-key 'two hunter2xx'",
+        "token.value = hunter2xx",
+        "X-API-Key: hunter2xx",
+        "nats://user:p/hunter2xx@host:4222",
+        "postgres://u:p@hunter2xx@h/base",
         PEM.replace("AbCdQQ==", "hunter2xx"),
         PEM.split("-----END", maxsplit=1)[0] + "hunter2xx",
     ],
@@ -56,6 +83,10 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
         "api_key_file=/etc/tickd/key",
         "12,345 frames, recv→raw p99 1.2 ms",
         "trade.binance-usdm.BTCUSDT",
+        'password = { file = "/run/credentials/tickd/key" }',
+        "tickd --password-file /etc/tickd/key --config x",
+        "wss://stream.example:9443/ws; 3 of 5 at a@b",
+        '{"frames": 3, "free_bytes": 4, "position": 7}',
     ],
 )
 def test_what_helps_stays(text: str) -> None:
@@ -92,6 +123,97 @@ def test_a_tree_loses_secrets_and_money_and_keeps_the_rest() -> None:
     account = clean["trading"]["accounts"][0]
     assert account == {"name": "paper", "equity": "***", "positions": "***"}
     assert not [word for word in ("x1", "y2", "z3") if word in json.dumps(clean)]
+
+
+@pytest.mark.parametrize(
+    ("told", "clean"),
+    [
+        ({"token": 12345678}, {"token": "***"}),
+        ({"token": True}, {"token": "***"}),
+        ({"password": {"v": "abc def"}}, {"password": "***"}),
+        ({"secrets": ["ab", {"c": 1}]}, {"secrets": "***"}),
+        ({"token": None, "secret": "", "cookies": []},) * 2,
+        ({"password_file": {"v": "/etc/key"}, "token_count": 3},) * 2,
+    ],
+)
+def test_a_whole_tree_goes_below_a_secret_name(told: object, clean: object) -> None:
+    assert Redactor([]).tree(told) == clean
+
+
+def test_every_figure_of_an_account_is_hidden(tmp_path: Path) -> None:
+    """Also one that is new in the ledger: say whether it is money."""
+    ledger = Ledger(
+        {"main": "USDT"}, gate=Desk("numpy").gate, directory=tmp_path, clock=ManualClock()
+    )
+    figures = {**ledger.record("main"), **ledger.draw("main")}.keys()
+    told = dict.fromkeys(figures - {"kind", "account", "currency"}, -98765)
+    assert len(told) > 7
+    clean = Redactor([]).tree({**told, "currency": "USDT"})
+    assert clean == {**dict.fromkeys(told, "***"), "currency": "USDT"}
+    # What is no JSON any more is text.
+    assert "98765" not in Redactor([]).text(json.dumps(told)[1:])
+    assert "98765" not in Redactor([]).text(json.dumps({"positions": [{"size": 98765}]})[:-3])
+
+
+def test_metrics_of_money_are_hidden() -> None:
+    """Each one that the page of metrics gives a currency for its unit."""
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    rows = [[cell.strip(" `") for cell in row.split("|")[1:]] for row in page.splitlines()]
+    money = [row[0] for row in rows if len(row) > 3 and "currency" in row[3]]
+    assert money
+    for name in money:
+        line = f'{name}{{account="ada {{}}",kind="equity"}} -1234567.89'
+        text = f"# TYPE {name} gauge\n{line}\n{name} 1.2e+06\ntickd_risk_open_orders 7\n"
+        clean = Redactor([]).text(text)
+        assert "234567" not in clean
+        assert "1.2e" not in clean
+        assert f"# TYPE {name} gauge\n" in clean
+        assert 'kind="equity"' in clean
+        assert clean.endswith("tickd_risk_open_orders 7\n")
+
+
+def test_a_reason_tells_no_loss() -> None:
+    reason = Triggers(TriggersConfig(daily_loss_max=5)).daily_loss("main", -98765)
+    assert reason is not None
+    assert "98765" not in Redactor([]).text(reason)
+
+
+def kept(tmp_path: Path, *pieces: Piece) -> dict[str, str]:
+    """What is in a bundle of these pieces."""
+    out = tmp_path / f"{uuid4()}.tar.gz"
+    write_bundle(out, pieces, Redactor([]), folder="f", wall_s=1)
+    return unpacked(out)
+
+
+def test_a_dump_that_is_cut_is_left_out(tmp_path: Path) -> None:
+    dumps = tmp_path / "dumps"
+    dumps.mkdir()
+    tree = {"words": "x" * FILE_BYTES_MAX, "status": {"equity": 98765}}
+    (dumps / "20260101T000000-000000000.json").write_text(json.dumps(tree))
+    line = json.dumps({"event": "spoke", "token": "stray1", "text": "y" * 5_000}) + "\n"
+    (dumps / "flight-1.jsonl").write_text(line * (FILE_BYTES_MAX // len(line) + 2))
+    files = kept(tmp_path, *collect_files(tmp_path))
+    assert "dumps/20260101T000000-000000000.json" not in files
+    assert "bytes" in files["dumps/20260101T000000-000000000.json.error.txt"]
+    assert "98765" not in "".join(files.values())
+    lines = files["dumps/flight-1.jsonl"].splitlines()
+    assert len(lines) > 700
+    assert {json.loads(each)["token"] for each in lines} == {"***"}
+
+
+@pytest.mark.parametrize("data", [b'{"equity": 98765, ', b'{"equity": [98765, \xff]}'])
+def test_what_is_no_json_is_left_out(tmp_path: Path, data: bytes) -> None:
+    files = kept(tmp_path, ("status.json", data))
+    assert list(files) == ["status.json.error.txt"]
+    assert "98765" not in "".join(files.values())
+
+
+def test_a_figure_beyond_any_is_no_obstacle(tmp_path: Path) -> None:
+    """As `encode` writes it: orjson reads no such integer."""
+    data = encode({"n": 2**2_000, "equity": 2**2_000})
+    for name in ("status.json", "flight/current.jsonl"):
+        text = kept(tmp_path, (name, data))[name]
+        assert json.loads(text) == {"n": 2**2_000, "equity": "***"}
 
 
 def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tickd.app.encoding import encode
 from tickd.app.strategy_portions import Portions
 from tickd.app.strategy_wire import Told, TraceSaid
 from tickd.app.tracing import LINGER_NS, PENDING_MAX, Progress, Tracing
@@ -156,6 +157,15 @@ def test_records_of_what_is_not_known_are_passed_over(payload: bytes) -> None:
     world = World(ratio=0.0)
     world.tracing.orders.hear(1, 0, payload)
     assert world.tracing.orders.take_causes() == []
+
+
+def test_a_figure_beyond_any_is_heard() -> None:
+    """`encode` writes it into a control record; what is no JSON at all is passed over."""
+    world = World(ratio=0.0)
+    hear = world.tracing.orders.hear
+    hear(1, 0, encode({**json.loads(intent(1)), "price": 2**3_000}))
+    hear(2, 0, intent(2)[:-1])
+    assert world.tracing.orders.take_causes() == [1]
 
 
 def test_a_batch_waits_for_the_log_and_for_clickhouse() -> None:

@@ -42,6 +42,9 @@ async def test_errors_of_several_tasks_halt_the_account_alone(tmp_path: Path) ->
         (halt,) = world.of("audit", action="halt")
         assert (halt["scope"], halt["key"]) == ("account", "two")
         assert "ExceptionGroup" in halt["reason"]
+        # Nothing would be cancelled there: it is not armed again before a restart.
+        blockers = world.halting.switch.blockers("account", "two")
+        assert any("the broker of two has ended" in each for each in blockers)
         await world.state(world.submit(price=9_990), "accepted")
 
 
@@ -89,7 +92,7 @@ async def test_an_account_without_credentials_is_halted_and_the_rest_goes_on(
         assert "none" in halt["reason"]
         blockers = world.halting.switch.blockers("account", "real")
         assert "real is not connected" in blockers
-        assert f"real: {halt['reason']}" in blockers
+        assert any(halt["reason"] in each for each in blockers)
         await world.arm()
         assert number
         await world.state(world.submit(price=9_990), "accepted")

@@ -59,14 +59,36 @@ def test_what_is_shed_is_not_missed_whatever_comes_late() -> None:
     assert not desk.broken
 
 
-def test_what_is_wanted_again_is_missed_again() -> None:
+def test_what_is_to_come_back_is_missed_until_it_is_whole() -> None:
     desk = Desk()
-    for back in (lambda: desk.hear("restore"), lambda: desk.take(BookState.SYNCED)):
-        desk.hear("shed")
-        back()
-        assert not desk.broken
-        desk.take(BookState.GAP)
-        assert desk.broken
+    desk.take(BookState.SYNCED)
+    desk.hear("shed")
+    desk.take(BookState.INIT)
+    assert not desk.broken
+    desk.hear("restore")
+    assert desk.broken, "nothing came since"
+    desk.take(BookState.BUFFERING, BookState.SYNCED)
+    assert not desk.broken
+
+
+async def test_a_record_of_what_comes_back_does_not_forgive_a_gap() -> None:
+    desk = Desk()
+    began = desk.clock.mono_ns()
+    desk.take(BookState.GAP)
+    await desk.clock.advance(1.0)
+    desk.hear("restore")
+    assert desk.broken == [(LABEL, began)]
+
+
+def test_a_book_whose_stream_moved_is_followed_as_before() -> None:
+    """The new connection says `restore`, then the old one `shed`; the book stays whole."""
+    desk = Desk()
+    desk.take(BookState.SYNCED)
+    desk.hear("restore")
+    desk.hear("shed")
+    assert not desk.broken
+    desk.take(BookState.GAP)
+    assert desk.broken
 
 
 def test_other_records_and_other_channels_change_nothing() -> None:

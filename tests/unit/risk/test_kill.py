@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from risk.cancelling import SCOPES_MAX
 from risk.config import RiskConfig
 from risk.errors import ArmError, BrokerError
-from risk.kill import KillSwitch, Offer
+from risk.kill import TEXT_MAX, KillSwitch, Offer
 from risk.kill_hooks import Hooks
-from risk.latch import Latch, at_start, encode, read
+from risk.latch import LATCH_BYTES_MAX, Latch, at_start, encode, read
 from tickd.native import HaltWord, NativeError
 from tickd.testing.clock import ManualClock
 
@@ -333,6 +334,18 @@ async def test_halted_scopes_outlive_a_kill_and_a_restart(world: World) -> None:
     again = World(world.directory, first=first)
     assert again.scopes == {("venue", "okx"): True}
     assert again.switch.draw()["reason"] == "everything"
+
+
+def test_the_longest_reasons_of_all_scopes_fit_into_the_latch(world: World) -> None:
+    """What a person said at length must not make the file larger than what is read of it."""
+    words = "\x01" * 5_000  # six bytes each in JSON
+    world.switch.trip(words, scope="strategy", key="s", source=words)
+    world.word.stop()
+    (halted,) = read(world.directory).halts
+    assert (len(halted.reason), len(halted.source)) == (TEXT_MAX, TEXT_MAX)
+    assert {len(str(each["reason"])) for each in world.records} == {TEXT_MAX}
+    of_all = msgspec.structs.replace(read(world.directory), halts=(halted,) * SCOPES_MAX)
+    assert len(encode(of_all)) < LATCH_BYTES_MAX
 
 
 async def test_a_scope_halted_between_the_steps_voids_the_token(world: World) -> None:

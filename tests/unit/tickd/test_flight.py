@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
+import orjson
 import pytest
 import structlog
 
@@ -95,3 +96,28 @@ def test_threads_may_add_at_once() -> None:
     for thread in threads:
         thread.join()
     assert [each["no"] for each in ring.entries()] == list(range(1, 8_001))
+
+
+def test_every_value_becomes_one_that_can_be_written() -> None:
+    """Half a character, an integer beyond any text, an object that does not print."""
+
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    ring = FlightRing(lambda: 7)
+    ring.note("a\udc80b", n=2**20_000, m=-(2**70), of=[2**20_000], mute=Mute(), **{"\udc80": 1})
+    ring.note("failed", exc_info=ValueError("\udcff"))
+    entry, failed = ring.entries()
+    assert json.loads(orjson.dumps(entry)) == {
+        "no": 1,
+        "wall_ns": 7,
+        "event": "a?b",
+        "level": "info",
+        "n": "an integer of 20001 bits",
+        "m": str(-(2**70)),
+        "of": "a list that does not print",
+        "mute": "a Mute that does not print",
+        "?": 1,
+    }
+    assert b"ValueError: ?" in orjson.dumps(failed)
