@@ -31,6 +31,7 @@ from risk.limits import LimitConfig, VenueLimitConfig
 from strategy_runner.config import StrategyConfig
 from strategy_runner.indicator_config import IndicatorConfig
 from tickd.app.config import Config
+from tickd.late_secrets import LateSecret
 from tickd.secrets import Secret
 
 PAGE = Path(__file__).parents[1] / "docs/configuration.md"
@@ -50,7 +51,8 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     "[[strategies]]": StrategyConfig,
     "[[indicators]]": IndicatorConfig,
 }
-WORDS = {int: "integer", float: "number", str: "text", bool: "boolean", Secret: "secret"}
+WORDS = {int: "integer", float: "number", str: "text", bool: "boolean"}
+WORDS |= {Secret: "secret", LateSecret: "secret"}
 
 
 def sections() -> dict[str, type[msgspec.Struct]]:

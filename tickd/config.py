@@ -5,7 +5,7 @@ kw_only=True)`), `tickd/app` composes them. This module reads one file and the m
 never the process's environment.
 
 A field of type `Secret` is written `{ file = "…" }`, `{ credential = "name" }` or
-`{ env = "NAME" }`, never as plain text.
+`{ env = "NAME" }`, never as plain text; one of type `LateSecret` the same without `env`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 import msgspec
 
 from tickd.errors import ConfigError
+from tickd.late_secrets import LateSecret
 from tickd.secrets import (
     HIDDEN,
     Secret,
@@ -81,7 +82,7 @@ def parse(
 
     def secret(kind: type, value: object) -> object:
         try:
-            return _secret(kind, value, env)
+            return _late(value, env) if kind is LateSecret else _secret(kind, value, env)
         except ConfigError as error:
             hints.append(error.hint)
             raise ValueError(str(error)) from error  # msgspec adds where it stands
@@ -131,6 +132,10 @@ def _scalar(text: str) -> object:
 def _secret(kind: type, value: object, env: Mapping[str, str]) -> object:
     if kind is not Secret:
         raise ConfigError(f"no way to read a {kind.__name__}")
+    return _secret_of(value, env)
+
+
+def _secret_of(value: object, env: Mapping[str, str]) -> Secret:
     match value:
         case {"file": str(path), **rest} if not rest:
             return secret_from_file(path)
@@ -141,6 +146,19 @@ def _secret(kind: type, value: object, env: Mapping[str, str]) -> object:
     raise ConfigError(
         "a secret is not written here",
         hint='{ file = "…" }, { credential = "name" } or { env = "NAME" }',
+    )
+
+
+def _late(value: object, env: Mapping[str, str]) -> LateSecret:
+    """Raises ConfigError: it is not written as one. What cannot be read, its user is told."""
+    match value:
+        case {"file": str(), **rest} | {"credential": str(), **rest} if not rest:
+            try:
+                return LateSecret(_secret_of(value, env))
+            except ConfigError as error:
+                return LateSecret(error)
+    raise ConfigError(
+        "a secret is not written here", hint='{ file = "…" } or { credential = "name" }'
     )
 
 
@@ -245,7 +263,7 @@ def _tables(value: object) -> tuple[msgspec.Struct, ...]:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, Secret):
+    if isinstance(value, (Secret, LateSecret)):
         return f'"{HIDDEN}"'
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"

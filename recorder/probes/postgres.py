@@ -76,7 +76,7 @@ def require_library() -> _Library:
         raise TickdError(
             "[postgres] needs asyncpg, which is not installed",
             action=Action.FATAL,
-            hint="pip install tickd[postgres], or postgres.enabled = false",
+            hint="pip install 'tickd[postgres]', or postgres.enabled = false",
         ) from error
     return cast("_Library", asyncpg)
 

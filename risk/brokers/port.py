@@ -99,12 +99,14 @@ class BrokerKind(NamedTuple):
     """A broker as the registry finds it.
 
     venue: whose instruments an account of it trades. is_local: it has no orders outside of this
-    process.
+    process. check: whether the credentials of an account can be used, without its venue; raises
+    ConfigError.
     """
 
     make: Callable[[AccountSection, BrokerContext], Broker]
     venue: Callable[[AccountSection], str]
     is_local: bool = False
+    check: Callable[[AccountSection], None] = lambda _section: None
 
 
 class Broker(Protocol):

@@ -9,9 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Union
 
-from risk.brokers.port import AccountSection, BrokerKind
+from risk.brokers.absent import AbsentBroker
+from risk.brokers.port import AccountSection, Broker, BrokerContext, BrokerKind
+from tickd.errors import TickdError
 
-__all__ = ["BROKER_NAMES", "AnyAccountSection", "find", "name_of"]
+__all__ = ["BROKER_NAMES", "AnyAccountSection", "find", "make", "name_of"]
 
 BROKER_NAMES: Final[tuple[str, ...]] = ("paper", "binance", "shioaji")
 
@@ -33,3 +35,11 @@ def find(section: AccountSection) -> BrokerKind:
     """The broker of an account."""
     kind: BrokerKind = import_module(f"risk.brokers.{name_of(section)}.broker").BROKER
     return kind
+
+
+def make(section: AccountSection, context: BrokerContext) -> Broker:
+    """Return an account's broker; one that refuses everything where it cannot be made."""
+    try:
+        return find(section).make(section, context)
+    except TickdError as error:
+        return AbsentBroker(error)

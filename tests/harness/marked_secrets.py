@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from tickd.app.config import Config
+from tickd.late_secrets import LateSecret
 from tickd.secrets import Secret
 
 __all__ = ["MarkedSecrets", "secret_keys"]
@@ -54,6 +55,17 @@ market = "spot"
 symbols = ["AAAUSDT"]
 api_key_file = "{binance_key}"
 secret_key_file = "{binance_secret}"
+cancel_all_timeout_s = 0.5
+query_tries = 1
+ws_api_url = "ws://127.0.0.1:1"
+rest_url = "http://127.0.0.1:1"
+[[accounts]]
+broker = "binance"
+name = "late"
+market = "spot"
+symbols = ["AAAUSDT"]
+api_key = {{ file = "{late_key}" }}
+secret_key = {{ file = "{late_secret}" }}
 cancel_all_timeout_s = 0.5
 query_tries = 1
 ws_api_url = "ws://127.0.0.1:1"
@@ -138,13 +150,13 @@ def forms(value: str) -> tuple[bytes, ...]:
 
 
 def secret_keys(struct: type[msgspec.Struct], path: str = "") -> Iterator[str]:
-    """Keys that take a `Secret`, in tables and in lists of tables (`[]`)."""
+    """Keys that take a `Secret` or a `LateSecret`, in tables and in lists of tables (`[]`)."""
     for name, kind in get_type_hints(struct).items():
         for each in _inside(kind):
             if isinstance(each, type) and issubclass(each, msgspec.Struct):
                 many = "[]" if get_origin(kind) is tuple else ""
                 yield from secret_keys(each, f"{path}{name}{many}.")
-            elif each is Secret:
+            elif each in (Secret, LateSecret):
                 yield path + name
 
 

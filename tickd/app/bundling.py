@@ -27,6 +27,7 @@ from tickd.app.encoding import encode
 from tickd.app.redacting import Redactor
 from tickd.config import dump
 from tickd.errors import TickdError
+from tickd.late_secrets import LateSecret
 from tickd.native import BUILD_PROFILE, VERSION
 from tickd.secrets import Secret
 
@@ -84,6 +85,8 @@ def secrets_of(
 def _secrets(value: object) -> Iterator[Secret]:
     if isinstance(value, Secret):
         yield value
+    elif isinstance(value, LateSecret):
+        yield from _secrets(value.known())
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             yield from _secrets(getattr(value, name))

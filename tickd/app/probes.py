@@ -9,10 +9,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, final
 
+import structlog
+
 from recorder.probes.postgres import require_library
 from recorder.probes.rows import Key, Reading
 from recorder.probes.sink import ProbeSink
 from tickd.app.config import Config
+from tickd.errors import TickdError
 from tickd.native import Histogram
 from tickd.telemetry.latency_bounds import BOUNDS_NS
 from tickd.telemetry.metrics import Metrics
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from tickd.app.parts import Parts
 
 __all__ = ["LatencyProbes", "declare_probes"]
+
+log = structlog.get_logger(__name__)
 
 # What is beyond the last bound; the largest value, which is known there, stands in its place.
 BEYOND_NS: Final = 1 << 62
@@ -31,11 +36,10 @@ class LatencyProbes:
     """The probes of a daemon, or that there are none."""
 
     def __init__(self, config: Config) -> None:
-        """Raises TickdError(FATAL): they are wanted and asyncpg is not installed."""
+        """Raises nothing: without asyncpg they stay down, and all else works."""
         self._config: Final = config
         self.sink: ProbeSink | None = None
-        if config.postgres.enabled:
-            require_library()
+        self._fault: Final = _without_library() if config.postgres.enabled else None
 
     def join(self, parts: Parts) -> None:
         """Read the histograms of these parts from now on."""
@@ -47,11 +51,23 @@ class LatencyProbes:
                 clock=parts.clock,
                 random=random.random,
             )
+            if self._fault is not None:
+                self.sink.fault, self.sink.failures = self._fault, 1
 
     async def run(self) -> None:
-        """Store until cancelled."""
-        if self.sink is not None:
+        """Store until cancelled; nothing where that cannot be."""
+        if self.sink is not None and self._fault is None:
             await self.sink.run()
+
+
+def _without_library() -> str | None:
+    """What is missing, in words that were logged, too; None: nothing."""
+    try:
+        require_library()
+    except TickdError as error:
+        log.error("probes_not_stored", words=str(error), hint=error.hint)  # noqa: TRY400
+        return str(error)
+    return None
 
 
 class Readings:

@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
+import structlog
+
 from recorder.sink.lanes import Job
 from risk.approval import ApprovedOrder
 from risk.brokers.port import Broker
 from tickd.app.config import Config
 from tickd.app.control import Command
-from tickd.app.trace_export import TraceExporter
+from tickd.app.trace_export import NoExporter, TraceExporter
 from tickd.app.tracing import Progress, Tracing
+from tickd.app.tracing_config import TracingConfig
 from tickd.errors import TickdError
 from tickd.ports import Clock
 from tickd.telemetry.exemplars import Exemplars
@@ -28,19 +31,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Traces", "declare_traces"]
 
+log = structlog.get_logger(__name__)
+
 
 @final
 class Traces:
     """The tracing of a daemon, or that there is none."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        """Raises TickdError(FATAL): an endpoint is given, and OpenTelemetry not installed."""
+        """Raises nothing: without OpenTelemetry spans are counted as failed, and all else works."""
         self._config: Final = config
         self._clock: Final = clock
         self.tracing: Tracing | None = None
-        self.exporter: TraceExporter | None = None
+        self.exporter: TraceExporter | NoExporter | None = None
         if config.tracing.enabled and config.tracing.endpoint:
-            self.exporter = TraceExporter(config.tracing, node=config.node.id)
+            self.exporter = _exporter(config.tracing, config.node.id)
 
     def join(self, parts: Parts) -> None:
         """Put stamps on the way of batches, before the daemon runs; nothing where it is off."""
@@ -89,6 +94,14 @@ class Traces:
             self.tracing.step(every=True)
             if self.exporter is not None:
                 await asyncio.to_thread(self.exporter.stop)
+
+
+def _exporter(config: TracingConfig, node: int) -> TraceExporter | NoExporter:
+    try:
+        return TraceExporter(config, node=node)
+    except TickdError as error:
+        log.error("traces_not_exported", words=str(error), hint=error.hint)  # noqa: TRY400
+        return NoExporter(str(error))
 
 
 def _acked(tracing: Tracing) -> Callable[[Job, int], None]:

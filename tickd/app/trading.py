@@ -18,7 +18,7 @@ import structlog
 from recorder.trading.sink import TradingSink
 from risk.approval import Denied
 from risk.brokers.port import AccountSection, Broker, BrokerContext, Traded
-from risk.brokers.registry import find
+from risk.brokers.registry import find, make
 from risk.figures import Figures
 from risk.gate import Gate
 from risk.kill import KillSwitch
@@ -147,7 +147,7 @@ class Trading:
 
     def _broker(self, section: AccountSection) -> Broker:
         venue = find(section).venue(section)
-        return find(section).make(
+        return make(
             section,
             BrokerContext(
                 clock=self.clock,

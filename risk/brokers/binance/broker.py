@@ -24,7 +24,7 @@ from risk.brokers.binance.listings import Listings
 from risk.brokers.binance.reports import Answer, OwnScales, Reader, ScalesOf, none_known
 from risk.brokers.binance.rest import NS_PER_S, Rest
 from risk.brokers.binance.session import Session
-from risk.brokers.binance.signing import read_key
+from risk.brokers.binance.signing import key_of
 from risk.brokers.binance.wire import Call, Query, RequestId, Scales, Wire
 from risk.brokers.port import AccountSection, BrokerContext, BrokerKind, OnReport
 from risk.errors import BrokerError, NotSentError
@@ -86,7 +86,7 @@ class BinanceBroker:
         self._is_halted = is_halted
         self._jitter = jitter
         self._ssl = ssl_context
-        self._key = read_key(config.api_key_file, config.secret_key_file)
+        self._key = key_of(config)
         self._wire = Wire(config.market, config.order_prefix)
         self._reader = Reader(config.market, self._wire, scales_of, own_scales)
         self._rest = Rest(
@@ -383,4 +383,9 @@ def _venue(section: AccountSection) -> str:
     return "binance-spot" if section.market == "spot" else "binance-usdm"
 
 
-BROKER: Final = BrokerKind(make=_make, venue=_venue)
+def _check(section: AccountSection) -> None:
+    assert isinstance(section, BinanceConfig)
+    key_of(section)
+
+
+BROKER: Final = BrokerKind(make=_make, venue=_venue, check=_check)

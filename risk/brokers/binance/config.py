@@ -1,7 +1,7 @@
 """The table of a Binance account: which market, where, with which credential files.
 
-Shapes and their relations; it opens no file. Secrets are named by file only: an environment
-variable shows in `/proc` and in crash reports.
+Shapes and their relations; it opens no file. Secrets are named by file or credential only: an
+environment variable shows in `/proc` and in crash reports.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from risk.brokers.port import AccountSection
+from tickd.late_secrets import LateSecret
 
 __all__ = ["CONFIG", "ENDPOINTS", "BinanceConfig", "Endpoints", "Market"]
 
@@ -58,6 +59,7 @@ ENDPOINTS: Final[dict[tuple[str, str], Endpoints]] = {
 class BinanceConfig(AccountSection, frozen=True, kw_only=True, tag="binance"):
     """One account at one market. Position mode one-way, checked when the session starts.
 
+    api_key, secret_key: each is given so, or as a plain path in api_key_file, secret_key_file.
     symbols: what may be traded and is asked for in snapshots; the venue lists orders and trades by
     symbol only. countdown_ms (USD-M): the venue cancels what is open in `symbols` when it has heard
     nothing for so long; 0 = off. stream_url (USD-M): the listen key replaces `{listen_key}`, or is
@@ -66,8 +68,10 @@ class BinanceConfig(AccountSection, frozen=True, kw_only=True, tag="binance"):
 
     market: Market
     symbols: tuple[str, ...]
-    api_key_file: str
-    secret_key_file: str
+    api_key: LateSecret | None = None
+    secret_key: LateSecret | None = None
+    api_key_file: str = ""
+    secret_key_file: str = ""
     environment: Literal["testnet", "live"] = "testnet"
     order_prefix: str = "tickd-"
     ws_api_url: str | None = None
@@ -92,6 +96,9 @@ class BinanceConfig(AccountSection, frozen=True, kw_only=True, tag="binance"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("api_key", "secret_key"):
+            if (getattr(self, name) is None) == (not getattr(self, f"{name}_file")):
+                raise ValueError(f"either {name} or {name}_file is needed, one of them")
         if not self.symbols or any(not symbol for symbol in self.symbols):
             raise ValueError("symbols is empty: name what this account trades")
         if len(set(self.symbols)) != len(self.symbols):

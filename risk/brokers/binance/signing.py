@@ -1,6 +1,6 @@
 """Signatures as Binance wants them: HMAC-SHA256 as hex, Ed25519 as base64.
 
-Pure but for the key files that `read_key` opens. It builds no request.
+Pure but for the key files that `read_key` and `key_of` open. It builds no request.
 
 Source: https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-api.md,
 "Request security", read 2026-11-21 in the state of 2025-04-25.
@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 from urllib.parse import quote
 
+from risk.brokers.binance.config import BinanceConfig
 from tickd.errors import ConfigError
+from tickd.late_secrets import LateSecret
 from tickd.secrets import Secret, secret_from_file
 
-__all__ = ["Key", "Params", "read_key"]
+__all__ = ["Key", "Params", "key_of", "read_key"]
 
 Params = Mapping[str, str | int]
 
@@ -79,7 +81,7 @@ def _ed25519(secret: Secret) -> Callable[[bytes], str]:
         )
     except ImportError as error:
         raise ConfigError(
-            "an Ed25519 key needs the package cryptography", hint="pip install tickd[binance]"
+            "an Ed25519 key needs the package cryptography", hint="pip install 'tickd[binance]'"
         ) from error
     try:
         loaded: Any = load_pem_private_key(secret.reveal().encode(), password=None)
@@ -91,6 +93,17 @@ def _ed25519(secret: Secret) -> Callable[[bytes], str]:
         )
     private: Ed25519PrivateKey = loaded
     return lambda payload: b64encode(private.sign(payload)).decode()
+
+
+def key_of(config: BinanceConfig) -> Key:
+    """Return an account's credentials. Raises ConfigError: as `read_key`."""
+    return Key(
+        _read(config.api_key, config.api_key_file), _read(config.secret_key, config.secret_key_file)
+    )
+
+
+def _read(late: LateSecret | None, file: str) -> Secret:
+    return secret_from_file(file) if late is None else late.secret()
 
 
 def read_key(api_key_file: str, secret_key_file: str) -> Key:

@@ -61,3 +61,43 @@ async def test_a_stop_drains_whatever_cancelling_raises(
 
         monkeypatch.setattr(world.trading.router, "cancel_all", cancel_all)
     assert not world.trading.router.outbox.is_up, "closed"
+
+
+UNREADABLE = """
+[[accounts]]
+broker = "binance"
+name = "real"
+market = "usdm"
+symbols = ["AAAUSDT"]
+"""
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        'api_key_file = "{0}/none"\nsecret_key_file = "{0}/none"\n',
+        'api_key = {{ credential = "none" }}\nsecret_key = {{ file = "{0}/none" }}\n',
+    ],
+)
+async def test_an_account_without_credentials_is_halted_and_the_rest_goes_on(
+    tmp_path: Path, keys: str
+) -> None:
+    config = config_of(tmp_path, more=UNREADABLE + keys.format(tmp_path))
+    async with living(config) as world:
+        number = await world.define()
+        await world.quote("100.00", "100.10")
+        await until(lambda: world.of("audit", action="halt"))
+        (halt,) = world.of("audit", action="halt")
+        assert (halt["scope"], halt["key"]) == ("account", "real")
+        assert "none" in halt["reason"]
+        blockers = world.halting.switch.blockers("account", "real")
+        assert "real is not connected" in blockers
+        assert any(halt["reason"] in each for each in blockers)
+        await world.arm()
+        assert number
+        await world.state(world.submit(price=9_990), "accepted")
+        broker = world.trading.brokers["real"]
+        for refused in (broker.snapshot(), broker.cancel_all()):
+            with pytest.raises(BrokerError, match="none"):
+                await refused
+        assert not broker.is_up

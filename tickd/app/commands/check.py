@@ -8,6 +8,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from gateway.callbacks.session import check as check_callback
 from gateway.subscriptions.carried import Carried
@@ -19,6 +22,7 @@ from tickd.app.config import Config, load_config
 from tickd.app.door_metrics import insecure_of
 from tickd.app.http import context_of
 from tickd.app.planning import wanted_of
+from tickd.app.requirements import missing, require_everything
 from tickd.app.signals import require_native
 from tickd.config import dump
 from tickd.errors import ConfigError, TickdError
@@ -28,16 +32,20 @@ from tickd.topics import Pattern
 STAGES = ("tickd", "gateway", "recorder", "strategy_runner", "risk", "backtest")
 
 
-def check(config: Path) -> int:
+def check(config: Path, *, startable: Annotated[bool, Parameter(negative=())] = False) -> int:
     """Validate a config file and print the resolved result.
 
     The classes of [[strategies]] are imported and their parameters looked at; none is started.
+    Modules of extras that it needs must be installed, and keys of accounts readable.
 
     Args:
         config: the TOML file
+        startable: only warn of what the daemon can record without: a missing extra, an account's
+            key
 
-    Example:
+    Examples:
         tickd check tickd.toml
+        tickd check --startable tickd.toml
 
     """
     resolved = load_config(config)
@@ -52,6 +60,10 @@ def check(config: Path) -> int:
     require_native(resolved.indicators, backends)
     check_strategies(config, resolved)
     context_of(resolved.http)  # its certificate can be used
+    if startable:
+        warn_of_missing(resolved)
+    else:
+        require_everything(resolved)
     sys.stdout.write(f"# tickd {VERSION}, native {BUILD_PROFILE} build\n")
     for choice in backends:
         sys.stdout.write(f"# {choice.what}: {choice.name}, {choice.reason}\n")
@@ -62,6 +74,13 @@ def check(config: Path) -> int:
             sys.stdout.write(f"# warning: {what} is insecure, see docs/security.md\n")
     sys.stdout.write(dump(resolved))
     return 0
+
+
+def warn_of_missing(config: Config) -> None:
+    """Say on stderr what the daemon will do without."""
+    for each in missing(config):
+        remedy = f"; {each.remedy}" if each.remedy else ""
+        sys.stderr.write(f"warning: {each.key}: {each.words}{remedy}\n")
 
 
 def idle_patterns(config: Config) -> list[str]:

@@ -19,6 +19,7 @@ from tickd.app.exit_codes import ExitCode
 from tickd.app.findings import Finding, as_rows, fail, failed, ok, summary, table
 from tickd.app.machine_checks import check_machine
 from tickd.app.network_checks import check_network, doors_of
+from tickd.app.requirements import check_requirements
 from tickd.app.terminal import console
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError
@@ -82,6 +83,7 @@ def examine(config: Path | None, *, quick: bool) -> list[Finding]:
         mono_ns=clock.mono_ns,
     )
     findings += check_credentials(tree, clock.wall_ns())
+    findings += check_requirements(resolved)
     if not quick and config is not None:
         findings += asyncio.run(_outside(resolved, clock))
     return findings
