@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import tomllib
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +12,13 @@ from typing import Annotated, Any
 import orjson
 from cyclopts import Parameter
 
-from tickd.app.asking import AS_WHOM, state_dir_of
+from tickd.app.asking import state_dir_of
 from tickd.app.clickhouse_checks import check_clickhouse
 from tickd.app.config import Config, load_config
 from tickd.app.credential_checks import check_credentials
 from tickd.app.disk_checks import check_disk
 from tickd.app.exit_codes import ExitCode
-from tickd.app.findings import Finding, as_rows, fail, failed, ok, summary, table
+from tickd.app.findings import Finding, as_rows, fail, failed, ok, safely, summary, table
 from tickd.app.machine_checks import check_machine
 from tickd.app.network_checks import check_network, doors_of
 from tickd.app.terminal import console
@@ -66,12 +65,12 @@ def doctor(
 def examine(config: Path | None, *, quick: bool) -> list[Finding]:
     """Ask everything; what one check cannot tell keeps no other from telling. Raises nothing."""
     clock = SystemClock()
-    findings = _safely("machine", check_machine)
+    findings = safely("machine", check_machine)
     resolved = Config()
     tree: dict[str, Any] = {}
     state_dir = Path.cwd()
     if config is not None:
-        findings += _safely("config", lambda: [_checked(config)])
+        findings += safely("config", lambda: [_checked(config)])
         state_dir = resolved.state_dir
         with suppress(OSError, ValueError, TickdError):  # it is among the findings
             state_dir = state_dir_of(config)
@@ -87,20 +86,11 @@ def examine(config: Path | None, *, quick: bool) -> list[Finding]:
             mono_ns=clock.mono_ns,
         )
 
-    findings += _safely("disk", disk)
-    findings += _safely("credentials", lambda: check_credentials(tree, clock.wall_ns()))
+    findings += safely("disk", disk)
+    findings += safely("credentials", lambda: check_credentials(tree, clock.wall_ns()))
     if not quick and config is not None:
-        findings += _safely("network", lambda: asyncio.run(_outside(resolved, clock)))
+        findings += safely("network", lambda: asyncio.run(_outside(resolved, clock)))
     return findings
-
-
-def _safely(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
-    """What a check found, or that it broke."""
-    try:
-        return check()
-    except Exception as error:  # noqa: BLE001 - whoever asks the doctor has trouble enough
-        words = f"this check could not be made: {type(error).__name__}: {error}"
-        return [fail(name, words, f"{AS_WHOM}?")]
 
 
 def _checked(config: Path) -> Finding:
