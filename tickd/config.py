@@ -30,7 +30,7 @@ from tickd.secrets import (
     secret_from_file,
 )
 
-__all__ = ["CONFIG_BYTES_MAX", "dump", "load", "parse"]
+__all__ = ["CONFIG_BYTES_MAX", "dump", "load", "load_each", "parse"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -50,15 +50,7 @@ def load(path: str | Path, into: type[T], environment: Mapping[str, str] | None 
     Raises ConfigError: unreadable, too big, not TOML, unknown or missing key, wrong type, broken
     relation.
     """
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(CONFIG_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror or error}") from error
-    if len(content) > CONFIG_BYTES_MAX:
-        raise ConfigError(f"{file}: longer than {CONFIG_BYTES_MAX} bytes")
-    return parse(content, into, source=str(file), environment=environment)
+    return parse(_content(Path(path)), into, source=str(path), environment=environment)
 
 
 def parse(
@@ -70,14 +62,58 @@ def parse(
 ) -> T:
     """Return the configuration in `content`; arguments and errors as `load`."""
     env = environment if environment is not None else {}
+    tree = _tree(content, source)
+    return _converted(tree, into, source, env, _override(tree, env, source))
+
+
+def load_each(
+    path: str | Path, table: str, into: type[T], environment: Mapping[str, str]
+) -> Iterator[tuple[str, T | ConfigError]]:
+    """Yield the name of every `[[table]]` with itself, or with why it is refused.
+
+    Nothing else of the file is looked at, and one table spoils no other. Args: `into`: a struct
+    with one field, which takes one table. Raises ConfigError: no file, no TOML, no such tables.
+    """
+    (field,) = into.__struct_fields__
+    tree = _tree(_content(Path(path)), str(path))
+    entries = tree.get(table, [])
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise ConfigError(f"{path}: {table} is no list of tables", hint=f"[[{table}]]")
+    for number, entry in enumerate(entries):
+        name = str(entry.get("name") or f"{table}[{number}]")
+        try:
+            yield name, _converted({field: entry}, into, str(path), environment, {})
+        except ConfigError as error:
+            yield name, error
+
+
+def _content(file: Path) -> bytes:
     try:
-        tree: dict[str, Any] = tomllib.loads(content.decode())
+        with file.open("rb") as stream:
+            content = stream.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from error
+    if len(content) > CONFIG_BYTES_MAX:
+        raise ConfigError(f"{file}: longer than {CONFIG_BYTES_MAX} bytes")
+    return content
+
+
+def _tree(content: bytes, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: not UTF-8 text at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not TOML: {_lower(str(error))}") from error
-    overridden = _override(tree, env, source)
 
+
+def _converted(
+    tree: dict[str, Any],
+    into: type[T],
+    source: str,
+    env: Mapping[str, str],
+    overridden: Mapping[str, str],
+) -> T:
     hints: list[str | None] = []
 
     def secret(kind: type, value: object) -> object:

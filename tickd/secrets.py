@@ -21,6 +21,7 @@ SECRET_BYTES_MAX: Final = 65_536
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 # What tickd's unit loads from a directory has its id in front: LoadCredential=tickd:DIRECTORY.
 CREDENTIAL_PREFIX: Final = "tickd_"
+CREDENTIAL_SOURCE: Final = Path("/etc/tickd/credentials")
 
 
 @final
@@ -99,21 +100,40 @@ def secret_from_env(name: str, environment: Mapping[str, str]) -> Secret:
 def secret_from_credential(name: str, environment: Mapping[str, str]) -> Secret:
     """Return the credential that systemd keeps under `name`, or under `tickd_` and the name.
 
-    Raises ConfigError: no credentials were passed, none of this name, or a file that is no secret.
+    A command typed by hand was passed none: it reads the file that systemd would pass. Raises
+    ConfigError: none of this name, it may not be read, or a file that is no secret.
     """
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"{name!r} is no name of a credential", hint="a name, not a path")
     directory = environment.get(CREDENTIALS, "")
-    if not directory:
-        raise ConfigError(
-            f"credential {name}: no credentials were passed to this process",
-            hint=f"systemd does; by hand: {CREDENTIALS}=/run/credentials/tickd.service",
-        )
+    if not directory or not _exists(Path(directory)):
+        return _from_source(name)
     places = [Path(directory, prefix + name) for prefix in ("", CREDENTIAL_PREFIX)]
     for place in places:
-        if place.exists():
+        if _exists(place):
             return secret_from_file(place)
     raise ConfigError(
         f"credential {name} is not in {directory}",
-        hint=f"LoadCredential={name}:/path, or a file {name} in /etc/tickd/credentials",
+        hint=f"LoadCredential={name}:/path, or a file {name} in {CREDENTIAL_SOURCE}",
     )
+
+
+def _from_source(name: str) -> Secret:
+    """Return what the unit would pass under this name. Raises ConfigError."""
+    names = dict.fromkeys((name, name.removeprefix(CREDENTIAL_PREFIX)))
+    places = [CREDENTIAL_SOURCE / each for each in names if each]
+    place = next(filter(_exists, places), places[0])
+    try:
+        return secret_from_file(place)
+    except ConfigError as error:
+        if error.hint is None:
+            error.hint = f"systemd passes {place}; by hand: as root, who may read it"
+        raise
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there; what we may not look at is not there for us."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

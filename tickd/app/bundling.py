@@ -15,6 +15,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final
@@ -125,9 +126,7 @@ def collect_files(state_dir: Path) -> Iterator[Piece]:
     """What lies in the state directory and tells of faults; no market data."""
     for name in ("before.jsonl", "current.jsonl"):
         yield from _file(state_dir / "flight" / name, f"flight/{name}")
-    for pattern in ("*.json", "flight-*.jsonl", "fatal-*.txt"):
-        for path in sorted((state_dir / "dumps").glob(pattern))[-DUMPS_MAX:]:
-            yield from _file(path, f"dumps/{path.name}")
+    yield from told("dumps/dumps", _dumps(state_dir))
     try:
         with (state_dir / "raw" / "MANIFEST.jsonl").open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - FILE_BYTES_MAX))
@@ -135,6 +134,16 @@ def collect_files(state_dir: Path) -> Iterator[Piece]:
         yield "manifest.jsonl", b"".join(lines)
     except OSError as error:
         yield "manifest.error.txt", str(error).encode()
+    yield from told("files", _files(state_dir))
+
+
+def _dumps(state_dir: Path) -> Iterator[Piece]:
+    for pattern in ("*.json", "flight-*.jsonl", "fatal-*.txt"):
+        for path in sorted((state_dir / "dumps").glob(pattern))[-DUMPS_MAX:]:
+            yield from _file(path, f"dumps/{path.name}")
+
+
+def _files(state_dir: Path) -> Iterator[Piece]:
     yield "files.txt", "\n".join(_listed(state_dir)).encode()
 
 
@@ -218,21 +227,34 @@ def write_bundle(
 ) -> list[str]:
     """Write the archive for its owner only and return the names in it.
 
-    Raises FileExistsError, OSError.
+    One that could not be finished is removed. Raises FileExistsError, OSError, what `pieces` raise.
     """
     names = []
     descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with (
-        os.fdopen(descriptor, "wb") as stream,
-        tarfile.open(fileobj=stream, mode="w:gz") as archive,
-    ):
-        for piece in pieces:
-            name, clean = _clean(*piece, redactor)
-            info = tarfile.TarInfo(f"{folder}/{name}")
-            info.size, info.mtime, info.mode = len(clean), wall_s, 0o600
-            archive.addfile(info, io.BytesIO(clean))
-            names.append(name)
+    try:
+        with (
+            os.fdopen(descriptor, "wb") as stream,
+            tarfile.open(fileobj=stream, mode="w:gz") as archive,
+        ):
+            for piece in pieces:
+                name, clean = _clean(*piece, redactor)
+                info = tarfile.TarInfo(f"{folder}/{name}")
+                info.size, info.mtime, info.mode = len(clean), wall_s, 0o600
+                archive.addfile(info, io.BytesIO(clean))
+                names.append(name)
+    except BaseException:
+        with suppress(OSError):
+            out.unlink()
+        raise
     return names
+
+
+def told(name: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The pieces; what ends them before their time is one itself."""
+    try:
+        yield from pieces
+    except OSError as error:
+        yield f"{name}.error.txt", str(error).encode()
 
 
 def _clean(name: str, data: bytes, redactor: Redactor) -> Piece:

@@ -14,6 +14,7 @@ from importlib import import_module
 
 from cyclopts import App, Parameter
 
+from tickd.app.asking import AS_WHOM
 from tickd.app.exit_codes import ExitCode
 from tickd.app.logs import LogConfig, configure_logging
 from tickd.errors import ConfigError, TickdError
@@ -152,11 +153,17 @@ def main() -> None:
         result = app(arguments, result_action="return_value")
     except TickdError as error:
         sys.exit(_report(error))
+    except PermissionError as error:  # of whatever command, wherever it looked
+        sys.exit(_report(TickdError(_denied(error), hint=AS_WHOM)))
     except BaseExceptionGroup as group:  # a stage failed inside the daemon's task group
         sys.exit(_report(_first_expected(group)))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(int(result) if isinstance(result, int) else ExitCode.OK)
+
+
+def _denied(error: PermissionError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _report(error: TickdError) -> ExitCode:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import orjson
 import structlog
 
+from tickd.app.asking import TIMEOUT_S, not_answered
 from tickd.app.encoding import encode
 from tickd.app.streaming import Streams
 from tickd.errors import Action, TickdError
@@ -27,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 LINE_BYTES_MAX = 1 << 20
 ANSWER_BYTES_MAX = 64 << 20
-TIMEOUT_S = 10.0
 # A person asks one thing at a time; what asks more often is a program that has gone wrong.
 CONNECTIONS_MAX: Final = 32
 _ROOT: Final = 0
@@ -199,25 +199,38 @@ def peer_of(writer: asyncio.StreamWriter) -> Peer:
     return Peer(uid=uid, pid=pid)
 
 
+async def connected(path: Path, *, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a daemon's socket at once or not at all. Raises OSError.
+
+    BlockingIOError: its queue is full; asyncio's own way to connect takes that for a connection.
+    """
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.setblocking(False)
+        line.connect(str(path))
+        return await asyncio.open_unix_connection(sock=line, limit=limit)
+    except BaseException:
+        line.close()
+        raise
+
+
 async def ask(state_dir: Path, command: str, **arguments: object) -> object:
     """Send one command to the daemon of `state_dir` and return its result.
 
-    Raises TickdError(FATAL) when no daemon answers or it refuses the command.
+    Raises TickdError(FATAL) when no daemon answers, it hangs, or it refuses the command.
     """
     path = socket_path(state_dir)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_BYTES_MAX)
-            writer.write(orjson.dumps({"command": command, **arguments}) + b"\n")
-            await writer.drain()
-            line = await reader.readline()
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        raise TickdError(
-            f"no daemon answers at {path}: {error}",
-            action=Action.FATAL,
-            hint="start one with: tickd run CONFIG",
-        ) from error
+            reader, writer = await connected(path, limit=ANSWER_BYTES_MAX)
+            try:
+                writer.write(orjson.dumps({"command": command, **arguments}) + b"\n")
+                await writer.drain()
+                line = await reader.readline()
+            finally:
+                writer.close()
+    except OSError as error:
+        raise not_answered(path, error) from error
     if not line:
         raise TickdError(
             f"the daemon at {path} closed the connection without an answer",

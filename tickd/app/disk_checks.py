@@ -66,11 +66,18 @@ def _probe_file(directory: Path) -> Iterator[int]:
 
 
 def nearest(path: Path) -> Path:
-    """`path`, or the nearest directory above it that exists: where it would be made."""
+    """`path`, or the nearest above it that exists, or that we may look at: where it would be."""
     path = path.absolute()
-    while not path.exists():
+    while not _seen(path):
         path = path.parent
     return path
+
+
+def _seen(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return path == path.parent
 
 
 def check_writable(state_dir: Path) -> Finding:
@@ -178,7 +185,11 @@ def check_disk(
     """Room and rights; the disk's speed, too, unless `quick`."""
     place = nearest(state_dir)
     writable = check_writable(state_dir)
-    usage = shutil.disk_usage(place)
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError as error:
+        words = f"{place}: {errno_words(error)}"
+        return [writable, fail("free space", words, "as root, or as the daemon's user")]
     findings = [writable, judge_room(usage.free, usage.total, guard, starting=quick)]
     needed = SPEED_BYTES + SYNCS_MAX * CHUNK_BYTES
     if quick or writable.remedy:

@@ -5,7 +5,7 @@ FAIL: something that was asked for does not work. WARN: it works, at a price tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -13,7 +13,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Finding", "Verdict", "as_rows", "fail", "failed", "ok", "summary", "table", "warn"]
+from tickd.app.asking import AS_WHOM
+
+__all__ = [
+    "Finding", "Verdict", "as_rows", "fail", "failed", "ok", "safely", "summary", "table", "warn",
+]  # fmt: skip
 
 
 class Verdict(StrEnum):
@@ -84,3 +88,12 @@ def table(findings: Iterable[Finding]) -> RenderableType:
         if each.remedy:
             shown.add_row("", "", Text(f"→ {each.remedy}", "dim"))
     return shown
+
+
+def safely(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
+    """What a check found, or that it broke: whoever asks the doctor has trouble enough."""
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - a finding, and the others are still to come
+        words = f"this check could not be made: {type(error).__name__}: {error}"
+        return [fail(name, words, f"{AS_WHOM}?")]

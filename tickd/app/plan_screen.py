@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from gateway.subscriptions.carried import Carried
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.control import ask
 
 
@@ -22,7 +22,7 @@ def order(
 ) -> int:
     """Send an order to the daemon of `config` and print what changed."""
     answer: Any = asyncio.run(
-        ask(_state_dir(config), command, patterns=list(patterns), priority=priority)
+        ask(state_dir_of(config), command, patterns=list(patterns), priority=priority)
     )
     _print_changes(answer)
     return 0
@@ -30,15 +30,11 @@ def order(
 
 def reload_now(config: Path) -> int:
     """Let the daemon of `config` read its file again and print what changed."""
-    answer: Any = asyncio.run(ask(_state_dir(config), "reload"))
+    answer: Any = asyncio.run(ask(state_dir_of(config), "reload"))
     _print_changes(answer)
     if answer["wait_for_restart"]:
         sys.stdout.write(f"waits for a restart: {', '.join(answer['wait_for_restart'])}\n")
     return 0
-
-
-def _state_dir(config: Path) -> Path:
-    return config if config.is_dir() else load_config(config).state_dir
 
 
 def _print_changes(answer: Any) -> None:

@@ -13,20 +13,31 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tickd.app.asking import ask_plainly, state_dir_of
+from tickd.app.asking import ask_plainly, not_answered, state_dir_of
+from tickd.errors import TickdError
 
 __all__ = ["leave", "quick_status"]
 
+FAILED = 1  # as in `exit_codes.py`
+
 
 def quick_status(arguments: list[str]) -> bool:
-    """Whether the answer was printed. `arguments`: behind `tickd status`. Raises nothing."""
+    """Whether the answer was printed. `arguments`: behind `tickd status`.
+
+    Raises SystemExit: the daemon hangs, and that was said; who asks again would wait as long again.
+    """
     files = [each for each in arguments if not each.startswith("-")]
     if len(files) != 1 or any(each not in (*files, "--json") for each in arguments):
         return False
     gc.disable()  # a moment's work, and nothing goes round
     try:
-        answer = ask_plainly(state_dir_of(Path(files[0])) / "control.sock", "status")
-    except (OSError, ValueError, TypeError, AttributeError):
+        path = state_dir_of(Path(files[0])) / "control.sock"
+        answer = ask_plainly(path, "status")
+    except TimeoutError as error:
+        fault = not_answered(path, error)
+        sys.stderr.write(f"tickd: {fault}\n  hint: {fault.hint}\n")
+        raise SystemExit(FAILED) from error
+    except (OSError, ValueError, TypeError, AttributeError, TickdError):
         gc.enable()
         return False
     if "--json" in arguments:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from risk.panic import cancel_everywhere
 from tests.harness.trading_world import config_of, text_of
+from tickd.app.config import load_config
 from tickd.app.exit_codes import ExitCode
-from tickd.app.panicking import cancellers_of
+from tickd.app.panicking import cancellers_in, cancellers_of
 from tickd.clock import SystemClock
+from tickd.errors import ConfigError
 
 # Nobody listens on port 1.
 BINANCE = """
@@ -26,6 +30,12 @@ rest_url = "http://127.0.0.1:1"
 query_tries = 1
 query_timeout_s = 1.0
 cancel_all_timeout_s = 2.0
+"""
+SHIOAJI = """
+[[accounts]]
+broker = "shioaji"
+name = "tw"
+api_key = {{ credential = "nobody-has-this" }}
 """
 
 
@@ -71,3 +81,39 @@ def test_an_account_that_cannot_be_asked_fails(tmp_path: Path, command: Any, has
 def test_of_several_accounts_only_those_of_venues_are_asked(tmp_path: Path) -> None:
     config = config_of(tmp_path, more=BINANCE.format(folder=tmp_path))
     assert [name for name, _ in cancellers_of(config.accounts, SystemClock())] == ["usdm"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        '[clickhouse]\npassword = {{ credential = "nobody-has-this" }}\n',
+        "[http]\nno_such_key = 1\n",
+        SHIOAJI,
+    ],
+)
+def test_no_other_section_and_no_other_account_keeps_one_from_cancelling(
+    tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tickd.secrets.CREDENTIAL_SOURCE", tmp_path / "credentials")
+    for name in ("key", "secret"):
+        (tmp_path / name).write_text("a-key-of-nobody")
+        (tmp_path / name).chmod(0o600)
+    file = tmp_path / "tickd.toml"
+    file.write_text((BINANCE + wrong).format(folder=tmp_path))
+    with pytest.raises(ConfigError):
+        load_config(file)
+    cancellers = dict(cancellers_in(file, {}, SystemClock()))
+    assert list(cancellers) == (["usdm", "tw"] if "tw" in wrong else ["usdm"])
+    outcomes = asyncio.run(cancel_everywhere(list(cancellers.items())))
+    assert "nobody-has-this" not in outcomes[0].fault
+    for outcome in outcomes[1:]:
+        assert outcome.left is None
+        assert f"{tmp_path}/credentials/nobody-has-this" in outcome.fault
+
+
+def test_accounts_that_are_no_tables_are_wrong_use(tmp_path: Path, command: Any) -> None:
+    file = tmp_path / "tickd.toml"
+    file.write_text("accounts = 3\n")
+    ended = command("panic", "--cancel-all", file)
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert "[[accounts]]" in ended.err

@@ -83,8 +83,34 @@ def test_credential_of_its_own_goes_before_the_directorys(tmp_path: Path) -> Non
 
 
 def test_credential_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no credentials were passed"):
-        secret_from_credential("key", {})
+    with pytest.raises(ConfigError, match="key is not in"):
+        secret_from_credential("key", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+@pytest.mark.parametrize("passed", [{}, {"CREDENTIALS_DIRECTORY": "/nonexistent/credentials"}])
+def test_by_hand_a_credential_is_the_file_that_systemd_would_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: dict[str, str]
+) -> None:
+    monkeypatch.setattr("tickd.secrets.CREDENTIAL_SOURCE", tmp_path)
+    with pytest.raises(ConfigError, match=f"{tmp_path}/key: No such file") as refused:
+        secret_from_credential("key", passed)
+    assert f"systemd passes {tmp_path}/key" in str(refused.value.hint)
+    (tmp_path / "key").write_text("v\n")
+    (tmp_path / "key").chmod(0o644)
+    with pytest.raises(ConfigError, match="open to everybody"):
+        secret_from_credential("key", passed)
+    (tmp_path / "key").chmod(0o600)
+    assert secret_from_credential("key", passed).reveal() == "v"
+    assert secret_from_credential("tickd_key", passed).reveal() == "v", "as the unit calls it"
+
+
+def test_what_was_passed_is_not_looked_for_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "key").write_text("v")
+    (tmp_path / "source" / "key").chmod(0o600)
+    monkeypatch.setattr("tickd.secrets.CREDENTIAL_SOURCE", tmp_path / "source")
     with pytest.raises(ConfigError, match="key is not in"):
         secret_from_credential("key", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
 

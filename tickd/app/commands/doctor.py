@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 from cyclopts import Parameter
 
+from tickd.app.asking import state_dir_of
 from tickd.app.clickhouse_checks import check_clickhouse
 from tickd.app.config import Config, load_config
 from tickd.app.credential_checks import check_credentials
 from tickd.app.disk_checks import check_disk
 from tickd.app.exit_codes import ExitCode
-from tickd.app.findings import Finding, as_rows, fail, failed, ok, summary, table
+from tickd.app.findings import Finding, as_rows, fail, failed, ok, safely, summary, table
 from tickd.app.machine_checks import check_machine
 from tickd.app.network_checks import check_network, doors_of
 from tickd.app.requirements import check_requirements
 from tickd.app.terminal import console
 from tickd.clock import SystemClock
-from tickd.errors import ConfigError
+from tickd.errors import ConfigError, TickdError
 
 
 def doctor(
@@ -64,28 +66,32 @@ def doctor(
 def examine(config: Path | None, *, quick: bool) -> list[Finding]:
     """Ask everything; what one check cannot tell keeps no other from telling. Raises nothing."""
     clock = SystemClock()
-    findings = check_machine()
+    findings = safely("machine", check_machine)
     resolved = Config()
     tree: dict[str, Any] = {}
+    state_dir = Path.cwd()
     if config is not None:
-        findings.append(_checked(config))
-        try:
+        findings += safely("config", lambda: [_checked(config)])
+        state_dir = resolved.state_dir
+        with suppress(OSError, ValueError, TickdError):  # it is among the findings
+            state_dir = state_dir_of(config)
             tree = tomllib.loads(config.read_text())
             resolved = load_config(config)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ConfigError):
-            pass  # it is among the findings
-    state_dir = resolved.state_dir if config is not None else Path.cwd()
-    findings += check_disk(
-        state_dir,
-        guard=resolved.disk_guard,
-        fsync_ms=resolved.raw_log.fsync_ms,
-        quick=quick,
-        mono_ns=clock.mono_ns,
-    )
-    findings += check_credentials(tree, clock.wall_ns())
-    findings += check_requirements(resolved)
+
+    def disk() -> list[Finding]:
+        return check_disk(
+            state_dir,
+            guard=resolved.disk_guard,
+            fsync_ms=resolved.raw_log.fsync_ms,
+            quick=quick,
+            mono_ns=clock.mono_ns,
+        )
+
+    findings += safely("disk", disk)
+    findings += safely("credentials", lambda: check_credentials(tree, clock.wall_ns()))
+    findings += safely("requirements", lambda: check_requirements(resolved))
     if not quick and config is not None:
-        findings += asyncio.run(_outside(resolved, clock))
+        findings += safely("network", lambda: asyncio.run(_outside(resolved, clock)))
     return findings
 
 

@@ -19,6 +19,7 @@ from backtest.export.layout import LevelsAs
 from backtest.export.run import Report, Request, run_export
 from recorder.clickhouse.rows import ClickHouseRows
 from recorder.raw.log_rows import LogRows
+from tickd.app.asking import state_dir_of
 from tickd.app.clickhouse_of import clickhouse_of
 from tickd.app.config import Config, load_config
 from tickd.app.exit_codes import ExitCode
@@ -109,9 +110,8 @@ def export(
     )
     if path.is_dir() and source != "raw":
         raise ConfigError(f"{path} is a state directory", hint="name the config file instead")
-    config = None if path.is_dir() else load_config(path)
-    raw = raw_directory(path if config is None else config.state_dir)
-    opened = _log_rows(raw) if source == "raw" or config is None else _clickhouse_rows(config)
+    raw = raw_directory(state_dir_of(path))
+    opened = _log_rows(raw) if source == "raw" else _clickhouse_rows(load_config(path))
     report = asyncio.run(_export(opened, output, request))
     _print(report)
     return ExitCode.DATA_LOSS if report.damage else ExitCode.OK

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import orjson
 from cyclopts import Parameter
 
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.exit_codes import ExitCode
 from tickd.app.flight import read_entries
 from tickd.errors import ConfigError, TickdError
@@ -45,7 +45,7 @@ def flight(
     if config.suffix == ".jsonl":
         entries = read_entries(config)
     else:
-        state_dir = config if config.is_dir() else load_config(config).state_dir
+        state_dir = state_dir_of(config)
         if dumps:
             for path in sorted((state_dir / "dumps").glob("*")):
                 sys.stdout.write(f"{path}\n")

@@ -12,6 +12,7 @@ import orjson
 from cyclopts import Parameter
 from rich.table import Table
 
+from tickd.app.asking import state_dir_of
 from tickd.app.config import load_config
 from tickd.app.control import ask
 from tickd.app.gap_history import gap_history
@@ -53,7 +54,7 @@ def gaps(
         raise ConfigError(f"{action} shows every gap", hint="leave the names out")
     if action == "history":
         return _history(config, hours, as_json=as_json)
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     command = "gaps" if action == "list" else "gaps_fill"
     answer: Any = asyncio.run(ask(state_dir, command, gaps=list(names)))
     if as_json:

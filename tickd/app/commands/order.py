@@ -11,7 +11,7 @@ import orjson
 from cyclopts import Parameter
 from rich.table import Table
 
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
 from tickd.app.terminal import console
@@ -71,7 +71,7 @@ def order(
 
     """
     _refuse_misuse(action, ref, settles=bool(end and operator.strip() and reason.strip()))
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     request: dict[str, object] = {"ref": ref, "all": all_, "operator": operator, "reason": reason}
     if action == "resolve":
         request |= {"end": end, "filled": filled, "price": price}

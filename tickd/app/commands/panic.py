@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,8 @@ import msgspec
 from cyclopts import Parameter
 
 from risk.panic import Outcome, all_cancelled, cancel_everywhere, described
-from tickd.app.config import load_config
 from tickd.app.exit_codes import ExitCode
-from tickd.app.panicking import ACCOUNT_S_MAX, cancellers_of
+from tickd.app.panicking import ACCOUNT_S_MAX, cancellers_in
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError
 
@@ -28,8 +28,9 @@ def panic(
 
     The last resort: it logs in by itself and asks each venue until that lists nothing, accounts in
     parallel. It halts nothing; a daemon that still works is halted with kill -USR1, and calls this
-    when it cannot cancel. Put it into ExecStopPost, and a crash cancels, too. Exit codes: 0 nothing
-    is left anywhere, 1 something is, or an account could not be asked.
+    when it cannot cancel. Of the file only [[accounts]] counts, each for itself. Put it into
+    ExecStopPost, and a crash cancels, too. Exit codes: 0 nothing is left anywhere, 1 something is,
+    or an account could not be asked.
 
     Args:
         config: the daemon's config file
@@ -51,5 +52,5 @@ def panic(
 
 
 async def _cancelled(config: Path) -> list[Outcome]:
-    accounts = cancellers_of(load_config(config).accounts, SystemClock())
+    accounts = cancellers_in(config, os.environ, SystemClock())
     return await cancel_everywhere(accounts, deadline_s=ACCOUNT_S_MAX)

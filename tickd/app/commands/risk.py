@@ -14,7 +14,7 @@ import orjson
 from cyclopts import Parameter
 
 from risk.latch import Scope
-from tickd.app.config import load_config
+from tickd.app.asking import AS_WHOM, state_dir_of
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
 from tickd.errors import ConfigError, TickdError
@@ -69,7 +69,7 @@ def risk(
         return risk_what_if(config, limits=limits, from_time=from_, to_time=to, as_json=as_json)
     if action == "arm" and not confirm and not (operator.strip() and reason.strip()):
         raise ConfigError("arming needs a person and a reason", hint="--operator and --reason")
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     request = {"scope": scope, "key": key, "reason": reason, "operator": operator}
     if action == "kill" and not operator:
         request["operator"] = getpass.getuser()
@@ -96,9 +96,13 @@ def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, 
     try:
         answer: Any = asyncio.run(ask(state_dir, command, **request))
     except TickdError as error:
-        if command == "risk_kill" and isinstance(error.__cause__, OSError):
-            # Whoever kills must not be told to start something.
+        cause = error.__cause__
+        if command == "risk_kill" and isinstance(cause, OSError):
+            # Whoever kills must not be told to start something, or to wait.
             error.hint = "kill -USR1 PID halts a daemon that does not answer"
+            error.hint += " (systemctl kill --kill-whom=main -s USR1 tickd)"
+            if isinstance(cause, PermissionError):
+                error.hint = f"{AS_WHOM}; {error.hint}"
         raise
     return dict(answer)
 

@@ -11,8 +11,8 @@ import orjson
 
 from backtest.what_if import Difference, WhatIf, what_if
 from risk.limits import Limits, LimitsConfig
+from tickd.app.asking import state_dir_of
 from tickd.app.commands.export import raw_directory
-from tickd.app.config import load_config
 from tickd.app.exit_codes import ExitCode
 from tickd.app.terminal import console
 from tickd.describe import time_text
@@ -54,7 +54,7 @@ def risk_what_if(
             f"{config} is a state directory: it says no limits", hint="name a file: --limits"
         )
     other = read_limits(config if limits is None else limits)
-    raw = raw_directory(config if config.is_dir() else load_config(config).state_dir)
+    raw = raw_directory(state_dir_of(config))
     try:
         report = what_if(
             raw,

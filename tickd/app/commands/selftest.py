@@ -9,7 +9,7 @@ from typing import Annotated
 import orjson
 from cyclopts import Parameter
 
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.disk_checks import nearest
 from tickd.app.exit_codes import ExitCode
 from tickd.app.findings import as_rows, failed, table
@@ -48,7 +48,7 @@ def selftest(
         raise ConfigError(f"--seconds is {SECONDS_MIN:g} to {SECONDS_MAX:g}")
     if BUILD_PROFILE != "release":
         raise TickdError("the native module is a debug build, its numbers mean nothing")
-    directory = nearest(load_config(config).state_dir) if config is not None else Path.cwd()
+    directory = nearest(state_dir_of(config)) if config is not None else Path.cwd()
     try:
         figures = list(measure(directory, seconds))
     except OSError as error:

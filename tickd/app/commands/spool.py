@@ -17,6 +17,7 @@ from rich.table import Table
 from recorder.spool.quarantine import Quarantine
 from recorder.spool.spool import Spool
 from recorder.spool.thread import SpoolThread
+from tickd.app.asking import state_dir_of
 from tickd.app.config import Config, NodeConfig, load_config
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
@@ -62,13 +63,8 @@ def spool(
         raise ConfigError("name the blocks, or say --all", hint="see: tickd spool list")
     if action == "drop" and not reason.strip():
         raise ConfigError("a block is dropped for a reason", hint="say it: --reason TEXT")
-    resolved = (
-        Config(node=NodeConfig(id=node_of(config), state_dir=str(config)))
-        if config.is_dir()
-        else load_config(config)
-    )
     request = {"action": action, "tokens": list(tokens), "reason": reason, "who": getpass.getuser()}
-    answer = asyncio.run(_answer(resolved, request))
+    answer = asyncio.run(_answer(config, request))
     if as_json:
         sys.stdout.write(orjson.dumps(answer).decode() + "\n")
     elif action == "list":
@@ -79,14 +75,23 @@ def spool(
     return ExitCode.OK
 
 
-async def _answer(config: Config, request: Mapping[str, object]) -> dict[str, Any]:
+async def _answer(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
     """A running daemon's answer, or our own under the raw log's lock."""
+    state_dir = state_dir_of(path)
     try:
-        await ask(config.state_dir, "status")
-    except TickdError:
-        return await _own_answer(config, request)
-    answer: Any = await ask(config.state_dir, "spool", **request)
+        await ask(state_dir, "status")
+    except TickdError as error:
+        if isinstance(error.__cause__, TimeoutError | PermissionError):
+            raise  # it is there, and has the lock
+        return await _own_answer(_resolved(path), request)
+    answer: Any = await ask(state_dir, "spool", **request)
     return dict(answer)
+
+
+def _resolved(path: Path) -> Config:
+    if path.is_dir():
+        return Config(node=NodeConfig(id=node_of(path), state_dir=str(path)))
+    return load_config(path)
 
 
 async def _own_answer(config: Config, request: Mapping[str, object]) -> dict[str, Any]:

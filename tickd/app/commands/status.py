@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import orjson
 from cyclopts import Parameter
 
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.control import ask
 from tickd.app.screen import print_status, rates_of
 
@@ -36,7 +36,7 @@ def status(
         tickd status /var/lib/tickd --json | jq .raw_log
 
     """
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     answer: Any = asyncio.run(ask(state_dir, "status", topics=topics))
     if as_json:
         sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")

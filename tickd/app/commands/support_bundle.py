@@ -73,7 +73,9 @@ def support_bundle(
     try:
         names = write_bundle(path, pieces, redactor, folder=folder, wall_s=int(moment.timestamp()))
     except OSError as error:
-        raise TickdError(f"{path}: {error.strerror}", hint="--out FILE, a new one") from error
+        raise TickdError(
+            f"{path}: {error.strerror or error}", hint="--out FILE, a new one"
+        ) from error
     sys.stdout.write("".join(f"{name}\n" for name in names))
     sys.stdout.write(f"written: {path}; look through it before you send it\n")
     return ExitCode.OK

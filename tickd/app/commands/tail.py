@@ -14,15 +14,16 @@ import numpy as np
 import orjson
 from cyclopts import Parameter
 
-from tickd.app.config import load_config
-from tickd.app.control import LINE_BYTES_MAX, socket_path
+from tickd.app.asking import TIMEOUT_S, not_answered, state_dir_of
+from tickd.app.control import LINE_BYTES_MAX, connected, socket_path
 from tickd.app.exit_codes import ExitCode
 from tickd.describe import describe_event
 from tickd.errors import Action, TickdError
 from tickd.events import EVENT
 
-# The daemon says something every second; a silence of so long is no daemon any more.
-SILENCE_S: Final = 10.0
+# The daemon says something every second; one that is silent for so long hangs.
+SILENCE_S: Final = TIMEOUT_S
+GONE: Final = "the daemon has gone"
 
 
 def tail(
@@ -48,7 +49,7 @@ def tail(
         tickd tail tickd.toml "quote.*.*" --json | jq .price
 
     """
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     try:
         asyncio.run(_print(state_dir, topics or ("*",), count=count, as_json=as_json))
         sys.stdout.flush()
@@ -74,22 +75,22 @@ async def _events(state_dir: Path, topics: tuple[str, ...]) -> AsyncIterator[dic
     path = socket_path(state_dir)
     try:
         async with asyncio.timeout(SILENCE_S):
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
+            reader, writer = await connected(path, limit=LINE_BYTES_MAX)
             writer.write(orjson.dumps({"command": "tail", "topics": list(topics)}) + b"\n")
             await writer.drain()
-    except (OSError, TimeoutError) as error:
-        raise TickdError(
-            f"no daemon answers at {path}: {error}",
-            action=Action.FATAL,
-            hint="start one with: tickd run CONFIG",
-        ) from error
+    except OSError as error:
+        raise not_answered(path, error) from error
     try:
         async for fields in _read(reader):
             yield fields
             if reader.at_eof():
                 break
-    except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-        pass
+    except TimeoutError as error:
+        raise not_answered(path, error) from error
+    except BrokenPipeError:
+        raise  # of whoever reads what we print
+    except (ConnectionError, asyncio.IncompleteReadError):
+        print(GONE, file=sys.stderr)  # noqa: T201 - for who watches
     finally:
         writer.close()
         with suppress(OSError):
@@ -104,7 +105,7 @@ async def _read(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
         async with asyncio.timeout(SILENCE_S):
             line = await reader.readline()
         if not line:
-            print("the daemon has gone", file=sys.stderr)  # noqa: T201 - for who watches
+            print(GONE, file=sys.stderr)  # noqa: T201 - for who watches
             return
         said = orjson.loads(line)
         if "error" in said:

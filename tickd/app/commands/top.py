@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
 from tickd.app.terminal import console
@@ -65,7 +65,7 @@ def top(
     """
     if sort not in SORTS:
         raise ConfigError(f"no such order: {sort}", hint=f"one of: {', '.join(SORTS)}")
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     view = View(sort=sort, filter=filter_)
     if once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         answer = asyncio.run(_twice(state_dir, view))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 from cyclopts import Parameter
 
-from tickd.app.config import load_config
+from tickd.app.asking import state_dir_of
 from tickd.app.control import ask
 from tickd.app.trace_picture import picture
 
@@ -38,7 +38,7 @@ def trace(
         tickd trace tickd.toml --json | jq '.[0].spans[] | {name, began_ns, ended_ns}'
 
     """
-    state_dir = config if config.is_dir() else load_config(config).state_dir
+    state_dir = state_dir_of(config)
     traces: Any = asyncio.run(ask(state_dir, "traces", count=count))
     if as_json:
         sys.stdout.write(orjson.dumps(traces, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -1,0 +1,229 @@
+"""Commands that somebody types: without the daemon's secrets, at one that hangs, without rights."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tickd.app.asking import not_answered
+from tickd.app.commands.doctor import examine
+from tickd.app.control import ask, socket_path
+from tickd.app.disk_checks import nearest
+from tickd.app.exit_codes import ExitCode
+from tickd.app.findings import failed
+from tickd.app.quick_status import quick_status
+from tickd.errors import TickdError
+
+SECRET = '[clickhouse]\npassword = { credential = "clickhouse" }\n'
+ONLY_THE_SOCKET = [
+    ("status",),
+    ("status", "--topics"),
+    ("risk", "status"),
+    ("risk", "kill"),
+    ("risk", "arm", "--operator", "ada", "--reason", "checked"),
+    ("order", "list"),
+    ("gaps", "list"),
+    ("gaps", "fill"),
+    ("top", "--once"),
+    ("tail",),
+    ("trace",),
+    ("reload",),
+    ("subscribe",),
+    ("unsubscribe",),
+]
+SPOOL = {"blocks": 0, "bytes": 0, "oldest_ns": 0, "tables": {}, "quarantine": [], "dropped": []}
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a secret that whoever types has not."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr("tickd.secrets.CREDENTIAL_SOURCE", tmp_path / "credentials")
+    file = tmp_path / "tickd.toml"
+    file.write_text(f'[node]\nstate_dir = "{tmp_path}"\n{SECRET}')
+    return file
+
+
+@contextmanager
+def listening(state_dir: Path, answers: int, answer: object = None) -> Iterator[None]:
+    """A daemon's socket that answers so many times the same, and then nothing more."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(socket_path(state_dir)))
+        server.listen()
+
+        def serve() -> None:
+            for _ in range(answers):
+                line, _ = server.accept()
+                with line:
+                    line.recv(4096)
+                    line.sendall(json.dumps({"result": answer}).encode() + b"\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickd.app.control.TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tickd.app.asking.TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tickd.app.commands.tail.SILENCE_S", 0.05)
+
+
+@pytest.mark.parametrize("words", ONLY_THE_SOCKET, ids=" ".join)
+def test_what_asks_a_daemon_needs_no_secret(
+    words: tuple[str, ...], config: Path, command: Any
+) -> None:
+    at = 2 if words[0] in ("risk", "order", "gaps") else 1
+    ended = command(*words[:at], config, *words[at:])
+    assert ended.code == ExitCode.FAILED, ended.err
+    assert ended.err.startswith(f"tickd: no daemon answers at {config.parent}/control.sock")
+
+
+def test_the_flight_recorder_needs_no_secret(config: Path, command: Any) -> None:
+    ended = command("flight", config)
+    assert "nothing was recorded here" in ended.err
+
+
+def test_a_running_daemons_spool_needs_no_secret(config: Path, command: Any) -> None:
+    with listening(config.parent, 2, SPOOL):
+        ended = command("spool", "list", config)
+    assert ended.code == ExitCode.OK, ended.err
+    assert "spool: 0 blocks" in ended.out
+
+
+def test_what_needs_a_secret_says_where_it_was_looked_for(config: Path, command: Any) -> None:
+    ended = command("check", config)
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert f"{config.parent}/credentials/clickhouse" in ended.err
+    assert "clickhouse.password" in ended.err
+
+
+@pytest.mark.parametrize("words", [*ONLY_THE_SOCKET, ("spool", "list")], ids=" ".join)
+@pytest.mark.usefixtures("impatient")
+def test_a_daemon_that_hangs_is_said_to(words: tuple[str, ...], config: Path, command: Any) -> None:
+    at = 2 if words[0] in ("risk", "order", "gaps", "spool") else 1
+    with listening(config.parent, 0):
+        ended = command(*words[:at], config, *words[at:])
+    assert ended.code == ExitCode.FAILED
+    assert "did not answer within 0.05 s: it may hang" in ended.err
+    assert f"-s {'USR1' if words[:2] == ('risk', 'kill') else 'ABRT'} tickd" in ended.err
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_quick_status_says_it_too_and_at_once(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with listening(config.parent, 0), pytest.raises(SystemExit) as ended:
+        quick_status([str(config)])
+    assert ended.value.code == ExitCode.FAILED
+    assert "it may hang" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_daemon_that_takes_no_connections_hangs_as_well(tmp_path: Path) -> None:
+    with ExitStack() as open_, socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(socket_path(tmp_path)))
+        server.listen(0)
+        for _ in range(2):  # one waits, and the next one finds no place
+            line = open_.enter_context(socket.socket(socket.AF_UNIX))
+            line.setblocking(False)
+            line.connect_ex(str(socket_path(tmp_path)))
+        with pytest.raises(TickdError, match="it may hang"):
+            asyncio.run(ask(tmp_path, "status"))
+
+
+def test_who_may_not_ask_is_told_who_may(tmp_path: Path) -> None:
+    told = not_answered(tmp_path, PermissionError(13, "Permission denied"))
+    assert "may not be asked: Permission denied" in str(told)
+    assert told.hint == "as root, or as the daemon's user"
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that the kernel lets nobody look into; these tests may run as root."""
+    directory = tmp_path / "private"
+    (directory / "tickd").mkdir(parents=True)
+    stat = Path.stat
+
+    def guarded(self: Path, **options: Any) -> Any:
+        if directory in self.absolute().parents:
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    return directory / "tickd"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*((*each, None) for each in ONLY_THE_SOCKET[:6]), ("flight", None), ("ship", None),
+     ("spool", "list", None), ("export", None, "--topics", "trade.*.*", "--out", "x")],
+    ids=lambda words: str(words[0]),
+)  # fmt: skip
+def test_a_directory_that_may_not_be_looked_at_is_one_line(
+    words: tuple[str | None, ...], locked: Path, command: Any
+) -> None:
+    ended = command(*(locked if word is None else word for word in words))
+    assert ended.code in (ExitCode.FAILED, ExitCode.BAD_CONFIG)
+    lines = ended.err.splitlines()
+    assert lines == [
+        f"tickd: {locked}: Permission denied",
+        "  hint: as root, or as the daemon's user",
+    ]
+
+
+def test_the_doctor_tells_of_it_and_raises_nothing(locked: Path, tmp_path: Path) -> None:
+    assert nearest(locked / "raw") == locked.parent
+    assert failed(examine(locked, quick=True))
+    file = tmp_path / "tickd.toml"
+    file.write_text(f'[node]\nstate_dir = "{locked}"\n')
+    named = {finding.name for finding in examine(file, quick=True)}
+    assert {"state directory", "free space", "config"} <= named
+
+
+def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/x")
+
+    monkeypatch.setattr("shutil.disk_usage", broken)
+    monkeypatch.setattr("os.geteuid", lambda: 1 // 0)
+    told = [f"{each.name}: {each.words}" for each in examine(None, quick=True)]
+    assert any("could not be made: ZeroDivisionError" in line for line in told)
+
+
+def test_a_bundle_tells_what_it_could_not_look_at(
+    locked: Path, tmp_path: Path, command: Any
+) -> None:
+    file, out = tmp_path / "tickd.toml", tmp_path / "b.tar.gz"
+    file.write_text(f'[node]\nstate_dir = "{locked}"\n')
+    ended = command("support-bundle", file, "--out", out, "--quick")
+    assert ended.code == ExitCode.OK, ended.err
+    with tarfile.open(out) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"doctor.json", "files.error.txt", "dumps/dumps.error.txt", "machine.txt"} <= names
+
+
+def test_a_bundle_that_could_not_be_finished_is_removed(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tarfile.TarFile.addfile", full)
+    file, out = tmp_path / "tickd.toml", tmp_path / "b.tar.gz"
+    file.write_text(f'[node]\nstate_dir = "{tmp_path}"\n')
+    ended = command("support-bundle", file, "--out", out, "--quick")
+    assert ended.code == ExitCode.FAILED
+    assert "No space left on device" in ended.err
+    assert not out.exists()
