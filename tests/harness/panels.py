@@ -25,7 +25,6 @@ PARTS = (
     "tickd_app_credential_expiry_",
     "tickd_app_credential_unreadable_",
     "tickd_app_door_",
-    "tickd_app_flight_",
     "tickd_app_insecure_",
     "tickd_app_trace_",
     "tickd_recorder_probe_",

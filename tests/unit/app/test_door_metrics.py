@@ -11,9 +11,11 @@ from tests.unit.app.conftest import Ended
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.credentials import Credentials
-from tickd.app.door_metrics import declare_doors, insecure_of
+from tickd.app.door_metrics import CAUSES_MAX, declare_doors, declare_flight, dumps_of, insecure_of
+from tickd.app.flight import FlightKeeper
 from tickd.app.http import HttpServer
 from tickd.config import parse
+from tickd.telemetry.flight import FlightRing
 from tickd.telemetry.metrics import Metrics
 from tickd.testing.clock import ManualClock
 
@@ -69,3 +71,28 @@ def test_doors_and_credentials_are_metrics(tmp_path: Path) -> None:
     assert shown['tickd_app_door_turned_away_total{door="http"}'] == 0
     assert shown['tickd_app_credential_expiry_timestamp_seconds{kind="http"}'] == 1_800_000_000
     assert shown['tickd_app_credential_unreadable_state{kind="main"}'] == 1
+
+
+def test_dumps_of_the_flight_recorder_are_a_metric_from_the_beginning(tmp_path: Path) -> None:
+    clock = ManualClock()
+    flight = FlightKeeper(FlightRing(clock.wall_ns), tmp_path, mono_ns=clock.mono_ns)
+    metrics = Metrics()
+    declare_flight(metrics, flight)
+    assert 'tickd_app_flight_dumps_total{cause="signal"} 0' in metrics.text().decode()
+    with flight.recording():
+        flight.dump("signal")
+        flight.ring.note("raw_log_failed", "error")
+    text = metrics.text().decode()
+    assert 'tickd_app_flight_dumps_total{cause="signal"} 1' in text
+    assert 'tickd_app_flight_dumps_total{cause="raw_log_failed"} 1' in text
+
+
+def test_causes_of_dumps_are_bounded_and_never_count_down() -> None:
+    totals = {f"cause_{each}": 1 for each in range(100)}
+    shown = dumps_of(totals)
+    assert len(shown) == CAUSES_MAX + 1
+    assert sum(shown.values()) == 100
+    totals["one_more"] = 3
+    more = dumps_of(totals)
+    assert more.keys() == shown.keys()
+    assert more[("other",)] == shown[("other",)] + 3
