@@ -6,7 +6,6 @@ Everything is read on scrape; nothing is counted here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
 from tickd.app.config import Config
@@ -18,9 +17,6 @@ from tickd.app.http_config import is_loopback
 from tickd.telemetry.metrics import Metrics
 
 __all__ = ["declare_doors", "declare_flight"]
-
-# Causes are names of events: few, unless a strategy makes some up.
-CAUSES_MAX: Final = 24
 
 
 def declare_doors(
@@ -79,20 +75,20 @@ def declare_flight(metrics: Metrics, flight: FlightKeeper | None) -> None:
     """Declare what the flight recorder kept; a daemon without one has kept nothing."""
     metrics.read_counter(
         "tickd_app_flight_dumps_total",
-        "Dumps of the flight recorder, by what made it dump: a signal, or an event of level error.",
+        "Dumps of the flight recorder: asked for by a signal, made at an event of level error.",
         lambda: dumps_of({} if flight is None else flight.dumps_total),
         ("cause",),
     )
 
 
 def dumps_of(totals: Mapping[str, int]) -> dict[tuple[str, ...], int]:
-    """Dumps by cause; causes beyond the first ones that came are one, `other`."""
-    shown: dict[tuple[str, ...], int] = {("signal",): 0}
-    for cause, count in dict(totals).items():  # a copy: the recorder's thread adds to it
-        known = (cause,) in shown or len(shown) < CAUSES_MAX
-        key = (cause,) if known else ("other",)
-        shown[key] = shown.get(key, 0) + count
-    return shown
+    """Dumps that were asked for, and those of events; which event, the file's name says.
+
+    Both are there from the beginning: a counter that appears with 1 has no rate.
+    """
+    kept = dict(totals)  # a copy: the recorder's thread adds to it
+    asked = kept.get("signal", 0)
+    return {("signal",): asked, ("error",): sum(kept.values()) - asked}
 
 
 def insecure_of(config: Config) -> dict[tuple[str, ...], int]:
