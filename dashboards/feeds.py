@@ -221,15 +221,18 @@ def _missing() -> list[PanelBuilder]:
         ),
         graph(
             "Gaps open",
-            "Gaps whose ids are known and that are not filled, and the ids missing in them.",
+            "Gaps that the venue is asked for and that are not filled, and the ids missing in "
+            "them; beside them the gaps that nobody is asked for, for want of `fill.api_key` or "
+            "of such a service.",
             "short",
             prom("sum by (venue) (tickd_gateway_gaps_open{venue})", "{{venue}} gaps"),
             prom("sum by (venue) (tickd_gateway_gaps_missing_ids{venue})", "{{venue}} ids"),
+            prom("sum by (venue) (tickd_gateway_gaps_unaskable{venue})", "{{venue}} not asked for"),
             width=8,
         ),
         graph(
             "Oldest gap",
-            "Age of the oldest gap that is open.",
+            "Age of the oldest gap that is open and asked for.",
             "s",
             prom("max by (venue) (tickd_gateway_gap_oldest_seconds{venue})", "{{venue}}"),
             width=8,

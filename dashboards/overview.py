@@ -90,8 +90,8 @@ def _loss() -> list[PanelBuilder]:
         ),
         number(
             "Gaps open",
-            "Gaps with known ids that are not filled yet. They close by themselves or are given "
-            "up on record.",
+            "Gaps that a venue is asked for and that are not filled yet. They close by themselves "
+            "or are given up on record.",
             prom("sum(tickd_gateway_gaps_open{venue})", "open"),
             "short",
             ((None, GOOD), (1, "orange"), (20, "red")),

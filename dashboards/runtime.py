@@ -231,7 +231,7 @@ def _watching() -> list[PanelBuilder]:
         ),
         graph(
             "Dumps of the flight recorder",
-            "By cause; `state_dir/dumps` has them.",
+            "Asked for by a signal, or made at an error; `state_dir/dumps` has them by its name.",
             "cps",
             prom(
                 "sum by (cause) (rate(tickd_app_flight_dumps_total[$__rate_interval]))", "{{cause}}"

@@ -41,6 +41,47 @@ def test_the_debian_package_leaves_out_what_only_the_embedded_server_needs() -> 
     assert "--hash=sha256:" in program["kept"](lock)
 
 
+SYSTEMCTL = """#!/bin/sh
+echo "systemctl $*" >>"$CALLS"
+case "$*" in list-units*tickd@*) printf '%s loaded active running x\\n' $RUNNING ;; esac
+"""
+INVOKE = '#!/bin/sh\necho "invoke $*" >>"$CALLS"\n'
+
+
+def calls_of(folder: Path, script: str, *arguments: str, running: str = "") -> list[str]:
+    """What a script of the package asks of systemd, on a machine where these units run."""
+    text = (REPOSITORY / "deploy" / "debian" / script).read_text()
+    assert "/run/systemd/system" in text
+    (folder / script).write_text(text.replace("/run/systemd/system", str(folder)))
+    for name, program in (("systemctl", SYSTEMCTL), ("deb-systemd-invoke", INVOKE)):
+        (folder / name).write_text(program)
+        (folder / name).chmod(0o755)
+    calls = folder / "calls"
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "CALLS": str(calls), "RUNNING": running}
+    subprocess.run(["sh", folder / script, *arguments], env=environment, check=True, timeout=30)
+    return [line for line in calls.read_text().splitlines() if line.startswith("invoke")]
+
+
+@pytest.mark.parametrize(
+    ("running", "asked"),
+    [
+        ("tickd.service", ["invoke restart tickd.service"]),
+        ("tickd@0-2.service tickd@1-2.service", None),
+        ("", []),
+    ],
+)
+def test_an_upgrade_restarts_what_runs(
+    tmp_path: Path, running: str, asked: list[str] | None
+) -> None:
+    asked = [f"invoke restart {running}"] if asked is None else asked
+    assert calls_of(tmp_path, "postinst", "configure", "0.1", running=running) == asked
+
+
+def test_a_removal_stops_shards_too(tmp_path: Path) -> None:
+    asked = "invoke stop tickd-ship.timer tickd.service tickd@*.service"
+    assert calls_of(tmp_path, "prerm", "remove") == [asked]
+
+
 def test_there_are_at_most_fifteen_targets_and_help_lists_each() -> None:
     text = (REPOSITORY / "Makefile").read_text()
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)

@@ -62,6 +62,21 @@ def test_key_with_a_slip_in_it_is_seen(tmp_path: Path) -> None:
     assert "WatchdogSecs" in analyze("verify", "--man=no", wrong / "tickd.service").stderr
 
 
+@pytest.mark.parametrize("drop_in", sorted(UNITS.glob("*.d/*.conf")), ids=lambda path: path.name)
+def test_systemd_knows_every_key_of_a_drop_in(tmp_path: Path, drop_in: Path) -> None:
+    installed(tmp_path)
+    place = tmp_path / drop_in.parent.name
+    place.mkdir()
+    (place / drop_in.name).write_text(drop_in.read_text().replace("=tickd ", "=/bin/true "))
+    verified = analyze("verify", "--man=no", tmp_path / "tickd.service")
+    assert (verified.stdout + verified.stderr, verified.returncode) == ("", 0)
+
+
+def test_resolvers_and_roles_at_link_local_addresses_work_as_shipped() -> None:
+    assert not any("IPAddressDeny" in path.read_text() for path in SERVICES)
+    assert "IPAddressDeny=169.254." in (UNITS / "tickd.service.d" / "link-local.conf").read_text()
+
+
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
 def test_exposure_is_low(unit: Path) -> None:
     judged = exposure(unit)

@@ -87,9 +87,10 @@ SLOS: Final = (
         name="completeness",
         alert="TickdCompletenessBudget",
         objective=0.999,
-        what="time without an open gap in what venues number",
+        what="time without an open gap that a venue is asked for",
         why="A gap that the filler closes within its minute (fill.slo_seconds) costs a minute; 43"
-        " minutes a month are what reconnects and venues' own resets take.",
+        " minutes a month are what reconnects and venues' own resets take. Gaps that nobody is"
+        " asked for, for want of a key, would spend it for ever: they are gaps_unaskable.",
         bad=f"max by ({BY}) (tickd_gateway_gaps_open) > bool 0",
     ),
     Slo(

@@ -62,6 +62,11 @@ class Days:
         """What was open when it looked last."""
         return tuple(gap for day in self._days.values() for gap in day.gaps.values())
 
+    @property
+    def asked_for(self) -> tuple[OpenGap, ...]:
+        """All of them: `asks_for`."""
+        return self.gaps
+
     def see(self, gaps: Iterable[OpenGap], wall_ns: int) -> tuple[Closed, ...]:
         """Take the ledger's gaps of this moment; those that have gone since the last time."""
         now = {gap.seq: gap for gap in gaps}

@@ -35,6 +35,9 @@ class Agenda(Protocol):
     @property
     def gaps(self) -> tuple[OpenGap, ...]: ...
 
+    @property
+    def asked_for(self) -> tuple[OpenGap, ...]: ...
+
     def see(self, gaps: Iterable[OpenGap], wall_ns: int) -> tuple[Closed, ...]: ...
 
     def asks_for(self, gap: OpenGap) -> bool: ...
@@ -97,13 +100,14 @@ class GapFiller(ABC):
 
     def status(self) -> FillStatus:
         """The picture of this moment."""
-        gaps = self._agenda.gaps
+        gaps = self._agenda.asked_for
         now_ns = self._clock.wall_ns()
         oldest_ns = min((gap.until_ns for gap in gaps), default=now_ns)
         return FillStatus(
             gaps_open=len(gaps),
             ids_missing=sum(gap.missing for gap in gaps),
             oldest_seconds=max(0.0, (now_ns - oldest_ns) / NS_PER_SECOND),
+            gaps_unaskable=len(self._agenda.gaps) - len(gaps),
             keyed=self._keyed,
         )
 

@@ -54,6 +54,7 @@ class Closed(NamedTuple):
 @dataclass(slots=True)
 class _Tries:
     gap: OpenGap
+    askable: bool
     requests: int = 0
     not_before_ns: int = 0  # monotonic
     barren: set[Piece] = field(default_factory=set)  # asked for in this round, in vain
@@ -77,7 +78,11 @@ class Schedule:
         gone = [seq for seq in self._tries if seq not in now]
         closed = tuple(self._closed(self._tries.pop(seq), wall_ns) for seq in gone)
         for seq, gap in now.items():
-            tries = self._tries.setdefault(seq, _Tries(gap))
+            tries = self._tries.get(seq)
+            if tries is None:
+                tries = self._tries[seq] = _Tries(gap, self.asks_for(gap))
+            elif gap.left != tries.gap.left:
+                tries.askable = self.asks_for(gap)
             if gap.missing < tries.gap.missing:
                 tries.progress, tries.rounds = True, 0
             tries.gap = gap
@@ -93,12 +98,17 @@ class Schedule:
         """What was open when it looked last."""
         return tuple(tries.gap for tries in self._tries.values())
 
+    @property
+    def asked_for(self) -> tuple[OpenGap, ...]:
+        """Of `gaps`, what its turn comes for; the others stay open."""
+        return tuple(tries.gap for tries in self._tries.values() if tries.askable)
+
     def next(self, wall_ns: int, mono_ns: int) -> Ask | GiveUp | Wait:
         """The next step. Of several gaps the one that was served least, then the oldest."""
         due_ns: int | None = None
         ready: list[_Tries] = []
         for tries in self._tries.values():
-            if not self.asks_for(tries.gap):
+            if not tries.askable:
                 continue
             at_ns = self._due_ns(tries, wall_ns, mono_ns)
             if at_ns <= mono_ns:
@@ -173,7 +183,7 @@ class Schedule:
     def hurry(self, seqs: Sequence[int]) -> int:
         """Ask again at once, an operator says so; how many gaps that are. Empty: for all."""
         named = [self._tries[seq] for seq in (seqs or self._tries) if seq in self._tries]
-        chosen = [tries for tries in named if self.asks_for(tries.gap)]
+        chosen = [tries for tries in named if tries.askable]
         for tries in chosen:
             tries.not_before_ns, tries.rounds = 0, 0
             tries.barren.clear()

@@ -29,7 +29,8 @@ class FillCounters:
 class FillStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What is missing of one venue, where the ids are known."""
 
-    gaps_open: int
-    ids_missing: int
-    oldest_seconds: float  # since the GAP event of the oldest open one; 0 without any
+    gaps_open: int  # that the venue is asked for
+    ids_missing: int  # in them
+    oldest_seconds: float  # since the GAP event of the oldest of them; 0 without any
+    gaps_unaskable: int  # open for good: a key is missing, or the venue has no such service
     keyed: bool  # requests that need a key can be made

@@ -19,14 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ROOT / "dashboards" / "generated"
 RULES = ROOT / "deploy" / "prometheus"
 Tree = dict[str, Any]
-# Parts that a daemon may be without: nothing of them is exposed then, or else all of it.
+# Parts that a daemon may be without, by its configuration: nothing of them is exposed then, or else
+# all of it.
 PARTS = (
-    "tickd_app_command_failures_",
     "tickd_app_credential_expiry_",
     "tickd_app_credential_unreadable_",
-    "tickd_app_door_",
-    "tickd_app_flight_",
-    "tickd_app_insecure_",
     "tickd_app_trace_",
     "tickd_recorder_probe_",
 )

@@ -97,7 +97,6 @@ patterns = ["binance-usdm:{{best}}@trade"]
 MAY_BE_EMPTY = (
     ("/ annotation ", "marks: nothing was restarted, reloaded or halted after the first seconds"),
     ("ALERTS", "no alert fires"),
-    ("tickd_app_flight_dumps_total", "nothing made the flight recorder dump"),
     ("tickd_gateway_usage_", "venues behind a broker's SDK only"),
     ("tickd_gateway_callback_queue_", "venues behind a broker's SDK only"),
     ("tickd_gateway_logins_left", "venues behind a broker's SDK only"),

@@ -21,7 +21,7 @@ from tickd.app.backends import described
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.credentials import HTTP, Credentials
-from tickd.app.door_metrics import declare_doors
+from tickd.app.door_metrics import declare_doors, declare_flight
 from tickd.app.dumping import write_dump
 from tickd.app.exit_codes import ExitCode
 from tickd.app.flight import FlightKeeper
@@ -95,6 +95,7 @@ class Daemon:
             control=self.control,
             credentials=self.credentials,
         )
+        declare_flight(metrics, flight)
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Record until `stop` is set, then drain down the flow.

@@ -1,20 +1,22 @@
-"""The metrics of what listens, and of what ends: HTTP port, control socket, certificates.
+"""The metrics of what listens, ends and is kept: HTTP, control socket, certificates, dumps.
 
 Everything is read on scrape; nothing is counted here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.credentials import Credentials
+from tickd.app.flight import FlightKeeper
 from tickd.app.http import HttpServer
 from tickd.app.http_config import is_loopback
 from tickd.telemetry.metrics import Metrics
 
-__all__ = ["declare_doors"]
+__all__ = ["declare_doors", "declare_flight"]
 
 
 def declare_doors(
@@ -67,6 +69,26 @@ def declare_doors(
         lambda: {(name,): 1 for name in credentials.faults},
         ("kind",),
     )
+
+
+def declare_flight(metrics: Metrics, flight: FlightKeeper | None) -> None:
+    """Declare what the flight recorder kept; a daemon without one has kept nothing."""
+    metrics.read_counter(
+        "tickd_app_flight_dumps_total",
+        "Dumps of the flight recorder: asked for by a signal, made at an event of level error.",
+        lambda: dumps_of({} if flight is None else flight.dumps_total),
+        ("cause",),
+    )
+
+
+def dumps_of(totals: Mapping[str, int]) -> dict[tuple[str, ...], int]:
+    """Dumps that were asked for, and those of events; which event, the file's name says.
+
+    Both are there from the beginning: a counter that appears with 1 has no rate.
+    """
+    kept = dict(totals)  # a copy: the recorder's thread adds to it
+    asked = kept.get("signal", 0)
+    return {("signal",): asked, ("error",): sum(kept.values()) - asked}
 
 
 def insecure_of(config: Config) -> dict[tuple[str, ...], int]:

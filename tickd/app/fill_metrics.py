@@ -27,9 +27,14 @@ def declare_fill(metrics: Metrics, parts: Parts) -> None:
         }
 
     for name, field, text in (
-        ("gaps_open", "gaps_open", "Gaps whose ids are known and that are not filled."),
+        ("gaps_open", "gaps_open", "Gaps that the venue is asked for and that are not filled."),
         ("gaps_missing_ids", "ids_missing", "Ids missing in them."),
         ("gap_oldest_seconds", "oldest_seconds", "Age of the oldest of them."),
+        (
+            "gaps_unaskable",
+            "gaps_unaskable",
+            "Gaps that nobody is asked for: fill.api_key is missing, or the venue has no service.",
+        ),
     ):
         metrics.read_gauge(f"tickd_gateway_{name}", text, status(field), by)
     for name, field, text in (

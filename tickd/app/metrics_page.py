@@ -34,7 +34,7 @@ __all__ = ["declared", "page"]
 _ROOT: Final = Path(__file__).parents[2]
 # Where a name may be used, and what the page calls it.
 _USES: Final[Mapping[str, tuple[str, ...]]] = {
-    "alert": ("deploy/prometheus/**/*.yml", "deploy/prometheus/**/*.yaml"),
+    "alert": ("deploy/prometheus/*.rules.yml", "deploy/prometheus/rules/*.yml"),
     "dashboard": ("dashboards/**/*.json",),
 }
 # Stage -> title and what it tells, in the order of the page; the first words of names.

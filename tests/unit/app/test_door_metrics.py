@@ -11,9 +11,11 @@ from tests.unit.app.conftest import Ended
 from tickd.app.config import Config
 from tickd.app.control import ControlServer
 from tickd.app.credentials import Credentials
-from tickd.app.door_metrics import declare_doors, insecure_of
+from tickd.app.door_metrics import declare_doors, declare_flight, insecure_of
+from tickd.app.flight import FlightKeeper
 from tickd.app.http import HttpServer
 from tickd.config import parse
+from tickd.telemetry.flight import FlightRing
 from tickd.telemetry.metrics import Metrics
 from tickd.testing.clock import ManualClock
 
@@ -69,3 +71,19 @@ def test_doors_and_credentials_are_metrics(tmp_path: Path) -> None:
     assert shown['tickd_app_door_turned_away_total{door="http"}'] == 0
     assert shown['tickd_app_credential_expiry_timestamp_seconds{kind="http"}'] == 1_800_000_000
     assert shown['tickd_app_credential_unreadable_state{kind="main"}'] == 1
+
+
+def test_dumps_of_the_flight_recorder_are_a_metric_from_the_beginning(tmp_path: Path) -> None:
+    clock = ManualClock()
+    flight = FlightKeeper(FlightRing(clock.wall_ns), tmp_path, mono_ns=clock.mono_ns)
+    metrics = Metrics()
+    declare_flight(metrics, flight)
+    for cause in ("signal", "error"):
+        assert f'tickd_app_flight_dumps_total{{cause="{cause}"}} 0' in metrics.text().decode()
+    with flight.recording():
+        flight.dump("signal")
+        flight.ring.note("raw_log_failed", "error")
+        flight.ring.note("gate_failed", "critical")
+    text = metrics.text().decode()
+    assert 'tickd_app_flight_dumps_total{cause="signal"} 1' in text
+    assert 'tickd_app_flight_dumps_total{cause="error"} 2' in text

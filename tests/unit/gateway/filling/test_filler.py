@@ -289,3 +289,26 @@ async def test_a_new_filler_goes_on_where_the_ledger_stands() -> None:
         assert world.ledger.missing == {}
         assert world.ledger.leg is not None
         world.ledger.leg.on_notice(Notice(1, 1, "refused", "words"))
+
+
+async def test_what_nobody_is_asked_for_is_open_beside_the_others() -> None:
+    """Alerts judge `gaps_open` and its age: without a key they would fire for ever."""
+    world = World(FillConfig(settle_seconds=5))
+    async with world.running():
+        world.ledger.lose(7, [11, 12, 13])
+        await world.clock.advance(400)
+        status = world.filler.status()
+        assert (status.gaps_open, status.ids_missing, status.oldest_seconds) == (0, 0, 0.0)
+        assert (status.gaps_unaskable, status.keyed) == (1, False)
+        assert world.venue.asked == []
+
+
+async def test_what_the_venue_does_not_answer_yet_is_open() -> None:
+    world = World()
+    world.venue.failures = [RestFailedError("away") for _ in range(9)]
+    async with world.running():
+        world.ledger.lose(7, [11, 12, 13])
+        await world.clock.advance(60)
+        status = world.filler.status()
+        assert (status.gaps_open, status.ids_missing, status.gaps_unaskable) == (1, 3, 0)
+        assert status.oldest_seconds == pytest.approx(60, abs=1)
