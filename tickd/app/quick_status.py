@@ -30,8 +30,9 @@ def quick_status(arguments: list[str]) -> bool:
     if len(files) != 1 or any(each not in (*files, "--json") for each in arguments):
         return False
     gc.disable()  # a moment's work, and nothing goes round
+    path = Path(files[0])
     try:
-        path = state_dir_of(Path(files[0])) / "control.sock"
+        path = state_dir_of(path) / "control.sock"
         answer = ask_plainly(path, "status")
     except TimeoutError as error:
         fault = not_answered(path, error)
