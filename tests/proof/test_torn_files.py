@@ -43,6 +43,9 @@ def recorded(directory: Path) -> list[Path]:
     log = WireLog(directory, 1, group_ms=1, group_bytes=4_096, segment_bytes_max=20_000)
     while len(list((directory / "segments").glob("*.tkraw"))) < SEGMENTS:
         log.burst(50)
+    for _ in range(4):  # chunks of the last one, however late it was begun
+        log.settle()
+        log.burst(50)
     log.close()
     return sorted((directory / "segments").glob("*.tkraw"))
 
