@@ -47,7 +47,9 @@ def recorded(directory: Path) -> list[Path]:
         log.settle()
         log.burst(50)
     log.close()
-    return sorted((directory / "segments").glob("*.tkraw"))
+    segments = sorted((directory / "segments").glob("*.tkraw"))
+    # Unless it was begun by the very last of them: what is damaged lies between two others.
+    return [each for each in segments if len(read_segment(each.read_bytes()).chunks) > 2]
 
 
 def frames_of(records: list[Record]) -> set[int]:
