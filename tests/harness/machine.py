@@ -273,7 +273,7 @@ class Machine:
         said = self.run("journalctl", "--no-pager", "--lines=0", "--show-cursor", check=True)
         return said.stdout.rpartition("-- cursor: ")[2].strip()
 
-    def wait_until(self, condition: Callable[[], bool], what: str, *, timeout: float = 60) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, *, timeout: float = 120) -> None:
         """Poll until `condition` holds."""
         deadline = time.monotonic() + timeout
         while not condition():
