@@ -152,12 +152,15 @@ class Unit:
         procs = self.machine.run("cat", f"/sys/fs/cgroup{group}/cgroup.procs", check=True).stdout
         lines = {}
         for pid in procs.split():
-            said = (self.machine.root / "proc" / pid / "cmdline").read_bytes()
+            try:
+                said = (self.machine.root / "proc" / pid / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # ended meanwhile
             lines[int(pid)] = said.replace(b"\0", b" ").decode()
         return lines
 
     def clickhouse(self) -> int:
-        """Its pid; the status may say that it lives before the kernel lists it, or the other way."""
+        """Its pid; the status may say that it lives before the kernel lists it."""
 
         def found() -> list[int]:
             return [pid for pid, line in self.processes().items() if "recorder.embedded" in line]
