@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import xxhash
 import zstandard
 
+PIECE_BYTES = 1 << 16
 CHUNK_MAGIC = bytes.fromhex("28b52ffd")
 HEADER, INDEX, FOOTER, QUARANTINED = 0x184D2A50, 0x184D2A51, 0x184D2A52, 0x184D2A53
 INDEX_ENTRY = struct.Struct("<QIIIIQQqqQ")
@@ -101,20 +102,34 @@ def xxh3(data: bytes) -> int:
     return xxhash.xxh3_64_intdigest(data)
 
 
+def read_chunk(data: bytes, at: int) -> tuple[bytes, int] | None:
+    """What a chunk holds and where it ends; None when it is not whole.
+
+    Piece by piece: the rest of a segment is not copied for each of its chunks.
+    """
+    decoder = zstandard.ZstdDecompressor().decompressobj()
+    raw = bytearray()
+    while not decoder.eof and at < len(data):
+        piece = data[at : at + PIECE_BYTES]
+        try:
+            raw += decoder.decompress(piece)
+        except zstandard.ZstdError:
+            return None
+        at += len(piece)
+    return (bytes(raw), at - len(decoder.unused_data)) if decoder.eof else None
+
+
 def read_segment(data: bytes) -> Segment:
     """Walks the frames; stops at the first that is not whole and counts the rest as torn."""
     segment, at = Segment(), 0
     while at < len(data):
         if data[at : at + 4] == CHUNK_MAGIC:
-            decoder = zstandard.ZstdDecompressor().decompressobj()
-            try:
-                raw = decoder.decompress(data[at:])
-            except zstandard.ZstdError:
-                raw = b""
-            if not decoder.eof:
+            chunk = read_chunk(data, at)
+            if chunk is None:
                 break
+            raw, end = chunk
             segment.chunks.append((at, raw))
-            at = len(data) - len(decoder.unused_data)
+            at = end
             continue
         if len(data) - at < 8:
             break
