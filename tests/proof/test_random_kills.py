@@ -23,6 +23,9 @@ PROOFS = 4
 CLICKHOUSE_KILLS = 8
 LIFE_S = 0.4
 STOPPING_S = 0.08
+# Of so many lives one counts from its start; the others from their first record on, however long
+# a busy machine takes for it.
+STARTING_EVERY = 4
 
 
 def test_a_hundred_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None:
@@ -36,6 +39,8 @@ def test_a_hundred_kills_at_random_moments_lose_and_double_nothing(tmp_path: Pat
         node = Node(tmp_path / "node", nursery, clickhouse=server.settings())
         for number in range(KILLS):
             node.begin()
+            if number % STARTING_EVERY:
+                node.wait_for(lambda said: said.written > 0)
             time.sleep(dice.uniform(0, LIFE_S))  # the moment of death is what varies
             if number in outages:
                 server.kill()
@@ -51,6 +56,5 @@ def test_a_hundred_kills_at_random_moments_lose_and_double_nothing(tmp_path: Pat
                 prove_log(node)
                 prove_rows(node, server)
         records = prove_log(node)
-    # Each gap was a kill that met a daemon at work; on a busy machine many meet one that starts.
-    assert len(announced(records)) > KILLS // 10, "so many kills and so few gaps"
+    assert len(announced(records)) > KILLS // 2, "so many kills and so few gaps"
     assert len(records) > KILLS * 100
