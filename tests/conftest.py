@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ CAPTURES = Path(os.environ.get("TICKD_CAPTURES", REPOSITORY.parent / "shared" / 
 # Without this, pytest-asyncio 1.5 asks for "the current loop" and so makes one that nobody closes,
 # which some later test is then blamed for (ResourceWarning: unclosed event loop).
 asyncio.set_event_loop(None)
+# A shell lets what it starts behind `&` ignore Ctrl-C, and so would every process of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Shioaji's SDK writes a log file into the current directory unless this says where, at its import.
 os.environ.setdefault("SJ_LOG_PATH", os.devnull)
 # A deadline per example judges how busy the machine is; what hangs meets the timeout of its test.
