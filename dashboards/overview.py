@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import VENUE, Board, Row, labels_variable
-from dashboards.queries import prom
+from dashboards.queries import prom, rate, total
 from dashboards.vocabulary import GOOD, NO_HALT, PanelBuilder, graph, number, state, timeline
 
 LOST = ((None, GOOD), (1, "red"))
@@ -30,7 +30,7 @@ def _health() -> list[PanelBuilder]:
         number(
             "Events",
             "Events per second of the chosen venues. 0 while a market is open: look at Feeds.",
-            prom("sum(rate(tickd_gateway_events_total{venue}[$__rate_interval]))", "events"),
+            rate("tickd_gateway_events_total{venue}", "events"),
             "eps",
             ((None, "orange"), (0.01, GOOD)),
         ),
@@ -92,7 +92,7 @@ def _loss() -> list[PanelBuilder]:
             "Gaps open",
             "Gaps that a venue is asked for and that are not filled yet. They close by themselves "
             "or are given up on record.",
-            prom("sum(tickd_gateway_gaps_open{venue})", "open"),
+            total("tickd_gateway_gaps_open{venue}", "open"),
             "short",
             ((None, GOOD), (1, "orange"), (20, "red")),
             decimals=0,
@@ -140,10 +140,7 @@ def _incoming() -> list[PanelBuilder]:
             "What is received, decoded and published. A step down to 0 with the market open is an "
             "outage: Feeds says of which connection.",
             "eps",
-            prom(
-                "sum by (venue) (rate(tickd_gateway_events_total{venue}[$__rate_interval]))",
-                "{{venue}}",
-            ),
+            rate("tickd_gateway_events_total{venue}", "{{venue}}", by="venue"),
             width=24,
             height=9,
         ),
@@ -152,7 +149,7 @@ def _incoming() -> list[PanelBuilder]:
             "Connections that ended, failed attempts, silences, refused subscriptions, per second.",
             "cps",
             *(
-                prom(f"sum by (venue) (rate({name}{{venue}}[$__rate_interval]))", legend)
+                rate(f"{name}{{venue}}", legend, by="venue")
                 for name, legend in (
                     ("tickd_gateway_disconnects_total", "{{venue}} disconnects"),
                     ("tickd_gateway_connect_failures_total", "{{venue}} failed attempts"),
@@ -166,12 +163,9 @@ def _incoming() -> list[PanelBuilder]:
             "Frames without an event, gaps, lost books",
             "Frames that gave no event (kept raw all the same), gaps, and books to be made anew.",
             "cps",
-            prom("sum(rate(tickd_gateway_decoded_gaps_total[$__rate_interval]))", "gaps"),
-            prom("sum(rate(tickd_gateway_decoded_resyncs_total[$__rate_interval]))", "books"),
-            prom(
-                "sum by (reason) (rate(tickd_gateway_refused_frames_total[$__rate_interval]))",
-                "{{reason}}",
-            ),
+            rate("tickd_gateway_decoded_gaps_total", "gaps"),
+            rate("tickd_gateway_decoded_resyncs_total", "books"),
+            rate("tickd_gateway_refused_frames_total", "{{reason}}", by="reason"),
             width=8,
         ),
         graph(
@@ -194,15 +188,15 @@ def _kept() -> list[PanelBuilder]:
             "Raw log",
             "Bytes of frames in, and bytes written to segments (compressed).",
             "Bps",
-            prom("sum(rate(tickd_recorder_raw_record_bytes_total[$__rate_interval]))", "received"),
-            prom("sum(rate(tickd_recorder_raw_written_bytes_total[$__rate_interval]))", "written"),
+            rate("tickd_recorder_raw_record_bytes_total", "received"),
+            rate("tickd_recorder_raw_written_bytes_total", "written"),
             width=8,
         ),
         graph(
             "ClickHouse",
             "Rows that ClickHouse acknowledged.",
             "rowsps",
-            prom("sum(rate(tickd_recorder_sink_committed_rows_total[$__rate_interval]))", "rows"),
+            rate("tickd_recorder_sink_committed_rows_total", "rows"),
             width=8,
         ),
         graph(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
-from dashboards.queries import Query, prom, rate
+from dashboards.queries import Query, prom, rate, total
 from dashboards.vocabulary import GOOD, PanelBuilder, graph, number, timeline
 
 
@@ -25,10 +25,7 @@ def board() -> Board:
 
 def per_second(metric: str, legend: str = "") -> Query:
     """The rate of a counter per strategy."""
-    return prom(
-        f"sum by (strategy) (rate({metric}{{strategy}}[$__rate_interval]))",
-        f"{{{{strategy}}}} {legend}".strip(),
-    )
+    return rate(f"{metric}{{strategy}}", f"{{{{strategy}}}} {legend}".strip(), by="strategy")
 
 
 def _glance() -> list[PanelBuilder]:
@@ -36,7 +33,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Running",
             "Strategies that run.",
-            prom("sum(tickd_strategy_running{strategy})", "running"),
+            total("tickd_strategy_running{strategy}", "running"),
             "short",
             ((None, "red"), (1, GOOD)),
             decimals=0,
@@ -44,7 +41,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Events",
             "Events given to strategies.",
-            prom("sum(rate(tickd_strategy_events_total{strategy}[$__rate_interval]))", "events"),
+            rate("tickd_strategy_events_total{strategy}", "events"),
             "eps",
         ),
         number(
