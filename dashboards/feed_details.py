@@ -1,14 +1,26 @@
-"""The details of Feeds: limits and plan, each connection, venues behind a broker's SDK."""
+"""The details of Feeds: venues that stream, limits and plan, each connection, brokers' SDKs."""
 
 from __future__ import annotations
 
-from dashboards.queries import Query, prom, rate, total
-from dashboards.vocabulary import PanelBuilder, graph, number
+from dashboards.queries import Query, by_venue, prom, rate, total
+from dashboards.vocabulary import GOOD, PanelBuilder, graph, number, timeline
 
 
-def by_venue(metric: str, legend: str) -> Query:
-    """The rate of a counter per venue."""
-    return rate(f"{metric}{{venue}}", f"{{{{venue}}}} {legend}", by="venue")
+def venues(title: str, *, width: int, height: int) -> PanelBuilder:
+    """Whether the connections of each venue stream, over time."""
+    streaming = 'sum by (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"})'
+    return timeline(
+        title,
+        "All connections of a venue stream, some do, or none does.",
+        {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
+        prom(
+            f"((sum by (venue) (tickd_gateway_lines{{venue}}) - {streaming}) > bool 0)"
+            f" + ({streaming} == bool 0)",
+            "{{venue}}",
+        ),
+        width=width,
+        height=height,
+    )
 
 
 def limits() -> list[PanelBuilder]:
@@ -217,4 +229,4 @@ def sdk() -> list[PanelBuilder]:
     ]
 
 
-__all__ = ["by_venue", "limits", "lines", "sdk"]
+__all__ = ["limits", "lines", "sdk", "venues"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dashboards import feed_details
 from dashboards.board import VENUE, Board, Row, labels_variable
-from dashboards.feed_details import by_venue
-from dashboards.queries import prom, rate, total
+from dashboards.queries import by_venue, prom, rate, total
 from dashboards.vocabulary import (
     GOOD,
+    UNWANTED,
     PanelBuilder,
+    count,
     graph,
     heat_graph,
     latency,
@@ -39,22 +40,18 @@ def board() -> Board:
 
 def _glance() -> list[PanelBuilder]:
     return [
-        number(
+        count(
             "Streams",
             "Subscriptions that the plan wants.",
             total('tickd_gateway_streams{venue,state="planned"}', "planned"),
-            "short",
-            decimals=0,
         ),
-        number(
+        count(
             "Streams paused",
             "Left out now: low priorities for lack of room or time, or shed as the disk was full.",
             total('tickd_gateway_streams{venue,state!="planned"}', "paused"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
-        number(
+        count(
             "Connections that do not stream",
             "Waiting or connecting; one that is being replaced still streams.",
             prom(
@@ -62,18 +59,14 @@ def _glance() -> list[PanelBuilder]:
                 ' - sum(tickd_gateway_lines{venue,state=~"streaming|replacing"})',
                 "not streaming",
             ),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
-        number(
+        count(
             "Books out of sync",
             "Order books that wait for a snapshot or have a gap; their levels are not to be "
             "trusted.",
             total('tickd_gateway_books{venue,state!="synced"}', "books"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
         number(
             "Longest silence",
@@ -87,31 +80,18 @@ def _glance() -> list[PanelBuilder]:
             "s",
             ((None, GOOD), (30, "orange"), (300, "red")),
         ),
-        number(
+        count(
             "Ids missing",
             "Ids inside gaps that are not filled yet.",
             total("tickd_gateway_gaps_missing_ids{venue}", "missing"),
-            "short",
             ((None, GOOD), (1, "orange"), (10_000, "red")),
-            decimals=0,
         ),
     ]
 
 
 def _states() -> list[PanelBuilder]:
     return [
-        timeline(
-            "Connections by venue",
-            "All connections of a venue stream, some do, or none does.",
-            {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
-            prom(
-                "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines{venue,state=~"streaming|replacing"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"}) == bool 0)',
-                "{{venue}}",
-            ),
-            width=12,
-        ),
+        feed_details.venues("Connections by venue", width=12, height=6),
         timeline(
             "Books by venue",
             "Whether every order book of a venue is synchronised.",

@@ -17,7 +17,9 @@ __all__ = [
     "PROMETHEUS",
     "Query",
     "SqlQuery",
+    "by_venue",
     "heat",
+    "per",
     "prom",
     "quantile",
     "rate",
@@ -75,6 +77,16 @@ def total(metric: str, legend: str, *, by: str = "") -> Query:
 
 def _sum(by: str) -> str:
     return f"sum by ({by}) " if by else "sum"
+
+
+def per(label: str, metric: str, legend: str = "") -> Query:
+    """The rate of a counter of each value that is chosen of a variable, which names it."""
+    return rate(f"{metric}{{{label}}}", f"{{{{{label}}}}} {legend}".strip(), by=label)
+
+
+def by_venue(metric: str, legend: str = "") -> Query:
+    """The rate of a counter per venue."""
+    return per("venue", metric, legend)
 
 
 def quantile(share: str, histogram: str, legend: str, labels: str = "") -> Query:

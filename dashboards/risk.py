@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
 from dashboards.queries import prom, rate, total
-from dashboards.vocabulary import GOOD, NO_HALT, PanelBuilder, graph, number, state, timeline
+from dashboards.vocabulary import (
+    FORBIDDEN,
+    GOOD,
+    NO_HALT,
+    PanelBuilder,
+    count,
+    graph,
+    number,
+    state,
+    timeline,
+)
 
 
 def board() -> Board:
@@ -33,21 +43,13 @@ def _glance() -> list[PanelBuilder]:
             prom("1 - min(tickd_risk_armed_state)", "halted"),
             NO_HALT,
         ),
-        number(
-            "Open orders",
-            "Orders that are not over.",
-            total("tickd_risk_open_orders", "open"),
-            "short",
-            decimals=0,
-        ),
-        number(
+        count("Open orders", "Orders that are not over.", total("tickd_risk_open_orders", "open")),
+        count(
             "UNKNOWN orders",
             "Nobody knows whether the venue has them. They keep their exposure; nothing is sent "
             "twice. docs/orders.md says how they are resolved.",
             total("tickd_risk_unknown_orders", "unknown"),
-            "short",
-            ((None, GOOD), (1, "red")),
-            decimals=0,
+            FORBIDDEN,
         ),
         number(
             "Denied",

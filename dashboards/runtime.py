@@ -6,7 +6,9 @@ from dashboards.board import Board, Row
 from dashboards.queries import prom, rate, total
 from dashboards.vocabulary import (
     GOOD,
+    UNWANTED,
     PanelBuilder,
+    count,
     graph,
     heat_graph,
     latency,
@@ -169,14 +171,12 @@ def _configuration() -> list[PanelBuilder]:
             {1: ("taken", GOOD), 0: ("REFUSED", "red")},
             width=6,
         ),
-        number(
+        count(
             "Keys that wait",
             "Differ in the file from what runs, and take effect with the next start.",
             total("tickd_config_reload_waiting", "keys"),
-            "short",
-            ((None, GOOD), (1, "orange")),
+            UNWANTED,
             width=6,
-            decimals=0,
         ),
         number(
             "Read last",
@@ -304,13 +304,11 @@ def _doors() -> list[PanelBuilder]:
             "dtdurations",
             ((None, "red"), (604_800, "orange"), (2_592_000, GOOD)),
         ),
-        number(
+        count(
             "Certificates not read",
             "Whose end could not be read.",
             total("tickd_app_credential_unreadable_state", "certificates"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
     ]
 

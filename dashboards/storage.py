@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboards.queries import prom, rate, total
 from dashboards.vocabulary import (
+    FORBIDDEN,
     GOOD,
     PanelBuilder,
     graph,
@@ -328,7 +329,7 @@ def recovery() -> list[PanelBuilder]:
             "Set aside by the start; anything but 0 is a sick disk.",
             total(f"{prefix}_quarantined", "stretches"),
             "short",
-            ((None, GOOD), (1, "red")),
+            FORBIDDEN,
             width=6,
         ),
         number(
