@@ -80,9 +80,7 @@ async def measure(rounds: int) -> list[Figure]:
         try:
             return await compare(parts, rounds)
         finally:
-            parts.tap.detach()
-            parts.raw_log.close(5_000)
-            parts.halting.stop()
+            await parts.put_away()
 
 
 async def compare(parts: Parts, rounds: int) -> list[Figure]:
