@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bench_daemon
 import bench_strategies_live as live
 import harness
-from bench_daemon import POLL_S, START_TIMEOUT_S, child, quantiles
+import whole
+from bench_daemon import POLL_S, quantiles
+from whole import START_TIMEOUT_S, recording
 
 from tickd.app.control import ask
-from tickd.errors import TickdError
 
 ROUNDS = 2
 TURN_S = 1.5
 NOBODY = "nobody"
+COMMAND = "command"  # the file that says who misbehaves
 WAYS = ("raise", "hang", "spin_50_ms", "loop", "hog", "segfault")
 PATHS = ("recv_to_raw", "recv_to_bus")
 # A group of 256 KiB is written whole: its first frame waits for its last. What is compared is p99.
@@ -64,30 +62,18 @@ def strategies(command: Path) -> Iterator[str]:
         )
 
 
+def write_config(folder: Path, venue: dict[str, Any]) -> Path:
+    command = folder / COMMAND
+    give(command, NOBODY)
+    config = whole.write_config(folder, venue)
+    config.write_text(config.read_text() + "".join(strategies(command)))
+    return config
+
+
 async def measure(options: argparse.Namespace) -> Result:
-    with tempfile.TemporaryDirectory(prefix="tickd-bench-") as scratch:
-        folder = Path(scratch)
-        command = folder / "command"
-        command.write_text(NOBODY)
-        sim = await child(
-            *("sim", "--rate", str(options.rate), "--symbols", str(live.SYMBOLS)),
-            log=folder / "sim.log",
-        )
-        try:
-            assert sim.stdout is not None
-            venue = json.loads(await sim.stdout.readline())
-            config = bench_daemon.write_config(folder, venue)
-            config.write_text(config.read_text() + "".join(strategies(command)))
-            daemon = await child("run", str(config), log=folder / "daemon.log")
-            try:
-                return await take_turns(folder / "state", command, options.rounds)
-            except TickdError as error:
-                words = (folder / "daemon.log").read_text(errors="replace")[-2000:]
-                sys.exit(f"{error}\n{words}")
-            finally:
-                await harness.stop_process(daemon)
-        finally:
-            await harness.stop_process(sim)
+    market = ("--rate", str(options.rate), "--symbols", str(live.SYMBOLS))
+    async with recording(*market, configure=write_config) as running:
+        return await take_turns(running.state, running.folder / COMMAND, options.rounds)
 
 
 async def take_turns(state: Path, command: Path, rounds: int) -> Result:

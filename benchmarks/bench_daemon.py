@@ -17,12 +17,12 @@ import json
 import os
 import re
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import harness
+from whole import START_TIMEOUT_S, recording
 
 from recorder.clickhouse.endpoint import Endpoint
 from recorder.embedded.key import read_key
@@ -30,10 +30,8 @@ from tickd.app.control import ask
 from tickd.errors import TickdError
 from tickd.native import RawLogReader
 
-VENUE = "binance-usdm"
 RATES = (10_000.0, 50_000.0, 150_000.0, 300_000.0)
 REQUIRED_RATE = 150_000.0
-START_TIMEOUT_S = 60.0
 # Market time before the measured stretch: the daemon's start-up and first snapshots.
 WARM_UP_S = 8.0
 SETTLE_TIMEOUT_S = 120.0
@@ -91,62 +89,10 @@ async def measure(rate: float, seconds: float, symbols: int) -> Run:
 
 
 async def record(rate: float, seconds: float, symbols: int, warm_up_s: float) -> Run:
-    with tempfile.TemporaryDirectory(prefix="tickd-bench-") as scratch:
-        folder = Path(scratch)
-        sim = await child(
-            *("sim", "--rate", str(rate), "--seconds", str(seconds + warm_up_s)),
-            *("--symbols", str(symbols)),
-            log=folder / "sim.log",
-        )
-        try:
-            assert sim.stdout is not None
-            async with asyncio.timeout(START_TIMEOUT_S):
-                venue = json.loads(await sim.stdout.readline())
-            config = write_config(folder, venue)
-            daemon = await child("run", str(config), log=folder / "daemon.log")
-            try:
-                look = Looker(folder / "state", venue["rest"][VENUE], sim.pid, daemon.pid)
-                return await watch(rate, folder / "state", look, warm_up_s)
-            except TickdError as error:
-                words = (folder / "daemon.log").read_text(errors="replace")[-2000:]
-                sys.exit(f"{error}\n{words}")
-            finally:
-                code = await harness.stop_process(daemon)
-                if code:
-                    print((folder / "daemon.log").read_text(errors="replace")[-2000:])
-        finally:
-            await harness.stop_process(sim)
-
-
-async def child(*arguments: str, log: Path) -> asyncio.subprocess.Process:
-    with log.open("wb") as stderr:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tickd", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-        )
-
-
-def write_config(folder: Path, venue: dict[str, Any]) -> Path:
-    config = folder / "tickd.toml"
-    config.write_text(
-        f"""[node]
-state_dir = "{folder / "state"}"
-
-[http]
-port = 0
-
-[[venues]]
-name = "{VENUE}"
-symbols = {json.dumps(venue["symbols"][VENUE])}
-channels = ["trade", "quote", "depth"]
-depth_interval_ms = 0
-ws_url = "{venue["ws"][VENUE]}"
-rest_url = "{venue["rest"][VENUE]}"
-"""
-    )
-    return config
+    market = ("--rate", str(rate), "--seconds", str(seconds + warm_up_s))
+    async with recording(*market, "--symbols", str(symbols)) as whole:
+        look = Looker(whole.state, whole.rest_url, whole.sim, whole.daemon)
+        return await watch(rate, whole.state, look, warm_up_s)
 
 
 async def watch(rate: float, state: Path, look: Looker, warm_up_s: float) -> Run:

@@ -220,10 +220,7 @@ async def measure(rounds: int) -> list[Figure]:
             publish(daemon)
             return figures(daemon, rounds)
         finally:
-            daemon.parts.tap.detach()
-            daemon.parts.raw_log.close()
-            await daemon.parts.trading.close()
-            daemon.parts.halting.stop()
+            await daemon.parts.put_away()
 
 
 def main() -> None:

@@ -48,10 +48,7 @@ async def drawn(state_dir: Path) -> bytes:
         feed(daemon)
         return orjson.dumps({"result": daemon.picture.draw(topics=False)}) + b"\n"
     finally:
-        daemon.parts.tap.detach()
-        daemon.parts.raw_log.close()
-        await daemon.parts.trading.close()
-        daemon.parts.halting.stop()
+        await daemon.parts.put_away()
 
 
 @contextmanager

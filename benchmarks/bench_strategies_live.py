@@ -21,13 +21,15 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import bench_daemon
 import harness
-from bench_daemon import POLL_S, START_TIMEOUT_S, VENUE, child, delivered, fetch, quantiles
+import whole
+from bench_daemon import POLL_S, delivered, fetch, quantiles
+from whole import START_TIMEOUT_S, recording
 
 from tickd.app.control import ask
 from tickd.errors import TickdError
@@ -111,31 +113,15 @@ class Run(NamedTuple):
 
 
 async def record(options: argparse.Namespace, way: str) -> Run:
-    with tempfile.TemporaryDirectory(prefix="tickd-bench-") as scratch:
-        folder = Path(scratch)
-        sim = await child(
-            *("sim", "--rate", str(options.rate), "--symbols", str(SYMBOLS)),
-            *("--seconds", str(options.seconds + WARM_UP_S)),
-            log=folder / "sim.log",
-        )
-        try:
-            assert sim.stdout is not None
-            async with asyncio.timeout(START_TIMEOUT_S):
-                venue = json.loads(await sim.stdout.readline())
-            if way != "live":
-                keep_off(sim.pid, LOOP_CORE)
-            config = write_config(folder, venue, way)
-            daemon = await child("run", str(config), log=folder / "daemon.log")
-            try:
-                look = Looker(folder / "state", venue["rest"][VENUE], sim.pid, daemon.pid)
-                return await watch(folder / "state", look)
-            except TickdError as error:
-                words = (folder / "daemon.log").read_text(errors="replace")[-2000:]
-                sys.exit(f"{error}\n{words}")
-            finally:
-                await harness.stop_process(daemon)
-        finally:
-            await harness.stop_process(sim)
+    market = ("--rate", str(options.rate), "--symbols", str(SYMBOLS))
+    async with recording(
+        *(*market, "--seconds", str(options.seconds + WARM_UP_S)),
+        configure=partial(write_config, way=way),
+    ) as running:
+        if way != "live":
+            keep_off(running.sim, LOOP_CORE)
+        look = Looker(running.state, running.rest_url, running.sim, running.daemon)
+        return await watch(running.state, look)
 
 
 def keep_off(pid: int, core: int) -> None:
@@ -144,7 +130,7 @@ def keep_off(pid: int, core: int) -> None:
 
 
 def write_config(folder: Path, venue: dict[str, Any], way: str) -> Path:
-    config = bench_daemon.write_config(folder, venue)
+    config = whole.write_config(folder, venue)
     text = config.read_text()
     if way != "live":
         text = text.replace("[node]\n", f"[node]\nloop_core = {LOOP_CORE}\n")

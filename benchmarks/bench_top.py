@@ -22,6 +22,7 @@ import messages
 import orjson
 from harness import Figure
 
+from gateway.servers.text_frames import text_payloads
 from tickd.app.config import Config, NodeConfig
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
@@ -54,7 +55,7 @@ def feed(parts: Parts) -> None:
     for number, definition in enumerate([*definitions, messages.CONNECT], 1):
         parts.decoder.decode(messages.record(number, definition, kind=b"C"))
     market.advance(market.now_ns + 4_000_000_000)
-    for burst in messages.bursts(list(messages.payloads(market.take(1))), 64, first=1_000):
+    for burst in messages.bursts(list(text_payloads(market.take(1))), 64, first=1_000):
         parts.bus.publish(parts.decoder.decode(burst))
 
 
@@ -79,9 +80,7 @@ async def measure(rounds: int) -> list[Figure]:
         try:
             return await compare(parts, rounds)
         finally:
-            parts.tap.detach()
-            parts.raw_log.close(5_000)
-            parts.halting.stop()
+            await parts.put_away()
 
 
 async def compare(parts: Parts, rounds: int) -> list[Figure]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import harness
 
+from gateway.servers.text_frames import text_payloads
 from tickd.native import SimMarket
 
 CAPTURE = "wire/binance/usdm_btcusdt_20240808.gz"
@@ -62,19 +62,7 @@ def simulated() -> Wire:
     snapshot = market.snapshot("BTCUSDT", 1000)
     assert snapshot is not None
     market.advance(market.now_ns + int(SIM_MESSAGES / 10_000 * 1e9))
-    return Wire("simulated market, seed 1", snapshot, list(payloads(market.take(1))))
-
-
-def payloads(stream: bytes) -> Iterator[bytes]:
-    """The payloads of a server's unmasked WebSocket frames."""
-    at = 0
-    while at < len(stream):
-        size, at = stream[at + 1], at + 2
-        width = {126: 2, 127: 8}.get(size, 0)
-        if width:
-            size, at = int.from_bytes(stream[at : at + width]), at + width
-        yield stream[at : at + size]
-        at += size
+    return Wire("simulated market, seed 1", snapshot, list(text_payloads(market.take(1))))
 
 
 def shapes(wire: Wire) -> list[Shape]:

@@ -7,8 +7,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from messages import payloads
-
+from gateway.servers.text_frames import text_payloads
 from tickd.native import Decoder, RawLog, SimMarket
 
 VENUE = "binance-usdm"
@@ -36,7 +35,7 @@ def record(directory: Path, *, messages: int, symbols: int, rate: float) -> int:
     while market.messages < messages:
         at_ns += STEP_NS
         market.advance(at_ns)
-        for number, payload in enumerate(payloads(market.take(connection))):
+        for number, payload in enumerate(text_payloads(market.take(connection))):
             size += len(payload)
             log.frame_at(connection, payload, at_ns + LATENCY_NS + number * 100, at_ns)
         if not snapshots and market.messages > symbols * 50:

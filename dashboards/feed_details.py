@@ -1,15 +1,25 @@
-"""The details of Feeds: limits and plan, each connection, venues behind a broker's SDK."""
+"""The details of Feeds: venues that stream, limits and plan, each connection, brokers' SDKs."""
 
 from __future__ import annotations
 
-from dashboards.queries import Query, prom
-from dashboards.vocabulary import PanelBuilder, graph, number
+from dashboards.queries import Query, by_venue, prom, rate, total
+from dashboards.vocabulary import GOOD, PanelBuilder, graph, number, timeline
 
 
-def by_venue(metric: str, legend: str) -> Query:
-    """The rate of a counter per venue."""
-    return prom(
-        f"sum by (venue) (rate({metric}{{venue}}[$__rate_interval]))", f"{{{{venue}}}} {legend}"
+def venues(title: str, *, width: int, height: int) -> PanelBuilder:
+    """Whether the connections of each venue stream, over time."""
+    streaming = 'sum by (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"})'
+    return timeline(
+        title,
+        "All connections of a venue stream, some do, or none does.",
+        {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
+        prom(
+            f"((sum by (venue) (tickd_gateway_lines{{venue}}) - {streaming}) > bool 0)"
+            f" + ({streaming} == bool 0)",
+            "{{venue}}",
+        ),
+        width=width,
+        height=height,
     )
 
 
@@ -38,7 +48,7 @@ def limits() -> list[PanelBuilder]:
             "Streams",
             "Planned, paused among them, left out for lack of room.",
             "short",
-            prom("sum by (venue, state) (tickd_gateway_streams{venue})", "{{venue}} {{state}}"),
+            total("tickd_gateway_streams{venue}", "{{venue}} {{state}}", by="venue, state"),
             width=8,
         ),
         graph(
@@ -55,18 +65,15 @@ def limits() -> list[PanelBuilder]:
             by_venue("tickd_gateway_plan_changes_total", "changes"),
             by_venue("tickd_gateway_sheds_total", "sheds"),
             by_venue("tickd_gateway_resubscribes_total", "subscribed again"),
-            prom(
-                "sum by (state) (rate(tickd_gateway_reloads_total[$__rate_interval]))",
-                "reload {{state}}",
-            ),
+            rate("tickd_gateway_reloads_total", "reload {{state}}", by="state"),
             width=8,
         ),
         graph(
             "Symbols, topics, universes",
             "Symbols planned and missing at the venue, topics seen, members of universes.",
             "short",
-            prom("sum(tickd_gateway_topics)", "topics"),
-            prom("sum by (venue, state) (tickd_gateway_symbols{venue})", "{{venue}} {{state}}"),
+            total("tickd_gateway_topics", "topics"),
+            total("tickd_gateway_symbols{venue}", "{{venue}} {{state}}", by="venue, state"),
             prom("max by (universe) (tickd_gateway_universe_members)", "universe {{universe}}"),
             width=8,
         ),
@@ -76,9 +83,7 @@ def limits() -> list[PanelBuilder]:
             "cps",
             by_venue("tickd_gateway_instruments_recorded_total", "recorded"),
             by_venue("tickd_gateway_instrument_failures_total", "failed"),
-            prom(
-                "sum(rate(tickd_gateway_definition_failures_total[$__rate_interval]))", "not taken"
-            ),
+            rate("tickd_gateway_definition_failures_total", "not taken"),
             width=8,
         ),
         graph(
@@ -86,10 +91,10 @@ def limits() -> list[PanelBuilder]:
             "Snapshots with other members, sources that failed, members that broke a limit.",
             "cps",
             *(
-                prom(
-                    f"sum by (universe) (rate(tickd_gateway_universe_{what}_total"
-                    "[$__rate_interval]))",
+                rate(
+                    f"tickd_gateway_universe_{what}_total",
                     f"{{{{universe}}}} {what}",
+                    by="universe",
                 )
                 for what in ("changes", "failures", "refusals")
             ),
@@ -161,7 +166,7 @@ def lines() -> list[PanelBuilder]:
 
 def sdk() -> list[PanelBuilder]:
     def gauge(metric: str, legend: str) -> Query:
-        return prom(f"sum by (venue) ({metric}{{venue}})", f"{{{{venue}}}} {legend}")
+        return total(f"{metric}{{venue}}", f"{{{{venue}}}} {legend}", by="venue")
 
     return [
         graph(
@@ -224,4 +229,4 @@ def sdk() -> list[PanelBuilder]:
     ]
 
 
-__all__ = ["by_venue", "limits", "lines", "sdk"]
+__all__ = ["limits", "lines", "sdk", "venues"]

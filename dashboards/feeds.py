@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dashboards import feed_details
 from dashboards.board import VENUE, Board, Row, labels_variable
-from dashboards.feed_details import by_venue
-from dashboards.queries import prom
+from dashboards.queries import by_venue, prom, rate, total
 from dashboards.vocabulary import (
     GOOD,
+    UNWANTED,
     PanelBuilder,
+    count,
     graph,
     heat_graph,
     latency,
@@ -39,22 +40,18 @@ def board() -> Board:
 
 def _glance() -> list[PanelBuilder]:
     return [
-        number(
+        count(
             "Streams",
             "Subscriptions that the plan wants.",
-            prom('sum(tickd_gateway_streams{venue,state="planned"})', "planned"),
-            "short",
-            decimals=0,
+            total('tickd_gateway_streams{venue,state="planned"}', "planned"),
         ),
-        number(
+        count(
             "Streams paused",
             "Left out now: low priorities for lack of room or time, or shed as the disk was full.",
-            prom('sum(tickd_gateway_streams{venue,state!="planned"})', "paused"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            total('tickd_gateway_streams{venue,state!="planned"}', "paused"),
+            UNWANTED,
         ),
-        number(
+        count(
             "Connections that do not stream",
             "Waiting or connecting; one that is being replaced still streams.",
             prom(
@@ -62,18 +59,14 @@ def _glance() -> list[PanelBuilder]:
                 ' - sum(tickd_gateway_lines{venue,state=~"streaming|replacing"})',
                 "not streaming",
             ),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
-        number(
+        count(
             "Books out of sync",
             "Order books that wait for a snapshot or have a gap; their levels are not to be "
             "trusted.",
-            prom('sum(tickd_gateway_books{venue,state!="synced"})', "books"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            total('tickd_gateway_books{venue,state!="synced"}', "books"),
+            UNWANTED,
         ),
         number(
             "Longest silence",
@@ -87,31 +80,18 @@ def _glance() -> list[PanelBuilder]:
             "s",
             ((None, GOOD), (30, "orange"), (300, "red")),
         ),
-        number(
+        count(
             "Ids missing",
             "Ids inside gaps that are not filled yet.",
-            prom("sum(tickd_gateway_gaps_missing_ids{venue})", "missing"),
-            "short",
+            total("tickd_gateway_gaps_missing_ids{venue}", "missing"),
             ((None, GOOD), (1, "orange"), (10_000, "red")),
-            decimals=0,
         ),
     ]
 
 
 def _states() -> list[PanelBuilder]:
     return [
-        timeline(
-            "Connections by venue",
-            "All connections of a venue stream, some do, or none does.",
-            {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
-            prom(
-                "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines{venue,state=~"streaming|replacing"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"}) == bool 0)',
-                "{{venue}}",
-            ),
-            width=12,
-        ),
+        feed_details.venues("Connections by venue", width=12, height=6),
         timeline(
             "Books by venue",
             "Whether every order book of a venue is synchronised.",
@@ -131,11 +111,7 @@ def _rates() -> list[PanelBuilder]:
             "Events by channel",
             "Received and published, by venue and channel.",
             "eps",
-            prom(
-                "sum by (venue, channel) (rate(tickd_gateway_events_total{venue}"
-                "[$__rate_interval]))",
-                "{{venue}} {{channel}}",
-            ),
+            rate("tickd_gateway_events_total{venue}", "{{venue}} {{channel}}", by="venue, channel"),
             width=24,
             height=9,
         ),
@@ -163,11 +139,9 @@ def _rates() -> list[PanelBuilder]:
             "Frames and duplicates",
             "Frames decoded, events of them, and events that another connection had brought first.",
             "eps",
-            prom("sum(rate(tickd_gateway_decoded_frames_total[$__rate_interval]))", "frames"),
-            prom("sum(rate(tickd_gateway_decoded_events_total[$__rate_interval]))", "events"),
-            prom(
-                "sum(rate(tickd_gateway_decoded_duplicates_total[$__rate_interval]))", "duplicates"
-            ),
+            rate("tickd_gateway_decoded_frames_total", "frames"),
+            rate("tickd_gateway_decoded_events_total", "events"),
+            rate("tickd_gateway_decoded_duplicates_total", "duplicates"),
             width=8,
         ),
     ]
@@ -215,8 +189,8 @@ def _missing() -> list[PanelBuilder]:
             "Gaps and lost books",
             "Gaps found, and books that lost their thread and are made anew.",
             "cps",
-            prom("sum(rate(tickd_gateway_decoded_gaps_total[$__rate_interval]))", "gaps"),
-            prom("sum(rate(tickd_gateway_decoded_resyncs_total[$__rate_interval]))", "books"),
+            rate("tickd_gateway_decoded_gaps_total", "gaps"),
+            rate("tickd_gateway_decoded_resyncs_total", "books"),
             width=8,
         ),
         graph(
@@ -225,9 +199,9 @@ def _missing() -> list[PanelBuilder]:
             "them; beside them the gaps that nobody is asked for, for want of `fill.api_key` or "
             "of such a service.",
             "short",
-            prom("sum by (venue) (tickd_gateway_gaps_open{venue})", "{{venue}} gaps"),
-            prom("sum by (venue) (tickd_gateway_gaps_missing_ids{venue})", "{{venue}} ids"),
-            prom("sum by (venue) (tickd_gateway_gaps_unaskable{venue})", "{{venue}} not asked for"),
+            total("tickd_gateway_gaps_open{venue}", "{{venue}} gaps", by="venue"),
+            total("tickd_gateway_gaps_missing_ids{venue}", "{{venue}} ids", by="venue"),
+            total("tickd_gateway_gaps_unaskable{venue}", "{{venue}} not asked for", by="venue"),
             width=8,
         ),
         graph(
@@ -242,10 +216,10 @@ def _missing() -> list[PanelBuilder]:
             "By outcome: filled, late (came by itself), given up; and those open for longer than "
             "their objective.",
             "cps",
-            prom(
-                "sum by (venue, outcome) (rate(tickd_gateway_gaps_closed_total{venue}"
-                "[$__rate_interval]))",
+            rate(
+                "tickd_gateway_gaps_closed_total{venue}",
                 "{{venue}} {{outcome}}",
+                by="venue, outcome",
             ),
             by_venue("tickd_gateway_gaps_over_slo_total", "over the objective"),
             width=8,
@@ -269,10 +243,7 @@ def _missing() -> list[PanelBuilder]:
             "Frames that gave no event",
             "By reason. They are in the raw log; many of one reason: the venue changed its format.",
             "cps",
-            prom(
-                "sum by (reason) (rate(tickd_gateway_refused_frames_total[$__rate_interval]))",
-                "{{reason}}",
-            ),
+            rate("tickd_gateway_refused_frames_total", "{{reason}}", by="reason"),
             width=12,
         ),
         graph(
@@ -282,7 +253,7 @@ def _missing() -> list[PanelBuilder]:
             by_venue("tickd_gateway_snapshots_wanted_total", "wanted"),
             by_venue("tickd_gateway_snapshots_fetched_total", "fetched"),
             by_venue("tickd_gateway_snapshot_failures_total", "failed"),
-            prom("sum by (venue) (tickd_gateway_snapshots_pending{venue})", "{{venue}} wait"),
+            total("tickd_gateway_snapshots_pending{venue}", "{{venue}} wait", by="venue"),
             width=12,
         ),
     ]
@@ -294,7 +265,7 @@ def _connections() -> list[PanelBuilder]:
             "Connections by state",
             "Planned connections: streaming, or on their way there.",
             "short",
-            prom("sum by (venue, state) (tickd_gateway_lines{venue})", "{{venue}} {{state}}"),
+            total("tickd_gateway_lines{venue}", "{{venue}} {{state}}", by="venue, state"),
             width=8,
             is_stacked=True,
         ),
@@ -302,10 +273,7 @@ def _connections() -> list[PanelBuilder]:
             "Ends by cause",
             "Why connections ended. `rotation` is planned; the rest is the venue or the network.",
             "cps",
-            prom(
-                "sum by (venue, cause) (rate(tickd_gateway_ends_total{venue}[$__rate_interval]))",
-                "{{venue}} {{cause}}",
-            ),
+            rate("tickd_gateway_ends_total{venue}", "{{venue}} {{cause}}", by="venue, cause"),
             width=8,
         ),
         graph(
@@ -352,10 +320,7 @@ def _connections() -> list[PanelBuilder]:
             "What else the decoder counts",
             "Control records of tickd and rare messages, by kind.",
             "cps",
-            prom(
-                "sum by (kind) (rate(tickd_gateway_decoder_notes_total[$__rate_interval]))",
-                "{{kind}}",
-            ),
+            rate("tickd_gateway_decoder_notes_total", "{{kind}}", by="kind"),
             width=12,
         ),
     ]

@@ -11,7 +11,15 @@ from typing import Final
 
 from dashboards.board import Board, Row, sql_annotation, sql_variable
 from dashboards.market_sql import rows, series, sql
-from dashboards.vocabulary import PanelBuilder, candles, graph, listing, number, timeline
+from dashboards.vocabulary import (
+    UNWANTED,
+    PanelBuilder,
+    candles,
+    count,
+    graph,
+    listing,
+    timeline,
+)
 
 _NAME: Final = "${__field.labels.name}"
 _BOOK_STATES: Final = {
@@ -306,27 +314,21 @@ def _trading() -> list[PanelBuilder]:
 
 def _recorded() -> list[PanelBuilder]:
     return [
-        number(
+        count(
             "Trades",
             "In the chosen time; what was fetched later is counted too.",
             rows("SELECT count() AS trades FROM trades WHERE @scope"),
-            "short",
-            decimals=0,
         ),
-        number(
+        count(
             "Quotes",
             "Best bids and asks in the chosen time.",
             rows("SELECT count() AS quotes FROM quotes WHERE @scope"),
-            "short",
-            decimals=0,
         ),
-        number(
+        count(
             "Gaps",
             "In the chosen time, as found.",
             rows("SELECT count() AS gaps FROM gaps WHERE @scope AND @live"),
-            "short",
-            ((None, "green"), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
         graph(
             "Venue to socket",

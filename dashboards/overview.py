@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dashboards.board import VENUE, Board, Row, labels_variable
-from dashboards.queries import prom
-from dashboards.vocabulary import GOOD, NO_HALT, PanelBuilder, graph, number, state, timeline
-
-LOST = ((None, GOOD), (1, "red"))
-_P99 = "histogram_quantile(0.99, sum by (le) (rate({}_bucket[$__rate_interval])))"
+from dashboards.feed_details import venues
+from dashboards.queries import by_venue, prom, quantile, rate, total
+from dashboards.vocabulary import (
+    FORBIDDEN,
+    GOOD,
+    NO_HALT,
+    UNWANTED,
+    PanelBuilder,
+    count,
+    graph,
+    number,
+    state,
+    timeline,
+)
 
 
 def board() -> Board:
@@ -30,7 +39,7 @@ def _health() -> list[PanelBuilder]:
         number(
             "Events",
             "Events per second of the chosen venues. 0 while a market is open: look at Feeds.",
-            prom("sum(rate(tickd_gateway_events_total{venue}[$__rate_interval]))", "events"),
+            rate("tickd_gateway_events_total{venue}", "events"),
             "eps",
             ((None, "orange"), (0.01, GOOD)),
         ),
@@ -55,7 +64,7 @@ def _health() -> list[PanelBuilder]:
         number(
             "Latency to the bus, p99",
             "From the socket to strategies and sinks, 99th percentile. Objective: 5 ms.",
-            prom(_P99.format("tickd_gateway_publish_latency_seconds"), "p99"),
+            quantile("0.99", "tickd_gateway_publish_latency_seconds", "p99"),
             "s",
             ((None, GOOD), (0.005, "orange"), (0.05, "red")),
         ),
@@ -63,7 +72,7 @@ def _health() -> list[PanelBuilder]:
             "Latency to the file, p99",
             "From the socket to the raw log, 99th percentile; what a kill -9 may cost. "
             "Objective: 500 ms.",
-            prom(_P99.format("tickd_recorder_raw_write_latency_seconds"), "p99"),
+            quantile("0.99", "tickd_recorder_raw_write_latency_seconds", "p99"),
             "s",
             ((None, GOOD), (0.5, "orange"), (2, "red")),
         ),
@@ -71,7 +80,7 @@ def _health() -> list[PanelBuilder]:
             "Latency to ClickHouse, p99",
             "From the socket to the acknowledgement of the insert, 99th percentile. "
             "High while ClickHouse is away: nothing is lost, rows come later.",
-            prom(_P99.format("tickd_recorder_sink_ack_latency_seconds"), "p99"),
+            quantile("0.99", "tickd_recorder_sink_ack_latency_seconds", "p99"),
             "s",
             ((None, GOOD), (5, "orange"), (60, "red")),
         ),
@@ -80,24 +89,20 @@ def _health() -> list[PanelBuilder]:
 
 def _loss() -> list[PanelBuilder]:
     return [
-        number(
+        count(
             "Gaps",
             "Gaps found in the chosen time: each is on record with its ids and its cause.",
             prom("sum(increase(tickd_gateway_decoded_gaps_total[$__range]))", "gaps"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
-        number(
+        count(
             "Gaps open",
             "Gaps that a venue is asked for and that are not filled yet. They close by themselves "
             "or are given up on record.",
-            prom("sum(tickd_gateway_gaps_open{venue})", "open"),
-            "short",
+            total("tickd_gateway_gaps_open{venue}", "open"),
             ((None, GOOD), (1, "orange"), (20, "red")),
-            decimals=0,
         ),
-        number(
+        count(
             "Events dropped",
             "Dropped by a queue of a slow consumer in the chosen time; `tickd tail` does not "
             "count. They are in the raw log.",
@@ -105,9 +110,7 @@ def _loss() -> list[PanelBuilder]:
                 'sum(increase(tickd_bus_dropped_events_total{subscription!~"tail .*"}[$__range]))',
                 "dropped",
             ),
-            "short",
-            LOST,
-            decimals=0,
+            FORBIDDEN,
         ),
         state(
             "ClickHouse",
@@ -122,13 +125,11 @@ def _loss() -> list[PanelBuilder]:
             "percentunit",
             ((None, "red"), (0.1, "orange"), (0.2, GOOD)),
         ),
-        number(
+        count(
             "Restarts",
             "Starts of the daemon in the chosen time, by changes of its process.",
             prom("sum(changes(process_start_time_seconds[$__range]))", "restarts"),
-            "short",
             ((None, GOOD), (1, "orange"), (3, "red")),
-            decimals=0,
         ),
     ]
 
@@ -140,10 +141,7 @@ def _incoming() -> list[PanelBuilder]:
             "What is received, decoded and published. A step down to 0 with the market open is an "
             "outage: Feeds says of which connection.",
             "eps",
-            prom(
-                "sum by (venue) (rate(tickd_gateway_events_total{venue}[$__rate_interval]))",
-                "{{venue}}",
-            ),
+            by_venue("tickd_gateway_events_total"),
             width=24,
             height=9,
         ),
@@ -151,27 +149,19 @@ def _incoming() -> list[PanelBuilder]:
             "Trouble by venue",
             "Connections that ended, failed attempts, silences, refused subscriptions, per second.",
             "cps",
-            *(
-                prom(f"sum by (venue) (rate({name}{{venue}}[$__rate_interval]))", legend)
-                for name, legend in (
-                    ("tickd_gateway_disconnects_total", "{{venue}} disconnects"),
-                    ("tickd_gateway_connect_failures_total", "{{venue}} failed attempts"),
-                    ("tickd_gateway_silences_total", "{{venue}} silences"),
-                    ("tickd_gateway_subscribe_refusals_total", "{{venue}} refusals"),
-                )
-            ),
+            by_venue("tickd_gateway_disconnects_total", "disconnects"),
+            by_venue("tickd_gateway_connect_failures_total", "failed attempts"),
+            by_venue("tickd_gateway_silences_total", "silences"),
+            by_venue("tickd_gateway_subscribe_refusals_total", "refusals"),
             width=8,
         ),
         graph(
             "Frames without an event, gaps, lost books",
             "Frames that gave no event (kept raw all the same), gaps, and books to be made anew.",
             "cps",
-            prom("sum(rate(tickd_gateway_decoded_gaps_total[$__rate_interval]))", "gaps"),
-            prom("sum(rate(tickd_gateway_decoded_resyncs_total[$__rate_interval]))", "books"),
-            prom(
-                "sum by (reason) (rate(tickd_gateway_refused_frames_total[$__rate_interval]))",
-                "{{reason}}",
-            ),
+            rate("tickd_gateway_decoded_gaps_total", "gaps"),
+            rate("tickd_gateway_decoded_resyncs_total", "books"),
+            rate("tickd_gateway_refused_frames_total", "{{reason}}", by="reason"),
             width=8,
         ),
         graph(
@@ -179,9 +169,9 @@ def _incoming() -> list[PanelBuilder]:
             "From the socket to the bus, to the file, to ClickHouse. They rise in this order when "
             "the machine is short of CPU; alone, when its own stage is.",
             "s",
-            prom(_P99.format("tickd_gateway_publish_latency_seconds"), "bus"),
-            prom(_P99.format("tickd_recorder_raw_write_latency_seconds"), "file"),
-            prom(_P99.format("tickd_recorder_sink_ack_latency_seconds"), "ClickHouse"),
+            quantile("0.99", "tickd_gateway_publish_latency_seconds", "bus"),
+            quantile("0.99", "tickd_recorder_raw_write_latency_seconds", "file"),
+            quantile("0.99", "tickd_recorder_sink_ack_latency_seconds", "ClickHouse"),
             width=8,
             is_log=True,
         ),
@@ -194,15 +184,15 @@ def _kept() -> list[PanelBuilder]:
             "Raw log",
             "Bytes of frames in, and bytes written to segments (compressed).",
             "Bps",
-            prom("sum(rate(tickd_recorder_raw_record_bytes_total[$__rate_interval]))", "received"),
-            prom("sum(rate(tickd_recorder_raw_written_bytes_total[$__rate_interval]))", "written"),
+            rate("tickd_recorder_raw_record_bytes_total", "received"),
+            rate("tickd_recorder_raw_written_bytes_total", "written"),
             width=8,
         ),
         graph(
             "ClickHouse",
             "Rows that ClickHouse acknowledged.",
             "rowsps",
-            prom("sum(rate(tickd_recorder_sink_committed_rows_total[$__rate_interval]))", "rows"),
+            rate("tickd_recorder_sink_committed_rows_total", "rows"),
             width=8,
         ),
         graph(
@@ -221,18 +211,7 @@ def _kept() -> list[PanelBuilder]:
 
 def _states() -> list[PanelBuilder]:
     return [
-        timeline(
-            "Venues",
-            "All connections of a venue stream, some do, or none does.",
-            {0: ("streaming", GOOD), 1: ("partly", "orange"), 2: ("DOWN", "red")},
-            prom(
-                "((sum by (venue) (tickd_gateway_lines{venue}) - sum by (venue)"
-                ' (tickd_gateway_lines{venue,state=~"streaming|replacing"})) > bool 0) + (sum by'
-                ' (venue) (tickd_gateway_lines{venue,state=~"streaming|replacing"}) == bool 0)',
-                "{{venue}}",
-            ),
-            height=5,
-        ),
+        venues("Venues", width=24, height=5),
         timeline(
             "Daemon",
             "Whether the daemon records, whether orders may leave, and whether ClickHouse is "

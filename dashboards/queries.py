@@ -17,8 +17,11 @@ __all__ = [
     "PROMETHEUS",
     "Query",
     "SqlQuery",
+    "by_venue",
     "heat",
+    "per",
     "prom",
+    "quantile",
     "rate",
     "rows",
     "series",
@@ -62,14 +65,34 @@ def prom(expression: str, legend: str) -> Query:
     return query.datasource(PROMETHEUS).range()
 
 
-def rate(metric: str, legend: str) -> Query:
-    """The rate of a counter over everything chosen."""
-    return prom(f"sum(rate({metric}[$__rate_interval]))", legend)
+def rate(metric: str, legend: str, *, by: str = "") -> Query:
+    """The rate of a counter over everything chosen, or of each value of the label `by`."""
+    return prom(f"{_sum(by)}(rate({metric}[$__rate_interval]))", legend)
 
 
-def total(metric: str, legend: str) -> Query:
-    """A gauge over everything chosen."""
-    return prom(f"sum({metric})", legend)
+def total(metric: str, legend: str, *, by: str = "") -> Query:
+    """A gauge over everything chosen, or of each value of the label `by`."""
+    return prom(f"{_sum(by)}({metric})", legend)
+
+
+def _sum(by: str) -> str:
+    return f"sum by ({by}) " if by else "sum"
+
+
+def per(label: str, metric: str, legend: str = "") -> Query:
+    """The rate of a counter of each value that is chosen of a variable, which names it."""
+    return rate(f"{metric}{{{label}}}", f"{{{{{label}}}}} {legend}".strip(), by=label)
+
+
+def by_venue(metric: str, legend: str = "") -> Query:
+    """The rate of a counter per venue."""
+    return per("venue", metric, legend)
+
+
+def quantile(share: str, histogram: str, legend: str, labels: str = "") -> Query:
+    """A quantile of a histogram: below it is that share of what happened."""
+    buckets = f"sum by (le) (rate({histogram}_bucket{labels}[$__rate_interval]))"
+    return prom(f"histogram_quantile({share}, {buckets})", legend)
 
 
 def heat(histogram: str, labels: str = "") -> Query:

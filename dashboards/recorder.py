@@ -100,8 +100,8 @@ def _raw_log() -> list[PanelBuilder]:
             "Frames appended; the distance between appended and synced is on its way to the disk.",
             "cps",
             rate(f"{prefix}_frames_total", "appended"),
-            prom(f"sum(rate({prefix}_written_frame[$__rate_interval]))", "written"),
-            prom(f"sum(rate({prefix}_synced_frame[$__rate_interval]))", "synced"),
+            rate(f"{prefix}_written_frame", "written"),
+            rate(f"{prefix}_synced_frame", "synced"),
             width=8,
         ),
         heat_graph(
@@ -186,7 +186,7 @@ def _queues() -> list[PanelBuilder]:
             "Depth",
             "What waits now, and the most that waited since the scrape before.",
             "short",
-            prom(f"sum by (queue) ({prefix}_depth)", "{{queue}}"),
+            total(f"{prefix}_depth", "{{queue}}", by="queue"),
             prom(f"max by (queue) ({prefix}_high_water)", "{{queue}} high water"),
             width=12,
         ),
@@ -195,14 +195,8 @@ def _queues() -> list[PanelBuilder]:
             "What could not enter at once, and what left a queue undelivered. The latter is 0, "
             "always: anything else is data loss.",
             "cps",
-            prom(
-                f"sum by (queue) (rate({prefix}_dropped_total[$__rate_interval]))",
-                "{{queue}} DROPPED",
-            ),
-            prom(
-                f"sum by (queue) (rate({prefix}_enqueue_timeouts_total[$__rate_interval]))",
-                "{{queue}} late",
-            ),
+            rate(f"{prefix}_dropped_total", "{{queue}} DROPPED", by="queue"),
+            rate(f"{prefix}_enqueue_timeouts_total", "{{queue}} late", by="queue"),
             width=8,
         ),
         graph(
@@ -220,14 +214,8 @@ def _queues() -> list[PanelBuilder]:
             "Bus: dropped and failed",
             "Events dropped from queues of slow consumers, and exceptions of handlers.",
             "cps",
-            prom(
-                "sum by (subscription) (rate(tickd_bus_dropped_events_total[$__rate_interval]))",
-                "{{subscription}} dropped",
-            ),
-            prom(
-                "sum by (handler) (rate(tickd_bus_handler_failures_total[$__rate_interval]))",
-                "{{handler}} failed",
-            ),
+            rate("tickd_bus_dropped_events_total", "{{subscription}} dropped", by="subscription"),
+            rate("tickd_bus_handler_failures_total", "{{handler}} failed", by="handler"),
             width=8,
         ),
         graph(

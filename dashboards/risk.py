@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
 from dashboards.queries import prom, rate, total
-from dashboards.vocabulary import GOOD, NO_HALT, PanelBuilder, graph, number, state, timeline
+from dashboards.vocabulary import (
+    FORBIDDEN,
+    GOOD,
+    NO_HALT,
+    PanelBuilder,
+    count,
+    graph,
+    number,
+    state,
+    timeline,
+)
 
 
 def board() -> Board:
@@ -33,21 +43,13 @@ def _glance() -> list[PanelBuilder]:
             prom("1 - min(tickd_risk_armed_state)", "halted"),
             NO_HALT,
         ),
-        number(
-            "Open orders",
-            "Orders that are not over.",
-            total("tickd_risk_open_orders", "open"),
-            "short",
-            decimals=0,
-        ),
-        number(
+        count("Open orders", "Orders that are not over.", total("tickd_risk_open_orders", "open")),
+        count(
             "UNKNOWN orders",
             "Nobody knows whether the venue has them. They keep their exposure; nothing is sent "
             "twice. docs/orders.md says how they are resolved.",
             total("tickd_risk_unknown_orders", "unknown"),
-            "short",
-            ((None, GOOD), (1, "red")),
-            decimals=0,
+            FORBIDDEN,
         ),
         number(
             "Denied",
@@ -63,7 +65,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Profit of the day",
             "Since 00:00 UTC, realised and not, less fees; in units of the account's currency.",
-            prom('sum(tickd_risk_account_amount{account,kind="day_pnl"})', "day"),
+            total('tickd_risk_account_amount{account,kind="day_pnl"}', "day"),
             "locale",
             ((None, "red"), (0, GOOD)),
             decimals=2,
@@ -108,7 +110,7 @@ def _halts() -> list[PanelBuilder]:
             "What people and triggers did",
             "The audit by action: kill, arm, halt, lift, panic, reload, resolve.",
             "cps",
-            prom("sum by (kind) (rate(tickd_risk_audits_total[$__rate_interval]))", "{{kind}}"),
+            rate("tickd_risk_audits_total", "{{kind}}", by="kind"),
             width=12,
         ),
         graph(
@@ -118,9 +120,7 @@ def _halts() -> list[PanelBuilder]:
             "cps",
             rate("tickd_risk_trips_total", "trips"),
             rate("tickd_risk_panic_runs_total", "panic runs"),
-            prom(
-                "sum by (kind) (rate(tickd_risk_alerts_total[$__rate_interval]))", "alert: {{kind}}"
-            ),
+            rate("tickd_risk_alerts_total", "alert: {{kind}}", by="kind"),
             width=12,
         ),
     ]
@@ -132,21 +132,14 @@ def _gate() -> list[PanelBuilder]:
             "Decisions",
             "Answers of the gate.",
             "cps",
-            prom(
-                "sum by (verdict) (rate(tickd_risk_decisions_total[$__rate_interval]))",
-                "{{verdict}}",
-            ),
+            rate("tickd_risk_decisions_total", "{{verdict}}", by="verdict"),
         ),
         graph(
             "Refusals by reason",
             "The first check that said no; docs/risk.md names them, docs/risk-tuning.md says what "
             "to do.",
             "cps",
-            prom(
-                'sum by (reason) (rate(tickd_risk_decisions_total{verdict="denied"}'
-                "[$__rate_interval]))",
-                "{{reason}}",
-            ),
+            rate('tickd_risk_decisions_total{verdict="denied"}', "{{reason}}", by="reason"),
         ),
     ]
 
@@ -157,9 +150,7 @@ def _orders() -> list[PanelBuilder]:
             "News of orders",
             "By the state that they tell.",
             "cps",
-            prom(
-                "sum by (state) (rate(tickd_risk_order_news_total[$__rate_interval]))", "{{state}}"
-            ),
+            rate("tickd_risk_order_news_total", "{{state}}", by="state"),
             width=8,
         ),
         graph(
@@ -181,9 +172,7 @@ def _orders() -> list[PanelBuilder]:
             "Router",
             "Orders sent and denied, reports, fills, timeouts, what came for unknown orders.",
             "cps",
-            prom(
-                "sum by (kind) (rate(tickd_risk_router_orders_total[$__rate_interval]))", "{{kind}}"
-            ),
+            rate("tickd_risk_router_orders_total", "{{kind}}", by="kind"),
             rate("tickd_risk_late_fills_total", "late fills"),
             width=8,
         ),
@@ -242,7 +231,7 @@ def _record() -> list[PanelBuilder]:
             "Rows",
             "Of decisions, orders, fills, accounts and audits that ClickHouse took.",
             "rowsps",
-            prom("sum by (table) (rate(tickd_risk_rows_total[$__rate_interval]))", "{{table}}"),
+            rate("tickd_risk_rows_total", "{{table}}", by="table"),
             width=8,
         ),
         graph(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row
-from dashboards.queries import prom, rate
+from dashboards.queries import prom, rate, total
 from dashboards.vocabulary import (
     GOOD,
+    UNWANTED,
     PanelBuilder,
+    count,
     graph,
     heat_graph,
     latency,
@@ -67,7 +69,7 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Memory",
             "Resident memory of the daemon; ClickHouse and strategies have their own.",
-            prom("sum(process_resident_memory_bytes)", "resident"),
+            total("process_resident_memory_bytes", "resident"),
             "bytes",
         ),
         number(
@@ -155,10 +157,7 @@ def _collection() -> list[PanelBuilder]:
             "Collections",
             "By generation; 2 is a full one.",
             "cps",
-            prom(
-                "sum by (generation) (rate(tickd_app_gc_collections_total[$__rate_interval]))",
-                "generation {{generation}}",
-            ),
+            rate("tickd_app_gc_collections_total", "generation {{generation}}", by="generation"),
         ),
     ]
 
@@ -172,14 +171,12 @@ def _configuration() -> list[PanelBuilder]:
             {1: ("taken", GOOD), 0: ("REFUSED", "red")},
             width=6,
         ),
-        number(
+        count(
             "Keys that wait",
             "Differ in the file from what runs, and take effect with the next start.",
-            prom("sum(tickd_config_reload_waiting)", "keys"),
-            "short",
-            ((None, GOOD), (1, "orange")),
+            total("tickd_config_reload_waiting", "keys"),
+            UNWANTED,
             width=6,
-            decimals=0,
         ),
         number(
             "Read last",
@@ -223,33 +220,22 @@ def _watching() -> list[PanelBuilder]:
             "`WatchdogSec` systemd ends the process.",
             "cps",
             rate("tickd_app_watchdog_pings_total", "moving"),
-            prom(
-                "sum by (reason) (rate(tickd_app_watchdog_withheld_total[$__rate_interval]))",
-                "WITHHELD: {{reason}}",
-            ),
+            rate("tickd_app_watchdog_withheld_total", "WITHHELD: {{reason}}", by="reason"),
             width=8,
         ),
         graph(
             "Dumps of the flight recorder",
             "Asked for by a signal, or made at an error; `state_dir/dumps` has them by its name.",
             "cps",
-            prom(
-                "sum by (cause) (rate(tickd_app_flight_dumps_total[$__rate_interval]))", "{{cause}}"
-            ),
+            rate("tickd_app_flight_dumps_total", "{{cause}}", by="cause"),
             width=8,
         ),
         graph(
             "Traces",
             "Batches traced and left out by reason; spans that the collector took and did not.",
             "cps",
-            prom(
-                "sum by (reason) (rate(tickd_app_trace_batches_total[$__rate_interval]))",
-                "traced: {{reason}}",
-            ),
-            prom(
-                "sum by (reason) (rate(tickd_app_trace_dropped_total[$__rate_interval]))",
-                "left out: {{reason}}",
-            ),
+            rate("tickd_app_trace_batches_total", "traced: {{reason}}", by="reason"),
+            rate("tickd_app_trace_dropped_total", "left out: {{reason}}", by="reason"),
             rate("tickd_app_trace_exported_spans_total", "spans taken"),
             rate("tickd_app_trace_failed_spans_total", "spans not taken"),
             rate("tickd_app_trace_export_failures_total", "failed requests"),
@@ -269,9 +255,9 @@ def _watching() -> list[PanelBuilder]:
             "What waits there",
             "Traced batches, spans for the collector, rows for PostgreSQL.",
             "short",
-            prom("sum(tickd_app_trace_pending_batches)", "batches"),
-            prom("sum(tickd_app_trace_queued_spans)", "spans"),
-            prom("sum(tickd_recorder_probe_waiting_rows)", "rows"),
+            total("tickd_app_trace_pending_batches", "batches"),
+            total("tickd_app_trace_queued_spans", "spans"),
+            total("tickd_recorder_probe_waiting_rows", "rows"),
             width=8,
         ),
         timeline(
@@ -291,7 +277,7 @@ def _doors() -> list[PanelBuilder]:
             "Connections to the daemon",
             "Open at the HTTP port and the control socket.",
             "short",
-            prom("sum(tickd_app_door_connections)", "open"),
+            total("tickd_app_door_connections", "open"),
             width=8,
         ),
         graph(
@@ -318,13 +304,11 @@ def _doors() -> list[PanelBuilder]:
             "dtdurations",
             ((None, "red"), (604_800, "orange"), (2_592_000, GOOD)),
         ),
-        number(
+        count(
             "Certificates not read",
             "Whose end could not be read.",
-            prom("sum(tickd_app_credential_unreadable_state)", "certificates"),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            total("tickd_app_credential_unreadable_state", "certificates"),
+            UNWANTED,
         ),
     ]
 

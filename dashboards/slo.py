@@ -6,7 +6,7 @@ Everything is read from the recorded rules of deploy/prometheus/slo.rules.yml.
 from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
-from dashboards.queries import prom
+from dashboards.queries import Query, prom
 from dashboards.vocabulary import GOOD, PanelBuilder, graph, notice, number
 
 _WORDS = """\
@@ -15,6 +15,9 @@ ClickHouse is at most 5 s behind. **completeness**: time without an open gap. **
 planned connections that stream. A budget is what an objective leaves over in 30 days; burning at 1
 spends it in exactly 30 days, at 14.4 two percent of it in an hour. Needs the rules of
 `deploy/prometheus/slo.rules.yml`."""
+
+# What an objective leaves over: a ratio that is as large burns the budget at 1.
+_ALLOWED = " / on (slo) group_left () (1 - slo:objective:ratio{slo})"
 
 
 def board() -> Board:
@@ -93,47 +96,38 @@ def _budget() -> list[PanelBuilder]:
     ]
 
 
+def _windows(*windows: str, against: str = "") -> list[Query]:
+    """The error ratio of each objective over each window, as it is or against something."""
+    return [
+        prom(
+            f"max by (slo) (slo:sli_error:ratio_rate{window}{{slo}}{against})",
+            f"{{{{slo}}}} {window}",
+        )
+        for window in windows
+    ]
+
+
 def _burning() -> list[PanelBuilder]:
     return [
         graph(
             "Speed of burning, short windows",
             "Pages: above 14.4 in 1 h and 5 min, or above 6 in 6 h and 30 min.",
             "short",
-            *(
-                prom(
-                    f"max by (slo) (slo:sli_error:ratio_rate{window}{{slo}} / on (slo) group_left"
-                    " () (1 - slo:objective:ratio{slo}))",
-                    f"{{{{slo}}}} {window}",
-                )
-                for window in ("5m", "30m", "1h", "6h")
-            ),
+            *_windows("5m", "30m", "1h", "6h", against=_ALLOWED),
             lines=((6, "orange"), (14.4, "red")),
         ),
         graph(
             "Speed of burning, long windows",
             "Tickets: above 3 in 1 d and 2 h, or above 1 in 3 d and 6 h.",
             "short",
-            *(
-                prom(
-                    f"max by (slo) (slo:sli_error:ratio_rate{window}{{slo}} / on (slo) group_left"
-                    " () (1 - slo:objective:ratio{slo}))",
-                    f"{{{{slo}}}} {window}",
-                )
-                for window in ("2h", "1d", "3d")
-            ),
+            *_windows("2h", "1d", "3d", against=_ALLOWED),
             lines=((1, "orange"), (3, "red")),
         ),
         graph(
             "Share that was not good",
             "The error ratio of each objective, by window.",
             "percentunit",
-            *(
-                prom(
-                    f"max by (slo) (slo:sli_error:ratio_rate{window}{{slo}})",
-                    f"{{{{slo}}}} {window}",
-                )
-                for window in ("5m", "1h", "6h", "1d", "3d")
-            ),
+            *_windows("5m", "1h", "6h", "1d", "3d"),
             width=24,
         ),
     ]

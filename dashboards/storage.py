@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboards.queries import prom, rate, total
 from dashboards.vocabulary import (
+    FORBIDDEN,
     GOOD,
     PanelBuilder,
     graph,
@@ -46,10 +47,7 @@ def clickhouse() -> list[PanelBuilder]:
             "rowsps",
             rate(f"{prefix}_committed_rows_total", "rows"),
             rate(f"{prefix}_events_total", "events"),
-            prom(
-                "sum by (table) (rate(tickd_risk_rows_total[$__rate_interval]))",
-                "rows of {{table}}",
-            ),
+            rate("tickd_risk_rows_total", "rows of {{table}}", by="table"),
             width=8,
         ),
         timeline(
@@ -88,19 +86,16 @@ def clickhouse() -> list[PanelBuilder]:
             "Failed inserts by kind, circuits opened, rounds of slow tables, moves to another "
             "server, restarts of the embedded one.",
             "cps",
-            prom(
-                f"sum by (kind) (rate({prefix}_failed_attempts_total[$__rate_interval]))",
-                "insert: {{kind}}",
-            ),
+            rate(f"{prefix}_failed_attempts_total", "insert: {{kind}}", by="kind"),
             rate("tickd_recorder_circuit_opened_total", "circuits opened"),
             rate("tickd_recorder_bookkeeping_failures_total", "slow tables"),
             rate("tickd_recorder_server_moves_total", "server moves"),
             rate("tickd_recorder_embedded_restarts_total", "embedded restarts"),
             rate("tickd_recorder_plan_faults_total", "plan file refused"),
-            prom(
-                "sum by (subscription)"
-                " (rate(tickd_recorder_other_sink_failures_total[$__rate_interval]))",
+            rate(
+                "tickd_recorder_other_sink_failures_total",
                 "sink {{subscription}}",
+                by="subscription",
             ),
             width=8,
         ),
@@ -228,7 +223,7 @@ def repair() -> list[PanelBuilder]:
             "Left to repair",
             "Frames whose rows a table lacks; blocks that wait in the spool; frames to compare.",
             "short",
-            prom("sum by (table) (tickd_recorder_spilled_frames)", "{{table}}"),
+            total("tickd_recorder_spilled_frames", "{{table}}", by="table"),
             total(f"{spool}_blocks", "blocks in the spool"),
             total(f"{repair}_left_frames", "frames to compare"),
             total(f"{repair}_waiting", "ranges that wait"),
@@ -306,10 +301,7 @@ def shipping() -> list[PanelBuilder]:
             rate(f"{prefix}_verified_objects_total", "read back"),
             rate(f"{prefix}_removed_segments_total", "removed here"),
             rate(f"{prefix}_runs_total", "runs"),
-            prom(
-                f"sum by (kind) (rate({prefix}_failures_total[$__rate_interval]))",
-                "FAILED: {{kind}}",
-            ),
+            rate(f"{prefix}_failures_total", "FAILED: {{kind}}", by="kind"),
             width=24,
         ),
     ]
@@ -337,7 +329,7 @@ def recovery() -> list[PanelBuilder]:
             "Set aside by the start; anything but 0 is a sick disk.",
             total(f"{prefix}_quarantined", "stretches"),
             "short",
-            ((None, GOOD), (1, "red")),
+            FORBIDDEN,
             width=6,
         ),
         number(

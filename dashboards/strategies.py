@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row, labels_variable
-from dashboards.queries import Query, prom, rate
-from dashboards.vocabulary import GOOD, PanelBuilder, graph, number, timeline
+from dashboards.queries import Query, per, prom, rate, total
+from dashboards.vocabulary import GOOD, UNWANTED, PanelBuilder, count, graph, number, timeline
 
 
 def board() -> Board:
@@ -25,26 +25,21 @@ def board() -> Board:
 
 def per_second(metric: str, legend: str = "") -> Query:
     """The rate of a counter per strategy."""
-    return prom(
-        f"sum by (strategy) (rate({metric}{{strategy}}[$__rate_interval]))",
-        f"{{{{strategy}}}} {legend}".strip(),
-    )
+    return per("strategy", metric, legend)
 
 
 def _glance() -> list[PanelBuilder]:
     return [
-        number(
+        count(
             "Running",
             "Strategies that run.",
-            prom("sum(tickd_strategy_running{strategy})", "running"),
-            "short",
+            total("tickd_strategy_running{strategy}", "running"),
             ((None, "red"), (1, GOOD)),
-            decimals=0,
         ),
         number(
             "Events",
             "Events given to strategies.",
-            prom("sum(rate(tickd_strategy_events_total{strategy}[$__rate_interval]))", "events"),
+            rate("tickd_strategy_events_total{strategy}", "events"),
             "eps",
         ),
         number(
@@ -54,7 +49,7 @@ def _glance() -> list[PanelBuilder]:
             "s",
             ((None, GOOD), (0.005, "orange"), (0.05, "red")),
         ),
-        number(
+        count(
             "Events not given",
             "Dropped, merged or under way at an end, in the chosen time: a strategy was too slow.",
             prom(
@@ -63,17 +58,13 @@ def _glance() -> list[PanelBuilder]:
                 " + increase(tickd_strategy_undelivered_events_total{strategy}[$__range]))",
                 "not given",
             ),
-            "short",
-            ((None, GOOD), (1, "orange")),
-            decimals=0,
+            UNWANTED,
         ),
-        number(
+        count(
             "Restarts",
             "Of strategies or their processes, in the chosen time.",
             prom("sum(increase(tickd_strategy_restarts_total{strategy}[$__range]))", "restarts"),
-            "short",
             ((None, GOOD), (1, "orange"), (5, "red")),
-            decimals=0,
         ),
         number(
             "Signals",

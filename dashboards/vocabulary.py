@@ -26,14 +26,17 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import heatmap as heatmap_model
 
-from dashboards.queries import CLICKHOUSE, PROMETHEUS, Query, SqlQuery, heat, numbered, prom
+from dashboards.queries import CLICKHOUSE, PROMETHEUS, Query, SqlQuery, heat, numbered, quantile
 
 __all__ = [
+    "FORBIDDEN",
     "GOOD",
     "NEUTRAL",
     "NO_HALT",
+    "UNWANTED",
     "PanelBuilder",
     "candles",
+    "count",
     "graph",
     "heat_graph",
     "latency",
@@ -51,6 +54,9 @@ States = Mapping[int, tuple[str, str]]
 Steps = Sequence[tuple[float | None, str]]
 
 GOOD, NEUTRAL = "green", "blue"
+# Of what should not be, and of what must not: from the first on.
+UNWANTED: Final[Steps] = ((None, GOOD), (1, "orange"))
+FORBIDDEN: Final[Steps] = ((None, GOOD), (1, "red"))
 NO_HALT: Final[States] = {0: ("armed", GOOD), 1: ("HALTED", "red")}
 _QUANTILES: Final = (("0.5", "p50"), ("0.99", "p99"), ("0.999", "p99.9"))
 
@@ -129,6 +135,18 @@ def number(
     if decimals is not None:
         panel.decimals(decimals)
     return panel
+
+
+def count(
+    title: str,
+    description: str,
+    query: Query,
+    steps: Steps = ((None, NEUTRAL),),
+    *,
+    width: int = 4,
+) -> PanelBuilder:
+    """How many there are, a whole number."""
+    return number(title, description, query, "short", steps, width=width, decimals=0)
 
 
 def state(
@@ -221,10 +239,7 @@ def latency(
     width: int = 12,
 ) -> PanelBuilder:
     """Three quantiles of a histogram, on a log axis."""
-    rate = f"sum by (le) (rate({histogram}_bucket{labels}[$__rate_interval]))"
-    queries = [
-        prom(f"histogram_quantile({quantile}, {rate})", name) for quantile, name in _QUANTILES
-    ]
+    queries = [quantile(share, histogram, name, labels) for share, name in _QUANTILES]
     return graph(title, description, "s", *queries, width=width, is_log=True, lines=lines)
 
 

@@ -1,4 +1,4 @@
-"""Topic names `channel.venue.symbol` and the patterns that select them.
+"""Topic names `channel.venue.symbol`, the patterns that select them, the tables of channels.
 
 Pure. The symbol is the venue's own and may contain dots; channel and venue never do. Numbers of
 interned topics belong to the decoder, not here.
@@ -6,12 +6,12 @@ interned topics belong to the decoder, not here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from tickd.errors import Action, TickdError
 
-__all__ = ["CHANNELS", "EVERYTHING", "Pattern", "Selection", "Topic"]
+__all__ = ["CHANNELS", "CHANNEL_TABLES", "EVERYTHING", "Pattern", "Selection", "Topic"]
 
 # The names of `native/core/src/topic.rs`.
 CHANNELS: Final = (
@@ -32,6 +32,23 @@ CHANNELS: Final = (
     "order",
     "signal",
 )
+# The table that holds a channel's rows, in the order of `CHANNELS`. The channels that are not here
+# (clock, order, signal) have no rows among the recorded events.
+CHANNEL_TABLES: Final[Mapping[str, str]] = {
+    "trade": "trades",
+    "aggtrade": "trades",
+    "quote": "quotes",
+    "depth": "book",
+    "mark": "marks",
+    "index": "marks",
+    "funding": "marks",
+    "open_interest": "marks",
+    "liquidation": "liquidations",
+    "book_state": "states",
+    "status": "states",
+    "gap": "gaps",
+    "backfill": "trades",
+}
 EVERYTHING: Final = "*"
 _ANY: Final = "*"
 

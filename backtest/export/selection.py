@@ -16,27 +16,10 @@ import numpy.typing as npt
 from backtest.export.errors import ExportError, RefusedRowsError
 from tickd.events import Flag
 from tickd.rows import NO_INSTRUMENT, Definition, Mask, TableRows
-from tickd.topics import Pattern, Topic
+from tickd.topics import CHANNEL_TABLES, Pattern, Topic
 
-__all__ = ["CHANNEL_TABLES", "Selected"]
+__all__ = ["Selected"]
 
-# The table that holds a channel's rows, in the order of `tickd.topics.CHANNELS`. The channels that
-# are not here (clock, order, signal) have no rows among the recorded events.
-CHANNEL_TABLES: Final[Mapping[str, str]] = {
-    "trade": "trades",
-    "aggtrade": "trades",
-    "quote": "quotes",
-    "depth": "book",
-    "mark": "marks",
-    "index": "marks",
-    "funding": "marks",
-    "open_interest": "marks",
-    "liquidation": "liquidations",
-    "book_state": "states",
-    "status": "states",
-    "gap": "gaps",
-    "backfill": "trades",
-}
 # Tables of several channels: the value of the telling column, per channel.
 _MARK_KINDS: Final = {"mark": 1, "index": 2, "funding": 3, "open_interest": 4}
 _STATE_KINDS: Final = {"book_state": 1, "status": 2}

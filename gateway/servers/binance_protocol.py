@@ -25,9 +25,10 @@ from picows import (
 
 from gateway.servers.config import Market, ProtocolConfig
 from gateway.servers.rules import RULES, STREAM_NAME, Endpoint, parse_path, stream_class
+from gateway.servers.text_frames import text_frame
 from tickd.ports import Clock
 
-__all__ = ["Client", "Feed", "ProtocolServer", "text_frame"]
+__all__ = ["Client", "Feed", "ProtocolServer"]
 
 NS_PER_S: Final = 1_000_000_000
 # A frame from a client is a subscribe message; Binance accepts about this much.
@@ -319,13 +320,3 @@ class ProtocolServer:
             self.refused += 1
             return None
         return Client(self, next(self._numbers), endpoint)
-
-
-def text_frame(payload: bytes) -> bytes:
-    """`payload` as one unmasked WebSocket text frame (RFC 6455, section 5.2)."""
-    length = len(payload)
-    if length < 126:
-        return bytes((0x81, length)) + payload
-    if length < 65_536:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + length.to_bytes(8, "big") + payload

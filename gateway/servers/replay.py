@@ -12,13 +12,14 @@ from typing import Final
 
 import msgspec
 
-from gateway.servers.binance_protocol import Client, text_frame
+from gateway.servers.binance_protocol import Client
 from gateway.servers.captures import Capture, Line, merged, scan
 from gateway.servers.config import Market, ReplayServerConfig
 from gateway.servers.process import Addresses
 from gateway.servers.replay_book import ReplayBook
 from gateway.servers.sent_log import SentLog
 from gateway.servers.stand import Stand
+from gateway.servers.text_frames import text_frame
 from tickd.ports import Clock
 
 NS_PER_S: Final = 1_000_000_000

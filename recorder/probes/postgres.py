@@ -7,15 +7,14 @@ is a PostgresFaultError. It keeps nothing and tries nothing again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, cast, final
+from typing import Any, Final, Protocol, cast, final
 
 from recorder.probes.config import PostgresConfig
 from recorder.probes.rows import COLUMNS, Row
+from recorder.schema.migrate import Migration, read_migrations
 from tickd.errors import Action, TickdError
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "require_library",
 ]
 
-_FILE: Final = re.compile(r"(\d{3})_([a-z0-9_]+)\.sql")
 # Of all daemons that share the database one migrates at a time: "tickd" in ASCII.
 _LOCK: Final = 0x74_69_63_6B_64
 _HISTORY: Final = """
@@ -44,18 +42,6 @@ class PostgresFaultError(TickdError):
     """The server is away, or refuses something; what was copied may or may not be there."""
 
     action = Action.RETRY
-
-
-class PostgresMigration(NamedTuple):
-    """A file of deploy/postgres."""
-
-    number: int
-    name: str
-    text: str
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 class _Library(Protocol):
@@ -81,17 +67,9 @@ def require_library() -> _Library:
     return cast("_Library", asyncpg)
 
 
-def read_postgres_migrations() -> list[PostgresMigration]:
-    """Return the files beside the packages, in order. Raises TickdError(FATAL): there are none."""
-    directory = Path(__file__).resolve().parents[2] / "deploy" / "postgres"
-    found = []
-    for path in sorted(directory.glob("*.sql")):
-        match = _FILE.fullmatch(path.name)
-        if match is not None:
-            found.append(PostgresMigration(int(match[1]), path.stem, path.read_text()))
-    if not found:
-        raise TickdError(f"no migrations in {directory}", action=Action.FATAL)
-    return found
+def read_postgres_migrations() -> list[Migration]:
+    """Return the files beside the packages, in order. Raises MigrationError(FATAL)."""
+    return read_migrations(Path(__file__).resolve().parents[2] / "deploy" / "postgres")
 
 
 @final
@@ -126,7 +104,8 @@ class PostgresConnection:
                 await self._raw.execute(file.text)
                 await self._raw.execute(
                     "INSERT INTO tickd_migrations (number, name, sha256) VALUES ($1, $2, $3)",
-                    *file[:2],
+                    file.number,
+                    file.name,
                     file.sha256,
                 )
         return [file.name for file in missing]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
+from gateway.servers.text_frames import text_payloads
 from tickd.native import Decoder, SimMarket
 
 START_NS = 1_700_000_000_000_000_000
@@ -26,18 +25,6 @@ class Records:
         self._frame_no += 1
         head = f"{self._frame_no} {at_ns} {at_ns} 1 {kind} {len(payload)} "
         self.content += head.encode() + payload + b"\n"
-
-
-def payloads(frames: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(frames):
-        length, at = frames[at + 1], at + 2
-        if length == 126:
-            length, at = int.from_bytes(frames[at : at + 2], "big"), at + 2
-        elif length == 127:
-            length, at = int.from_bytes(frames[at : at + 8], "big"), at + 8
-        yield frames[at : at + length]
-        at += length
 
 
 def mantissa_and_scale(text: str) -> tuple[int, int]:
@@ -82,7 +69,7 @@ def test_a_simulated_market_decodes_without_a_flaw(name: str) -> None:
     frames = 0
     for step in range(1, 1_001):
         market.advance(START_NS + step * 2_000_000)
-        for payload in payloads(market.take(1)):
+        for payload in text_payloads(market.take(1)):
             records.add("W", market.now_ns, payload)
             frames += 1
         if step == 150:

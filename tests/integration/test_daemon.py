@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.ipc
 import pytest
 
-from tests.harness.processes import REPOSITORY, Daemon, server, tickd, write_config
+from tests.harness.processes import REPOSITORY, Daemon, server, tickd, venue_of, write_config
 
 pytestmark = [
     pytest.mark.embedded,
@@ -72,16 +72,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
         config = write_config(
             folder / "tickd.toml",
             state_dir=folder / "state",
-            venues=[
-                {
-                    "name": VENUE,
-                    "symbols": sim["symbols"][VENUE],
-                    "channels": ["trade", "quote", "depth"],
-                    "depth_interval_ms": 0,
-                    "ws_url": sim["ws"][VENUE],
-                    "rest_url": sim["rest"][VENUE],
-                }
-            ],
+            venues=[venue_of(sim)],
             sections={"sink": {"age_ms_max": 100}},
         )
         with Daemon(config, folder / "daemon.log") as daemon:

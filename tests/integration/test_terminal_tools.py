@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.harness.processes import REPOSITORY, Daemon, server, tickd, write_config
+from tests.harness.processes import REPOSITORY, Daemon, server, tickd, venue_of, write_config
 from tickd.app.control import ask
 
 pytestmark = [
@@ -63,16 +63,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         config = write_config(
             folder / "tickd.toml",
             state_dir=folder / "state",
-            venues=[
-                {
-                    "name": VENUE,
-                    "symbols": sim["symbols"][VENUE],
-                    "channels": ["trade", "quote", "depth"],
-                    "depth_interval_ms": 0,
-                    "ws_url": sim["ws"][VENUE],
-                    "rest_url": sim["rest"][VENUE],
-                }
-            ],
+            venues=[venue_of(sim)],
         )
         with Daemon(config, folder / "daemon.log") as daemon:
             daemon.wait_for(

@@ -148,13 +148,20 @@ def _usage(session: CallbackSession) -> Usage | None:
     return session.usage
 
 
-def _row(gap: OpenGap, *, filled: bool) -> dict[str, object]:
+def gap_head(gap: OpenGap) -> dict[str, object]:
+    """What every row of a gap begins with: its name, where, why, from when to when."""
     return {
         "gap": gap.seq,
         "topic": f"{gap.channel}.{gap.venue}.{gap.symbol}",
         "cause": GapCause(gap.cause).name.lower(),
         "since_ns": gap.since_ns,
         "until_ns": gap.until_ns,
+    }
+
+
+def _row(gap: OpenGap, *, filled: bool) -> dict[str, object]:
+    return {
+        **gap_head(gap),
         "first": gap.first,
         "last": gap.last,
         "missing": gap.missing,

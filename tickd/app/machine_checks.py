@@ -6,29 +6,25 @@ leaves the machine.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
 import shutil
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from tickd.app.findings import Finding, fail, ok, warn
 from tickd.native import BUILD_PROFILE, VERSION
+from tickd.telemetry.system_clock import ClockState, read_clock
 
 __all__ = [
-    "ClockState",
     "check_machine",
     "judge_clock",
     "judge_files",
     "judge_kernel",
     "judge_shared_memory",
-    "read_clock",
 ]
 
-_STA_UNSYNC: Final = 0x0040
-_TIME_ERROR: Final = 5
 # The kernel's own bound on its error; receive times are compared with the venues', in ms.
 ERROR_US_OK: Final = 100_000
 ERROR_US_MAX: Final = 1_000_000
@@ -46,46 +42,6 @@ KERNEL: Final = (
 )
 
 
-class ClockState(NamedTuple):
-    """What the kernel knows about its clock; errors in µs."""
-
-    synchronised: bool
-    error_us_max: int
-    offset_us: int
-
-
-class _Timex(ctypes.Structure):
-    """`struct timex` of 64-bit Linux (adjtimex(2)); only what stands before the PPS fields."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("constant", ctypes.c_long),
-        ("rest", ctypes.c_long * 32),  # longer than what the kernel writes
-    )
-
-
-_STA_NANO: Final = 0x2000
-
-
-def read_clock() -> ClockState | None:
-    """Ask adjtimex(2) and change nothing; None where it may not be asked."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "adjtimex"):
-        return None
-    state = _Timex()  # modes 0: a question
-    said = libc.adjtimex(ctypes.byref(state))
-    if said < 0:
-        return None
-    offset_us = state.offset // 1_000 if state.status & _STA_NANO else state.offset
-    synchronised = said != _TIME_ERROR and not state.status & _STA_UNSYNC
-    return ClockState(synchronised, state.maxerror, offset_us)
-
-
 def judge_clock(state: ClockState | None) -> Finding:
     """A clock nobody disciplines is no reason not to record; every latency is then a guess."""
     name = "clock"
@@ -93,12 +49,14 @@ def judge_clock(state: ClockState | None) -> Finding:
     if state is None:
         words = "adjtimex may not be asked here, whether it is in step is unknown"
         return warn(name, words, "timedatectl tells; in a unit: ProtectClock=no")
-    figures = f"offset {state.offset_us:,} µs, at most {state.error_us_max:,} µs wrong"
+    # Whole nanoseconds first: a float's own error is not to take a microsecond away.
+    offset_us, error_us_max = round(state.offset_s * 1e9) // 1_000, round(state.error_max_s * 1e6)
+    figures = f"offset {offset_us:,} µs, at most {error_us_max:,} µs wrong"
     if not state.synchronised:
         return warn(name, f"nothing keeps it in step: {figures}", remedy)
-    if state.error_us_max > ERROR_US_MAX:
+    if error_us_max > ERROR_US_MAX:
         return warn(name, f"in step, but hardly: {figures}", remedy)
-    if state.error_us_max > ERROR_US_OK:
+    if error_us_max > ERROR_US_OK:
         return warn(name, f"in step, roughly: {figures}", "a nearer time server; chronyc sources")
     return ok(name, f"in step, {figures}")
 

@@ -103,11 +103,7 @@ async def declared() -> tuple[Family, ...]:
         try:
             return Daemon(parts).http.metrics.families
         finally:
-            parts.tap.finish()
-            parts.tap.detach()
-            parts.raw_log.close()
-            await parts.trading.close()
-            parts.halting.stop()
+            await parts.put_away()
 
 
 def _everything(state_dir: Path) -> Config:

@@ -74,3 +74,11 @@ class Parts:
     loop_core: LoopCore
     halting: Halting
     watchdog: Watchdog
+
+    async def put_away(self) -> None:
+        """Close what wiring opened, of a daemon that never ran; one that runs drains instead."""
+        self.tap.finish()
+        self.tap.detach()
+        self.raw_log.close()
+        await self.trading.close()
+        self.halting.stop()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateway.servers.text_frames import text_payloads
 from tickd.app.event_loop import run as run_loop
 from tickd.app.findings import Finding, Verdict
 from tickd.bus import Bus
@@ -99,7 +100,7 @@ def make_market() -> Market:
     snapshot = market.snapshot(SYMBOL, 1_000)
     assert snapshot is not None, "the symbol is the market's own"
     market.advance(market.now_ns + int(MESSAGES / RATE * 1e9))
-    payloads = list(_payloads(market.take(1)))
+    payloads = list(text_payloads(market.take(1)))
     preamble = (
         _record(1, _INSTRUMENT, b"C") + _record(2, _CONNECT, b"C")
         + _record(3, _ASKED + snapshot, b"R")
@@ -107,18 +108,6 @@ def make_market() -> Market:
     records = [_record(number, each, b"W") for number, each in enumerate(payloads, 16)]
     bursts = [b"".join(records[at : at + BURST]) for at in range(0, len(records), BURST)]
     return Market(payloads, preamble, bursts)
-
-
-def _payloads(stream: bytes) -> Iterator[bytes]:
-    """The payloads of a server's unmasked WebSocket frames (RFC 6455 5.2)."""
-    at = 0
-    while at < len(stream):
-        size, at = stream[at + 1], at + 2
-        width = {126: 2, 127: 8}.get(size, 0)
-        if width:
-            size, at = int.from_bytes(stream[at : at + width]), at + width
-        yield stream[at : at + size]
-        at += size
 
 
 def _record(number: int, payload: bytes, kind: bytes) -> bytes:

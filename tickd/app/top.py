@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from gateway.venue import OpenGap
 from tickd.app.control import Command
+from tickd.app.filling import gap_head
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
 from tickd.bus_queue import AnySubscription
@@ -363,12 +364,5 @@ def _count(request: Mapping[str, object]) -> int:
     return max(1, min(wanted, ROWS_MAX)) if isinstance(wanted, int) else 40
 
 
-def _gap(gap: OpenGap) -> dict[str, Any]:
-    return {
-        "gap": gap.seq,
-        "topic": f"{gap.channel}.{gap.venue}.{gap.symbol}",
-        "cause": GapCause(gap.cause).name.lower(),
-        "since_ns": gap.since_ns,
-        "until_ns": gap.until_ns,
-        "missing": gap.missing,
-    }
+def _gap(gap: OpenGap) -> dict[str, object]:
+    return {**gap_head(gap), "missing": gap.missing}

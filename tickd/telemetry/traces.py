@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from tickd.telemetry.trace_ids import BLOCKS, batch_trace, span_of
+from tickd.topics import CHANNEL_TABLES
 
 __all__ = [
     "BatchStamps",
@@ -33,21 +34,6 @@ Kind = Literal["internal", "client", "producer", "consumer"]
 Value = str | int | float | bool
 
 LINKS_MAX: Final = 128  # OpenTelemetry's own limit per span
-_TABLES: Final = {
-    "trade": "trades",
-    "aggtrade": "trades",
-    "backfill": "trades",
-    "quote": "quotes",
-    "depth": "book",
-    "mark": "marks",
-    "index": "marks",
-    "funding": "marks",
-    "open_interest": "marks",
-    "liquidation": "liquidations",
-    "book_state": "states",
-    "status": "states",
-    "gap": "gaps",
-}
 FEED: Final = "market-data"
 
 
@@ -151,7 +137,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 def tables_of(topics: Iterable[str]) -> frozenset[str]:
     """Return the tables that events of these topics go to."""
     channels = {topic.partition(".")[0] for topic in topics}
-    return frozenset(_TABLES[channel] for channel in channels if channel in _TABLES)
+    return frozenset(CHANNEL_TABLES[channel] for channel in channels if channel in CHANNEL_TABLES)
 
 
 class _Tree:

@@ -29,10 +29,10 @@ from backtest.export.hftbacktest_rows import (
     Rows,
 )
 from backtest.export.npz import NpzWriter
-from backtest.export.selection import CHANNEL_TABLES, Selected
+from backtest.export.selection import Selected
 from tickd.describe import time_text
 from tickd.rows import Cut, Definition
-from tickd.topics import Pattern
+from tickd.topics import CHANNEL_TABLES, Pattern
 from tickd.units import format_duration
 
 __all__ = ["FORMAT"]

@@ -40,14 +40,13 @@ from tickd.app.disk_checks import (
 )
 from tickd.app.findings import Finding, Verdict, fail, failed, ok, summary, warn
 from tickd.app.machine_checks import (
-    ClockState,
     judge_clock,
     judge_files,
     judge_kernel,
     judge_shared_memory,
-    read_clock,
 )
 from tickd.app.network_checks import Door, check_door, doors_of
+from tickd.telemetry.system_clock import ClockState, read_clock
 
 DAY_NS = 86_400_000_000_000
 
@@ -59,13 +58,17 @@ def test_only_a_failure_fails() -> None:
     assert summary(findings) == {"OK": 1, "WARN": 2, "FAIL": 0}
 
 
+def clock(synchronised: bool, error_us_max: int, offset_ns: int) -> ClockState:
+    return ClockState(synchronised, offset_ns / 1e9, error_us_max / 1e6, 0.0)
+
+
 @pytest.mark.parametrize(
     ("state", "verdict"),
     [
-        (ClockState(True, 4_000, 12), Verdict.OK),
-        (ClockState(True, 250_000, 12), Verdict.WARN),
-        (ClockState(True, 2_000_000, 12), Verdict.WARN),
-        (ClockState(False, 4_000, 12), Verdict.WARN),
+        (clock(True, 4_000, 12_000), Verdict.OK),
+        (clock(True, 250_000, 12_000), Verdict.WARN),
+        (clock(True, 2_000_000, 12_000), Verdict.WARN),
+        (clock(False, 4_000, 12_000), Verdict.WARN),
         (None, Verdict.WARN),
     ],
 )
@@ -73,9 +76,16 @@ def test_clock_is_judged_by_what_the_kernel_says(state: ClockState, verdict: Ver
     assert judge_clock(state).verdict is verdict
 
 
+@pytest.mark.parametrize("offset_us", [-250_001, -3, 0, 7, 4_999, 499_999])
+def test_the_clock_is_told_in_whole_microseconds_rounded_down(offset_us: int) -> None:
+    for offset_ns in (offset_us * 1_000, offset_us * 1_000 + 999):
+        words = judge_clock(clock(True, 4_007, offset_ns)).words
+        assert words == f"in step, offset {offset_us:,} µs, at most 4,007 µs wrong"
+
+
 def test_the_kernel_is_asked_about_its_clock() -> None:
     state = read_clock()
-    assert state is None or 0 <= state.error_us_max <= 100_000_000
+    assert state is None or 0 <= state.error_max_s * 1e6 <= 100_000_000
 
 
 @pytest.mark.parametrize(

@@ -239,8 +239,4 @@ async def test_a_daemon_with_everything_stays_below_the_limit_at_a_thousand_symb
         worst = families["tickd_bus_worst_topic_age_seconds"].samples
         assert len(worst) == 20
     finally:
-        daemon.parts.tap.finish()
-        daemon.parts.tap.detach()
-        daemon.parts.raw_log.close()
-        await daemon.parts.trading.close()
-        daemon.parts.halting.stop()
+        await daemon.parts.put_away()

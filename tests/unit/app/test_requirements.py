@@ -154,11 +154,7 @@ async def test_the_daemon_goes_on_without_exporter_and_probes(
         for extra in ("tickd[tracing]", "tickd[postgres]"):
             assert f"pip install '{extra}'" in said.out + said.err
     finally:
-        parts.tap.finish()
-        parts.tap.detach()
-        parts.raw_log.close()
-        await parts.trading.close()
-        parts.halting.stop()
+        await parts.put_away()
 
 
 PLAIN = 'api_key_file = "{folder}/api.key"\nsecret_key_file = "{folder}/secret.key"\n'

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import threading
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -17,14 +15,7 @@ from tickd.telemetry.flight import FlightRing
 from tickd.telemetry.logs import configure_logs
 from tickd.testing.clock import ManualClock
 
-
-@pytest.fixture(autouse=True)
-def fresh_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("fresh_logging")
 
 
 def ring_behind(level: str) -> tuple[FlightRing, io.StringIO]:

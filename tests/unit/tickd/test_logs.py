@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,7 @@ from tickd.secrets import Secret
 from tickd.telemetry.logs import configure_logs
 from tickd.testing.clock import ManualClock
 
-
-@pytest.fixture(autouse=True)
-def fresh_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("fresh_logging")
 
 
 def configured(**options: object) -> tuple[io.StringIO, ManualClock]:

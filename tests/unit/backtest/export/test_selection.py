@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from backtest.export.errors import ExportError, RefusedRowsError
-from backtest.export.selection import CHANNEL_TABLES, Selected
+from backtest.export.selection import Selected
 from tickd.errors import TickdError
 from tickd.events import Flag
 from tickd.native import EVENT_TABLES
 from tickd.rows import Definition, TableRows
-from tickd.topics import CHANNELS
+from tickd.topics import CHANNEL_TABLES, CHANNELS
 
 KNOWN = {
     1: Definition(1, "binance-usdm", "BTCUSDT", 1, 3),

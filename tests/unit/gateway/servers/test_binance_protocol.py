@@ -6,10 +6,7 @@ import asyncio
 
 import aiohttp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.servers.binance_protocol import text_frame
 from gateway.servers.config import ProtocolConfig, SimServerConfig
 from tests.unit.gateway.servers.kit import ask, closing_code, receive, simulated
 
@@ -193,17 +190,3 @@ async def test_a_client_that_does_not_read_is_closed_when_so_ordered() -> None:
                 stats = (await venue.get("/_stats"))[1]
         finally:
             writer.transport.abort()
-
-
-@given(st.binary(max_size=70_000))
-def test_text_frame_has_the_length_it_announces(payload: bytes) -> None:
-    frame = text_frame(payload)
-    assert frame[0] == 0x81
-    if len(payload) < 126:
-        header, announced = 2, frame[1]
-    elif len(payload) < 65_536:
-        header, announced = 4, int.from_bytes(frame[2:4], "big")
-    else:
-        header, announced = 10, int.from_bytes(frame[2:10], "big")
-    assert announced == len(payload)
-    assert frame[header:] == payload
