@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from tickd.app.service_unit import unit_in_words
 from tickd.errors import Action, ConfigError, TickdError
 
 __all__ = ["AS_WHOM", "ask_plainly", "not_answered", "state_dir_of"]
@@ -101,6 +102,6 @@ def not_answered(path: Path, error: OSError) -> TickdError:
     return TickdError(
         words,
         action=Action.FATAL,
-        hint="its end, with the stacks of all threads in the journal:"
-        " systemctl kill --kill-whom=main -s ABRT tickd (elsewhere: kill -ABRT PID)",
+        hint="its end, with the stacks of all threads in the journal: systemctl kill"
+        f" --kill-whom=main -s ABRT {unit_in_words(path.parent)} (elsewhere: kill -ABRT PID)",
     )

@@ -16,6 +16,7 @@ from gateway.status import SessionStatus
 from recorder.sink.sink import SinkState
 from tickd.app.backends import described
 from tickd.app.parts import Parts
+from tickd.app.service_unit import unit_of_process
 from tickd.bus import Bus
 from tickd.bus_queue import TopicLag
 from tickd.native import BUILD_PROFILE, VERSION, Decoder
@@ -67,6 +68,7 @@ class Picture:
             "build": BUILD_PROFILE,
             "backends": [described(choice) for choice in parts.backends],
             "pid": os.getpid(),
+            "unit": unit_of_process("self"),
             "state": self.state(),
             "waiting_for": self.waiting_for(),
             "uptime_s": self.uptime_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import tarfile
 import threading
@@ -118,6 +119,21 @@ def test_a_daemon_that_hangs_is_said_to(words: tuple[str, ...], config: Path, co
     assert ended.code == ExitCode.FAILED
     assert "did not answer within 0.05 s: it may hang" in ended.err
     assert f"-s {'USR1' if words[:2] == ('risk', 'kill') else 'ABRT'} tickd" in ended.err
+
+
+@pytest.mark.parametrize("words", [("status",), ("risk", "kill", "--reason", "x")], ids=" ".join)
+@pytest.mark.usefixtures("impatient")
+def test_a_shard_that_hangs_is_named_by_its_own_unit(
+    words: tuple[str, ...], config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that ends `tickd` would end another daemon than the one that hangs."""
+    monkeypatch.setattr("tickd.app.service_unit._STATE", re.compile(r".*/tickd-(\d+-\d+)"))
+    shard = config.parent / "tickd-0-4"
+    shard.mkdir()
+    at = 2 if words[0] == "risk" else 1
+    with listening(shard, 0):
+        ended = command(*words[:at], shard, *words[at:])
+    assert ended.err.partition("--kill-whom=main -s ")[2].split()[1].rstrip(")") == "tickd@0-4"
 
 
 @pytest.mark.usefixtures("impatient")
