@@ -173,6 +173,7 @@ class Picture:
             "ack_p99_ms": delivery.ack_latency.quantile(0.99) / 1e6,
             "age_limit_ms": sink.policy.age_ms,
             "restarts": storage.embedded.restarts if storage.embedded is not None else 0,
+            "hangs": storage.embedded.hangs if storage.embedded is not None else 0,
             "circuit": delivery.circuits.server.state.value,
             "tables_refused": [
                 table
