@@ -103,6 +103,52 @@ def test_a_running_daemons_spool_needs_no_secret(config: Path, command: Any) -> 
     assert "spool: 0 blocks" in ended.out
 
 
+BROKER = """
+[[accounts]]
+broker = "shioaji"
+name = "tw"
+api_key = { credential = "key" }
+secret_key = { credential = "secret" }
+"""
+
+
+def test_a_spool_without_a_daemon_needs_no_secret_at_all(config: Path, command: Any) -> None:
+    (config.parent / "raw").mkdir()
+    with config.open("a") as file:
+        file.write(f"{BROKER}[sink]\nspool_bytes_max = 8388608\n")
+    for action in (("list",), ("retry", "--all")):
+        ended = command("spool", action[0], config, *action[1:])
+        assert ended.code == ExitCode.OK, ended.err
+
+
+ASK_CLICKHOUSE = [
+    ("gaps", "history", "FILE"),
+    ("query", "SELECT 1", "--config", "FILE"),
+    ("export", "FILE", "--source", "clickhouse", "--out", "there"),
+]
+
+
+@pytest.mark.parametrize("words", ASK_CLICKHOUSE, ids=lambda words: words[0])
+def test_what_asks_clickhouse_needs_its_secret_and_no_other(
+    words: tuple[str, ...], config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    text = config.read_text() + 'url = "http://127.0.0.1:1"\n' + BROKER
+    config.write_text(text)
+    typed = [str(config) if word == "FILE" else word for word in words]
+    ended = command(*typed)
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert "clickhouse.password: " in ended.err
+    password = config.parent / "password"
+    password.write_text("p")
+    password.chmod(0o600)
+    config.write_text(text.replace('credential = "clickhouse"', f'file = "{password}"'))
+    ended = command(*typed)
+    assert ended.code == ExitCode.FAILED, ended.err
+    assert "127.0.0.1:1" in ended.err, "it did not get as far as the server"
+    assert "accounts" not in ended.err
+
+
 def test_what_needs_a_secret_says_where_it_was_looked_for(config: Path, command: Any) -> None:
     ended = command("check", config)
     assert ended.code == ExitCode.BAD_CONFIG
