@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tickd.app.service_unit import unit_in_words
 from tickd.errors import Action, ConfigError, TickdError
+from tickd.toml_faults import toml_fault
 
 __all__ = ["AS_WHOM", "ask_plainly", "not_answered", "state_dir_of"]
 
@@ -35,15 +36,17 @@ def state_dir_of(config: Path) -> Path:
     try:
         if config.is_dir():
             return config
-        tree: dict[str, Any] = tomllib.loads(config.read_text("utf-8"))
+        text = config.read_text("utf-8")
     except PermissionError as error:
         raise ConfigError(f"{config}: {error.strerror}", hint=AS_WHOM) from error
     except OSError as error:
         raise ConfigError(f"{config}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{config}: not UTF-8 text at byte {error.start}") from error
+    try:
+        tree: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{config}: not TOML: {error}") from error
+        raise ConfigError(f"{config}: {toml_fault(error, text)}") from error
     node = tree.get("node", {})
     named: object = _overriding(os.environ.get(STATE_DIR_VARIABLE))
     if named is None and isinstance(node, dict):

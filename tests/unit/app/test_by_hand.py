@@ -103,6 +103,50 @@ def test_a_running_daemons_spool_needs_no_secret(config: Path, command: Any) -> 
     assert "spool: 0 blocks" in ended.out
 
 
+WRONG = (
+    "password = Tr0ub4dor battery",
+    "password: Tr0ub4dor battery",
+    'password = "Tr0ub4dor battery',
+    'password = "Tr0ub4dor battery"',
+    'password = { env = "Tr0ub4dor battery" }',
+    'password = { file = "Tr0ub4dor battery" }',
+    'password = { credential = "Tr0ub4dor battery" }',
+    'password = { env = "Tr0ub4dor-battery" }',
+    'password = { credential = "/Tr0ub4dor/battery" }',
+)
+
+
+@pytest.mark.parametrize("line", WRONG)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check",),
+        ("doctor", "--quick"),
+        ("status",),
+        ("query", "SELECT 1", "--config"),
+        ("bundle",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_password_in_the_wrong_place_is_not_repeated(
+    words: tuple[str, ...], line: str, config: Path, command: Any
+) -> None:
+    config.write_text(f'[node]\nstate_dir = "{config.parent}"\n[clickhouse]\n{line}\n')
+    if words == ("bundle",):
+        out = config.parent / "bundle.tar.gz"
+        ended = command("support-bundle", config, "--out", out, "--quick")
+        with tarfile.open(out) as archive:
+            files = [archive.extractfile(each) for each in archive.getmembers()]
+            shown = "".join(file.read().decode() for file in files if file is not None)
+        assert "config.error.txt" in ended.out
+    else:
+        ended = command(*words, config)
+        shown = ""
+        assert ended.code != ExitCode.OK
+    shown += ended.out + ended.err
+    assert not any(word in shown for word in ("Tr0ub4dor", "battery")), shown
+
+
 BROKER = """
 [[accounts]]
 broker = "shioaji"
