@@ -147,6 +147,31 @@ def test_a_password_in_the_wrong_place_is_not_repeated(
     assert not any(word in shown for word in ("Tr0ub4dor", "battery")), shown
 
 
+def test_a_bundle_of_a_state_directory_is_of_that_one(config: Path, command: Any) -> None:
+    """Whoever may not read the file, or has none, is not given an archive of another directory."""
+    (config.parent / "dumps").mkdir()
+    (config.parent / "dumps" / "x.json").write_text('{"found": 1}')
+    out = config.parent / "bundle.tar.gz"
+    ended = command("support-bundle", config.parent, "--out", out, "--quick")
+    assert ended.code == ExitCode.OK, ended.err
+    assert "dumps/x.json" in ended.out
+    assert "without an answer, the reason is in it: config.error.txt, status.error.txt" in ended.out
+
+
+def test_a_slip_in_a_name_makes_no_bundle(config: Path, command: Any) -> None:
+    out = config.parent / "bundle.tar.gz"
+    ended = command("support-bundle", config.parent / "tikcd.toml", "--out", out, "--quick")
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert "tikcd.toml: no such file" in ended.err
+    assert not out.exists()
+
+
+def test_the_doctor_of_a_directory_says_what_he_wants(config: Path, command: Any) -> None:
+    ended = command("doctor", config.parent, "--quick")
+    assert ended.code == ExitCode.FAILED
+    assert "name the config file in its place" in ended.out
+
+
 BROKER = """
 [[accounts]]
 broker = "shioaji"
