@@ -81,15 +81,16 @@ def read_limits(path: Path) -> Limits:
     """
     try:
         text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
         content = tomllib.loads(text)
         section = content.get("risk", content)
         # A config file says more under `risk` than limits.
         chosen = section if section is content else {n: section[n] for n in _NAMES & section.keys()}
         return Limits(msgspec.convert(chosen, LimitsConfig))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {toml_fault(error, text)}") from error
     except (msgspec.ValidationError, AttributeError) as error:
