@@ -14,7 +14,7 @@ import json
 import re
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -29,6 +29,7 @@ from tickd.secrets import (
     secret_from_env,
     secret_from_file,
 )
+from tickd.toml_faults import toml_fault
 
 __all__ = ["CONFIG_BYTES_MAX", "dump", "load", "load_each", "parse"]
 
@@ -37,6 +38,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 CONFIG_BYTES_MAX: Final = 1 << 20
 # TICKD__NODE__STATE_DIR=/x overrides node.state_dir; two underscores separate the parts of the key.
 ENV_PREFIX: Final = "TICKD__"
+_SPACE: Final = re.compile(r"\s")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]+)`")
 _MISSING: Final = re.compile(r"required field `([^`]+)`")
 _AT: Final = re.compile(r"(?s)(.*?)(?: - at `(?:key in )?\$\.?([^`]*)`)?$")
@@ -100,11 +102,14 @@ def _content(file: Path) -> bytes:
 
 def _tree(content: bytes, source: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(content.decode())
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: not UTF-8 text at byte {error.start}") from error
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not TOML: {_lower(str(error))}") from error
+        fault, hint = toml_fault(error, text), "a text stands in quotes; a secret in its own file"
+        raise ConfigError(f"{source}: {fault}", hint=hint) from error
 
 
 def _converted(
@@ -174,15 +179,27 @@ def _secret(kind: type, value: object, env: Mapping[str, str]) -> object:
 def _secret_of(value: object, env: Mapping[str, str]) -> Secret:
     match value:
         case {"file": str(path), **rest} if not rest:
-            return secret_from_file(path)
+            return _named(path, lambda: secret_from_file(path))
         case {"env": str(name), **rest} if not rest:
-            return secret_from_env(name, env)
+            return _named(name, lambda: secret_from_env(name, env))
         case {"credential": str(name), **rest} if not rest:
-            return secret_from_credential(name, env)
+            return _named(name, lambda: secret_from_credential(name, env))
     raise ConfigError(
         "a secret is not written here",
         hint='{ file = "…" }, { credential = "name" } or { env = "NAME" }',
     )
+
+
+def _named(name: str, read: Callable[[], Secret]) -> Secret:
+    """What `read` gives; a name of several words may be the secret itself, and is not repeated."""
+    try:
+        return read()
+    except ConfigError as error:
+        if not _SPACE.search(name):
+            raise
+        words = str(error).replace(name, HIDDEN)
+        # None: what was replaced must not be found as the cause.
+        raise ConfigError(words, hint="the name of the secret, not the secret itself") from None
 
 
 def _late(value: object, env: Mapping[str, str]) -> LateSecret:

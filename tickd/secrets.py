@@ -7,6 +7,7 @@ environment itself and writes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn, final
@@ -21,6 +22,7 @@ SECRET_BYTES_MAX: Final = 65_536
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 # What tickd's unit loads from a directory has its id in front: LoadCredential=tickd:DIRECTORY.
 CREDENTIAL_PREFIX: Final = "tickd_"
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 CREDENTIAL_SOURCE: Final = Path("/etc/tickd/credentials")
 
 
@@ -91,6 +93,9 @@ def secret_from_env(name: str, environment: Mapping[str, str]) -> Secret:
 
     Raises ConfigError when it is missing or empty.
     """
+    if not _VARIABLE.fullmatch(name):
+        # Whoever takes `env` for the place of the secret itself must not read it in a journal.
+        raise ConfigError("what stands under env is no name of a variable", hint='{ env = "NAME" }')
     text = environment.get(name, "")
     if not text:
         raise ConfigError(f"environment variable {name} is not set", hint=f"export {name}=…")
@@ -104,7 +109,10 @@ def secret_from_credential(name: str, environment: Mapping[str, str]) -> Secret:
     ConfigError: none of this name, it may not be read, or a file that is no secret.
     """
     if not name or "/" in name or name.startswith("."):
-        raise ConfigError(f"{name!r} is no name of a credential", hint="a name, not a path")
+        # Not shown: it may be the secret itself.
+        raise ConfigError(
+            "what stands under credential is no name of a credential", hint="a name, not a path"
+        )
     directory = environment.get(CREDENTIALS, "")
     if not directory or not _exists(Path(directory)):
         return _from_source(name)

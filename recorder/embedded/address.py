@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Address", "ping", "read_address", "remove_address", "write_address"]
+__all__ = ["PING", "PULSE", "Address", "ping", "read_address", "remove_address", "write_address"]
 
 FILE_NAME: Final = "http.json"
+PING: Final = "/ping"
+PULSE: Final = "/pulse"
 _REPLY: Final = b"Ok.\n"
 
 
@@ -55,13 +57,16 @@ def read_address(directory: Path) -> Address | None:
         return None
 
 
-async def ping(address: Address, *, timeout_s: float = 2.0) -> bool:
-    """Say whether this very server answers: its pid in the reply exposes a reused port."""
+async def ping(address: Address, *, timeout_s: float = 2.0, path: str = PING) -> bool:
+    """Say whether this very server answers: its pid in the reply exposes a reused port.
+
+    Args: `path`: `PULSE` asks the engine as well, not the interface in front of it alone.
+    """
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(address.host, address.port)
             try:
-                writer.write(b"GET /ping HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
                 reply = await reader.read()  # HTTP/1.0: up to the close
             finally:
                 writer.close()

@@ -28,6 +28,8 @@ class EmbeddedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """How long a new server waits for an orphan that still finishes its last statement."""
     stop_timeout_ms: int = 20_000
     """How long an orderly stop may take before the child is killed (parts on disk are atomic)."""
+    hang_timeout_ms: int = 60_000
+    """Alive and without an answer for so long, the child is killed and started again."""
     backoff_ms_min: int = 100
     backoff_ms_max: int = 10_000
 
@@ -42,5 +44,7 @@ class EmbeddedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError(f"memory_bytes_max {self.memory_bytes_max}: the engine needs 512 MiB")
         if self.query_memory_bytes_max > self.memory_bytes_max:
             raise ValueError("query_memory_bytes_max is above memory_bytes_max")
+        if self.hang_timeout_ms <= 0:
+            raise ValueError(f"hang_timeout_ms {self.hang_timeout_ms} is not above 0")
         if not 0 < self.backoff_ms_min <= self.backoff_ms_max:
             raise ValueError("backoff_ms_min must be above 0 and not above backoff_ms_max")

@@ -108,9 +108,12 @@ class Engine:
         # Two pools, so that slow readers never hold up the recorder's inserts.
         self.inserts = ThreadPoolExecutor(max(1, workers // 4), thread_name_prefix="insert")
         self.reads = ThreadPoolExecutor(max(1, workers - workers // 4), thread_name_prefix="read")
+        # And one that waits behind no statement, so that work is not mistaken for a hang.
+        self.pulses = ThreadPoolExecutor(1, thread_name_prefix="pulse")
 
     def close(self) -> None:
         """Wait for running statements, then let go of the files."""
+        self.pulses.shutdown(wait=False, cancel_futures=True)
         for pool in (self.inserts, self.reads):
             pool.shutdown(wait=True)
         self._root.close()
@@ -126,6 +129,11 @@ class Engine:
             return self._run(statement.into(path, request.default_format, comment=comment), request)
         finally:
             os.close(out_fd)
+
+    def pulse(self) -> None:
+        """Return once the engine has answered anything, a refusal as well."""
+        with contextlib.suppress(RuntimeError, chdb.ChdbError):
+            self._session().connection.query("SELECT 1")
 
     def cancel(self, mark: str) -> None:
         """Cancel the read with this mark, if it runs."""

@@ -22,6 +22,7 @@ from typing import Final
 
 from aiohttp import web
 
+from recorder.embedded.address import PING, PULSE
 from recorder.embedded.encoding import BAD_DATA, accepted, packer, unpacker
 from recorder.embedded.engine import Engine, EngineError, Request, Summary
 from recorder.embedded.key import USER, credentials
@@ -75,7 +76,8 @@ def make_app(engine: Engine, *, key: Secret, body_bytes_max: int) -> web.Applica
     """Return the application; it does not own the engine."""
     interface = _Interface(engine, key=key, body_bytes_max=body_bytes_max)
     app = web.Application()
-    app.router.add_get("/ping", interface.ping)
+    app.router.add_get(PING, interface.ping)
+    app.router.add_get(PULSE, interface.pulse)
     app.router.add_get("/replicas_status", interface.ping)
     app.router.add_route("*", "/", interface.handle)
     return app
@@ -87,6 +89,15 @@ class _Interface:
         self._key = key
         self._body_bytes_max = body_bytes_max
         self._waiting = 0  # requests between arrival and reply
+        self._pulse: asyncio.Future[None] | None = None  # the one on its way
+
+    async def pulse(self, request: web.Request) -> web.Response:
+        """As `ping`, once the engine has answered, too; without the key, as it tells nothing."""
+        if self._pulse is None or self._pulse.done():
+            loop = asyncio.get_running_loop()
+            self._pulse = loop.run_in_executor(self._engine.pulses, self._engine.pulse)
+        await asyncio.shield(self._pulse)
+        return await self.ping(request)
 
     async def ping(self, _request: web.Request) -> web.Response:
         return web.Response(text="Ok.\n", headers={"X-Tickd-Pid": str(os.getpid())})

@@ -1,5 +1,8 @@
 """The supervisor of the embedded ClickHouse: starts the child, restarts it, stops it last.
 
+A child that ends is started again, and one that lives and answers nothing is ended for it: asked on
+a thread that no statement uses, so that a long query or merge is no hang.
+
 The child has its own session (Ctrl-C of the terminal does not reach it), ignores INT, USR1, USR2
 and HUP (a signal to the whole cgroup does), and ends by itself when the pipe to its stdin closes,
 which happens however the daemon dies. This file speaks no SQL and knows nothing of the sink.
@@ -20,7 +23,7 @@ from typing import Final
 import structlog
 
 from recorder.clickhouse.endpoint import Endpoint
-from recorder.embedded.address import Address, ping
+from recorder.embedded.address import PULSE, Address, ping
 from recorder.embedded.config import EmbeddedConfig
 from recorder.embedded.errors import EmbeddedError, EmbeddedMissingError
 from recorder.embedded.key import read_key
@@ -33,6 +36,9 @@ _log = structlog.get_logger(__name__)
 _PING_EVERY_S: Final = 0.05
 # Up this long, a death counts as the first of a new row of failures.
 _HEALTHY_AFTER_S: Final = 30.0
+# So many questions without an answer make a hang: one alone is also missed by a daemon that was
+# itself stopped, or frozen together with the child.
+_PULSES_MISSED_MAX: Final = 4
 _LOG_TAIL_BYTES: Final = 2048
 _LINE_BYTES_MAX: Final = 65_536
 
@@ -54,13 +60,15 @@ class EmbeddedClickHouse:
         self._key = Secret("")
         self._ready = asyncio.Event()
         self._tried = asyncio.Event()  # a first start has succeeded or failed
+        self._silent = False  # it lives, and the last question got no answer
         self.restarts: int = 0
+        self.hangs: int = 0
         self.last_fault: str | None = None
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """The server while it answers, None between a death and the restart."""
-        if self._address is None:
+        """The server while it answers, None while it is silent and until a restart is done."""
+        if self._address is None or self._silent:
             return None
         return Endpoint(self._address.url, password=self._key, embedded=True)
 
@@ -110,16 +118,16 @@ class EmbeddedClickHouse:
         failures = 0
         first = True
         while True:
-            started = loop.time()
+            started = well_until = loop.time()
             try:
-                await self._one_life(first=first)
+                well_until = await self._one_life(first=first)
             except EmbeddedError as error:
                 if first and not patient:
                     raise
                 self.last_fault = str(error)
             first = False
             self._tried.set()
-            failures = 0 if loop.time() - started > _HEALTHY_AFTER_S else failures + 1
+            failures = 0 if well_until - started > _HEALTHY_AFTER_S else failures + 1
             backoff_ms = min(
                 self._config.backoff_ms_max,
                 self._config.backoff_ms_min << min(failures, 16),
@@ -128,7 +136,8 @@ class EmbeddedClickHouse:
             _log.error("embedded_clickhouse_died", fault=self.last_fault, backoff_ms=backoff_ms)
             await asyncio.sleep(backoff_ms / 1000)
 
-    async def _one_life(self, *, first: bool) -> None:
+    async def _one_life(self, *, first: bool) -> float:
+        """Run one child to its end; return when it was last well, in the loop's time."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             child = await self._spawn()
@@ -141,12 +150,53 @@ class EmbeddedClickHouse:
             self._ready.set()
             self._tried.set()
             _log.info("embedded_clickhouse_ready", url=address.url, pid=address.pid, first=first)
-            code = await child.wait()
-            self.last_fault = f"the server ended with {_exit_text(code)}: {self._log_tail()}"
+            return await self._attend(child, address)
         finally:
             self._address = None
+            self._silent = False
             self._ready.clear()
             await self._stop(child)
+
+    async def _attend(self, child: asyncio.subprocess.Process, address: Address) -> float:
+        """Wait for the end of a child, which is ours where it hangs."""
+        hangs = self.hangs
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watch(child, address), name="embedded_pulse")
+            code = await child.wait()
+            watching.cancel()
+        if self.hangs == hangs:
+            self.last_fault = f"the server ended with {_exit_text(code)}: {self._log_tail()}"
+            return asyncio.get_running_loop().time()
+        silence_ms = self._config.hang_timeout_ms
+        self.last_fault = f"the server gave no answer for {silence_ms / 1000:g} s and was killed"
+        return asyncio.get_running_loop().time() - silence_ms / 1000
+
+    async def _watch(self, child: asyncio.subprocess.Process, address: Address) -> None:
+        """Ask for ever; kill the child, which hears nothing else, when it hangs."""
+        loop = asyncio.get_running_loop()
+        each_s = self._config.hang_timeout_ms / 1000 / _PULSES_MISSED_MAX
+        missed = 0
+        while missed < _PULSES_MISSED_MAX:
+            asked = loop.time()
+            answered = await ping(address, timeout_s=each_s, path=PULSE)
+            missed = 0 if answered else missed + 1
+            self._hear(answered, address)
+            # A refusal comes at once, and takes as long as silence to count.
+            await asyncio.sleep(max(0.0, asked + each_s - loop.time()))
+        self.hangs += 1
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+
+    def _hear(self, answered: bool, address: Address) -> None:  # noqa: FBT001 - what `ping` said
+        if self._silent != answered:
+            return
+        self._silent = not answered
+        if answered:
+            self._ready.set()
+            _log.info("embedded_clickhouse_answers", pid=address.pid)
+        else:
+            self._ready.clear()
+            _log.warning("embedded_clickhouse_silent", pid=address.pid)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         config = self._config

@@ -1,5 +1,5 @@
 """`kill -9` while a simulated venue plays on: of the daemon at random moments and while it starts,
-and of its ClickHouse.
+and of its ClickHouse, which another time hangs.
 
 The venue keeps a log of what it sent. Afterwards every message sent is in the raw log or inside its
 gap (exact id ranges for trades), ClickHouse holds exactly the rows of the raw log, and
@@ -124,6 +124,27 @@ def test_rows_are_stored_once_over_kills_of_clickhouse(tmp_path: Path, seed: int
             daemon.wait_for(lambda s, n=number: s["sink"]["restarts"] > n and s["sink"]["url"])
         status = daemon.wait_for(lambda s: s["sink"]["caught_up"])
         assert status["raw_log"]["pauses"] == 0
+        stopped_cleanly(daemon, frames_min=5_000)
+    recording = prove(tmp_path, daemon, seed)
+    assert recording.gaps() == []
+
+
+def test_rows_are_stored_once_over_a_clickhouse_that_hangs(tmp_path: Path, seed: int) -> None:
+    """Stopped for ever: it is given up, ended and started again while its rows wait in files."""
+    with played(tmp_path, seed) as daemon:
+        daemon.start()
+        daemon.wait_for(lambda s: s["sink"]["caught_up"] and s["sink"]["rows_committed"])
+        hung = daemon.clickhouse_pid()
+        os.kill(hung, signal.SIGSTOP)
+        daemon.wait_for(lambda s: s["sink"]["url"] is None, timeout=40)
+        waiting = daemon.wait_for(lambda s: s["sink"]["spool"]["blocks"], timeout=60)
+        assert waiting["sink"]["hangs"] == 0, "it was ended before anything went to the spool"
+        back = daemon.wait_for(lambda s: s["sink"]["restarts"] and s["sink"]["url"], timeout=120)
+        assert (back["sink"]["hangs"], back["sink"]["restarts"]) == (1, 1)
+        assert daemon.clickhouse_pid() != hung
+        status = daemon.wait_for(lambda s: s["sink"]["caught_up"], timeout=120)
+        assert status["raw_log"]["pauses"] == 0
+        assert status["raw_log"]["frames"] > RATE * 40
         stopped_cleanly(daemon, frames_min=5_000)
     recording = prove(tmp_path, daemon, seed)
     assert recording.gaps() == []

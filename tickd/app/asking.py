@@ -13,7 +13,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from tickd.app.service_unit import unit_in_words
 from tickd.errors import Action, ConfigError, TickdError
+from tickd.toml_faults import toml_fault
 
 __all__ = ["AS_WHOM", "ask_plainly", "not_answered", "state_dir_of"]
 
@@ -34,15 +36,17 @@ def state_dir_of(config: Path) -> Path:
     try:
         if config.is_dir():
             return config
-        tree: dict[str, Any] = tomllib.loads(config.read_text("utf-8"))
+        text = config.read_text("utf-8")
     except PermissionError as error:
         raise ConfigError(f"{config}: {error.strerror}", hint=AS_WHOM) from error
     except OSError as error:
         raise ConfigError(f"{config}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{config}: not UTF-8 text at byte {error.start}") from error
+    try:
+        tree: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{config}: not TOML: {error}") from error
+        raise ConfigError(f"{config}: {toml_fault(error, text)}") from error
     node = tree.get("node", {})
     named: object = _overriding(os.environ.get(STATE_DIR_VARIABLE))
     if named is None and isinstance(node, dict):
@@ -101,6 +105,6 @@ def not_answered(path: Path, error: OSError) -> TickdError:
     return TickdError(
         words,
         action=Action.FATAL,
-        hint="its end, with the stacks of all threads in the journal:"
-        " systemctl kill --kill-whom=main -s ABRT tickd (elsewhere: kill -ABRT PID)",
+        hint="its end, with the stacks of all threads in the journal: systemctl kill"
+        f" --kill-whom=main -s ABRT {unit_in_words(path.parent)} (elsewhere: kill -ABRT PID)",
     )

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from recorder.clickhouse.clickhouse import ClickHouse
 from recorder.clickhouse.query import connect
 from tickd.app.config import Config
+from tickd.app.partial_config import TablesConfig
 
 
-def clickhouse_of(config: Config) -> AbstractAsyncContextManager[ClickHouse]:
+def clickhouse_of(config: Config | TablesConfig) -> AbstractAsyncContextManager[ClickHouse]:
     """A connection.
 
     The embedded server of a running daemon is shared, without one it is started for the block.

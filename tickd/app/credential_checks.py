@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from tickd.app.findings import Finding, fail, ok, warn
 from tickd.app.machine_checks import errno_words
+from tickd.secrets import HIDDEN
 
 __all__ = ["CredentialFile", "check_credentials", "credential_files", "expiry_of"]
 
@@ -76,7 +77,9 @@ def _check(file: CredentialFile, wall_ns: int) -> Finding:
         remedy = f"chown it to uid {os.geteuid()}, or LoadCredential= in the unit"
         return fail(name, f"{path}: {errno_words(error)}", remedy)
     except OSError as error:
-        return fail(name, f"{path}: {errno_words(error)}", "is the path right?")
+        # Of several words, and not there: it may be the secret itself.
+        shown = HIDDEN if len(str(path).split()) > 1 else path
+        return fail(name, f"{shown}: {errno_words(error)}", "is the path right?")
     mode = stat.S_IMODE(status.st_mode)
     words = f"{path}, mode {mode:04o}, uid {status.st_uid}"
     if not file.public and mode & 0o007:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from recorder.config import DiskGuardConfig
 from recorder.raw.disk_guard import Guard, Level
+from tickd.app.asking import AS_WHOM
 from tickd.app.findings import Finding, fail, ok, warn
 from tickd.app.machine_checks import errno_words
 from tickd.units import format_bytes
@@ -93,9 +94,20 @@ def check_writable(state_dir: Path) -> Finding:
     except OSError as error:
         if "ENOSPC" in (words := errno_words(error)):
             return warn(name, f"{place}: {words}", "make room: docs/how-to/full-disk.md")
+        if place == state_dir.absolute() and (uid := _other_owner(place)) is not None:
+            # As a rule nothing is wrong with it: a person asks, and the daemon is somebody else.
+            remedy = f"it belongs to uid {uid}: ask {AS_WHOM}; if it should be yours, chown it"
         return fail(name, f"{place} {owner}: {words}", remedy)
     there = "" if place == state_dir.absolute() else ", where it will be made"
     return ok(name, f"{place} can be written {owner}{there}")
+
+
+def _other_owner(place: Path) -> int | None:
+    try:
+        uid = place.stat().st_uid
+    except OSError:
+        return None
+    return uid if uid != os.geteuid() else None
 
 
 def judge_room(free: int, total: int, guard: DiskGuardConfig, *, starting: bool) -> Finding:

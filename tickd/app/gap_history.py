@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tickd.app.clickhouse_of import clickhouse_of
-from tickd.app.config import Config
+from tickd.app.partial_config import TablesConfig
 from tickd.topics import CHANNELS
 
 __all__ = ["gap_history"]
@@ -33,7 +33,7 @@ LIMIT {rows}
 """
 
 
-async def gap_history(config: Config, hours: float) -> list[dict[str, Any]]:
+async def gap_history(config: TablesConfig, hours: float) -> list[dict[str, Any]]:
     """Gaps that ended within so many hours, the newest first. Raises ClickHouseError."""
     sql = _SQL.format(database=config.clickhouse.database, rows=ROWS_MAX)
     async with clickhouse_of(config) as server:

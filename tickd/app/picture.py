@@ -16,6 +16,7 @@ from gateway.status import SessionStatus
 from recorder.sink.sink import SinkState
 from tickd.app.backends import described
 from tickd.app.parts import Parts
+from tickd.app.service_unit import unit_of_process
 from tickd.bus import Bus
 from tickd.bus_queue import TopicLag
 from tickd.native import BUILD_PROFILE, VERSION, Decoder
@@ -67,6 +68,7 @@ class Picture:
             "build": BUILD_PROFILE,
             "backends": [described(choice) for choice in parts.backends],
             "pid": os.getpid(),
+            "unit": unit_of_process("self"),
             "state": self.state(),
             "waiting_for": self.waiting_for(),
             "uptime_s": self.uptime_s,
@@ -171,6 +173,7 @@ class Picture:
             "ack_p99_ms": delivery.ack_latency.quantile(0.99) / 1e6,
             "age_limit_ms": sink.policy.age_ms,
             "restarts": storage.embedded.restarts if storage.embedded is not None else 0,
+            "hangs": storage.embedded.hangs if storage.embedded is not None else 0,
             "circuit": delivery.circuits.server.state.value,
             "tables_refused": [
                 table

@@ -25,6 +25,7 @@ from recorder.sink.plan_thread import PlanThread
 from recorder.sink.retry import RetryPolicy
 from recorder.spool.quarantine import Quarantine
 from tickd.app.config import Config
+from tickd.app.partial_config import SpoolConfig
 from tickd.errors import Action, TickdError
 from tickd.events import SEQ_INDEX_BITS
 from tickd.native import EVENT_TABLES
@@ -80,7 +81,7 @@ def repair_of(
     )
 
 
-def plan_of(config: Config, clock: Clock) -> PlanThread:
+def plan_of(config: Config | SpoolConfig, clock: Clock) -> PlanThread:
     """Open the plan of a state directory that no daemon uses. Raises PlanError."""
     return PlanThread(
         Plan(config.state_dir / "sink" / "plan.jsonl"),

@@ -245,6 +245,11 @@ def _declare_servers(metrics: Metrics, parts: Parts) -> None:
         "Restarts of the embedded ClickHouse.",
         lambda: storage.embedded.restarts if storage.embedded is not None else 0,
     )
+    metrics.read_counter(
+        "tickd_recorder_embedded_hangs_total",
+        "Times that the embedded ClickHouse lived, answered nothing for 60 s, and was killed.",
+        lambda: storage.embedded.hangs if storage.embedded is not None else 0,
+    )
     if storage.embedded is not None:
         _declare_embedded(metrics, storage.embedded)
 

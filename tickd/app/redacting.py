@@ -42,6 +42,10 @@ _NAMED: Final = rf"(?i)({_SECRET}\\*[\"']?\]?\s*[=:]\s*(?:[bfru]{{1,2}}(?=[\"'])
 # To the same quote, as deep in backslashes; without one to the end of the line.
 _QUOTED: Final = r"(\\*)(\"{3}|'{3}|[\"'])(?:(?!(?<!\\)\2\3)[^\n])*"
 _BRACKETS: Final = r"[{\[](?:[^{}\[\]\n]|[{\[][^{}\[\]\n]*[}\]]?)*[}\]]?"
+# Not behind quotes or brackets, which have shapes of their own.
+_BARE: Final = r"(?![{\[\s\"'\\])"
+_WORD: Final = r"[^\s\"'&,;}\]\\]+"
+_MORE_WORDS: Final = rf"(?:[ \t]+(?![\w.-]{{1,64}}\s*[=:]){_WORD})*"
 _SHAPES: Final = (
     # Also one that was cut off.
     (re.compile(_PRIVATE_KEY, re.DOTALL), HIDDEN),
@@ -59,7 +63,14 @@ _SHAPES: Final = (
     (re.compile(rf"{_NAMED}){_QUOTED}"), rf"\1\2\3{HIDDEN}"),
     # Not where a secret is told to be.
     (re.compile(rf"{_NAMED})(?!{{\s*[\"']?(?:file|env|credential)\b){_BRACKETS}"), rf"\1{HIDDEN}"),
-    (re.compile(rf"{_NAMED}\\*[\"']?)(?![{{\[\s])([^\s\"'&,;}}\]\\]+)"), rf"\1{HIDDEN}"),
+    # A line of a file: without quotes the value goes on to its end.
+    (
+        re.compile(rf"(?im)^([ \t]*[\w.-]{{0,64}}?{_SECRET}\s*[=:]\s*){_BARE}[^\n]+"),
+        rf"\1{HIDDEN}",
+    ),
+    # Within a line it goes on to the next name; behind a colon words are more often of tickd's own.
+    (re.compile(rf"(?i)({_SECRET}\s*=\s*){_BARE}{_WORD}{_MORE_WORDS}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"{_NAMED}\\*[\"']?)(?![{{\[\s]){_WORD}"), rf"\1{HIDDEN}"),
     (
         re.compile(
             rf"(?i)((?<![\w-])--[\w-]{{0,64}}{_SECRET}\s+)(?!-)"

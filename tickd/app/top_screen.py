@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tickd.app.fitting import FittingLine, FittingTable
 from tickd.app.screen import strategies_table
 from tickd.app.top_keys import KILL_WORD, View
 from tickd.app.trading_screen import trading_page
@@ -47,6 +48,12 @@ HELP: Final = (
 Justify = Literal["left", "right"]
 # Where a column's title differs from the name of its order.
 _TITLES: Final = {"depth": "queue", "p99": "to bus p99"}
+_COLUMNS: Final[tuple[tuple[str, Justify], ...]] = (
+    ("topic", "left"), ("events", "right"), ("rate", "right"), ("silent", "right"),
+    ("to bus p99", "right"), ("queue", "right"), ("lag", "right"), ("dropped", "right"),
+)  # fmt: skip
+# On a narrow terminal, not the one that they are sorted by. What is wrong is seen in the others.
+_DROPPED_FIRST: Final = ("to bus p99", "events", "queue", "silent")
 
 
 def topics_of(answer: dict[str, Any]) -> list[str]:
@@ -76,40 +83,44 @@ def draw(view: View, answer: dict[str, Any], *, lines: int) -> RenderableType:
 def _head(answer: dict[str, Any], view: View) -> RenderableType:
     raw, sink, decoder = answer["raw_log"], answer["sink"], answer["decoder"]
     good = answer["state"] == "recording"
-    table = Table.grid(padding=(0, 3))
-    for _ in range(5):
-        table.add_column(no_wrap=True)
-    moment = datetime.fromtimestamp(answer["wall_ns"] / NS_PER_S, UTC)
-    table.add_row(
-        Text("tickd top", "bold"),
-        Text(answer["state"], "bold green" if good else "bold yellow"),
-        Text(f"node {answer['node']}, up {answer['uptime_s']:,.0f} s"),
-        Text(f"{moment:%H:%M:%S} UTC" + ("  PAUSED" if view.paused else "")),
-        Text(f"loop p99 {answer['loop_lag_p99_ms']:.1f} ms"),
-    )
-    table.add_row(
-        Text("raw log"),
-        Text("sockets paused" if raw["paused"] else "", "bold red"),
-        Text(f"{raw['frames']:,} frames, {format_bytes(raw['compressed_bytes'])}"),
-        Text(f"write p99 {raw['write_p99_ms']:.1f} ms"),
-        Text(f"fsync p99 {raw['fsync_p99_ms']:.1f} ms"),
-    )
-    table.add_row(
-        Text("clickhouse"),
-        Text(sink["state"], "" if sink["circuit"] == "closed" else "yellow"),
-        Text(f"{sink['rows_committed']:,} rows"),
-        Text(f"{format_bytes(sink['pending_bytes'])} waiting"),
-        Text(f"ack p99 {sink['ack_p99_ms']:.0f} ms, spool {sink['spool_blocks']}"),
-    )
     halt = answer["halt"]
-    table.add_row(
-        Text("events"),
-        Text(f"orders {halt['state']}", "" if halt["state"] == "armed" else "yellow"),
-        Text(f"{decoder.get('events', 0):,} of {answer['topics_count']:,} topics"),
-        Text(f"{answer['gaps_open']:,} gaps open", "yellow" if answer["gaps_open"] else ""),
-        Text(f"{decoder.get('refused', 0):,} frames refused"),
+    moment = datetime.fromtimestamp(answer["wall_ns"] / NS_PER_S, UTC)
+    rows = (
+        (
+            Text("tickd top", "bold"),
+            Text(answer["state"], "bold green" if good else "bold yellow"),
+            Text(f"node {answer['node']}, up {answer['uptime_s']:,.0f} s"),
+            Text(f"{moment:%H:%M:%S} UTC" + ("  PAUSED" if view.paused else "")),
+            Text(f"loop p99 {answer['loop_lag_p99_ms']:.1f} ms"),
+        ),
+        (
+            Text("raw log"),
+            Text("sockets paused" if raw["paused"] else "", "bold red"),
+            Text(f"{raw['frames']:,} frames, {format_bytes(raw['compressed_bytes'])}"),
+            Text(f"write p99 {raw['write_p99_ms']:.1f} ms"),
+            Text(f"fsync p99 {raw['fsync_p99_ms']:.1f} ms"),
+        ),
+        (
+            Text("clickhouse"),
+            Text(sink["state"], "" if sink["circuit"] == "closed" else "yellow"),
+            Text(f"{sink['rows_committed']:,} rows"),
+            Text(f"{format_bytes(sink['pending_bytes'])} waiting"),
+            Text(f"ack p99 {sink['ack_p99_ms']:.0f} ms, spool {sink['spool_blocks']}"),
+        ),
+        (
+            Text("events"),
+            Text(f"orders {halt['state']}", "" if halt["state"] == "armed" else "yellow"),
+            Text(f"{decoder.get('events', 0):,} of {answer['topics_count']:,} topics"),
+            Text(f"{answer['gaps_open']:,} gaps open", "yellow" if answer["gaps_open"] else ""),
+            Text(f"{decoder.get('refused', 0):,} frames refused"),
+        ),
     )
-    return Group(table, *_trouble(answer))
+    grid = Table.grid(padding=(0, 3))
+    for _ in range(5):
+        grid.add_column(no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    return Group(FittingLine(grid, rows), *_trouble(answer))
 
 
 def _trouble(answer: dict[str, Any]) -> Iterable[Text]:
@@ -124,36 +135,42 @@ def _trouble(answer: dict[str, Any]) -> Iterable[Text]:
 
 
 def _topics(view: View, answer: dict[str, Any], shown: int) -> RenderableType:
-    table = _table(
-        ("topic", "left"), ("events", "right"), ("rate", "right"), ("silent", "right"),
-        ("to bus p99", "right"), ("queue", "right"), ("lag", "right"), ("dropped", "right"),
-        mark=_TITLES.get(answer["sort"], str(answer["sort"])),
-    )  # fmt: skip
+    mark = _TITLES.get(answer["sort"], str(answer["sort"]))
     rows = answer["rows"]
     selected = min(view.selected, len(rows) - 1)
     start = first_row(selected, shown)
-    for number, row in enumerate(rows[start : start + shown], start):
-        table.add_row(
-            *_figures(row, rates_known=answer["rates_known"]),
-            style="reverse" if number == selected and view.page == "topics" else "",
-        )
+
+    def made(without: frozenset[str]) -> RenderableType:
+        columns = [each for each in _COLUMNS if each[0] not in without]
+        table = _table(*columns, mark=mark)
+        for number, row in enumerate(rows[start : start + shown], start):
+            figures = _figures(row, rates_known=answer["rates_known"])
+            table.add_row(
+                *(figures[name] for name, _ in columns),
+                style="reverse" if number == selected and view.page == "topics" else "",
+            )
+        return table
+
+    table = FittingTable(made, [name for name in _DROPPED_FIRST if name != mark])
     if view.filter:
         return Group(Text(f"only topics with {view.filter!r}", "dim"), table)
     return table
 
 
-def _figures(row: dict[str, Any], *, rates_known: bool) -> list[Text]:
+def _figures(row: dict[str, Any], *, rates_known: bool) -> dict[str, Text]:
     silent = row["silent_s"]
-    return [
-        Text(row["topic"]),
-        Text(f"{row['events']:,}"),
-        Text(f"{row['rate']:,.0f}" if rates_known else "…"),
-        Text("" if silent is None else f"{silent:,.1f} s"),
-        Text(f"{row['bus_p99_ms']:.2f} ms", "yellow" if row["bus_p99_ms"] > P99_MS else ""),
-        Text(f"{row['depth']:,}"),
-        Text(f"{row['lag_s'] * 1e3:,.0f} ms", "bold red" if row["lag_s"] > LAG_S else ""),
-        Text(f"{row['dropped']:,}", "bold red" if row["dropped"] else ""),
-    ]
+    return {
+        "topic": Text(row["topic"]),
+        "events": Text(f"{row['events']:,}"),
+        "rate": Text(f"{row['rate']:,.0f}" if rates_known else "…"),
+        "silent": Text("" if silent is None else f"{silent:,.1f} s"),
+        "to bus p99": Text(
+            f"{row['bus_p99_ms']:.2f} ms", "yellow" if row["bus_p99_ms"] > P99_MS else ""
+        ),
+        "queue": Text(f"{row['depth']:,}"),
+        "lag": Text(f"{row['lag_s'] * 1e3:,.0f} ms", "bold red" if row["lag_s"] > LAG_S else ""),
+        "dropped": Text(f"{row['dropped']:,}", "bold red" if row["dropped"] else ""),
+    }
 
 
 def _topic(view: View, answer: dict[str, Any], shown: int) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import tarfile
 import threading
@@ -102,6 +103,121 @@ def test_a_running_daemons_spool_needs_no_secret(config: Path, command: Any) -> 
     assert "spool: 0 blocks" in ended.out
 
 
+WRONG = (
+    "password = Tr0ub4dor battery",
+    "password: Tr0ub4dor battery",
+    'password = "Tr0ub4dor battery',
+    'password = "Tr0ub4dor battery"',
+    'password = { env = "Tr0ub4dor battery" }',
+    'password = { file = "Tr0ub4dor battery" }',
+    'password = { credential = "Tr0ub4dor battery" }',
+    'password = { env = "Tr0ub4dor-battery" }',
+    'password = { credential = "/Tr0ub4dor/battery" }',
+)
+
+
+@pytest.mark.parametrize("line", WRONG)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check",),
+        ("doctor", "--quick"),
+        ("status",),
+        ("query", "SELECT 1", "--config"),
+        ("bundle",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_password_in_the_wrong_place_is_not_repeated(
+    words: tuple[str, ...], line: str, config: Path, command: Any
+) -> None:
+    config.write_text(f'[node]\nstate_dir = "{config.parent}"\n[clickhouse]\n{line}\n')
+    if words == ("bundle",):
+        out = config.parent / "bundle.tar.gz"
+        ended = command("support-bundle", config, "--out", out, "--quick")
+        with tarfile.open(out) as archive:
+            files = [archive.extractfile(each) for each in archive.getmembers()]
+            shown = "".join(file.read().decode() for file in files if file is not None)
+        assert "config.error.txt" in ended.out
+    else:
+        ended = command(*words, config)
+        shown = ""
+        assert ended.code != ExitCode.OK
+    shown += ended.out + ended.err
+    assert not any(word in shown for word in ("Tr0ub4dor", "battery")), shown
+
+
+def test_a_bundle_of_a_state_directory_is_of_that_one(config: Path, command: Any) -> None:
+    """Whoever may not read the file, or has none, is not given an archive of another directory."""
+    (config.parent / "dumps").mkdir()
+    (config.parent / "dumps" / "x.json").write_text('{"found": 1}')
+    out = config.parent / "bundle.tar.gz"
+    ended = command("support-bundle", config.parent, "--out", out, "--quick")
+    assert ended.code == ExitCode.OK, ended.err
+    assert "dumps/x.json" in ended.out
+    assert "without an answer, the reason is in it: config.error.txt, status.error.txt" in ended.out
+
+
+def test_a_slip_in_a_name_makes_no_bundle(config: Path, command: Any) -> None:
+    out = config.parent / "bundle.tar.gz"
+    ended = command("support-bundle", config.parent / "tikcd.toml", "--out", out, "--quick")
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert "tikcd.toml: no such file" in ended.err
+    assert not out.exists()
+
+
+def test_the_doctor_of_a_directory_says_what_he_wants(config: Path, command: Any) -> None:
+    ended = command("doctor", config.parent, "--quick")
+    assert ended.code == ExitCode.FAILED
+    assert "name the config file in its place" in ended.out
+
+
+BROKER = """
+[[accounts]]
+broker = "shioaji"
+name = "tw"
+api_key = { credential = "key" }
+secret_key = { credential = "secret" }
+"""
+
+
+def test_a_spool_without_a_daemon_needs_no_secret_at_all(config: Path, command: Any) -> None:
+    (config.parent / "raw").mkdir()
+    with config.open("a") as file:
+        file.write(f"{BROKER}[sink]\nspool_bytes_max = 8388608\n")
+    for action in (("list",), ("retry", "--all")):
+        ended = command("spool", action[0], config, *action[1:])
+        assert ended.code == ExitCode.OK, ended.err
+
+
+ASK_CLICKHOUSE = [
+    ("gaps", "history", "FILE"),
+    ("query", "SELECT 1", "--config", "FILE"),
+    ("export", "FILE", "--source", "clickhouse", "--out", "there"),
+]
+
+
+@pytest.mark.parametrize("words", ASK_CLICKHOUSE, ids=lambda words: words[0])
+def test_what_asks_clickhouse_needs_its_secret_and_no_other(
+    words: tuple[str, ...], config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    text = config.read_text() + 'url = "http://127.0.0.1:1"\n' + BROKER
+    config.write_text(text)
+    typed = [str(config) if word == "FILE" else word for word in words]
+    ended = command(*typed)
+    assert ended.code == ExitCode.BAD_CONFIG
+    assert "clickhouse.password: " in ended.err
+    password = config.parent / "password"
+    password.write_text("p")
+    password.chmod(0o600)
+    config.write_text(text.replace('credential = "clickhouse"', f'file = "{password}"'))
+    ended = command(*typed)
+    assert ended.code == ExitCode.FAILED, ended.err
+    assert "127.0.0.1:1" in ended.err, "it did not get as far as the server"
+    assert "accounts" not in ended.err
+
+
 def test_what_needs_a_secret_says_where_it_was_looked_for(config: Path, command: Any) -> None:
     ended = command("check", config)
     assert ended.code == ExitCode.BAD_CONFIG
@@ -118,6 +234,21 @@ def test_a_daemon_that_hangs_is_said_to(words: tuple[str, ...], config: Path, co
     assert ended.code == ExitCode.FAILED
     assert "did not answer within 0.05 s: it may hang" in ended.err
     assert f"-s {'USR1' if words[:2] == ('risk', 'kill') else 'ABRT'} tickd" in ended.err
+
+
+@pytest.mark.parametrize("words", [("status",), ("risk", "kill", "--reason", "x")], ids=" ".join)
+@pytest.mark.usefixtures("impatient")
+def test_a_shard_that_hangs_is_named_by_its_own_unit(
+    words: tuple[str, ...], config: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that ends `tickd` would end another daemon than the one that hangs."""
+    monkeypatch.setattr("tickd.app.service_unit._STATE", re.compile(r".*/tickd-(\d+-\d+)"))
+    shard = config.parent / "tickd-0-4"
+    shard.mkdir()
+    at = 2 if words[0] == "risk" else 1
+    with listening(shard, 0):
+        ended = command(*words[:at], shard, *words[at:])
+    assert ended.err.partition("--kill-whom=main -s ")[2].split()[1].rstrip(")") == "tickd@0-4"
 
 
 @pytest.mark.usefixtures("impatient")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import errno
 import ipaddress
 import json
 import os
@@ -16,7 +17,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from aiohttp import web
@@ -441,3 +442,23 @@ def test_a_bad_file_is_a_finding_and_the_rest_is_still_told(
     assert done.code == 1
     assert "state_dri" in done.out
     assert "open files" in done.out
+
+
+def test_somebody_elses_state_directory_is_not_to_be_taken_from_him(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person asks at night what ails a daemon of another user: its directory is in order."""
+
+    def refused(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tickd.app.disk_checks._probe_file", refused)
+    mine = check_writable(tmp_path)
+    assert "chown it to the daemon's user" in mine.remedy
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    others = check_writable(tmp_path)
+    assert others.verdict is Verdict.FAIL
+    assert others.remedy.startswith(f"it belongs to uid {owner}: ask as root, or as the daemon's")
+    assert "mkdir" not in others.remedy
+    assert "mkdir -p" in check_writable(tmp_path / "absent").remedy

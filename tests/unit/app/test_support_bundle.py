@@ -63,6 +63,14 @@ PEM = (
         "tickd --api-key 'two hunter2xx'",
         "token.value = hunter2xx",
         "X-API-Key: hunter2xx",
+        # Two words without quotes: such a file does not load, and its lines may be anywhere.
+        "password = correct hunter2xx",
+        "password=correct hunter2xx # mine",
+        "  password = it's, hunter2xx",
+        "[clickhouse]\npassword: correct horse; hunter2xx",
+        "clickhouse.password = correct horse hunter2xx",
+        "line 3 is password = correct hunter2xx",
+        "TICKD__CLICKHOUSE__PASSWORD=correct horse hunter2xx",
         "nats://user:p/hunter2xx@host:4222",
         "postgres://u:p@hunter2xx@h/base",
         PEM.replace("AbCdQQ==", "hunter2xx"),
@@ -87,10 +95,20 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
         "tickd --password-file /etc/tickd/key --config x",
         "wss://stream.example:9443/ws; 3 of 5 at a@b",
         '{"frames": 3, "free_bytes": 4, "position": 7}',
+        "tickd.toml: not TOML: invalid value (at line 2, column 12, password)",
     ],
 )
 def test_what_helps_stays(text: str) -> None:
     assert Redactor([]).text(text) == text
+
+
+def test_what_stands_behind_a_secret_stays() -> None:
+    line = "login_failed token=abcd1234 attempt=3 words=refused by the broker"
+    assert Redactor([]).text(line) == (
+        "login_failed token=*** attempt=3 words=refused by the broker"
+    )
+    told = "tickd.toml: clickhouse.password: a secret is not written here"
+    assert "secret is not written here" in Redactor([]).text(told)
 
 
 @pytest.mark.parametrize(

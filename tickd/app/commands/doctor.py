@@ -96,11 +96,13 @@ def examine(config: Path | None, *, quick: bool) -> list[Finding]:
 
 
 def _checked(config: Path) -> Finding:
+    if config.is_dir():
+        return fail("config", f"{config} is a directory", "name the config file in its place")
     try:
         resolved = load_config(config)
     except ConfigError as error:
         return fail("config", str(error), error.hint or "tickd check says the same")
-    words = f"{config}, {len(resolved.venues)} venues"
+    words = f"{config}, venues: {len(resolved.venues)}"
     if not resolved.http.enabled or resolved.http.host in ("127.0.0.1", "::1", "localhost"):
         return ok("config", words)
     return ok("config", f"{words}, HTTP open at {resolved.http.host}")

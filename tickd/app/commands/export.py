@@ -21,8 +21,8 @@ from recorder.clickhouse.rows import ClickHouseRows
 from recorder.raw.log_rows import LogRows
 from tickd.app.asking import state_dir_of
 from tickd.app.clickhouse_of import clickhouse_of
-from tickd.app.config import Config, load_config
 from tickd.app.exit_codes import ExitCode
+from tickd.app.partial_config import TablesConfig, load_tables
 from tickd.describe import time_text
 from tickd.errors import ConfigError
 from tickd.rows import RowSource
@@ -111,7 +111,7 @@ def export(
     if path.is_dir() and source != "raw":
         raise ConfigError(f"{path} is a state directory", hint="name the config file instead")
     raw = raw_directory(state_dir_of(path))
-    opened = _log_rows(raw) if source == "raw" else _clickhouse_rows(load_config(path))
+    opened = _log_rows(raw) if source == "raw" else _clickhouse_rows(load_tables(path))
     report = asyncio.run(_export(opened, output, request))
     _print(report)
     return ExitCode.DATA_LOSS if report.damage else ExitCode.OK
@@ -146,7 +146,7 @@ async def _log_rows(directory: Path) -> AsyncIterator[RowSource]:
 
 
 @asynccontextmanager
-async def _clickhouse_rows(config: Config) -> AsyncIterator[RowSource]:
+async def _clickhouse_rows(config: TablesConfig) -> AsyncIterator[RowSource]:
     async with clickhouse_of(config) as clickhouse:
         yield ClickHouseRows(clickhouse, node=config.node.id)
 

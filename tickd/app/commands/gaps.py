@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from tickd.app.asking import state_dir_of
-from tickd.app.config import load_config
 from tickd.app.control import ask
 from tickd.app.gap_history import gap_history
+from tickd.app.partial_config import load_tables
 from tickd.app.terminal import console
 from tickd.errors import ConfigError
 
@@ -75,7 +75,7 @@ def _history(config: Path, hours: float, *, as_json: bool) -> int:
         raise ConfigError(
             "history asks ClickHouse", hint="name the config file, which says where it is"
         )
-    rows = asyncio.run(gap_history(load_config(config), hours))
+    rows = asyncio.run(gap_history(load_tables(config), hours))
     if as_json:
         sys.stdout.write(orjson.dumps(rows).decode() + "\n")
         return 0

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from recorder.clickhouse.query import OutputFormat
 from recorder.clickhouse.query import query as ask
 from tickd.app.clickhouse_of import clickhouse_of
-from tickd.app.config import Config, load_config
+from tickd.app.partial_config import TablesConfig, load_tables
 from tickd.errors import ConfigError
 
 
@@ -40,10 +40,10 @@ def query(
     """
     if not config.exists():  # the only command whose file has a default
         raise ConfigError(f"{config}: no such file", hint="name the daemon's file with --config")
-    return asyncio.run(_query(load_config(config), sql, OutputFormat[output.upper()]))
+    return asyncio.run(_query(load_tables(config), sql, OutputFormat[output.upper()]))
 
 
-async def _query(config: Config, sql: str, output: OutputFormat) -> int:
+async def _query(config: TablesConfig, sql: str, output: OutputFormat) -> int:
     async with clickhouse_of(config) as server:
         pieces = ask(
             server,

@@ -17,6 +17,7 @@ from risk.latch import Scope
 from tickd.app.asking import AS_WHOM, state_dir_of
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
+from tickd.app.service_unit import unit_in_words
 from tickd.errors import ConfigError, TickdError
 
 
@@ -100,7 +101,8 @@ def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, 
         if command == "risk_kill" and isinstance(cause, OSError):
             # Whoever kills must not be told to start something, or to wait.
             error.hint = "kill -USR1 PID halts a daemon that does not answer"
-            error.hint += " (systemctl kill --kill-whom=main -s USR1 tickd)"
+            unit = unit_in_words(state_dir)
+            error.hint += f" (systemctl kill --kill-whom=main -s USR1 {unit})"
             if isinstance(cause, PermissionError):
                 error.hint = f"{AS_WHOM}; {error.hint}"
         raise

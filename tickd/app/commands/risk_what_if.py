@@ -18,6 +18,7 @@ from tickd.app.terminal import console
 from tickd.describe import time_text
 from tickd.errors import ConfigError
 from tickd.native import NativeError
+from tickd.toml_faults import toml_fault
 from tickd.units import time_ns
 
 __all__ = ["read_limits", "risk_what_if"]
@@ -79,15 +80,20 @@ def read_limits(path: Path) -> Limits:
     Raises ConfigError; LimitsError: they contradict each other.
     """
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        content = tomllib.loads(text)
         section = content.get("risk", content)
         # A config file says more under `risk` than limits.
         chosen = section if section is content else {n: section[n] for n in _NAMES & section.keys()}
         return Limits(msgspec.convert(chosen, LimitsConfig))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, AttributeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {toml_fault(error, text)}") from error
+    except (msgspec.ValidationError, AttributeError) as error:
         raise ConfigError(f"{path}: {error}", hint="[[risk.limits]], [[risk.venues]]") from error
 
 

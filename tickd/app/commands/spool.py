@@ -18,9 +18,10 @@ from recorder.spool.quarantine import Quarantine
 from recorder.spool.spool import Spool
 from recorder.spool.thread import SpoolThread
 from tickd.app.asking import state_dir_of
-from tickd.app.config import Config, NodeConfig, load_config
+from tickd.app.config import NodeConfig
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
+from tickd.app.partial_config import SpoolConfig, load_spool
 from tickd.app.raw_lock import raw_lock
 from tickd.app.raw_view import node_of
 from tickd.app.rebuilding import plan_of
@@ -88,13 +89,13 @@ async def _answer(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
     return dict(answer)
 
 
-def _resolved(path: Path) -> Config:
+def _resolved(path: Path) -> SpoolConfig:
     if path.is_dir():
-        return Config(node=NodeConfig(id=node_of(path), state_dir=str(path)))
-    return load_config(path)
+        return SpoolConfig(node=NodeConfig(id=node_of(path), state_dir=str(path)))
+    return load_spool(path)
 
 
-async def _own_answer(config: Config, request: Mapping[str, object]) -> dict[str, Any]:
+async def _own_answer(config: SpoolConfig, request: Mapping[str, object]) -> dict[str, Any]:
     clock = SystemClock()
     sink = config.state_dir / "sink"
     with raw_lock(config.state_dir / "raw"):

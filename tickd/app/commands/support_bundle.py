@@ -49,7 +49,7 @@ def support_bundle(
     Look through it before you send it.
 
     Args:
-        config: the TOML file
+        config: the TOML file, or the state directory, if need be
         out: the archive, which must not exist; otherwise tickd-support-NODE-TIME.tar.gz here
         quick: tickd doctor without network and load on the disk
 
@@ -59,12 +59,14 @@ def support_bundle(
 
     """
     moment = datetime.fromtimestamp(SystemClock().wall_ns() // 1_000_000_000, UTC)
+    if not config.exists():
+        raise ConfigError(f"{config}: no such file", hint="the config file, or the state directory")
     tree = read_tree(config)
     try:
-        resolved, fault = load_config(config), ""
+        resolved, fault = _resolved(config)
     except ConfigError as error:
         resolved, fault = None, str(error)
-    state_dir = _state_dir(resolved, tree)
+    state_dir = config if config.is_dir() else _state_dir(resolved, tree)
     node = resolved.node.id if resolved is not None else "unknown"
     folder = f"tickd-support-{node}-{moment:%Y%m%dT%H%M%SZ}"
     path = out or Path(f"{folder}.tar.gz")
@@ -77,8 +79,17 @@ def support_bundle(
             f"{path}: {error.strerror or error}", hint="--out FILE, a new one"
         ) from error
     sys.stdout.write("".join(f"{name}\n" for name in names))
+    if lacking := [name for name in names if name.endswith(".error.txt")]:
+        sys.stdout.write(f"without an answer, the reason is in it: {', '.join(lacking)}\n")
     sys.stdout.write(f"written: {path}; look through it before you send it\n")
     return ExitCode.OK
+
+
+def _resolved(path: Path) -> tuple[Config | None, str]:
+    """The configuration, or why there is none. Raises ConfigError."""
+    if path.is_dir():
+        return None, f"{path} is a state directory: the configuration was not named"
+    return load_config(path), ""
 
 
 def _state_dir(config: Config | None, tree: dict[str, Any]) -> Path:
@@ -104,7 +115,7 @@ def _pieces(
         if config is not None and status["http_port"]:
             yield metrics_of(config, status["http_port"])
     yield from collect_files(state_dir)
-    findings = examine(path, quick=quick)
+    findings = examine(None if path.is_dir() else path, quick=quick)
     told = {"summary": summary(findings), "findings": as_rows(findings)}
     yield "doctor.json", orjson.dumps(told)
     yield versions()

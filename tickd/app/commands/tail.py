@@ -73,6 +73,9 @@ async def _print(state_dir: Path, topics: tuple[str, ...], *, count: int, as_jso
 async def _events(state_dir: Path, topics: tuple[str, ...]) -> AsyncIterator[dict[str, Any]]:
     """Fields of each event; `{"dropped": n}` where n were missed. Ends with the daemon."""
     path = socket_path(state_dir)
+    if sys.stderr.isatty():  # for who watches: a quiet topic shows nothing for long
+        asked = " ".join(topics) or "everything"
+        print(f"{asked}, as it comes, until Ctrl-C", file=sys.stderr)  # noqa: T201
     try:
         async with asyncio.timeout(SILENCE_S):
             reader, writer = await connected(path, limit=LINE_BYTES_MAX)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import pytest
+from aiohttp.web import AppRunner, TCPSite
 
+from recorder.embedded.address import PULSE, Address, ping
 from recorder.embedded.config import EmbeddedConfig
+from recorder.embedded.interface import make_app
 from recorder.embedded.supervisor import EmbeddedClickHouse
+from tickd.secrets import Secret
+
+if TYPE_CHECKING:
+    from recorder.embedded.engine import Engine
 
 pytestmark = [pytest.mark.embedded]
 
@@ -64,6 +75,42 @@ async def test_refusals_have_codes(http: aiohttp.ClientSession) -> None:
     (await http.post("/", data=members, headers=packed)).release()
     async with http.get("/", params={"query": "SELECT count() FROM t"}) as reply:
         assert await reply.read() == b"2\n"
+
+
+class StuckEngine:
+    """Its one thread waits for a lock that another has, as the engine's do in a deadlock."""
+
+    def __init__(self) -> None:
+        self.pulses = ThreadPoolExecutor(1)
+        self.freed = threading.Event()
+        self.pulse_count = 0
+
+    def pulse(self) -> None:
+        self.pulse_count += 1
+        self.freed.wait(30)
+
+
+async def test_interface_does_not_answer_for_an_engine_that_hangs() -> None:
+    engine = StuckEngine()
+    runner = AppRunner(
+        make_app(cast("Engine", engine), key=Secret("k"), body_bytes_max=1), shutdown_timeout=1
+    )
+    await runner.setup()
+    try:
+        await TCPSite(runner, "127.0.0.1", 0).start()
+        address = Address("127.0.0.1", int(runner.addresses[0][1]), os.getpid())
+        assert await ping(address)
+        for _ in range(3):
+            assert not await ping(address, timeout_s=0.2, path=PULSE)
+        assert engine.pulse_count == 1, "questions pile up behind the one without an answer"
+        engine.freed.set()
+        assert await ping(address, path=PULSE)
+        assert await ping(address, path=PULSE)
+        assert engine.pulse_count >= 2, "an old answer is told again"
+    finally:
+        engine.freed.set()
+        await runner.cleanup()
+        engine.pulses.shutdown()
 
 
 async def test_settings_and_database_do_not_outlive_their_request(

@@ -175,6 +175,65 @@ async def test_killed_child_comes_back_with_its_url_and_its_rows(tmp_path: Path)
         assert await statements.command("SELECT a FROM t") == b"1\n"
 
 
+async def test_child_that_hangs_is_replaced_and_keeps_its_url_and_its_rows(tmp_path: Path) -> None:
+    server = EmbeddedClickHouse(tmp_path / "ch", EmbeddedConfig(hang_timeout_ms=2_000))
+    async with server.serving() as endpoint, connected(endpoint) as statements:
+        await statements.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+        await statements.command("INSERT INTO t FORMAT TSV\n1\n")
+        hung = server.pid
+        assert hung is not None
+        os.kill(hung, signal.SIGSTOP)
+        # Nobody sends there any more, well before it is given up.
+        await until(lambda: server.endpoint is None)
+        assert server.pid == hung
+        assert server.hangs == 0
+        async with asyncio.timeout(20):
+            assert await server.ready() == endpoint
+        assert server.pid != hung
+        assert ended(hung)
+        assert (server.hangs, server.restarts) == (1, 1)
+        assert server.last_fault == "the server gave no answer for 2 s and was killed"
+        assert await statements.command("SELECT a FROM t") == b"1\n"
+
+
+async def test_pause_shorter_than_a_hang_ends_nothing(tmp_path: Path) -> None:
+    server = EmbeddedClickHouse(tmp_path / "ch", EmbeddedConfig(hang_timeout_ms=6_000))
+    async with server.serving() as endpoint:
+        paused = server.pid
+        assert paused is not None
+        os.kill(paused, signal.SIGSTOP)
+        try:
+            await until(lambda: server.endpoint is None)
+        finally:
+            os.kill(paused, signal.SIGCONT)
+        async with asyncio.timeout(10):
+            assert await server.ready() == endpoint
+        assert (server.pid, server.hangs, server.restarts) == (paused, 0, 0)
+
+
+async def test_all_workers_at_long_work_are_no_hang(tmp_path: Path) -> None:
+    config = EmbeddedConfig(hang_timeout_ms=1_500, workers=4)
+    server = EmbeddedClickHouse(tmp_path / "ch", config)
+    async with server.serving() as endpoint, connected(endpoint) as statements:
+        await statements.command("CREATE TABLE t (a Int64, b String) ENGINE = MergeTree ORDER BY b")
+        child = server.pid
+        long = (
+            "SELECT max(sipHash64(number, toString(number))) FROM numbers(60_000_000)",
+            (
+                "SELECT count() FROM (SELECT sleepEachRow(0.5) FROM numbers(10))"
+                " SETTINGS max_block_size = 1"
+            ),
+            "INSERT INTO t SELECT number, hex(sipHash128(number)) FROM numbers(3_000_000)",
+            "OPTIMIZE TABLE t FINAL",
+        )
+        started = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as tasks:
+            for statement in long:
+                tasks.create_task(statements.command(statement))
+        assert asyncio.get_running_loop().time() - started > 3 * 1.5
+        assert (server.pid, server.hangs, server.restarts) == (child, 0, 0)
+
+
 async def test_stop_lets_a_running_statement_finish(tmp_path: Path) -> None:
     async with (
         EmbeddedClickHouse(tmp_path / "ch").serving() as endpoint,
@@ -251,10 +310,11 @@ async def test_child_does_not_import_the_daemon(tmp_path: Path) -> None:
         {"workers": 1},
         {"memory_bytes_max": 1},
         {"query_memory_bytes_max": 8 << 30},
+        {"hang_timeout_ms": 0},
         {"backoff_ms_min": 0},
         {"backoff_ms_min": 20_000},
     ],
 )
 def test_config_refuses_what_cannot_work(fields: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"port|workers|memory|backoff"):
+    with pytest.raises(ValueError, match=r"port|workers|memory|hang|backoff"):
         EmbeddedConfig(**fields)
