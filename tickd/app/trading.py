@@ -32,7 +32,7 @@ from risk.outbox import Outbox
 from risk.router import Router
 from risk.settling import Alert
 from tickd.app.config import Config
-from tickd.app.control import Command
+from tickd.app.control import Command, signed
 from tickd.app.flattening import Flattening
 from tickd.app.halting import Halting
 from tickd.app.instruments import Instruments
@@ -378,9 +378,8 @@ class Trading:
         if self.gate.limits.hash == self.router.limits:
             return
         self.router.limits = self.gate.limits.hash
-        self._record(
-            {"kind": "audit", "action": "reload", "scope": "global", "reason": self.router.limits}
-        )
+        said = {"scope": "global", "reason": self.router.limits, "source": signed("reload")}
+        self._record({"kind": "audit", "action": "reload", **said})
 
     def commands(self) -> Mapping[str, Command]:
         """The control commands about orders, by name."""
