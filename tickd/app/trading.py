@@ -29,6 +29,7 @@ from risk.order_facts import Fill, Order
 from risk.order_numbers import OrderNumbers
 from risk.orders import NEVER_LEFT, Report, ReportKind, Request, Snapshot
 from risk.outbox import Outbox
+from risk.prices import Prices
 from risk.router import Router
 from risk.settling import Alert
 from tickd.app.config import Config
@@ -139,7 +140,7 @@ class Trading:
 
     def _see_market(self) -> None:
         """Give the gate its prices, before the accounts see the same burst."""
-        self._bus.handle_bursts(self.gate.take, name=HANDLER)
+        self._bus.handle_bursts(Prices(self.gate, self._bus.topic_name).take, name=HANDLER)
         self._halts.feeds.join(self._bus, self._tap, HANDLER)
         self._bus.watch_failures(self.handler_failed)
 
