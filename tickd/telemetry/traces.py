@@ -15,6 +15,7 @@ import msgspec
 from tickd.telemetry.trace_ids import BLOCKS, batch_trace, span_of
 
 __all__ = [
+    "Action",
     "BatchStamps",
     "BlockStamps",
     "Known",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Why = Literal["ratio", "slow", "order"]
+Action = Literal["new", "cancel", "replace"]
 Kind = Literal["internal", "client", "producer", "consumer"]
 Value = str | int | float | bool
 
@@ -91,11 +93,12 @@ class BlockStamps(NamedTuple):
 
 
 class OrderStamps(msgspec.Struct, kw_only=True):
-    """An order on its way out; 0: it did not get so far."""
+    """An order on its way out, or a change of one; 0: it did not get so far."""
 
     client_id: int
     seq: int
     strategy: str
+    action: Action = "new"
     asked_ns: int
     decided_ns: int = 0
     verdict: str = ""
@@ -317,6 +320,7 @@ def _add_order(
         return
     about: dict[str, Value] = {
         "tickd.strategy": order.strategy,
+        "tickd.action": order.action,
         "tickd.client_id": order.client_id,
         "tickd.order": order.number,
     }
@@ -329,12 +333,13 @@ def _add_order(
         attributes={**about, "tickd.verdict": order.verdict, "tickd.reason": order.reason},
     )
     if order.sent_ns:
+        operation = "send" if order.action == "new" else order.action
         tree.add(
-            f"send {order.venue}",
+            f"{operation} {order.venue}",
             (order.send_ns, order.sent_ns),
             parent=deciding,
             kind="producer",
-            operation=("send", "send"),
+            operation=(operation, "send"),
             links=links,
             attributes=about,
         )
