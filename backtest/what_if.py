@@ -32,6 +32,7 @@ from risk.approval import ApprovedCancel, ApprovedOrder, ApprovedReplace, Denied
 from risk.gate import Gate
 from risk.limits import Limits
 from risk.orders import AccountState, Request
+from risk.prices import Prices
 from risk.reasons import Reason
 from tickd.native import Decoder, RawLogReader
 
@@ -148,6 +149,7 @@ class _Run:
         self._limits = limits
         self._decoder = Decoder()
         self._gate = Gate(limits, halt=_Armed())
+        self._heard = Prices(self._gate, self._decoder.topic_name)
         self._defined: set[int] = set()
         self._open: dict[int, _Open] = {}
         self._ended: OrderedDict[int, Request] = OrderedDict()
@@ -184,7 +186,7 @@ class _Run:
                     self._defined.add(instrument)
                     self._gate.define(instrument, definition)
         if len(batch):
-            self._gate.take(batch)
+            self._heard.take(batch)
 
     def _told(self, kind: str, moment: Moment, payload: bytes) -> None:
         try:
@@ -338,6 +340,7 @@ class _Run:
     def _restart(self) -> None:
         """A new life of the daemon: its gate began empty, but for what is held and out."""
         self._gate = Gate(self._limits, halt=_Armed())
+        self._heard = Prices(self._gate, self._decoder.topic_name)
         for instrument, definition in self._decoder.instruments():
             self._gate.define(instrument, definition)
         for key, position in self._positions.items():

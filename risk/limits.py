@@ -188,6 +188,16 @@ class Limits:
             row for row in self.config.limits if row.covers(account, strategy, instrument, side)
         ]
 
+    def may_trade(self, venue: str, symbol: str) -> bool:
+        """Whether there is anybody at all who may trade it: a look at names, before any order."""
+        label = f"{venue}:{symbol}"
+        rows = [row for row in self.config.limits if row.instrument in ("", label)]
+        return (
+            venue in self.venues
+            and label not in self.restricted
+            and any(row.tradable for row in rows)
+        )
+
 
 def money(amount: Amount) -> int:
     """Units of 1e-8 of the account's currency. Raises TickdError: no decimal number."""

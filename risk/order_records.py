@@ -122,7 +122,7 @@ def execution_record(order: Order, fill: Fill) -> JsonRecord:
     }
 
 
-def audit_record(scope: str, key: str, *, operator: str, reason: str) -> JsonRecord:
+def audit_record(scope: str, key: str, *, operator: str, reason: str, source: str) -> JsonRecord:
     """What a person settled: an order that was in doubt, or what an account holds."""
     return {
         "kind": "audit",
@@ -131,5 +131,5 @@ def audit_record(scope: str, key: str, *, operator: str, reason: str) -> JsonRec
         "key": key,
         "operator": operator,
         "reason": reason,
-        "source": "router",
+        "source": source,
     }

@@ -293,10 +293,12 @@ class Settler:
         operator: str,
         reason: str,
         price: int | None = None,
+        source: str = "router",
     ) -> None:
         """Take a person's word about an UNKNOWN order; on record as such.
 
-        price: of what no execution tells; the order's own where it has one.
+        price: of what no execution tells; the order's own where it has one. source: of the audit,
+        what took the word and which process asked.
         Raises ValueError: the order is not in doubt, or the words do not fit it.
         """
         order = self._table.unknown.get(number)
@@ -307,12 +309,19 @@ class Settler:
         self._outbox.note(
             Resolved(number, self._wall_ns(), int(end), filled, paid, operator, reason)
         )
-        self._record(audit_record("order", order.ref, operator=operator, reason=reason))
+        said = audit_record("order", order.ref, operator=operator, reason=reason, source=source)
+        self._record(said)
         self.settle(order, change)
 
-    def adopt(self, held: Held, *, operator: str, reason: str) -> None:
-        """Take a position that no order of ours made as ours to count; on record."""
+    def adopt(self, held: Held, *, operator: str, reason: str, source: str = "router") -> None:
+        """Take a position that no order of ours made as ours to count; on record.
+
+        source: as of `resolve`.
+        """
         self._table.set_held(held)
         self._outbox.note(held)
         self._gate.set_position(held.account, held.strategy, held.instrument, held.size)
-        self._record(audit_record("account", held.account, operator=operator, reason=reason))
+        said = audit_record(
+            "account", held.account, operator=operator, reason=reason, source=source
+        )
+        self._record(said)

@@ -84,6 +84,7 @@ PURE = (
     "recorder/sink/retry.py",
     "risk/brokers/paper/config.py",
     "risk/positions.py",
+    "risk/prices.py",
     "risk/brokers/*/wire.py",
     "risk/brokers/shioaji/correlation.py",
     "risk/brokers/shioaji/listing.py",

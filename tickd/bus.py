@@ -120,7 +120,7 @@ class Bus:
 
         `topic_name`: the decoder's names; `seq`: highest number given out before the start.
         """
-        self._topic_name = topic_name
+        self.topic_name: Final = topic_name
         self._clock = clock
         self._on_dropped = on_dropped
         self._on_failure = on_failure
@@ -312,7 +312,7 @@ class Bus:
 
     def _resolve(self, number: int) -> tuple[str, list[TopicQueues], list[BusHandler]]:
         """Who wants a topic; asked once per topic after each change of subscribers."""
-        name = self._topic_name(number)
+        name = self.topic_name(number)
         topic = Topic.parse(name)
         queues = [each.queue for each, wants in self._queues.items() if wants.matches(topic)]
         handlers = [each.native for each, wants in self._handlers.items() if wants.matches(topic)]

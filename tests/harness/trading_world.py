@@ -135,7 +135,7 @@ class World:
             definitions=lambda: definitions_of(self.decoder),
             clock=clock,
         )
-        self.connection = 0
+        self.connection = self.depth_connection = 0
         self.updates = 0
         self.asked: dict[str, int] = {}
 
@@ -162,16 +162,30 @@ class World:
         self.tap.frame(self.connection, json.dumps({"stream": stream, "data": data}).encode())
         await asyncio.sleep(0)
 
-    async def depth(self, *, first: int, last: int) -> None:
+    async def depth(self, *, first: int, last: int, bid: str = "99.00", ask: str = "") -> None:
         """A change of the book, without the snapshot that would make it whole."""
         stream = f"{SYMBOL.lower()}@depth@100ms"
-        connection = self.tap.open(
-            venue=VENUE, url="ws://127.0.0.1/ws", streams=[stream], leg=_Leg()
-        )
+        if not self.depth_connection:
+            self.depth_connection = self.tap.open(
+                venue=VENUE, url="ws://127.0.0.1/ws", streams=[stream], leg=_Leg()
+            )
         data = {"e": "depthUpdate", "s": SYMBOL, "T": 1, "E": 1, "U": first, "u": last}
-        data |= {"pu": first - 1, "b": [["99.00", "1"]], "a": []}
-        self.tap.frame(connection, json.dumps({"stream": stream, "data": data}).encode())
+        data |= {"pu": first - 1, "b": [[bid, "1"]], "a": [[ask, "1"]] if ask else []}
+        payload = json.dumps({"stream": stream, "data": data}).encode()
+        self.tap.frame(self.depth_connection, payload)
         await asyncio.sleep(0)
+
+    async def book(self, last: int, *, bid: str, ask: str) -> None:
+        """The snapshot of a book, as REST tells it."""
+        head = b"GET /fapi/v1/depth?symbol=%s&limit=1000 200\n" % SYMBOL.encode()
+        said = {"lastUpdateId": last, "E": 1, "T": 1, "bids": [[bid, "5"]], "asks": [[ask, "5"]]}
+        self.tap.record(self.depth_connection, "R", head + json.dumps(said).encode())
+        await asyncio.sleep(0)
+
+    def lose_depth(self) -> None:
+        """The connection of the book ends."""
+        self.tap.close(self.depth_connection, "lost")
+        self.depth_connection = 0
 
     # Strategies ----------------------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ TREE = {
     "decide gate": "process strategy.trader",
     "send binance-usdm": "decide gate",
 }
+# Not every batch has one.
+CANCEL = "cancel binance-usdm"
+PARENTS = {**TREE, CANCEL: "decide gate"}
 # As far as one follows from the other.
 IN_ORDER = (
     ("process market-data", "began_ns", "receive market-data", "began_ns"),
@@ -133,12 +136,12 @@ def judge(tree: list[dict[str, Any]]) -> None:
     for span in tree:
         name = span["name"]
         parent = by_id[span["parent_id"]]["name"] if span["parent_id"] else ""
-        expected = "process market-data" if name.startswith("store ") else TREE[name]
+        expected = "process market-data" if name.startswith("store ") else PARENTS[name]
         assert parent == expected, f"{name} below {parent}"
         assert span["began_ns"] <= span["ended_ns"], span
         assert root["began_ns"] <= span["began_ns"], f"{name} before its batch"
         assert span["attributes"]["messaging.system"] == "tickd"
-        if name in ("decide gate", "send binance-usdm"):
+        if name in ("decide gate", "send binance-usdm", CANCEL):
             assert span["links"] == [[root["trace_id"], root["span_id"]]]
     assert root["attributes"]["tickd.whole"] is True
     assert root["attributes"]["tickd.venues"] == "binance-usdm"

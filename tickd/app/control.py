@@ -53,6 +53,12 @@ def asking_peer() -> Peer | None:
     return _asking.get()
 
 
+def signed(said: str) -> str:
+    """Return `source` of an audit: what is said of it, and the process that asks, if one does."""
+    peer = _asking.get()
+    return said if peer is None else f"{said} {peer}"
+
+
 Command = Callable[[Mapping[str, object]], Awaitable[object]]
 
 

@@ -19,7 +19,7 @@ from risk.kill_hooks import Hooks
 from risk.latch import Latch, Scope, Source, at_start, boot_id, encode
 from risk.triggers import Triggers
 from tickd.app.config import Config
-from tickd.app.control import Command, asking_peer
+from tickd.app.control import Command, asking_peer, signed
 from tickd.config import dump
 from tickd.native import HaltWord, NativeError, xxh3_hex
 from tickd.ports import Clock
@@ -138,9 +138,7 @@ class Halting:
         reason = str(request.get("reason") or "by command")
         who = str(request.get("operator") or "")
         said = f"operator {who}".rstrip()
-        peer = asking_peer()
-        source = said if peer is None else f"{said} {peer}"
-        self.switch.trip(reason, scope=scope, key=key, source=source)
+        self.switch.trip(reason, scope=scope, key=key, source=signed(said))
         return {"state": self.draw()["state"], "scope": scope, "key": key}
 
     def _names(self, scope: Scope) -> list[str]:

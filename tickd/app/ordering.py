@@ -15,7 +15,7 @@ from risk.order_facts import Doubt, Order, State
 from risk.order_numbers import number_of
 from risk.outbox_format import Held
 from risk.router import Router
-from tickd.app.control import Command, asking_peer
+from tickd.app.control import Command, signed
 from tickd.app.instruments import Instruments
 from tickd.errors import Action, TickdError
 from tickd.units import decimal_to_mantissa, mantissa_to_text
@@ -116,6 +116,7 @@ class Ordering:
                 price=price,
                 operator=operator,
                 reason=reason,
+                source=signed("router"),
             )
         except ValueError as error:
             raise TickdError(str(error), hint=f"tickd order show CONFIG {order.ref}") from error
@@ -143,7 +144,12 @@ class Ordering:
         strategy = str(request.get("strategy", ""))
         held = Held(said["account"], strategy, traded.number, symbol, size)
         for each in (*self._outdated(held, venue), held):
-            self._router.adopt(each, operator=said["operator"], reason=said["reason"])
+            self._router.adopt(
+                each,
+                operator=said["operator"],
+                reason=said["reason"],
+                source=signed("router"),
+            )
             self._ledger.hold(each)
         return {**said, "mantissa": size}
 
@@ -167,7 +173,7 @@ class Ordering:
                 "scope": "global",
                 "operator": operator,
                 "reason": reason,
-                "source": f"positions {asking_peer() or ''}".rstrip(),
+                "source": signed("positions"),
             }
         )
         return {"acknowledged": problems}

@@ -41,6 +41,9 @@ REASON_CHARACTERS_MAX: Final = 512
 CLIENT_ID_MAX: Final = (1 << 63) - 1
 
 
+Trade = Callable[[dict[str, Any]], None]
+
+
 class StrategySaidError(TickdError):
     """A strategy process said something that it cannot have meant."""
 
@@ -54,7 +57,7 @@ class Answers:
         strategies: Sequence[StrategyConfig],
         record: Callable[[dict[str, object]], None],
         *,
-        trade: Callable[[dict[str, Any]], None] | None = None,
+        trade: Trade | None = None,
         keeps_image: bool = False,
     ) -> None:
         """Args.
@@ -68,7 +71,7 @@ class Answers:
         self._image_parts = 0
         self._owners = {config.name: owner_of(config.name) for config in strategies}
         self._record = record
-        self._trade = trade or self._deny
+        self._trade: Trade = trade or self._deny
         self.intents: dict[str, int] = dict.fromkeys(self._owners, 0)
         self.decisions: dict[str, dict[str, object]] = {}
         # Of strategies that came back while their process ran; over all processes.
@@ -76,6 +79,10 @@ class Answers:
         # The last thing that each raised, and at which event.
         self.failures: dict[str, str] = dict.fromkeys(self._owners, "")
         self.failed_seqs: dict[str, int] = dict.fromkeys(self._owners, 0)
+
+    def trade_with(self, around: Callable[[Trade], Trade]) -> None:
+        """Put something around what takes intents, cancels and replaces."""
+        self._trade = around(self._trade)
 
     def take(self, line: bytes) -> None:
         """Record a line, and what becomes of it. Raises StrategySaidError: nothing was recorded."""

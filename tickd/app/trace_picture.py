@@ -75,10 +75,15 @@ def _ordered(spans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _named(span: Mapping[str, Any]) -> str:
-    """The name, with the gate's answer."""
+    """The name, with the gate's answer, and to what: a new order unless it is said."""
     name: str = span["name"].removesuffix(" market-data")
-    verdict, reason = (span["attributes"].get(f"tickd.{key}", "") for key in ("verdict", "reason"))
-    return f"{name}: {reason or verdict}" if verdict else name
+    about = span["attributes"]
+    verdict, reason = about.get("tickd.verdict", ""), about.get("tickd.reason", "")
+    if not verdict:
+        return name
+    action = about.get("tickd.action", "new")
+    asked = name if action == "new" else f"decide {action}"
+    return f"{asked}: {reason or verdict}"
 
 
 def _bar(begin: float, end: float, width: int) -> str:

@@ -15,6 +15,7 @@ import structlog
 from recorder.sink.lanes import Job
 from risk.approval import ApprovedOrder
 from risk.brokers.port import Broker
+from risk.orders import Wanted
 from tickd.app.config import Config
 from tickd.app.control import Command
 from tickd.app.trace_export import NoExporter, TraceExporter
@@ -69,6 +70,8 @@ class Traces:
         tap.on_control(self.tracing.orders.hear)
         sink.delivery.on_acked = _acked(self.tracing)
         parts.strategies.tracing = self.tracing
+        for group in parts.strategies.groups:
+            group.answers.trade_with(self.tracing.orders.asking)
         brokers = parts.trading.brokers
         for name, broker in list(brokers.items()):
             brokers[name] = TracedBroker(broker, self.tracing, self._clock.mono_ns)
@@ -117,15 +120,14 @@ def _acked(tracing: Tracing) -> Callable[[Job, int], None]:
 
 @final
 class TracedBroker:
-    """A broker whose `send` is timed; everything else is the broker's own."""
+    """A broker whose writes are timed; everything else is the broker's own."""
 
     def __init__(self, broker: Broker, tracing: Tracing, mono_ns: Callable[[], int]) -> None:
         self._broker: Final = broker
         self._order_sent: Final = tracing.orders.sent
+        self._order_changed: Final = tracing.orders.changed
         self._mono_ns: Final = mono_ns
         self.run: Final = broker.run
-        self.cancel: Final = broker.cancel
-        self.replace: Final = broker.replace
         self.snapshot: Final = broker.snapshot
         self.cancel_all: Final = broker.cancel_all
 
@@ -138,6 +140,18 @@ class TracedBroker:
         began_ns = self._mono_ns()
         self._broker.send(order, ref)
         self._order_sent(order, began_ns)
+
+    def cancel(self, order: Wanted) -> None:
+        """Raises as the broker's."""
+        began_ns = self._mono_ns()
+        self._broker.cancel(order)
+        self._order_changed("cancel", order.number, began_ns)
+
+    def replace(self, order: Wanted, *, price: int | None, size: int) -> None:
+        """Raises as the broker's."""
+        began_ns = self._mono_ns()
+        self._broker.replace(order, price=price, size=size)
+        self._order_changed("replace", order.number, began_ns)
 
 
 async def _refuse(_: Mapping[str, object]) -> object:

@@ -29,10 +29,11 @@ from risk.order_facts import Fill, Order
 from risk.order_numbers import OrderNumbers
 from risk.orders import NEVER_LEFT, Report, ReportKind, Request, Snapshot
 from risk.outbox import Outbox
+from risk.prices import Prices
 from risk.router import Router
 from risk.settling import Alert
 from tickd.app.config import Config
-from tickd.app.control import Command
+from tickd.app.control import Command, signed
 from tickd.app.flattening import Flattening
 from tickd.app.halting import Halting
 from tickd.app.instruments import Instruments
@@ -139,7 +140,7 @@ class Trading:
 
     def _see_market(self) -> None:
         """Give the gate its prices, before the accounts see the same burst."""
-        self._bus.handle_bursts(self.gate.take, name=HANDLER)
+        self._bus.handle_bursts(Prices(self.gate, self._bus.topic_name).take, name=HANDLER)
         self._halts.feeds.join(self._bus, self._tap, HANDLER)
         self._bus.watch_failures(self.handler_failed)
 
@@ -378,9 +379,8 @@ class Trading:
         if self.gate.limits.hash == self.router.limits:
             return
         self.router.limits = self.gate.limits.hash
-        self._record(
-            {"kind": "audit", "action": "reload", "scope": "global", "reason": self.router.limits}
-        )
+        said = {"scope": "global", "reason": self.router.limits, "source": signed("reload")}
+        self._record({"kind": "audit", "action": "reload", **said})
 
     def commands(self) -> Mapping[str, Command]:
         """The control commands about orders, by name."""

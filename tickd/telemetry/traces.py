@@ -16,6 +16,7 @@ from tickd.telemetry.trace_ids import BLOCKS, batch_trace, span_of
 from tickd.topics import CHANNEL_TABLES
 
 __all__ = [
+    "Action",
     "BatchStamps",
     "BlockStamps",
     "Known",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 Why = Literal["ratio", "slow", "order"]
+Action = Literal["new", "cancel", "replace"]
 Kind = Literal["internal", "client", "producer", "consumer"]
 Value = str | int | float | bool
 
@@ -77,11 +79,12 @@ class BlockStamps(NamedTuple):
 
 
 class OrderStamps(msgspec.Struct, kw_only=True):
-    """An order on its way out; 0: it did not get so far."""
+    """An order on its way out, or a change of one; 0: it did not get so far."""
 
     client_id: int
     seq: int
     strategy: str
+    action: Action = "new"
     asked_ns: int
     decided_ns: int = 0
     verdict: str = ""
@@ -303,6 +306,7 @@ def _add_order(
         return
     about: dict[str, Value] = {
         "tickd.strategy": order.strategy,
+        "tickd.action": order.action,
         "tickd.client_id": order.client_id,
         "tickd.order": order.number,
     }
@@ -315,12 +319,13 @@ def _add_order(
         attributes={**about, "tickd.verdict": order.verdict, "tickd.reason": order.reason},
     )
     if order.sent_ns:
+        operation = "send" if order.action == "new" else order.action
         tree.add(
-            f"send {order.venue}",
+            f"{operation} {order.venue}",
             (order.send_ns, order.sent_ns),
             parent=deciding,
             kind="producer",
-            operation=("send", "send"),
+            operation=(operation, "send"),
             links=links,
             attributes=about,
         )

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+from recorder.trading.rows import ControlRecord, row_of
 from risk.errors import ArmError, BrokerError
 from risk.orders import Report, ReportKind, Snapshot, VenuePosition
 from tests.harness.trading_world import SYMBOL, VENUE, World, config_of, living, until
 from tickd.app.commands.order import order
-from tickd.app.control import ControlServer
+from tickd.app.control import ControlServer, ask
 from tickd.app.exit_codes import ExitCode
 from tickd.errors import ConfigError, TickdError
 
+# This process, as the kernel tells it to the socket's other end.
+OWN = f"uid={os.geteuid()} pid={os.getpid()}"
 # What is in doubt is found out soon, and not waited for at the end.
 LEAVE: dict[str, Any] = {"more": "[risk]\ncancel_at_stop = false\n", "ack_timeout_ms": 100}
 
@@ -122,6 +126,7 @@ async def test_a_persons_word_settles_a_doubt_and_is_on_record(tmp_path: Path) -
             ref,
             "the venue's page",
         )
+        assert audit["source"] == "router", "it was called from within: no process asked"
         assert world.trading.gate.position("one", "chaser", number) == (400, 0, 0)
         with pytest.raises(TickdError, match="not UNKNOWN"):
             await asked(world, "resolve", **said)
@@ -235,8 +240,45 @@ async def test_the_command_line_adopts(tmp_path: Path, capsys: pytest.CaptureFix
             assert ended == ExitCode.OK
             assert "mantissa: -1500" in capsys.readouterr().out
             assert world.trading.gate.position("one", "", number) == (-1_500, 0, 0)
+            (audit,) = [each for each in world.of("audit") if each["operator"] == "ada"]
+            assert audit["source"] == f"router {OWN}"
         finally:
             await server.stop()
+
+
+async def test_the_command_line_resolves_and_the_kernel_says_for_whom(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path, **LEAVE), wrap={"one": Silenced}) as world:
+        server = ControlServer(tmp_path, dict(world.trading.commands()))
+        await server.start()
+        try:
+            await world.ready()
+            _, ref = await doubtful(world)
+            said = {"end": "cancelled", "filled": "0.4", "operator": "ada uid=0", "reason": "seen"}
+            ended = await asyncio.to_thread(order, "resolve", tmp_path, ref, **said)
+            assert ended == ExitCode.OK
+        finally:
+            await server.stop()
+        (audit,) = world.of("audit", action="resolve")
+        record = ControlRecord(1 << 16, 0, json.dumps(audit).encode())
+        row = row_of(record, node=1).values
+        assert (row["operator"], row["source"]) == ("ada uid=0", f"router {OWN}")
+
+
+async def test_a_reload_by_command_names_the_process_that_asked(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        fresh = config_of(tmp_path, order_qty_max="0.5")
+
+        async def reload(_: object) -> object:
+            return world.trading.reload(fresh)
+
+        server = ControlServer(tmp_path, {"reload": reload})
+        await server.start()
+        try:
+            await ask(tmp_path, "reload", source="another")
+        finally:
+            await server.stop()
+        (audit,) = world.of("audit", action="reload")
+        assert audit["source"] == f"reload {OWN}"
 
 
 async def test_the_command_line_lists_shows_and_cancels(

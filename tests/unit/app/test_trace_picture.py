@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tickd.app.trace_picture import picture
@@ -71,6 +72,13 @@ async def test_spans_stand_below_their_parents_where_they_were() -> None:
     assert bars["decide gate: HALTED"] == " " * 40 + "█" * 5 + " " * 5
     assert bars["process"].endswith(">")
     assert bars["store trades"].endswith(">")
+
+
+async def test_the_answer_to_a_cancel_is_told_from_the_one_to_an_order() -> None:
+    cancel = msgspec.structs.replace(ORDER, action="cancel", reason="", verdict="approved")
+    lines = picture(await drawn(orders=(ORDER, cancel)), width=102)
+    decided = [line[:30].strip() for line in lines if "decide" in line]
+    assert decided == ["decide gate: HALTED", "decide cancel: approved"]
 
 
 async def test_what_was_not_known_is_said() -> None:

@@ -331,7 +331,9 @@ async def test_a_reload_only_tightens_while_armed(tmp_path: Path) -> None:
             world.trading.reload(config_of(tmp_path, order_qty_max="11"))
         assert world.trading.router.limits == first
         world.trading.reload(config_of(tmp_path, order_qty_max="0.5"))
-        assert world.of("audit", action="reload")[-1]["reason"] == world.trading.gate.limits.hash
+        audit = world.of("audit", action="reload")[-1]
+        assert audit["reason"] == world.trading.gate.limits.hash
+        assert audit["source"] == "reload", "it was called from within: no process asked"
         denied = world.of("order", client_id=world.submit())[-1]
         assert denied["reason"] == "MAX_ORDER_QTY"
         await world.halting.kill({"reason": "a test"})

@@ -18,6 +18,7 @@ from risk.approval import ApprovedReplace, Denied
 from risk.gate import Gate
 from risk.limits import LimitConfig, Limits, LimitsConfig, VenueLimitConfig
 from risk.orders import AccountState, Request, Side
+from risk.prices import Prices
 from tests.harness.gates import Word, row
 from tests.harness.log_writer import Line, LogWriter, connect, instrument
 from tickd.native import Decoder
@@ -42,6 +43,7 @@ class Session:
         self.decoder = Decoder()
         self.limits = limits
         self.gate = Gate(limits, halt=Word(), backend="numpy")
+        self.prices = Prices(self.gate, self.decoder.topic_name)
         self.number = 0
         self.out: dict[int, list[Any]] = {}  # number -> request, leaves
         self.answers: list[str] = []
@@ -53,12 +55,12 @@ class Session:
     def write(self, kind: str, payload: bytes) -> None:
         self.now += STEP_NS
         self.frame += 1
-        connection = int(kind == "W")
+        connection = int(kind != "C")
         self.log.write([Line(self.now, connection, kind, payload)])
         head = f"{self.frame} {self.now} {self.now} {connection} {kind} {len(payload)} "
         batch = self.decoder.decode(head.encode() + payload + b"\n")
         if len(batch):
-            self.gate.take(batch)
+            self.prices.take(batch)
 
     def say(self, **fields: Any) -> None:
         self.write("C", json.dumps(fields).encode())
@@ -67,6 +69,20 @@ class Session:
         data = {"e": "trade", "E": 1, "T": 1, "s": SYMBOL, "t": self.frame, "q": "1"}
         data |= {"p": f"{mantissa / 100:.2f}", "X": "MARKET", "m": True}
         self.write("W", json.dumps({"stream": "btcusdt@trade", "data": data}).encode())
+
+    def depth(self, update: int, bid: int, ask: int) -> None:
+        """A change of the book: one level more on each side."""
+        levels = [f"{mantissa / 100:.2f}" for mantissa in (bid, ask)]
+        data = {"e": "depthUpdate", "E": 1, "T": 1, "s": SYMBOL, "U": update, "u": update}
+        data |= {"pu": update - 1, "b": [[levels[0], "1"]], "a": [[levels[1], "1"]]}
+        self.write("W", json.dumps({"stream": "btcusdt@depth@100ms", "data": data}).encode())
+
+    def book(self, update: int, bid: int, ask: int) -> None:
+        """The snapshot of the book, as REST tells it."""
+        bids, asks = ([[f"{mantissa / 100:.2f}", "1"]] for mantissa in (bid, ask))
+        said = {"lastUpdateId": update, "E": 1, "T": 1, "bids": bids, "asks": asks}
+        head = f"GET /fapi/v1/depth?symbol={SYMBOL}&limit=1000 200\n".encode()
+        self.write("R", head + json.dumps(said).encode())
 
     def account(self, equity: int) -> None:
         self.say(kind="account", account="main", currency="USDT", equity=equity, free=equity)
@@ -205,6 +221,31 @@ def small_session(directory: Path) -> Session:
         session.order("B", 6_000_000, size)
     session.close()
     return session
+
+
+def test_books_price_the_replayed_gate_as_they_priced_the_one_of_the_session(
+    tmp_path: Path,
+) -> None:
+    """There is neither quote nor trade; a gap takes the price away."""
+    limits = limits_of(row(collar_bps=100))
+    session = Session(tmp_path, limits)
+    session.account(10**14)
+    session.depth(10, 5_990_000, 6_010_000)
+    session.order("B", 6_000_000, 5)
+    session.book(9, 5_000_000, 7_000_000)
+    session.order("B", 6_000_000, 6)
+    session.order("B", 6_065_000, 7)
+    session.depth(11, 6_005_000, 6_009_000)
+    session.order("B", 6_065_000, 8)
+    session.depth(13, 6_005_000, 6_009_000)
+    session.order("B", 6_000_000, 9)
+    session.close()
+    missing = "MISSING_REFERENCE"
+    assert session.answers == [missing, "approved", "PRICE_COLLAR", "approved", missing]
+    report = asked(tmp_path, limits)
+    assert (report.same, dict(report.changed)) == (len(session.answers), {})
+    wider = asked(tmp_path, limits_of(row(collar_bps=200)))
+    assert dict(wider.changed) == {("PRICE_COLLAR", "approved"): 1}
 
 
 def test_other_limits_decide_otherwise_and_say_where(tmp_path: Path) -> None:

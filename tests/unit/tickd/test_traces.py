@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tickd.telemetry.exemplars import Exemplars
 from tickd.telemetry.trace_ids import batch_trace, chosen_below, is_chosen, span_of
 from tickd.telemetry.traces import (
+    Action,
     BatchStamps,
     BlockStamps,
     Known,
@@ -127,6 +129,22 @@ def test_an_order_that_was_denied_was_not_sent() -> None:
     spans = named(trace_of(1, known(orders=(denied,))))
     assert "decide gate" in spans
     assert "send okx" not in spans
+
+
+@pytest.mark.parametrize("action", ["cancel", "replace"])
+def test_a_change_is_a_decision_and_a_write_of_its_own_kind(action: Action) -> None:
+    changed = msgspec.structs.replace(order(), action=action)
+    trace = trace_of(1, known(orders=(order(), changed)))
+    first, second = (span for span in trace.spans if span.name == "decide gate")
+    assert [each.attributes["tickd.action"] for each in (first, second)] == ["new", action]
+    writing = named(trace)[f"{action} okx"]
+    assert writing.parent_id == second.span_id != first.span_id
+    assert named(trace)["send okx"].parent_id == first.span_id
+    assert (writing.began_ns, writing.ended_ns) == (250, 260)
+    assert writing.attributes["messaging.operation.name"] == action
+    assert writing.attributes["messaging.operation.type"] == "send"
+    denied = msgspec.structs.replace(changed, sent_ns=0)
+    assert f"{action} okx" not in named(trace_of(1, known(orders=(denied,))))
 
 
 def test_an_insert_is_linked_to_its_batches_and_they_to_it() -> None:
