@@ -315,12 +315,13 @@ class Tracing:
         trace = trace_of(self._node, known)
         self.made[pending.why] += 1
         self.ring.keep(trace)
+        if not self._tell(trace):
+            return  # an exemplar would lead to a trace that the collector never gets
         recv_ns, wall_ns = stamps.recv_ns, self._clock.wall_ns()
         values = [(_PUBLISH, stamps.published_ns), (_WRITE, written_ns)]
         for metric, at_ns in (*values, *((_ACK, each.acked_ns) for each in blocks)):
             if at_ns and recv_ns:
                 self.exemplars.note(metric, at_ns - recv_ns, trace.trace_id, wall_ns)
-        self._tell(trace)
 
     def _log_times(self, stamps: BatchStamps) -> tuple[int, int]:
         frame, log = stamps.frame_last, self._log
@@ -331,11 +332,15 @@ class Tracing:
             times.append(max(log[place].mono_ns, stamps.decoded_ns) if place < len(log) else 0)
         return times[0], times[1]
 
-    def _tell(self, trace: Trace) -> None:
-        if self._export is not None:
-            wall_less_mono_ns = self._clock.wall_ns() - self._mono_ns()
-            if not self._export(trace, wall_less_mono_ns):
-                self.dropped["queue"] += len(trace.spans)
+    def _tell(self, trace: Trace) -> bool:
+        """Hand a trace to the exporter, where there is one; False: it has no room."""
+        if self._export is None:
+            return True
+        wall_less_mono_ns = self._clock.wall_ns() - self._mono_ns()
+        if self._export(trace, wall_less_mono_ns):
+            return True
+        self.dropped["queue"] += len(trace.spans)
+        return False
 
     @property
     def pending_count(self) -> int:

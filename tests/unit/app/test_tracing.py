@@ -295,6 +295,16 @@ def test_traced_values_are_exemplars() -> None:
     assert [each and each.trace_id for each in found] == [None, trace.trace_id, None]
 
 
+def test_what_the_collector_does_not_get_is_no_exemplar() -> None:
+    world = World(ratio=1.0)
+    world.room = False
+    world.burst(late_ms=2)
+    world.log_to(1)
+    world.finished()
+    found = world.tracing.exemplars.of("tickd_gateway_publish_latency_seconds", [MS, 4 * MS])
+    assert found == [None, None, None]
+
+
 async def test_the_slowest_are_told_and_are_not_pushed_out() -> None:
     world = World(ratio=1.0, slow_ms=5)
     world.burst(late_ms=50)
