@@ -212,6 +212,7 @@ class TradingHalts:
         of = key if scope == "account" else ""
         found = [self.problem] if self.problem else []
         found += self._ledger.problems()
+        found += self._router.outbox.damage.problems()
         found += self._router.reconciler.problems(of)
         found += (
             f"{name} is not connected"
