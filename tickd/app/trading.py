@@ -108,7 +108,7 @@ class Trading:
             self._see_market()
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
-        self._flattening: Final = Flattening(
+        self.flattening: Final = Flattening(
             router=self.router, ledger=self.ledger, instruments=self.instruments, clock=clock
         )
         self.alerts: dict[str, int] = {}
@@ -324,7 +324,9 @@ class Trading:
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:
-            self._flattening.step(self._word.epoch)
+            self.flattening.step(self._word.epoch)
+        else:
+            self.flattening.rest()
 
     # Its life -------------------------------------------------------------------------------------
 
