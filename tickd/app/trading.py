@@ -229,6 +229,7 @@ class Trading:
             cancel_scope=self._halts.cancel_scope,
             blockers=self._halts.blockers,
             open_orders=lambda: len(self.router.table.open),
+            instruments=self._halts.instruments,
             set_scope=self._halts.set_scope,
         )
 
