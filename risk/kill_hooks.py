@@ -5,7 +5,7 @@ Shapes and the answers of a daemon without accounts; no behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from risk.latch import Scope
@@ -36,3 +36,5 @@ class Hooks:
     open_orders: Callable[[], int] = int
     # Halt a scope at the gate, or lift it.
     set_scope: Callable[[Scope, str, bool], None] = lambda _scope, _key, _halted: None
+    # Every instrument that can be halted by its name, beside those of the configuration.
+    instruments: Callable[[], Collection[str]] = tuple

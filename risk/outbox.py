@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final, Literal, Protocol, final
 import msgspec
 
 from risk.errors import OutboxError
+from risk.outbox_damage import OutboxDamage
 from risk.outbox_format import (
     HEADER_BYTES,
     Carried,
@@ -96,6 +96,8 @@ class Outbox:
         self._is_durable = durability == "disk"
         self._bytes_max = bytes_max
         self._clock = clock
+        # What is wrong with it until a person has looked.
+        self.damage = OutboxDamage(folder, clock)
         # Why nothing is taken; None: all is well.
         self.error: str | None = "not open"
         self.rotations_count = 0
@@ -126,8 +128,7 @@ class Outbox:
         found, damaged = self._read()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for path in damaged:
-                path.rename(path.with_suffix(".damaged"))
+            self.damage.look(damaged)
             for leftover in self._folder.glob("*.new"):
                 leftover.unlink()
             if found is None:
@@ -162,7 +163,7 @@ class Outbox:
 
     def _resume(self, found: Scan) -> None:
         if found.beyond:
-            shutil.copyfile(self._path, self._path.with_suffix(".damaged"))
+            self.damage.copy(self._path)
         for path in self._folder.glob("outbox-*.tob"):
             if path != self._path:
                 path.unlink()

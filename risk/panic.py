@@ -11,12 +11,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 
 from tickd.errors import TickdError
 
 __all__ = ["DEADLINE_S", "CancelAll", "Outcome", "all_cancelled", "cancel_everywhere", "described"]
 
+log = structlog.get_logger(__name__)
+
 DEADLINE_S: Final = 20.0
+# Characters of what a bug says.
+WORDS_MAX: Final = 200
 
 CancelAll = Callable[[], Awaitable[int]]
 
@@ -34,7 +39,8 @@ async def cancel_everywhere(
 ) -> list[Outcome]:
     """Cancel at every account at once; outcomes in the order of `accounts`.
 
-    One that raises, hangs or has orders left holds no other up. Raises nothing but cancellation.
+    One that raises, whatever it is, hangs or has orders left holds no other up. Raises nothing but
+    cancellation and the end of the process.
     """
     async with asyncio.TaskGroup() as tasks:
         asked = [
@@ -52,6 +58,12 @@ async def _cancel(account: str, cancel: CancelAll, deadline_s: float) -> Outcome
         return Outcome(account=account, left=None, fault=f"no answer within {deadline_s:g} s")
     except (TickdError, OSError) as error:
         return Outcome(account=account, left=None, fault=str(error))
+    except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of an SDK in Rust is no Exception
+        # A bug or a broken install. Let out it would cancel the other accounts' cancels.
+        log.exception("cancel_broke", account=account)
+        return Outcome(account=account, left=None, fault=repr(error)[:WORDS_MAX])
 
 
 def all_cancelled(outcomes: Sequence[Outcome]) -> bool:

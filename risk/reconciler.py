@@ -26,6 +26,8 @@ __all__ = ["Desk", "Reconciler"]
 
 _NS_PER_MS: Final = 1_000_000
 _TICK_S: Final = 0.02
+# So many intervals after its last healthy lists an account counts as unreconciled again.
+STALE_INTERVALS: Final = 3
 _Essence = tuple[int, str, int, str]
 
 
@@ -93,6 +95,10 @@ class Reconciler:
         # By account: what the last snapshot differed in; whether it was healthy and agreed.
         self.differences: dict[str, list[Difference]] = {account: [] for account in brokers}
         self._is_clean = dict.fromkeys(brokers, False)
+        # When its last healthy lists were asked for; None: not since the line changed.
+        self._healthy_ns: dict[str, int | None] = dict.fromkeys(brokers)
+        # Whether a question since then came to nothing.
+        self._is_failing = dict.fromkeys(brokers, False)
         self._told: dict[str, set[_Essence]] = {account: set() for account in brokers}
         self.failures_count = 0
         self.snapshots_count = 0
@@ -104,6 +110,7 @@ class Reconciler:
     def line_changed(self, account: str) -> None:
         """What was known of the account may be old: it counts as unreconciled until it is asked."""
         self._is_clean[account] = False
+        self._healthy_ns[account] = None
 
     def problems(self, of: str = "") -> list[str]:
         """What stands against arming, for people; empty: books and venues agree.
@@ -122,14 +129,31 @@ class Reconciler:
         for account, is_clean in self._is_clean.items():
             if account != of and self.is_aside(account):
                 continue
-            if not is_clean:
-                found.append(f"{account} is not reconciled")
-            found += (
-                f"{account}: position in {each.symbol} is {each.ours} here, {each.theirs} there"
-                for each in self.differences[account]
-                if each.kind is DifferenceKind.POSITION
-            )
+            stale = self._staleness(account)
+            if stale is not None or not is_clean:
+                found.append(stale or f"{account} is not reconciled")
+            found += (_words(account, each) for each in self.differences[account] if each.is_ours)
         return found
+
+    def unverified(self, account: str, symbol: str) -> str | None:
+        """Why the venue's word on what an account holds of a symbol cannot be gone by; or None."""
+        if (stale := self._staleness(account)) is not None:
+            return stale
+        of_symbol = (each for each in self.differences[account] if each.symbol == symbol)
+        return next((_words(account, each) for each in of_symbol if each.is_ours), None)
+
+    def _staleness(self, account: str) -> str | None:
+        """Why the venue's last lists say nothing of now; None: they are recent."""
+        healthy_ns = self._healthy_ns.get(account)
+        if healthy_ns is None:
+            return f"{account} is not reconciled"
+        limit_ms = STALE_INTERVALS * self._config.reconcile_interval_ms
+        if not self._is_failing[account]:
+            limit_ms += self._config.snapshot_timeout_ms  # the next ones may be under way
+        age_ns = self._clock.mono_ns() - healthy_ns
+        if age_ns <= limit_ms * _NS_PER_MS:
+            return None
+        return f"{account} is not reconciled: its last healthy lists are {age_ns // 10**9} s old"
 
     def take_snapshot(self, account: str, snapshot: Snapshot) -> Verdict:
         """Let a snapshot settle what it can."""
@@ -153,6 +177,8 @@ class Reconciler:
             self._told[account] &= {_essence(each) for each in verdict.differences}
             self.differences[account] = verdict.differences
             self._is_clean[account] = verdict.is_clean
+            self._healthy_ns[account] = snapshot.asked_mono_ns
+        self._is_failing[account] = not snapshot.is_healthy
         self._on_snapshot(account, snapshot)
         return verdict
 
@@ -165,6 +191,7 @@ class Reconciler:
         snapshot = await self._asking.snapshot(account, timeout_ms=limit_ms)
         if snapshot is None:
             self.failures_count += 1
+            self._is_failing[account] = True
             return None
         self.take_snapshot(account, snapshot)
         return snapshot
@@ -302,6 +329,21 @@ class Reconciler:
             self._asking.cancel(account, wanted)
         except BrokerError:
             self.failures_count += 1  # it is listed again, and asked for again
+
+
+def _words(account: str, difference: Difference) -> str:
+    """What a difference of ours is, for people."""
+    symbol, name = difference.symbol, difference.name
+    if difference.kind is DifferenceKind.POSITION:
+        return (
+            f"{account}: position in {symbol} is {difference.ours} here, {difference.theirs} there"
+        )
+    if difference.kind is DifferenceKind.LOST_ORDER:
+        return (
+            f"{account}: order {name} in {symbol} is ours, open at the venue and not known here: "
+            "tickd risk kill cancels it, or cancel it there"
+        )
+    return f"{account}: order {name} in {symbol} at the venue fits more than one of ours"
 
 
 def _essence(difference: Difference) -> _Essence:

@@ -50,6 +50,11 @@ class DifferenceKind(IntEnum):
     POSITION = 3
     # Ours, and more than one order fits: it stays UNKNOWN.
     AMBIGUOUS = 4
+    # Open at the venue with a ref of ours that no order is known of: nothing is reserved for it.
+    LOST_ORDER = 5
+
+
+_OURS: Final = (DifferenceKind.POSITION, DifferenceKind.AMBIGUOUS, DifferenceKind.LOST_ORDER)
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -62,11 +67,16 @@ class Difference(msgspec.Struct, frozen=True):
     name: str = ""
     number: int = 0
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is about orders or positions of ours: nobody knows what is out, or held."""
+        return self.kind in _OURS
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """reports: what is proven, by order number.
 
-    is_clean: the snapshot was healthy, its positions are ours.
+    is_clean: the snapshot was healthy, its positions are ours, and we know all its orders of ours.
     """
 
     reports: list[tuple[int, Report]]
@@ -129,9 +139,7 @@ class Resolver:
             reports += ((order.number, report) for report in found)
         alive = {order.number for order in open_orders}
         self._seen = {key: at for key, at in self._seen.items() if key[0] in alive}
-        is_clean = snapshot.is_healthy and not any(
-            each.kind in (DifferenceKind.POSITION, DifferenceKind.AMBIGUOUS) for each in differences
-        )
+        is_clean = snapshot.is_healthy and not any(each.is_ours for each in differences)
         return Verdict(reports, differences, is_clean)
 
     def _fills(
@@ -199,7 +207,9 @@ class Resolver:
             elif not each.ref:
                 nameless.append(each)
             elif each.is_open:
-                differences.append(_foreign(each))
+                is_lost = books.is_forgotten(each.ref)
+                kind = DifferenceKind.LOST_ORDER if is_lost else DifferenceKind.FOREIGN_ORDER
+                differences.append(_stranger(each, kind))
         wanted = [
             order
             for order in books.open_orders()
@@ -228,7 +238,7 @@ class Resolver:
                     # Listed or not, nobody can say: no evidence of absence either.
                     self._forget(order)
             elif each.is_open:
-                differences.append(_foreign(each))
+                differences.append(_stranger(each, DifferenceKind.FOREIGN_ORDER))
         ambiguous = {each.number for each in differences if each.kind == DifferenceKind.AMBIGUOUS}
         return {number: each for number, each in listed.items() if number not in ambiguous}
 
@@ -326,10 +336,5 @@ def _fits(order: Order, listed: VenueOrder) -> bool:
     )
 
 
-def _foreign(listed: VenueOrder) -> Difference:
-    return Difference(
-        DifferenceKind.FOREIGN_ORDER,
-        listed.symbol,
-        theirs=listed.size,
-        name=listed.ref or listed.venue_id,
-    )
+def _stranger(listed: VenueOrder, kind: DifferenceKind) -> Difference:
+    return Difference(kind, listed.symbol, theirs=listed.size, name=listed.ref or listed.venue_id)

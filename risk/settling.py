@@ -248,8 +248,8 @@ class Settler:
                 self._gate.restore(working, order.number, leaves=order.leaves)
         for order in self._table.unknown.values():
             self._record(order_record(order, _UNKNOWN))
-        if opened.is_damaged:
-            self._on_alert(Alert("OUTBOX_DAMAGED", "", text="the damaged file was kept"))
+        for words in self._outbox.damage.problems():
+            self._on_alert(Alert("OUTBOX_DAMAGED", "", text=words))
         return Recovered(
             open_count=len(self._table.open),
             unknown_count=len(self._table.unknown),

@@ -128,6 +128,7 @@ BROAD_EXCEPT_PLACES = (
     # A bug in one broker must not end the daemon, or keep other orders, in the middle of a kill.
     "risk/asking.py",
     "risk/cancelling.py",
+    "risk/panic.py",
 )
 # Who may make approvals: the gate, and its twin.
 SEALERS = ("risk/approval.py", "risk/gate.py", "risk/gate_twin.py")

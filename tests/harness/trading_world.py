@@ -51,7 +51,7 @@ FILE = """
 state_dir = "{state_dir}"
 [[venues]]
 name = "binance-usdm"
-symbols = ["AAAUSDT"]
+symbols = ["{symbol}"]
 [[accounts]]
 broker = "paper"
 name = "one"
@@ -88,9 +88,14 @@ window_ms = 1000
 
 
 def text_of(
-    state_dir: Path, *, order_qty_max: str = "10", ack_timeout_ms: int = 5_000, more: str = ""
+    state_dir: Path,
+    *,
+    order_qty_max: str = "10",
+    ack_timeout_ms: int = 5_000,
+    symbol: str = SYMBOL,
+    more: str = "",
 ) -> str:
-    head = FILE.format(state_dir=state_dir, ack_timeout_ms=ack_timeout_ms)
+    head = FILE.format(state_dir=state_dir, ack_timeout_ms=ack_timeout_ms, symbol=symbol)
     return head + ROW.format(order_qty_max=order_qty_max) + more
 
 

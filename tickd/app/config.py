@@ -153,6 +153,18 @@ def _check_name(where: str, what: str, name: str, known: list[str]) -> None:
         raise ValueError(f"{where}: no [[{what}]] table is called {name!r}; there are: {there}")
 
 
+def configured_instruments(config: Config) -> set[str]:
+    """`venue:symbol` of every symbol that the file names by itself, without a glob or a ranking."""
+    named = {f"{venue.name}:{symbol}" for venue in config.venues for symbol in venue.symbols}
+    patterns = (parse(text) for group in config.subscriptions for text in group.patterns)
+    named |= {f"{e.venue}:{e.symbol}" for e in patterns if e.exact and not e.excludes}
+    named |= {row.instrument for row in config.risk.limits if row.instrument}
+    # Accounts say only the symbol; which venue's it is, their broker knows.
+    symbols = {symbol for each in config.accounts for symbol in getattr(each, "symbols", ())}
+    named |= {f"{venue.name}:{symbol}" for venue in config.venues for symbol in symbols}
+    return named | set(config.risk.restricted)
+
+
 def _twice(names: Iterable[str]) -> str:
     """Return the first name that comes again, else nothing."""
     counts = Counter(names)

@@ -2,12 +2,14 @@
 
 What counts is an account's net position in an instrument; strategies of it that offset each other
 keep what they have. Only while the halt word lets reductions through (`risk.flatten`, once all is
-cancelled), and through the gate, in slices that its limits of one order let through: it asks like
-anybody else, and what else the gate denies stays, to be asked for again a few times.
+cancelled), only what the venue says is held, too, and through the gate, in slices that its limits
+of one order let through: it asks like anybody else, and what else the gate denies stays, to be
+asked for again a few times.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple, final
 
 import structlog
@@ -62,21 +64,48 @@ class Flattening:
         self._tried: dict[_Held, _Try] = {}
         # The largest order that the gate let through.
         self._slices: dict[_Held, int] = {}
+        # What is held and not asked for, and why, for people.
+        self.unverified: dict[_Held, str] = {}
+
+    def rest(self) -> None:
+        """Nothing may be reduced now."""
+        self.unverified = {}
 
     def step(self, epoch: int) -> None:
-        """Ask for what is still held; nothing where an order for it is out."""
+        """Ask for what is still held; nothing where an order for it is out.
+
+        Nor where the venue's word differs from ours, or is old: to sell what is not held any more
+        would open a position. It is looked at again with every step.
+        """
         if epoch != self._epoch:
             self._epoch = epoch
             self._tried.clear()
             self._slices.clear()
         now_ns = self._clock.mono_ns()
-        for held, sizes in self._sizes().items():
+        nets = {held: sizes for held, sizes in self._sizes().items() if sum(sizes.values())}
+        self._verify(nets)
+        for held, sizes in nets.items():
             net = sum(sizes.values())
-            if net and not self._is_out(held) and self._is_due(held, net, now_ns):
+            if held in self.unverified or self._is_out(held):
+                continue
+            if self._is_due(held, net, now_ns):
                 # Of a strategy that holds this side: the one with the most of it.
                 strategy = max(sizes, key=lambda name: sizes[name] if net > 0 else -sizes[name])
                 size = min(abs(net), abs(sizes[strategy]))
                 self._reduce(Key(held[0], strategy, held[1]), net > 0, size)
+
+    def _verify(self, nets: Iterable[_Held]) -> None:
+        """Hear the venues' last word on what is held; each doubt is logged once."""
+        found: dict[_Held, str] = {}
+        for account, instrument in nets:
+            _, symbol = self._instruments.name(instrument)
+            why = self._router.reconciler.unverified(account, symbol)
+            if why is None:
+                continue
+            found[account, instrument] = why
+            if (account, instrument) not in self.unverified:
+                log.error("flatten_unverified", account=account, symbol=symbol, words=why)
+        self.unverified = found
 
     def _sizes(self) -> dict[_Held, dict[str, int]]:
         """What each strategy holds, by account and instrument."""

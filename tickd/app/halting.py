@@ -6,8 +6,10 @@ doing. What halts, cancels and arms is decided in `risk/kill.py`.
 
 from __future__ import annotations
 
+import asyncio
+import difflib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +20,7 @@ from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
 from risk.latch import Latch, Scope, Source, at_start, boot_id, encode
 from risk.triggers import Triggers
-from tickd.app.config import Config
+from tickd.app.config import Config, configured_instruments
 from tickd.app.control import Command, asking_peer, signed
 from tickd.config import dump
 from tickd.native import HaltWord, NativeError, xxh3_hex
@@ -26,6 +28,9 @@ from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
 
+# Of names that may have been meant.
+NEAR_MAX: Final = 3
+NEAR_CUTOFF: Final = 0.7
 SCOPES: Final[tuple[Scope, ...]] = ("global", "venue", "account", "strategy", "instrument")
 
 
@@ -38,6 +43,8 @@ class Halting:
         self.word = HaltWord()
         # For whoever sees losses and rejects; what the daemon itself sees is told in `watch`.
         self.triggers = Triggers(config.risk.triggers)
+        # What the wiring knows beside the file: see `Hooks.instruments`.
+        self._instruments: Callable[[], Collection[str]] = tuple
         self._first: Latch | None = None  # what the file is to say from now on
         self._switch: KillSwitch | None = None
 
@@ -79,6 +86,7 @@ class Halting:
             self.stand(signals=False)
         assert self._first is not None, "stand sets it"
         self.word.keep(self._first.epoch, encode(self._first))
+        self._instruments = hooks.instruments
         self._switch = KillSwitch(
             self._config.risk, word=self.word, first=self._first, clock=self._clock, hooks=hooks
         )
@@ -128,13 +136,10 @@ class Halting:
         would stop nothing, and its operator would not know.
         """
         scope, key = _scope_of(request)
-        known = self._names(scope)
-        name, _, symbol = key.partition(":")
-        if scope != "global" and (name not in known or bool(symbol) != (scope == "instrument")):
-            raise ArmError(
-                f"nothing was halted: there is no {scope} {key!r}",
-                hint=_called(scope, known),
-            )
+        if scope == "instrument":
+            await self._check_instrument(key)
+        elif scope != "global" and key not in (known := self._names(scope)):
+            raise _halts_nothing(scope, key, f"there are: {', '.join(known) or 'none'}")
         reason = str(request.get("reason") or "by command")
         who = str(request.get("operator") or "")
         said = f"operator {who}".rstrip()
@@ -142,12 +147,29 @@ class Halting:
         return {"state": self.draw()["state"], "scope": scope, "key": key}
 
     def _names(self, scope: Scope) -> list[str]:
-        """What may stand first in a key: names of the configuration."""
+        """What a key may be: names of the configuration."""
         if scope == "account":
             return [each.name for each in self._config.accounts]
         if scope == "strategy":
             return [each.name for each in self._config.strategies]
         return [each.name for each in self._config.venues]
+
+    async def _check_instrument(self, key: str) -> None:
+        """Raises ArmError: it is not defined, nothing is open or held in it, no file names it."""
+        known = {*self._instruments(), *configured_instruments(self._config)}
+        if key in known:
+            return
+        venues = self._names("instrument")
+        venue, _, symbol = key.partition(":")
+        if venue not in venues or not symbol:
+            forms = ", ".join(f"{name}:SYMBOL" for name in venues) or "none"
+            raise _halts_nothing("instrument", key, f"there are: {forms}")
+        symbols = [name for name in known if name.startswith(f"{venue}:")]
+        # Milliseconds with thousands of names.
+        near = await asyncio.to_thread(_near, key, symbols)
+        advice = f"did you mean {', '.join(near)}?" if near else "tickd plan CONFIG --symbols"
+        whole = f"--scope venue --key {venue} halts all of it"
+        raise _halts_nothing("instrument", key, f"{advice}; {whole}")
 
     async def arm(self, request: Mapping[str, object]) -> dict[str, Any]:
         """The control command `risk_arm`: the first step. Raises ArmError."""
@@ -172,9 +194,15 @@ class Halting:
             log.error("latch_failed", words=str(error))  # noqa: TRY400 - a restart halts anyway
 
 
-def _called(scope: Scope, known: list[str]) -> str:
-    form = ":SYMBOL" if scope == "instrument" else ""
-    return "there are: " + (", ".join(name + form for name in known) or "none")
+def _halts_nothing(scope: Scope, key: str, hint: str) -> ArmError:
+    return ArmError(f"nothing was halted: there is no {scope} {key!r}", hint=hint)
+
+
+def _near(key: str, known: Collection[str]) -> list[str]:
+    """The names that look most like it, in whatever case."""
+    folded = {name.casefold(): name for name in sorted(known)}
+    found = difflib.get_close_matches(key.casefold(), folded, n=NEAR_MAX, cutoff=NEAR_CUTOFF)
+    return [folded[name] for name in found]
 
 
 def _scope_of(request: Mapping[str, object]) -> tuple[Scope, str]:

@@ -6,7 +6,7 @@ It asks the router; it decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 from risk.approval import Denied
 from risk.kill import TEXT_MAX
@@ -31,6 +31,14 @@ _ENDS: Final = {
     "expired": State.EXPIRED,
     "rejected": State.REJECTED,
 }
+
+
+class _Damaged(Protocol):
+    """What keeps a damaged file until a person has looked."""
+
+    def problems(self) -> list[str]: ...
+
+    def acknowledge(self) -> object: ...
 
 
 @final
@@ -154,29 +162,37 @@ class Ordering:
         return {**said, "mantissa": size}
 
     async def acknowledge(self, request: Mapping[str, object]) -> object:
-        """Take a person's word that the day's result behind a damaged file has been looked at.
+        """Take a person's word that what stands behind damaged files has been looked at.
 
-        Raises TickdError: nobody says why, nothing is damaged, or the file cannot be renamed.
+        Raises TickdError: nobody says why, nothing is damaged, or a file cannot be renamed.
         """
         operator, reason = _person(request)
-        problems = self._ledger.problems()
-        try:
-            is_taken = self._ledger.acknowledge()
-        except OSError as error:
-            raise TickdError(f"the damaged file cannot be renamed: {error}") from error
-        if not is_taken:
-            raise TickdError("there is nothing to acknowledge: no positions file was damaged")
-        self._audit(
-            {
-                "kind": "audit",
-                "action": "acknowledge",
-                "scope": "global",
-                "operator": operator,
-                "reason": reason,
-                "source": signed("positions"),
-            }
-        )
-        return {"acknowledged": problems}
+        taken: list[str] = []
+        files: dict[str, _Damaged] = {
+            "positions": self._ledger,
+            "outbox": self._router.outbox.damage,
+        }
+        for name, file in files.items():
+            if not (problems := file.problems()):
+                continue
+            try:
+                file.acknowledge()
+            except OSError as error:
+                raise TickdError(f"the damaged {name} cannot be renamed: {error}") from error
+            taken += problems
+            self._audit(
+                {
+                    "kind": "audit",
+                    "action": "acknowledge",
+                    "scope": "global",
+                    "operator": operator,
+                    "reason": reason,
+                    "source": signed(name),
+                }
+            )
+        if not taken:
+            raise TickdError("there is nothing to acknowledge: no file was damaged")
+        return {"acknowledged": taken}
 
     def _outdated(self, held: Held, venue: str) -> tuple[Held, ...]:
         """The same position under earlier definitions of its symbol, flat: `held` is all of it."""

@@ -85,6 +85,12 @@ def cancellers_of(sections: Sequence[AccountSection], clock: Clock) -> list[tupl
 
         return cancel_all
 
-    return [
-        (section.name, canceller(section)) for section in sections if not find(section).is_local
-    ]
+    return [(section.name, canceller(section)) for section in sections if not _is_local(section)]
+
+
+def _is_local(section: AccountSection) -> bool:
+    """Whether its orders live in the daemon; what cannot be imported says so when it is asked."""
+    try:
+        return find(section).is_local
+    except ImportError:
+        return False

@@ -109,7 +109,7 @@ class Trading:
             self._see_market()
         self.brokers: Final = {name: self._broker(each) for name, each in sections.items()}
         self.router: Final = self._router()
-        self._flattening: Final = Flattening(
+        self.flattening: Final = Flattening(
             router=self.router, ledger=self.ledger, instruments=self.instruments, clock=clock
         )
         self.alerts: dict[str, int] = {}
@@ -230,6 +230,7 @@ class Trading:
             cancel_scope=self._halts.cancel_scope,
             blockers=self._halts.blockers,
             open_orders=lambda: len(self.router.table.open),
+            instruments=self._halts.instruments,
             set_scope=self._halts.set_scope,
         )
 
@@ -325,7 +326,9 @@ class Trading:
         for account in self.brokers:
             self._halts.watch_losses(account)
         if self._word.is_reducing:
-            self._flattening.step(self._word.epoch)
+            self.flattening.step(self._word.epoch)
+        else:
+            self.flattening.rest()
 
     # Its life -------------------------------------------------------------------------------------
 

@@ -108,6 +108,15 @@ class TradingHalts:
         used |= {key.instrument for key, each in self._ledger.positions.items() if each.size}
         return {self._instruments.label(number) for number in used}
 
+    def instruments(self) -> set[str]:
+        """`venue:symbol` of all that is defined, and of whatever has orders or positions."""
+        known = {":".join(name) for name in self._instruments.symbols()}
+        known |= self._labels_in_use()
+        table = self._router.table
+        known |= {self._instruments.label(each.instrument) for each in table.held() if each.size}
+        orders = (each.request for each in table.open.values())
+        return known | {f"{each.venue}:{each.symbol}" for each in orders}
+
     def broker_failed(self, account: str, error: TickdError) -> None:
         """Halt an account whose broker cannot work; the others go on."""
         log.error("broker_failed", account=account, words=str(error), hint=error.hint)
@@ -212,6 +221,7 @@ class TradingHalts:
         of = key if scope == "account" else ""
         found = [self.problem] if self.problem else []
         found += self._ledger.problems()
+        found += self._router.outbox.damage.problems()
         found += self._router.reconciler.problems(of)
         found += (
             f"{name} is not connected"

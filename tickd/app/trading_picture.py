@@ -86,6 +86,7 @@ def drawn(trading: Trading, sections: tuple[AccountSection, ...]) -> dict[str, A
         ],
         "orders_open": len(router.table.open),
         "orders_unknown": len(router.table.unknown),
+        "not_flattened": sorted(trading.flattening.unverified.values()),
         "counts": msgspec.to_builtins(router.counts),
         "alerts": trading.alerts,
         "limits": router.limits,

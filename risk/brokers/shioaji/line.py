@@ -6,8 +6,8 @@ What goes through it the broker says; it keeps no order and answers no question 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 LOGOUT_SECONDS: Final = 5.0
+LOGIN_HINT: Final = "check keys, certificate, account and that the key may be used from here"
+INSTALL_HINT: Final = "pip install 'tickd[shioaji]', once more where it is there already"
 MS_NS: Final = 1_000_000
 
 
@@ -75,12 +77,13 @@ class Line:
         except TimeoutError as error:
             raise BrokerError(f"{VENUE}: no login in time", venue=VENUE) from error
         except self._errors() as error:
-            fatal = is_refused_login(error) or isinstance(error, NoAccountError)
+            is_installed = not isinstance(error, ImportError)
+            fatal = not is_installed or is_refused_login(error) or isinstance(error, NoAccountError)
             raise BrokerError(
                 f"{VENUE}: login: {type(error).__name__}: {words_of(error, self._secrets)}",
                 venue=VENUE,
                 action=Action.FATAL if fatal else Action.RETRY,
-                hint="check keys, certificate, account and that the key may be used from here",
+                hint=LOGIN_HINT if is_installed else INSTALL_HINT,
             ) from error
         found = await self.query(self.client.contracts, "contracts")
         self.contracts = {each.symbol: each.handle for each in found}
@@ -113,9 +116,16 @@ class Line:
         except errors as error:
             log.info("logout_failed", venue=VENUE, words=words_of(error, self._secrets))
 
-    def _errors(self) -> tuple[type[Exception], ...]:
-        """What the SDK raises. Its own base class is known once it is imported."""
-        return (import_module(PACKAGE).ShioajiError, OSError, ValueError, RuntimeError, TypeError)
+    @staticmethod
+    def _errors() -> tuple[type[Exception], ...]:
+        """What the SDK raises, or its import.
+
+        Its own base class only where it is imported by now: whoever asks is handling an error, and
+        what a second import raised would hide that one.
+        """
+        own = getattr(sys.modules.get(PACKAGE), "ShioajiError", None)
+        plain = (ImportError, OSError, ValueError, RuntimeError, TypeError)
+        return plain if own is None else (own, *plain)
 
     # The inbox ----------------------------------------------------------------------------------
 

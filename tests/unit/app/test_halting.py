@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from gateway.config import VenueConfig
+from gateway.config import SubscriptionConfig, VenueConfig
+from risk.config import RiskConfig
 from risk.errors import ArmError
 from risk.kill_hooks import Hooks
 from risk.latch import read
+from risk.limits import LimitConfig
 from tickd.app.commands.risk import described
 from tickd.app.config import Config, NodeConfig
 from tickd.app.control import ControlServer, ask
@@ -127,6 +129,14 @@ async def test_a_scope_that_is_none_is_refused(tmp_path: Path, request_: dict[st
         ("venue", "okx:X", "there are: okx"),
         ("instrument", "okx", "there are: okx:SYMBOL"),
         ("instrument", "X", "there are: okx:SYMBOL"),
+        ("instrument", "okx:", "there are: okx:SYMBOL"),
+        ("instrument", "okx:x", "did you mean okx:X?; --scope venue --key okx halts all of it"),
+        (
+            "instrument",
+            "okx:ETH-USDT-SWAP",
+            "tickd plan CONFIG --symbols; --scope venue --key okx halts all of it",
+        ),
+        ("venue", "okx:", "there are: okx"),
         ("account", "one", "there are: none"),
         ("strategy", "chaser", "there are: none"),
     ],
@@ -143,6 +153,26 @@ async def test_a_halt_of_nothing_is_refused_and_names_what_there_is(
     # A symbol that nobody defined yet may be halted before it is there.
     await made.kill({"scope": "instrument", "key": "okx:X", "reason": "r"})
     assert (await made.status({}))["halts"][0]["key"] == "okx:X"
+
+
+@pytest.mark.parametrize("key", ["okx:A", "okx:B", "okx:C", "okx:D"])
+async def test_every_symbol_that_the_file_names_may_be_halted(tmp_path: Path, key: str) -> None:
+    config = Config(
+        node=NodeConfig(state_dir=str(tmp_path)),
+        venues=(VenueConfig(name="okx", symbols=("A",)),),
+        subscriptions=(
+            SubscriptionConfig(name="some", patterns=("okx:B@trade", "okx:E*@trade", "!okx:EX@*")),
+        ),
+        risk=RiskConfig(limits=(LimitConfig(instrument="okx:C"),), restricted=("okx:D",)),
+    )
+    made = Halting(config, ManualClock())
+    made.join(Hooks(record=lambda _said: None))
+    said = await made.kill({"scope": "instrument", "key": key})
+    assert said["key"] == key
+    for none in ("okx:E*", "okx:EX", "okx:EE"):
+        with pytest.raises(ArmError, match="nothing was halted"):
+            await made.kill({"scope": "instrument", "key": none})
+    made.stop()
 
 
 async def test_the_command_line_asks_the_daemon(tmp_path: Path, command) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from risk.brokers.port import AccountSection, BrokerKind
+from risk.brokers.registry import find
 from risk.panic import cancel_everywhere
 from tests.harness.trading_world import config_of, text_of
 from tickd.app.config import load_config
@@ -109,6 +111,23 @@ def test_no_other_section_and_no_other_account_keeps_one_from_cancelling(
     for outcome in outcomes[1:]:
         assert outcome.left is None
         assert f"{tmp_path}/credentials/nobody-has-this" in outcome.fault
+
+
+def test_a_broker_that_cannot_be_imported_keeps_no_other_from_cancelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, more=BINANCE.format(folder=tmp_path))
+
+    def none_found(section: AccountSection) -> BrokerKind:
+        if section.name == "usdm":
+            raise ImportError("broken install")
+        return find(section)
+
+    monkeypatch.setattr("tickd.app.panicking.find", none_found)
+    cancellers = cancellers_of(config.accounts, SystemClock())
+    (outcome,) = asyncio.run(cancel_everywhere(cancellers))
+    assert (outcome.account, outcome.left) == ("usdm", None)
+    assert "broken install" in outcome.fault
 
 
 def test_accounts_that_are_no_tables_are_wrong_use(tmp_path: Path, command: Any) -> None:

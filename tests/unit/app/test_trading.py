@@ -6,6 +6,7 @@ Every part is real: tap, raw log, bus, gate, outbox, kill switch, paper accounts
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,39 @@ async def test_what_was_halted_before_anybody_defined_it_stays_halted(tmp_path: 
         await world.state(resting, "accepted")
         world.halting.switch.trip("in doubt", scope="instrument", key=key, source="router")
         await world.state(resting, "cancelled")
+
+
+async def test_a_slip_in_a_symbol_halts_nothing_and_says_so(tmp_path: Path) -> None:
+    async with living(config_of(tmp_path)) as world:
+        await world.ready()
+        kill = world.halting.kill
+        with pytest.raises(ArmError, match="nothing was halted") as refused:
+            await kill({"scope": "instrument", "key": f"{VENUE}:AAAUSTD"})
+        assert f"did you mean {NAME}?" in (refused.value.hint or "")
+        assert not world.halting.switch.draw()["halts"]
+        await world.state(world.submit(price=9_990), "accepted")
+        # No file names it, its venue has defined it.
+        with pytest.raises(ArmError, match="nothing was halted"):
+            await kill({"scope": "instrument", "key": f"{VENUE}:BBBUSDT"})
+        await world.define(symbol="BBBUSDT")
+        await kill({"scope": "instrument", "key": f"{VENUE}:BBBUSDT"})
+        assert world.halting.switch.is_halted("instrument", f"{VENUE}:BBBUSDT")
+
+
+async def test_what_is_open_or_held_may_be_halted_whoever_has_defined_it(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    async with living(config) as world:
+        number = await world.ready()
+        await world.state(world.submit(price=10_010), "filled")
+    # A raw log that lost the definition, and another file: only the outbox knows.
+    shutil.rmtree(tmp_path / "raw")
+    (tmp_path / "risk" / "positions.json").unlink()
+    other = config_of(tmp_path, symbol="ZZZUSDT")
+    async with living(other) as world:
+        with pytest.raises(ArmError, match="nothing was halted"):
+            await world.halting.kill({"scope": "instrument", "key": NAME})
+        await world.halting.kill({"scope": "instrument", "key": f":{number}"})
+        assert world.halting.switch.is_halted("instrument", f":{number}")
 
 
 async def test_a_venue_may_go_back_to_a_definition_that_it_had(tmp_path: Path) -> None:

@@ -15,6 +15,12 @@ async def none_left() -> int:
     return 0
 
 
+async def none_left_later() -> int:
+    """Still asking when the others break."""
+    await asyncio.sleep(5)
+    return 0
+
+
 async def two_left() -> int:
     return 2
 
@@ -25,6 +31,18 @@ async def refused() -> int:
 
 async def broken() -> int:
     raise ConnectionResetError("reset by peer")
+
+
+async def buggy() -> int:
+    raise KeyError("orderId")
+
+
+class PanicException(BaseException):
+    """What an SDK in Rust raises, by the name that PyO3 gives it."""
+
+
+async def panicking() -> int:
+    raise PanicException("called `Option::unwrap()` on a `None` value")
 
 
 async def for_ever() -> int:
@@ -39,6 +57,9 @@ def test_every_account_is_asked_whatever_the_others_do() -> None:
         ("c", two_left),
         ("d", none_left),
         ("e", broken),
+        ("f", buggy),
+        ("g", panicking),
+        ("h", none_left_later),
     ]
     outcomes = run_virtual(cancel_everywhere(accounts, deadline_s=20.0))
     assert [(each.account, each.left) for each in outcomes] == [
@@ -47,15 +68,30 @@ def test_every_account_is_asked_whatever_the_others_do() -> None:
         ("c", 2),
         ("d", 0),
         ("e", None),
+        ("f", None),
+        ("g", None),
+        ("h", 0),
     ]
     assert described(outcomes) == [
         "a: COULD NOT ASK: no answer within 20 s",
         "b: COULD NOT ASK: not reachable",
         "e: COULD NOT ASK: reset by peer",
+        "f: COULD NOT ASK: KeyError('orderId')",
+        "g: COULD NOT ASK: PanicException('called `Option::unwrap()` on a `None` value')",
         "c: 2 ORDERS ARE LEFT",
         "d: cancelled, nothing is left",
+        "h: cancelled, nothing is left",
     ]
     assert not all_cancelled(outcomes)
+
+
+def test_who_cancels_the_asking_itself_is_obeyed() -> None:
+    async def given_up() -> None:
+        async with asyncio.timeout(1):
+            await cancel_everywhere([("a", for_ever)], deadline_s=20.0)
+
+    with pytest.raises(TimeoutError):
+        run_virtual(given_up())
 
 
 def test_accounts_are_asked_at_once() -> None:

@@ -12,6 +12,7 @@ from msgspec import structs
 from risk.errors import BrokerError
 from risk.order_facts import State
 from risk.orders import Snapshot, Wanted
+from risk.reconciler import STALE_INTERVALS
 from risk.router_config import RouterConfig
 from tests.harness.gates import ACCOUNT
 from tests.harness.order_world import World
@@ -122,6 +123,56 @@ async def test_line_that_was_down_must_be_reconciled_again(world: World) -> None
     assert world.router.reconciler.problems() == []
     world.venue.line_up()
     assert world.router.reconciler.problems() == [f"{ACCOUNT} is not reconciled"]
+
+
+@pytest.mark.parametrize("kind", ["silent", "unhealthy"])
+async def test_lists_that_fail_for_long_make_an_account_unreconciled(
+    world: World, kind: str
+) -> None:
+    reconciler = world.router.reconciler
+    assert await reconciler.reconcile(ACCOUNT) is not None
+    interval_ms = world.config.reconcile_interval_ms
+    world.venue.snapshot_fails = kind == "silent"
+    world.venue.is_healthy = kind != "unhealthy"
+    for _ in range(STALE_INTERVALS):
+        world.wait(interval_ms)
+        await reconciler.reconcile(ACCOUNT)
+        assert reconciler.problems() == [], "a question or two may come to nothing"
+        assert reconciler.unverified(ACCOUNT, "ABC") is None
+    world.wait(1)
+    words = f"{ACCOUNT} is not reconciled: its last healthy lists are 3 s old"
+    assert reconciler.problems() == [words]
+    assert reconciler.unverified(ACCOUNT, "ABC") == words
+    world.venue.snapshot_fails, world.venue.is_healthy = False, True
+    await reconciler.reconcile(ACCOUNT)
+    assert reconciler.problems() == []
+
+
+async def test_lists_that_nobody_asks_for_any_more_age_too(world: World) -> None:
+    world.look()
+    limit_ms = STALE_INTERVALS * world.config.reconcile_interval_ms
+    world.wait(limit_ms + world.config.snapshot_timeout_ms - 2)
+    assert world.router.reconciler.problems() == []
+    world.wait(10)
+    (problem,) = world.router.reconciler.problems()
+    assert "not reconciled" in problem
+
+
+def test_an_order_of_ours_that_only_the_venue_knows_holds_up_arming(world: World) -> None:
+    order = world.acked()
+    listed = world.venue.orders[order.venue_id]
+    listed.ref, listed.venue_id = "000000", "other"
+    reconciler = world.router.reconciler
+    world.look()
+    lost = [each for each in reconciler.problems() if "not known here" in each]
+    assert [each.partition(" is ours")[0] for each in lost] == [f"{ACCOUNT}: order 000000 in ABC"]
+    assert "not known here" in (reconciler.unverified(ACCOUNT, listed.symbol) or "")
+    world.look()
+    assert "LOST_ORDER" in world.alarms()
+    listed.ref = "web-1"  # another program's: nothing to do with what we may send
+    world.settle()
+    assert reconciler.problems() == []
+    assert "FOREIGN_ORDER" in world.alarms()
 
 
 def test_difference_alarms_when_two_lists_in_a_row_show_it(world: World) -> None:

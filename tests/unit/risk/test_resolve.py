@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec import structs
+
 from risk.order import apply, ask_cancel, ask_replace, doubt, mark_sent
 from risk.order_facts import Doubt, Order, State
 from risk.orders import Report, ReportKind, Request, Snapshot, VenueOrder, VenuePosition
@@ -169,6 +171,18 @@ def test_foreign_orders_and_executions_are_differences_and_never_reports() -> No
         DifferenceKind.FOREIGN_ORDER,
     ]
     assert verdict.is_clean
+
+
+def test_an_open_order_with_a_ref_of_ours_that_nobody_knows_is_lost_and_no_clean_end() -> None:
+    books, resolver = OneOrder(acked()), Resolver(absence_ns=T)
+    lost = listed(ref="000000", venue_id="V9")
+    verdict = resolver.look(snapshot(100, listed(), lost), books)
+    assert [each.kind for each in verdict.differences] == [DifferenceKind.LOST_ORDER]
+    assert verdict.differences[0].is_ours
+    assert not verdict.is_clean
+    assert verdict.reports == []
+    over = structs.replace(lost, is_open=False)
+    assert resolver.look(snapshot(100 + T, listed(), over), books).is_clean
 
 
 def test_order_that_waits_for_the_disk_is_not_missed() -> None:

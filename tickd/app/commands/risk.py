@@ -40,8 +40,8 @@ def risk(
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
     unknown or open, data is stale, or the venues' word differs from ours. `acknowledge`: you have
-    looked at the day's result behind a damaged file of positions. `what-if` needs no daemon: it
-    prints which of the recorded decisions other limits would have made otherwise.
+    looked at the venue for what a damaged file of positions or orders has lost. `what-if` needs no
+    daemon: it prints which of the recorded decisions other limits would have made otherwise.
 
     Args:
         action: status, kill, arm, acknowledge or what-if
