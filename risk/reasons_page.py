@@ -48,7 +48,7 @@ MEANINGS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.STALE_ACCOUNT: "that is older than `account_age_ms_max`, or of later",
         Reason.FREE_BALANCE: "less than `free_balance_min` would be left",
         Reason.RATE_SIDE: "`orders_max` of this side under a key is used up for now",
-        Reason.RATE_VENUE: "the venue's allowance of orders, or of cancels, is used up for now",
+        Reason.RATE_VENUE: "the venue's allowance, or the share of orders, is used up for now",
         Reason.BURST_TOO_SMALL: "the limit lets not even one message through",
         Reason.OVERFLOW: "a figure is beyond 1e22 units of currency",
         Reason.TOO_MANY: "a table of the gate is full",
