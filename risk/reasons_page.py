@@ -56,8 +56,10 @@ MEANINGS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.BROKER_DOWN: "the broker's line is down",
         Reason.NOT_RECONCILED: "the account was not yet compared with the venue",
         Reason.UNKNOWN_TWIN: "an order of the same intent is UNKNOWN",
-        Reason.MALFORMED: "a field is of another type, or outside its range",
-        Reason.NO_SUCH_ORDER: "a replace or cancel of an order that is not held",
+        Reason.MALFORMED: (
+            "a field is of another type or range; a market order has no price to keep"
+        ),
+        Reason.NO_SUCH_ORDER: "a replace or cancel of an order that is not held, or is taken back",
     }
 )
 

@@ -220,8 +220,9 @@ class Context:
     def replace(self, client_id: int, *, size: int, price: int | None = None) -> None:
         """Ask for another price and another whole size of an order that is out.
 
-        Args: `size`: what is filled already counts. Raises StrategyError as `submit`, and where no
-        such order is open.
+        Args: `size`: what is filled already counts; `price`: without one the order keeps its own,
+        which a market order has not. A refusal is news of the order in the state that it is in.
+        Raises StrategyError as `submit`, and where no such order is open.
         """
         order = next((each for each in self.open_orders() if each.client_id == client_id), None)
         if order is None:
