@@ -34,9 +34,11 @@ def against_order(
     return None if broker.is_up else Reason.BROKER_DOWN
 
 
-def against_replace(order: Order, price: int | None, *, is_outbox_up: bool) -> Reason | None:
+def against_replace(
+    order: Order, price: int | None, *, is_cancel_wished: bool, is_outbox_up: bool
+) -> Reason | None:
     """What stands against another `price` and size of an order that is not over."""
-    if order.cancel_asked:
+    if order.cancel_asked or is_cancel_wished:
         return Reason.NO_SUCH_ORDER
     if price is None:
         return Reason.MALFORMED  # a market order has no price that it could keep

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, final
 
 from risk import order as machine
 from risk.approval import ApprovedOrder, ApprovedReplace, Denied, refusal
 from risk.asking import Asking
 from risk.brokers.port import Broker
+from risk.cancel_wishes import CancelWishes
 from risk.errors import BrokerError, NotSentError, OutboxError
 from risk.gate import Gate
 from risk.objections import against_order, against_replace
@@ -87,7 +89,7 @@ class Router:
         self._figures = figures
         self._gate = gate
         self._brokers = brokers
-        self._asking = Asking(brokers)
+        self._asking, self._wishes = Asking(brokers), CancelWishes()
         self._outbox = self.outbox = outbox
         self._numbers = numbers
         self._clock = clock
@@ -183,7 +185,8 @@ class Router:
     def cancel(self, client_id: int, *, is_again: bool = False) -> Denied | None:
         """Ask for an order to be taken back; a halt, a full disk and a doubt do not stop it.
 
-        One that is asked for already is not asked for again, unless `is_again`.
+        One that is asked for already is not asked for again, unless `is_again`. One that the
+        venue's limit has no room for is denied (RATE_VENUE), kept, and asked for when there is.
         """
         order = self.table.of_client(client_id)
         if order is None or order.is_over:
@@ -202,7 +205,9 @@ class Router:
         request = order.request
         approved = self._gate.check_cancel(order.number, mono_ns=now_ns)
         if isinstance(approved, Denied):
-            return self._denied("cancel", request, approved)
+            is_known = self._wishes.keep(order, approved)
+            return approved if is_known else self._denied("cancel", request, approved)
+        self._wishes.drop(order.number)
         self._decided("cancel", request, order.number, order.price, order.size)
         self._outbox.note(CancelAsked(order.number, self._clock.wall_ns()))
         self._settler.settle(order, machine.ask_cancel(order, now_ns))
@@ -224,7 +229,8 @@ class Router:
         if order is None or order.is_over:
             return refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
         price = order.price if price is None else price
-        reason = against_replace(order, price, is_outbox_up=self._outbox.is_up)
+        is_wished, is_up = order.number in self._wishes, self._outbox.is_up
+        reason = against_replace(order, price, is_cancel_wished=is_wished, is_outbox_up=is_up)
         if reason is not None:
             return self._not_replaced(order, refusal(reason, order.number), price, size)
         wall_ns = self._clock.wall_ns()
@@ -306,6 +312,7 @@ class Router:
     def tick(self) -> None:
         """Look at the clock: late answers, old doubts, the outbox's file."""
         self._settler.watch(self._mono_ns())
+        self._wishes.repeat(partial(self.take_back, is_again=True), self.cancel_failed)
         self._outbox.collect()
         self._outbox.tick(self.table)
         is_up = self._outbox.is_up

@@ -212,7 +212,10 @@ class Context:
         return client_id
 
     def cancel(self, client_id: int) -> None:
-        """Ask for an order to be taken back. Raises StrategyError: not a client id of its own."""
+        """Ask for an order to be taken back; what the venue has no room for yet is sent later.
+
+        Raises StrategyError: not a client id of its own.
+        """
         if type(client_id) is not int or client_id >> 32 != self._owner:
             raise StrategyError(f"cancel: no client id of this strategy: {_shown(client_id)}")
         self._decided({"kind": "cancel", "client_id": client_id}, recorded=True)
