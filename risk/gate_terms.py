@@ -21,6 +21,7 @@ __all__ = [
     "HaltWord",
     "SideLimits",
     "StrategyLimits",
+    "derive_lanes",
     "derive_rate",
 ]
 
@@ -208,5 +209,23 @@ def derive_rate(limit: int, window_ns: int) -> tuple[int, int]:
     if limit <= 0:
         return (0, window_ns + 1)
     burst = max(1, limit // 5)
-    rest = limit - burst
-    return (burst, -(-window_ns // rest) if rest else window_ns + 1)
+    return (burst, _per_token(limit - burst, window_ns))
+
+
+def derive_lanes(orders_max: int, cancels_max: int, window_ns: int) -> tuple[int, int, int]:
+    """Return (burst for orders, burst for cancels, ns per token) of the bucket that both share.
+
+    Every window holds at most both limits together. Cancels may take whatever is there; orders
+    need that something stays, at least one, and room in their own share (`derive_rate`), too.
+    """
+    limit = orders_max + cancels_max
+    burst = max(limit // 5, min(limit, 2))
+    per = _per_token(limit - burst, window_ns)
+    if orders_max <= 0:
+        return (0, burst, per)
+    return (min(max(1, orders_max // 5), burst - (cancels_max > 0)), burst, per)
+
+
+def _per_token(rest: int, window_ns: int) -> int:
+    """Nanoseconds between tokens of which a window of that length holds `rest`."""
+    return -(-window_ns // rest) if rest > 0 else window_ns + 1

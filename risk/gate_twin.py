@@ -220,9 +220,10 @@ class GateTwin(TwinChecks):
         route = self._routes[order.route]
         venue = self._venues[route.venue]
         if venue.cancels_max != NONE:
-            if not venue.cancels.has(mono_ns, venue.cancels_max, venue.window_ns):
+            _, burst, per_ns = venue.lanes()
+            if not venue.messages.holds(mono_ns, burst, per_ns):
                 return self._refuse(Reason.RATE_VENUE)
-            venue.cancels.take(mono_ns, venue.cancels_max, venue.window_ns)
+            venue.messages.spend(mono_ns, per_ns)
         strategy = self._strategies[route.strategy]
         strategy.turn(mono_ns, self._ratio_ns)
         strategy.cancels += 1

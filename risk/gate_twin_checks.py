@@ -272,23 +272,25 @@ class TwinChecks(TwinSums):
     def _rates(self, check: Check) -> None:
         """Both lanes or neither: nothing is taken before all have said yes."""
         now = check.mono_ns
-        buckets: list[tuple[Reason, Bucket, int, int]] = []
+        buckets: list[tuple[Reason, Bucket, int, int, int]] = []
         for cell, *both in check.route.cells:
             limits: CellLimits = both[check.side]
             if limits.orders_max != NONE:
                 bucket = self._buckets.setdefault((cell, check.side), Bucket())
-                most, window_ns = limits.orders_max, limits.orders_window_ns
-                buckets.append((Reason.RATE_SIDE, bucket, most, window_ns))
+                burst, per_ns = derive_rate(limits.orders_max, limits.orders_window_ns)
+                buckets.append((Reason.RATE_SIDE, bucket, limits.orders_max, burst, per_ns))
         venue = self._venues[check.route.venue]
-        buckets.append((Reason.RATE_VENUE, venue.orders, venue.orders_max, venue.window_ns))
-        for reason, bucket, most, window_ns in buckets:
-            if derive_rate(most, window_ns)[0] < 1:
+        own, (burst, _, per_ns) = derive_rate(venue.orders_max, venue.window_ns), venue.lanes()
+        buckets.append((Reason.RATE_VENUE, venue.orders, venue.orders_max, *own))
+        buckets.append((Reason.RATE_VENUE, venue.messages, venue.orders_max, burst, per_ns))
+        for reason, bucket, most, burst, per_ns in buckets:
+            if burst < 1:
                 check.fail(Reason.BURST_TOO_SMALL, most)
-            elif not bucket.has(now, most, window_ns):
+            elif not bucket.holds(now, burst, per_ns):
                 check.fail(reason, most)
         if not check.vector:
-            for _, bucket, most, window_ns in buckets:
-                bucket.take(now, most, window_ns)
+            for _, bucket, _, _, per_ns in buckets:
+                bucket.spend(now, per_ns)
 
     # What approval changes.
 

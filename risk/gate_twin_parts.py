@@ -19,6 +19,7 @@ from risk.gate_terms import (
     CellLimits,
     SideLimits,
     StrategyLimits,
+    derive_lanes,
     derive_rate,
 )
 from risk.reasons import Reason
@@ -63,11 +64,17 @@ class Bucket:
         self.tat = -(1 << 62)
 
     def has(self, now: int, limit: int, window_ns: int) -> bool:
-        burst, per = derive_rate(limit, window_ns)
-        return max(self.tat, now) + per - burst * per <= now
+        return self.holds(now, *derive_rate(limit, window_ns))
 
     def take(self, now: int, limit: int, window_ns: int) -> None:
-        self.tat = max(self.tat, now) + derive_rate(limit, window_ns)[1]
+        self.spend(now, derive_rate(limit, window_ns)[1])
+
+    def holds(self, now: int, burst: int, per_ns: int) -> bool:
+        """Whether a token is there for whoever may take `burst` of them at once."""
+        return max(self.tat, now) + per_ns - burst * per_ns <= now
+
+    def spend(self, now: int, per_ns: int) -> None:
+        self.tat = max(self.tat, now) + per_ns
 
 
 @dataclass(slots=True)
@@ -278,8 +285,13 @@ class Venue:
     orders_max: int
     cancels_max: int
     window_ns: int
+    # Everything that was sent, and the orders among it.
+    messages: Bucket = field(default_factory=Bucket)
     orders: Bucket = field(default_factory=Bucket)
-    cancels: Bucket = field(default_factory=Bucket)
+
+    def lanes(self) -> tuple[int, int, int]:
+        """What orders may take at once, what cancels may, and ns per token; both are written."""
+        return derive_lanes(self.orders_max, self.cancels_max, self.window_ns)
 
 
 @dataclass(slots=True)

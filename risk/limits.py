@@ -148,11 +148,11 @@ class VenueLimitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     venue: str
     messages_max: int
     window_ms: int
-    cancel_pct: int = 20  # of them are kept for cancels
+    cancel_pct: int = 20  # of them orders may not take; cancels may take all
 
     @property
     def cancels_max(self) -> int:
-        """Cancels in any window."""
+        """What orders leave of any window."""
         return max(1, self.messages_max * self.cancel_pct // 100)
 
 

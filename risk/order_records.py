@@ -69,8 +69,13 @@ def risk_record(  # noqa: PLR0917  one call per decision, on the way of an order
     }
 
 
-def order_record(order: Order, state: State, fill: Fill | None = None) -> JsonRecord:
-    """Where an order is now; price and size are the fill's, if it is one that is told."""
+def order_record(
+    order: Order, state: State, fill: Fill | None = None, *, reason: str = ""
+) -> JsonRecord:
+    """Where an order is now; price and size are the fill's, if it is one that is told.
+
+    reason: why what was asked of it does not happen; its own otherwise.
+    """
     request = order.request
     record: JsonRecord = {
         "kind": "order",
@@ -81,7 +86,7 @@ def order_record(order: Order, state: State, fill: Fill | None = None) -> JsonRe
         "ref": order.ref,
         "venue_id": order.venue_id,
         "state": STATE_WORDS[state],
-        "reason": order.reason,
+        "reason": reason or order.reason,
         "code": order.code,
         "venue": request.venue,
         "symbol": request.symbol,

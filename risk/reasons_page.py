@@ -48,7 +48,7 @@ MEANINGS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.STALE_ACCOUNT: "that is older than `account_age_ms_max`, or of later",
         Reason.FREE_BALANCE: "less than `free_balance_min` would be left",
         Reason.RATE_SIDE: "`orders_max` of this side under a key is used up for now",
-        Reason.RATE_VENUE: "the venue's allowance of orders, or of cancels, is used up for now",
+        Reason.RATE_VENUE: "the venue's allowance, or the share of orders, is used up for now",
         Reason.BURST_TOO_SMALL: "the limit lets not even one message through",
         Reason.OVERFLOW: "a figure is beyond 1e22 units of currency",
         Reason.TOO_MANY: "a table of the gate is full",
@@ -56,8 +56,10 @@ MEANINGS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.BROKER_DOWN: "the broker's line is down",
         Reason.NOT_RECONCILED: "the account was not yet compared with the venue",
         Reason.UNKNOWN_TWIN: "an order of the same intent is UNKNOWN",
-        Reason.MALFORMED: "a field is of another type, or outside its range",
-        Reason.NO_SUCH_ORDER: "a replace or cancel of an order that is not held",
+        Reason.MALFORMED: (
+            "a field is of another type or range; a market order has no price to keep"
+        ),
+        Reason.NO_SUCH_ORDER: "a replace or cancel of an order that is not held, or is taken back",
     }
 )
 

@@ -245,7 +245,7 @@ class Reconciler:
                 if order.request.account not in self._brokers:
                     continue  # nobody to ask
                 accounts.add(order.request.account)
-                if order.number not in asked and self._is_taken_back(order, failed):
+                if order.number not in asked and self._is_taken_back(order, failed, started_ns):
                     asked.add(order.number)
             await self._clock.sleep(self._config.cancel_all_interval_ms / 1000)
             strangers, silent = await self._list_all(accounts, only, failed)
@@ -283,8 +283,10 @@ class Reconciler:
                 group.create_task(list_one(account), name=f"risk.cancel_all.{account}")
         return strangers, silent
 
-    def _is_taken_back(self, order: Order, failed: set[str]) -> bool:
+    def _is_taken_back(self, order: Order, failed: set[str], since_ns: int) -> bool:
         account = order.request.account
+        if order.cancel_asked and order.asked_mono_ns > since_ns:
+            return True  # a wish that was refused before went out meanwhile
         with self._asking.apart(account, failed, self._desk.cancel_failed):
             return not self._desk.take_back(order, is_again=True)
         return False

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, final
 
 from risk import order as machine
 from risk.approval import ApprovedOrder, ApprovedReplace, Denied, refusal
 from risk.asking import Asking
 from risk.brokers.port import Broker
+from risk.cancel_wishes import CancelWishes
 from risk.errors import BrokerError, NotSentError, OutboxError
 from risk.gate import Gate
+from risk.objections import against_order, against_replace
 from risk.order_facts import Doubt, Fill, Order, State
 from risk.order_numbers import OrderNumbers
 from risk.order_records import order_record, risk_record
@@ -86,7 +89,7 @@ class Router:
         self._figures = figures
         self._gate = gate
         self._brokers = brokers
-        self._asking = Asking(brokers)
+        self._asking, self._wishes = Asking(brokers), CancelWishes()
         self._outbox = self.outbox = outbox
         self._numbers = numbers
         self._clock = clock
@@ -114,9 +117,12 @@ class Router:
 
         With durability `disk` it leaves a moment later, or is denied on record.
         """
-        if (reason := self._objection(request)) is not None:
-            return self._deny(request, reason)
-        broker = self._brokers[request.account]
+        broker, is_up = self._brokers.get(request.account), self._outbox.is_up
+        reason = against_order(
+            request, broker, self.table, is_recovered=self._is_recovered, is_outbox_up=is_up
+        )
+        if reason is not None or broker is None:
+            return self._deny(request, reason or Reason.MISSING_ACCOUNT)
         try:
             number = self._numbers.take()
         except OutboxError:
@@ -142,19 +148,6 @@ class Router:
             return number
         denied = self._send(order, approved, broker)
         return number if denied is None else denied
-
-    def _objection(self, request: Request) -> Reason | None:
-        """What stands against any order now, before the gate is asked."""
-        broker = self._brokers.get(request.account)
-        if broker is None:
-            return Reason.MISSING_ACCOUNT
-        if not self._is_recovered:
-            return Reason.NOT_RECONCILED
-        if not self._outbox.is_up:
-            return Reason.OUTBOX
-        if self.table.has_unknown_twin(request):
-            return Reason.UNKNOWN_TWIN
-        return None if broker.is_up else Reason.BROKER_DOWN
 
     def _send(
         self, order: Order, approved: ApprovedOrder, broker: Broker, *, is_on_disk: bool = True
@@ -192,7 +185,8 @@ class Router:
     def cancel(self, client_id: int, *, is_again: bool = False) -> Denied | None:
         """Ask for an order to be taken back; a halt, a full disk and a doubt do not stop it.
 
-        One that is asked for already is not asked for again, unless `is_again`.
+        One that is asked for already is not asked for again, unless `is_again`. One that the
+        venue's limit has no room for is denied (RATE_VENUE), kept, and asked for when there is.
         """
         order = self.table.of_client(client_id)
         if order is None or order.is_over:
@@ -211,7 +205,9 @@ class Router:
         request = order.request
         approved = self._gate.check_cancel(order.number, mono_ns=now_ns)
         if isinstance(approved, Denied):
-            return self._denied("cancel", request, approved)
+            is_known = self._wishes.keep(order, approved)
+            return approved if is_known else self._denied("cancel", request, approved)
+        self._wishes.drop(order.number)
         self._decided("cancel", request, order.number, order.price, order.size)
         self._outbox.note(CancelAsked(order.number, self._clock.wall_ns()))
         self._settler.settle(order, machine.ask_cancel(order, now_ns))
@@ -225,33 +221,30 @@ class Router:
         return None
 
     def replace(self, client_id: int, *, price: int | None, size: int) -> Denied | None:
-        """Ask for another price and whole size of an order that is out; one change at a time."""
+        """Ask for another price and whole size of an order that is out; one change at a time.
+
+        Without a price it keeps its own. A refusal is told as news of the order, too.
+        """
         order = self.table.of_client(client_id)
-        if order is None or order.is_over or order.cancel_asked:
+        if order is None or order.is_over:
             return refusal(Reason.NO_SUCH_ORDER, 0 if order is None else order.number)
-        request = order.request
-        reason = None
-        if order.state is State.UNKNOWN:
-            reason = Reason.UNKNOWN_TWIN
-        elif order.replace_asked or order.state is State.PENDING_NEW:
-            reason = Reason.DUPLICATE
-        elif not self._outbox.is_up:
-            reason = Reason.OUTBOX
+        price = order.price if price is None else price
+        is_wished, is_up = order.number in self._wishes, self._outbox.is_up
+        reason = against_replace(order, price, is_cancel_wished=is_wished, is_outbox_up=is_up)
         if reason is not None:
-            return self._denied("replace", request, refusal(reason, order.number), price, size)
+            return self._not_replaced(order, refusal(reason, order.number), price, size)
         wall_ns = self._clock.wall_ns()
         approved = self._gate.check_replace(
             order.number, price=price, size=size, mono_ns=self._mono_ns(), wall_ns=wall_ns
         )
         if isinstance(approved, Denied):
-            return self._denied("replace", request, approved, price, size)
+            return self._not_replaced(order, approved, price, size)
         try:
             position = self._outbox.append(ReplaceAsked(order.number, wall_ns, price, size))
         except OutboxError:
             self._gate.replace_refused(order.number)
-            refused = refusal(Reason.OUTBOX, order.number)
-            return self._denied("replace", request, refused, price, size)
-        self._decided("replace", request, order.number, price, size)
+            return self._not_replaced(order, refusal(Reason.OUTBOX, order.number), price, size)
+        self._decided("replace", order.request, order.number, price, size)
         self._settler.settle(order, machine.ask_replace(order, price, size, self._mono_ns()))
         if self._is_durable:
             self._outbox.when_durable(
@@ -280,6 +273,11 @@ class Router:
         except BrokerError as error:
             self._settler.in_doubt(order, Doubt.REPLACE, str(error))
         return None
+
+    def _not_replaced(self, order: Order, denied: Denied, price: int | None, size: int) -> Denied:
+        self._denied("replace", order.request, denied, price, size)
+        self._record(order_record(order, order.state, reason=denied.reason.name))
+        return denied
 
     def _withdrawn(self, order: Order, what: int, reason: Reason = Reason.BROKER_DOWN) -> Denied:
         self._settler.withdrawn(order, what, reason.name)
@@ -314,6 +312,7 @@ class Router:
     def tick(self) -> None:
         """Look at the clock: late answers, old doubts, the outbox's file."""
         self._settler.watch(self._mono_ns())
+        self._wishes.repeat(partial(self.take_back, is_again=True), self.cancel_failed)
         self._outbox.collect()
         self._outbox.tick(self.table)
         is_up = self._outbox.is_up

@@ -188,7 +188,9 @@ class Settler:
     def withdrawn(self, order: Order, what: int, reason: str) -> None:
         """A cancel or a replacement has not left."""
         self._outbox.note(NotSent(order.number, self._wall_ns(), what, reason))
-        self.settle(order, machine.withdraw(order, what))
+        change = machine.withdraw(order, what)
+        order.reason = reason
+        self.settle(order, change)
 
     def in_doubt(self, order: Order, what: int, why: str) -> None:
         """No answer came, or none will, to a part of what was sent."""

@@ -212,7 +212,10 @@ class Context:
         return client_id
 
     def cancel(self, client_id: int) -> None:
-        """Ask for an order to be taken back. Raises StrategyError: not a client id of its own."""
+        """Ask for an order to be taken back; what the venue has no room for yet is sent later.
+
+        Raises StrategyError: not a client id of its own.
+        """
         if type(client_id) is not int or client_id >> 32 != self._owner:
             raise StrategyError(f"cancel: no client id of this strategy: {_shown(client_id)}")
         self._decided({"kind": "cancel", "client_id": client_id}, recorded=True)
@@ -220,8 +223,9 @@ class Context:
     def replace(self, client_id: int, *, size: int, price: int | None = None) -> None:
         """Ask for another price and another whole size of an order that is out.
 
-        Args: `size`: what is filled already counts. Raises StrategyError as `submit`, and where no
-        such order is open.
+        Args: `size`: what is filled already counts; `price`: without one the order keeps its own,
+        which a market order has not. A refusal is news of the order in the state that it is in.
+        Raises StrategyError as `submit`, and where no such order is open.
         """
         order = next((each for each in self.open_orders() if each.client_id == client_id), None)
         if order is None:

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risk.gate_terms import derive_rate
+from risk.approval import ApprovedCancel
+from risk.gate_terms import derive_lanes, derive_rate
 from risk.gate_twin_parts import Bucket
-from tests.harness.gates import Desk, row
+from risk.limits import VenueLimitConfig
+from tests.harness.gates import VENUE, Desk, row
 
 WINDOW_MS = 100
 MS = 1_000_000
@@ -42,6 +44,43 @@ def test_every_window_holds_at_most_the_limit(backend: str, limit: int, steps: l
             granted.append(desk.now)
             desk.gate.released(desk.number)
     assert most_in_a_window(granted, WINDOW_MS * MS) <= limit
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    limit=st.integers(2, 40),
+    pct=st.integers(1, 50),
+    steps=st.lists(st.tuples(st.integers(0, 20 * MS), st.booleans()), min_size=1, max_size=120),
+)
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_orders_and_cancels_together_hold_the_venues_limit(
+    backend: str, limit: int, pct: int, steps: list[tuple[int, bool]]
+) -> None:
+    """Orders alone hold their share, and whatever they take, a cancel has room behind them."""
+    venue = VenueLimitConfig(venue=VENUE, messages_max=limit, window_ms=WINDOW_MS, cancel_pct=pct)
+    desk = Desk("native" if backend == "native" else "numpy", venues=(venue,))
+    assert desk.reason() == "-"
+    granted, orders, first = [desk.now], [desk.now], desk.number
+    for step, is_cancel in steps:
+        desk.now += step
+        if is_cancel:
+            answer = desk.gate.check_cancel(first, mono_ns=desk.now)
+            granted += [desk.now] * isinstance(answer, ApprovedCancel)
+        elif desk.reason() == "-":
+            orders.append(desk.now)
+            answer = desk.gate.check_cancel(first, mono_ns=desk.now)
+            assert isinstance(answer, ApprovedCancel), "an order took the last token"
+            granted += [desk.now] * 2
+    assert most_in_a_window(granted, WINDOW_MS * MS) <= limit
+    assert most_in_a_window(orders, WINDOW_MS * MS) <= limit - venue.cancels_max
+
+
+@given(orders=st.integers(0, 400), cancels=st.integers(1, 400), window=st.integers(1, 5_000))
+def test_lanes_share_one_limit(orders: int, cancels: int, window: int) -> None:
+    burst, whole, per = derive_lanes(orders, cancels, window)
+    assert whole + window // per <= orders + cancels
+    assert burst < whole or (burst, orders) == (0, 0)
+    assert (burst > 0) is (orders > 0)
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,6 +14,7 @@ from risk.ledger import Ledger
 from risk.order_facts import Doubt, Order, State
 from risk.order_numbers import number_of
 from risk.outbox_format import Held
+from risk.reasons import Reason
 from risk.router import Router
 from tickd.app.control import Command, signed
 from tickd.app.instruments import Instruments
@@ -94,10 +95,15 @@ class Ordering:
         order = self._find(request)
         denied = self._router.cancel(order.request.client_id, is_again=True)
         if isinstance(denied, Denied):
+            is_kept = denied.reason is Reason.RATE_VENUE
             raise TickdError(
                 f"order {order.ref} is not cancelled: {denied.reason.name}",
                 action=Action.FATAL,
-                hint=f"it is {order.state.name}",
+                hint=(
+                    "it is asked for as soon as the venue's limit has room; nothing to repeat"
+                    if is_kept
+                    else f"it is {order.state.name}"
+                ),
             )
         return self._drawn(order)
 

@@ -99,6 +99,11 @@ impl PaperExchange {
         sent(self.exchange.define(instrument, &definition, follow))
     }
 
+    /// Takes over what an account holds from earlier lives: longs positive. Raises ValueError: no room.
+    fn hold(&mut self, instrument: u32, size: i64) -> PyResult<()> {
+        sent(self.exchange.hold(instrument, size))
+    }
+
     /// Sends a new order at `now_ns`. Raises ValueError, OverflowError: nothing has left.
     #[allow(clippy::too_many_arguments)]
     fn submit(

@@ -270,6 +270,8 @@ class PaperBroker:
             self._positions.keep(key.instrument, position.contract)
             self._positions.add(Key(self._account, "", key.instrument), position)
             self._symbols.setdefault(key.instrument, position.contract.symbol)
+            # The exchange counts by itself what an order may reduce.
+            self._exchange.hold(key.instrument, position.size)
 
     def _fold(self) -> None:
         """Bring the positions up to the exchange's executions, reported or not."""

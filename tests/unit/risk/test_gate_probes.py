@@ -81,6 +81,27 @@ def test_cancels_have_a_lane_of_the_venues_limit(backend: Backend) -> None:
     assert answers == ["-", "RATE_VENUE"]
 
 
+def test_cancels_may_take_the_whole_limit_that_orders_left(backend: Backend) -> None:
+    """Elsewhere a kill cancels at a fifth of the venue's limit while the order lane is idle."""
+    venue = VenueLimitConfig(venue="sim", messages_max=100, window_ms=10_000)
+    desk = Desk(backend, venues=(venue,))
+    orders = [desk.reason() for _ in range(17)]
+    assert orders == ["-"] * 16 + ["RATE_VENUE"]
+    # What orders had to leave.
+    cancels = [name_of(desk.gate.check_cancel(1, mono_ns=desk.now)) for _ in range(5)]
+    assert cancels == ["-"] * 4 + ["RATE_VENUE"]
+    desk.now += 10 * SECOND
+    first, took = desk.now, []
+    for _ in range(101):
+        while name_of(desk.gate.check_cancel(1, mono_ns=desk.now)) == "-":
+            took.append(desk.now - first)
+        desk.now += SECOND // 10
+    assert took.count(0) == 20, "all of the burst at once"
+    assert sum(after <= 2.5 * SECOND for after in took) == 40, "and the rest evenly"
+    assert len(took) == 100, "the whole limit"
+    assert desk.reason() == "RATE_VENUE", "cancels may leave nothing"
+
+
 def test_a_price_of_zero_is_no_reference(backend: Backend) -> None:
     desk = Desk(backend, is_quoted=False)
     desk.quote(0, 0)

@@ -104,6 +104,13 @@ impl Exchange {
         Ok(())
     }
 
+    /// Takes over what an account holds from earlier lives, so that it can be reduced. Errors: `Instrument`.
+    pub fn hold(&mut self, instrument: u32, size: i64) -> Result<(), Refused> {
+        let at = self.place(instrument).ok_or(Refused::Instrument)?;
+        let listing = self.listings.get_mut(at as usize);
+        listing.map(|listing| listing.hold(size)).ok_or(Refused::Instrument)
+    }
+
     /// The place of an instrument, which is given one at first sight.
     #[inline]
     fn place(&mut self, instrument: u32) -> Option<u32> {

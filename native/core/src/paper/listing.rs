@@ -65,6 +65,11 @@ impl Listing {
         self.asked > 0 || self.resting.iter().any(|orders| !orders.is_empty()) || self.market.has_taken()
     }
 
+    /// More that is held in it: what earlier lives of the account left.
+    pub fn hold(&mut self, size: i64) {
+        self.position = self.position.saturating_add(size);
+    }
+
     /// Orders that rest.
     pub fn orders(&self) -> impl Iterator<Item = &Order> + '_ {
         self.resting.iter().flatten()

@@ -45,7 +45,7 @@ impl Gate {
         self.answer(word, &mut check)
     }
 
-    /// Lets a cancel through: only the venue's lane for cancels stops it.
+    /// Lets a cancel through: only the venue's own limit stops it, and orders always leave some of that.
     pub fn check_cancel(&mut self, number: u64, mono_ns: i64) -> Result<(), Reason> {
         self.now = self.now.max(mono_ns);
         let route = self.orders.get(number).map(|order| order.route as usize);
@@ -54,10 +54,10 @@ impl Gate {
         };
         if let Some(venue) = self.venues.get_mut(keys.venue) {
             if let Some(rate) = venue.cancel_rate {
-                if !venue.cancels.has(mono_ns, rate, 1) {
+                if !venue.messages.has(mono_ns, rate, 1) {
                     return Err(self.refuse(Reason::RateVenue));
                 }
-                venue.cancels.take(mono_ns, rate, 1);
+                venue.messages.take(mono_ns, rate, 1);
             }
         }
         if let Some(strategy) = self.strategies.get_mut(keys.strategy) {
@@ -292,9 +292,10 @@ impl Gate {
     fn rates(&mut self, check: &mut Check, keys: Keys) {
         let now = check.ask.mono_ns;
         if let (false, Some(venue)) = (check.lacks_token, self.venues.get_mut(keys.venue)) {
-            if let Some(rate) = venue.order_rate.filter(|rate| rate.burst >= 1) {
-                if venue.orders.has(now, rate, 1) {
-                    venue.orders.take(now, rate, 1);
+            if let Some(rates) = venue.order_rates {
+                if venue.has_room(now, &rates) {
+                    venue.orders.take(now, rates.own, 1);
+                    venue.messages.take(now, rates.all, 1);
                     return;
                 }
             }
@@ -316,9 +317,9 @@ impl Gate {
             lane(check, Reason::RateSide, rate, has, each.limits.orders_max);
         }
         let venue = self.venues.get(keys.venue);
-        if let Some((venue, rate)) = venue.and_then(|venue| venue.order_rate.map(|rate| (venue, rate))) {
-            let has = venue.orders.has(now, rate, 1);
-            lane(check, Reason::RateVenue, rate, has, venue.orders_max);
+        if let Some((venue, rates)) = venue.and_then(|venue| venue.order_rates.map(|rates| (venue, rates))) {
+            let has = venue.has_room(now, &rates);
+            lane(check, Reason::RateVenue, rates.own, has, venue.orders_max);
         }
         if check.vector == 0 {
             check.fail(Reason::MissingLimit, [None; 3]);

@@ -10,7 +10,7 @@ use crate::risk::bucket::{Bucket, Rate};
 use crate::risk::exposure::{Difference, Leaf, Sum};
 use crate::risk::limits::{AccountLimits, SideLimits, StrategyLimits, NONE};
 use crate::risk::open_orders::{Open, OpenOrders, Resting};
-use crate::risk::parties::{Account, Instrument, Keys, Route, SideCell, Steps, Strategy, Venue};
+use crate::risk::parties::{Account, Instrument, Keys, OrderRates, Route, SideCell, Steps, Strategy, Venue};
 use crate::risk::reason::Reason;
 use crate::risk::repeats::Repeats;
 
@@ -120,12 +120,14 @@ impl Gate {
         }
     }
 
-    /// Sets a venue's limits.
+    /// Sets a venue's limits: what orders may take of any window, and what they leave for cancels.
     pub fn venue(&mut self, index: usize, orders_max: i64, cancels_max: i64, window_ns: i64) {
         if let Some(known) = entry(&mut self.venues, index) {
-            let rate = |limit: i64| (limit != NONE).then(|| Rate::derive(limit, window_ns));
-            (known.orders_max, known.cancels_max) = (orders_max, cancels_max);
-            (known.order_rate, known.cancel_rate) = (rate(orders_max), rate(cancels_max));
+            let (all, cancels) = Rate::lanes(orders_max.max(0), cancels_max.max(0), window_ns);
+            let own = Rate::derive(orders_max, window_ns);
+            known.orders_max = orders_max;
+            known.order_rates = (orders_max != NONE).then_some(OrderRates { own, all });
+            known.cancel_rate = (cancels_max != NONE).then_some(cancels);
         }
     }
 

@@ -143,23 +143,38 @@ impl Strategy {
     }
 }
 
-/// A venue's allowance in two lanes.
+/// What orders need of a venue: room in their own share, and in everything, where they must leave some.
+#[derive(Debug, Clone, Copy)]
+pub struct OrderRates {
+    /// Of their share.
+    pub own: Rate,
+    /// Of everything.
+    pub all: Rate,
+}
+
+/// A venue's allowance: one bucket for everything, and one for the share of it that orders may take.
 #[derive(Debug, Clone, Default)]
 pub struct Venue {
     /// New orders and replaces in any window; `NONE`: not written.
     pub orders_max: i64,
-    /// Cancels; `NONE`: not written, nothing stops them.
-    pub cancels_max: i64,
-    /// What follows from it.
-    pub order_rate: Option<Rate>,
-    /// What follows from it.
+    /// None: not written.
+    pub order_rates: Option<OrderRates>,
+    /// What a cancel needs of everything; none: not written, nothing stops them.
     pub cancel_rate: Option<Rate>,
-    /// New orders and replaces.
+    /// Everything that was sent.
+    pub messages: Bucket,
+    /// New orders and replaces among it.
     pub orders: Bucket,
-    /// Cancels.
-    pub cancels: Bucket,
     /// Bits of its halts.
     pub halts: u8,
+}
+
+impl Venue {
+    /// Whether an order has room in both.
+    #[inline]
+    pub const fn has_room(&self, now: i64, rates: &OrderRates) -> bool {
+        self.orders.has(now, rates.own, 1) && self.messages.has(now, rates.all, 1)
+    }
 }
 
 /// A key under which a route counts, with its limits for one side.

@@ -10,6 +10,7 @@ from tests.harness.paper_world import (
     CANCELLED,
     EXPIRED,
     FILL,
+    INSTRUMENT,
     OTHER,
     REJECTED,
     REPLACE_REJECTED,
@@ -212,6 +213,27 @@ def test_reduce_only_must_reduce() -> None:
     refused = [(each[1], each[8]) for each in world.pass_to(10) if each[0] == REJECTED]
     assert refused == [(1, "reduce_only"), (3, "reduce_only"), (4, "reduce_only")]
     assert world.fills(5) == [(10, 100, 5)]
+
+
+def test_what_earlier_lives_left_can_be_reduced() -> None:
+    """Told before the definition or behind it, of several strategies, long or short."""
+    world = World()
+    world.exchange.hold(INSTRUMENT, 7)
+    world.exchange.hold(INSTRUMENT, -2)
+    world.exchange.hold(INSTRUMENT + 90, -4)
+    world.exchange.define(INSTRUMENT + 90, definition(symbol="LATER"), False)
+    world.market(WIDE)
+    world.send(10, 1, "A", None, 6, reduce_only=True)
+    world.send(10, 2, "A", None, 5, reduce_only=True)
+    world.send(10, 3, "A", None, 1, reduce_only=True)
+    world.exchange.submit(10, 4, INSTRUMENT + 90, "A", 100, 1, "gtc", True)
+    world.exchange.submit(10, 5, INSTRUMENT + 90, "B", 100, 4, "gtc", True)
+    told = {each[1]: (each[0], each[8]) for each in world.pass_to(10) if each[0] != FILL}
+    assert told[1] == (REJECTED, "reduce_only")
+    assert told[2][0] == ACKED
+    assert told[3] == (REJECTED, "reduce_only")
+    assert told[4] == (REJECTED, "reduce_only")
+    assert told[5][0] == ACKED
 
 
 def test_latency_passes_both_ways_with_and_without_a_market() -> None:
