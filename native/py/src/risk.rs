@@ -126,6 +126,15 @@ impl GateCore {
         Ok(())
     }
 
+    fn peak(&self, py: Python<'_>, account: usize) -> PyResult<Option<i64>> {
+        Ok(self.gate.lend(py)?.peak(account))
+    }
+
+    fn set_peak(&self, py: Python<'_>, account: usize, peak: i64) -> PyResult<()> {
+        self.gate.lend(py)?.set_peak(account, peak);
+        Ok(())
+    }
+
     fn day_pnl(&self, py: Python<'_>, account: usize, index: i64, pnl: i64) -> PyResult<()> {
         self.gate.lend(py)?.day_pnl(account, usize::try_from(index).ok(), pnl);
         Ok(())
@@ -144,6 +153,10 @@ impl GateCore {
     fn enable(&self, py: Python<'_>, strategy: usize) -> PyResult<()> {
         self.gate.lend(py)?.enable(strategy);
         Ok(())
+    }
+
+    fn is_stopped(&self, py: Python<'_>, strategy: usize) -> PyResult<bool> {
+        Ok(self.gate.lend(py)?.is_stopped(strategy))
     }
 
     fn take(&self, batch: &Bound<'_, EventBatch>, mono_ns: i64) -> PyResult<()> {
