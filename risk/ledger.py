@@ -7,8 +7,9 @@ the fold. Prices to value it come from the gate's references. It knows no order 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, final
 
 import msgspec
@@ -48,12 +49,19 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class Ledger:
-    """All accounts of a daemon; `currencies`: of each account."""
+    """All accounts of a daemon; `currencies`: of each account, `strategies`: that trade on it."""
 
     def __init__(
-        self, currencies: Mapping[str, str], *, gate: Gate, directory: Path, clock: Clock
+        self,
+        currencies: Mapping[str, str],
+        *,
+        gate: Gate,
+        directory: Path,
+        clock: Clock,
+        strategies: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self._currencies: Final = currencies
+        self._strategies: Final = strategies
         self._gate: Final = gate
         self._path: Final = directory / FILE
         self._clock: Final = clock
@@ -187,7 +195,10 @@ class Ledger:
 
     def _tell(self, account: str) -> None:
         self._gate.set_day_pnl(account, self.day_pnl(account))
-        for strategy, pnl in self.positions.day_pnl_by_strategy(account).items():
+        # Who has not traded yet has earned nothing, which the gate is to know.
+        earned = dict.fromkeys(self._strategies.get(account, ()), 0)
+        earned |= self.positions.day_pnl_by_strategy(account)
+        for strategy, pnl in earned.items():
             self._gate.set_day_pnl(account, pnl, strategy=strategy)
 
     def record(self, account: str) -> dict[str, object]:

@@ -93,6 +93,10 @@ class Trading:
             gate=self.gate,
             directory=config.state_dir / "risk",
             clock=clock,
+            strategies={
+                name: [each for each, account in self._accounts.items() if account == name]
+                for name in sections
+            },
         )
         self._halts: Final = TradingHalts(
             halting.triggers,

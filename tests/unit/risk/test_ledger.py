@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import structs
 
 from risk.gate import Gate
 from risk.ledger import FILE, Ledger
+from risk.limits import LimitConfig
 from risk.order_facts import Fill
 from risk.orders import AccountState, Request, Snapshot
 from risk.outbox_format import Held
 from risk.positions import DAY_NS, Key
 from risk.recovery import Executed
-from tests.harness.gates import Desk
+from tests.harness.gates import ACCOUNT, STRATEGY, Desk, row
 from tickd.testing.clock import ManualClock
 
 ABC, XYZ = 7, 9
@@ -92,10 +93,16 @@ def made(
     defined: bool = True,
     gate: Gate | None = None,
     clock: ManualClock | None = None,
+    strategies: tuple[str, ...] = (),
 ) -> Ledger:
     gate = gate or Desk("numpy").gate
-    currencies = {"main": "USDT"}
-    ledger = Ledger(currencies, gate=gate, directory=folder, clock=clock or ManualClock())
+    ledger = Ledger(
+        {"main": "USDT"},
+        gate=gate,
+        directory=folder,
+        clock=clock or ManualClock(),
+        strategies={"main": strategies},
+    )
     for number, definition in DEFINITIONS.items() if defined else ():
         gate.define(number, definition)
         ledger.define(number, definition)
@@ -243,6 +250,27 @@ def test_a_new_day_begins_at_nothing_and_the_gate_is_told(tmp_path: Path) -> Non
     ledger.value()
     assert ledger.day_pnl("main") == 0
     assert ledger.draw("main")["realised"] == -10 * MONEY
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_strategy_that_never_traded_has_lost_nothing_on_any_day(
+    tmp_path: Path, backend: Literal["native", "numpy"]
+) -> None:
+    desk = Desk(backend, row(), LimitConfig(strategy=STRATEGY, daily_loss_max="1"))
+    assert desk.reason() == "MISSING_ACCOUNT", "nobody has told"
+    clock = ManualClock()
+    ledger = Ledger(
+        {ACCOUNT: "USD"},
+        gate=desk.gate,
+        directory=tmp_path,
+        clock=clock,
+        strategies={ACCOUNT: [STRATEGY]},
+    )
+    ledger.recover([])
+    assert desk.reason() == "-"
+    clock.move(DAY_NS)
+    ledger.value()
+    assert desk.reason(size=2) == "-"
 
 
 def test_a_definition_that_cannot_be_read_takes_nothing_down(tmp_path: Path) -> None:
