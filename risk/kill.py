@@ -304,6 +304,7 @@ class KillSwitch:
             "since_ns": latch.wall_ns,
             "open_orders": latch.open_orders,
             "halts": msgspec.to_builtins(latch.halts),
+            "stopped": self._hooks.stopped(),
             "cancelling": self._cancelling.is_under_way,
             "left": self._cancelling.left,
             "trips": self.trips_total,

@@ -34,5 +34,7 @@ class Hooks:
     # Why a scope may not be armed yet, a sentence each: unknown orders, stale data, reconciliation.
     blockers: Callable[[Scope, str], list[str]] = lambda _scope, _key: []
     open_orders: Callable[[], int] = int
+    # Strategies that the gate stopped by itself, for repeated executions.
+    stopped: Callable[[], list[str]] = list
     # Halt a scope at the gate, or lift it.
     set_scope: Callable[[Scope, str, bool], None] = lambda _scope, _key, _halted: None

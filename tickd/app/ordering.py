@@ -18,7 +18,7 @@ from risk.router import Router
 from tickd.app.control import Command, asking_peer
 from tickd.app.instruments import Instruments
 from tickd.errors import Action, TickdError
-from tickd.units import decimal_to_mantissa, mantissa_to_text
+from tickd.units import MONEY_SCALE, decimal_to_mantissa, mantissa_to_text
 
 __all__ = ["Ordering"]
 
@@ -150,9 +150,13 @@ class Ordering:
     async def acknowledge(self, request: Mapping[str, object]) -> object:
         """Take a person's word that the day's result behind a damaged file has been looked at.
 
-        Raises TickdError: nobody says why, nothing is damaged, or the file cannot be renamed.
+        Of an account (`scope`, `key`): that its equity fell for a reason, so that its drawdown is
+        counted from what it has now. Raises TickdError: nobody says why, nothing is damaged, the
+        file cannot be renamed, or the account has told no equity.
         """
         operator, reason = _person(request)
+        if request.get("scope") == "account":
+            return self._acknowledge_fall(str(request.get("key", "")), operator, reason)
         problems = self._ledger.problems()
         try:
             is_taken = self._ledger.acknowledge()
@@ -171,6 +175,23 @@ class Ordering:
             }
         )
         return {"acknowledged": problems}
+
+    def _acknowledge_fall(self, account: str, operator: str, reason: str) -> object:
+        figures = self._ledger.forget_peak(account)
+        before, now = (mantissa_to_text(each, MONEY_SCALE) for each in figures)
+        self._audit(
+            {
+                "kind": "audit",
+                "action": "acknowledge",
+                "scope": "account",
+                "key": account,
+                "operator": operator,
+                "reason": reason,
+                "source": f"peak {before} -> {now} {asking_peer() or ''}".rstrip(),
+            }
+        )
+        words = f"the drawdown of {account} is counted from {now}; its highest equity was {before}"
+        return {"acknowledged": [words]}
 
     def _outdated(self, held: Held, venue: str) -> tuple[Held, ...]:
         """The same position under earlier definitions of its symbol, flat: `held` is all of it."""

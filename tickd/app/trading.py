@@ -93,10 +93,7 @@ class Trading:
             gate=self.gate,
             directory=config.state_dir / "risk",
             clock=clock,
-            strategies={
-                name: [each for each, account in self._accounts.items() if account == name]
-                for name in sections
-            },
+            strategies=self._accounts,
         )
         self._halts: Final = TradingHalts(
             halting.triggers,
@@ -233,6 +230,7 @@ class Trading:
             cancel_scope=self._halts.cancel_scope,
             blockers=self._halts.blockers,
             open_orders=lambda: len(self.router.table.open),
+            stopped=self.gate.stopped,
             set_scope=self._halts.set_scope,
         )
 

@@ -39,6 +39,7 @@ def pictured(trading: Trading) -> RiskPicture:
             "reducing": int(halted["state"] == "reducing"),
             **{scope: scopes[scope] for scope in _SCOPES},
         },
+        stopped=_stopped(trading),
         flips=trading.audits,
         accounts={
             name: {
@@ -64,6 +65,11 @@ def _unknown_since_ns(trading: Trading) -> int:
         return 0
     clock = trading.clock
     return clock.wall_ns() - clock.mono_ns() + min(order.unknown_mono_ns for order in orders)
+
+
+def _stopped(trading: Trading) -> dict[str, int]:
+    stopped = trading.gate.stopped()
+    return {name: int(name in stopped) for name in trading.ledger.strategies}
 
 
 def _outbox(outbox: Outbox) -> tuple[int, int, int, int, int, int]:

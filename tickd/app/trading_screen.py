@@ -35,6 +35,10 @@ def trading_page(risk: dict[str, Any], trading: dict[str, Any]) -> RenderableTyp
         Text(f"halted: {each['scope']} {each['key']}: {each['reason']}", style="yellow")
         for each in risk["halts"]
     ]
+    parts += [
+        Text(f"stopped for repeated executions: strategy {each}", style="yellow")
+        for each in risk["stopped"]
+    ]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("account")
     for name in ("broker", *_MONEY):

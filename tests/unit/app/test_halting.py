@@ -232,6 +232,7 @@ def test_what_people_read_says_who_killed_and_how_the_last_resort_ended() -> Non
         "source": source,
         "reason": "kill signal",
         "halts": [],
+        "stopped": [],
         "blockers": ["2 orders are unknown"],
         "latch": latch,
     }

@@ -39,8 +39,9 @@ def risk(
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
     unknown or open, data is stale, or the venues' word differs from ours. `acknowledge`: you have
-    looked at the day's result behind a damaged file of positions. `what-if` needs no daemon: it
-    prints which of the recorded decisions other limits would have made otherwise.
+    looked at the day's result behind a damaged file of positions; with `--scope account --key NAME`
+    at why its equity fell, after a withdrawal say: its drawdown is counted anew. `what-if` needs
+    no daemon: it prints which of the recorded decisions other limits would have made otherwise.
 
     Args:
         action: status, kill, arm, acknowledge or what-if
@@ -126,6 +127,10 @@ def described(answer: dict[str, Any]) -> list[str]:
         f"halted: {each['scope']} {each['key']} since {_time(each['wall_ns'])} "
         f"by {each['source']}: {each['reason']}"
         for each in answer["halts"]
+    ]
+    lines += [
+        f"stopped: strategy {each} by executions_max; look at it, then halt and arm its scope"
+        for each in answer["stopped"]
     ]
     lines += [f"not to be armed: {each}" for each in answer["blockers"]]
     latch = answer["latch"]
