@@ -79,7 +79,9 @@ def _given(limits: Limits, name: str) -> dict[_Key, LimitConfig]:
 def _is_tighter(name: str, row: LimitConfig, other: LimitConfig) -> bool:
     if name == "margin_pct":
         return (row.margin_pct or 0) > (other.margin_pct or 0)
-    return getattr(row, name) == {"tradable": False, "self_trade": "deny"}.get(name, ())
+    if name == "self_trade":
+        return row.self_trade == "deny"
+    return name == "tradable" and row.tradable is False
 
 
 def _is_under(rows: dict[_Key, LimitConfig], key: _Key) -> bool:
