@@ -16,7 +16,7 @@ import structlog
 from risk.errors import ArmError
 from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
-from risk.latch import Latch, Scope, Source, at_start, boot_id, encode
+from risk.latch import HaltedSide, Latch, Scope, Source, at_start, boot_id, encode
 from risk.triggers import Triggers
 from tickd.app.config import Config
 from tickd.app.control import Command, asking_peer
@@ -26,6 +26,7 @@ from tickd.ports import Clock
 
 log = structlog.get_logger(__name__)
 
+SIDES: Final[tuple[HaltedSide, ...]] = ("", "B", "A")
 SCOPES: Final[tuple[Scope, ...]] = ("global", "venue", "account", "strategy", "instrument")
 
 
@@ -128,6 +129,7 @@ class Halting:
         would stop nothing, and its operator would not know.
         """
         scope, key = _scope_of(request)
+        side = _side_of(request)
         known = self._names(scope)
         name, _, symbol = key.partition(":")
         if scope != "global" and (name not in known or bool(symbol) != (scope == "instrument")):
@@ -140,8 +142,9 @@ class Halting:
         said = f"operator {who}".rstrip()
         peer = asking_peer()
         source = said if peer is None else f"{said} {peer}"
-        self.switch.trip(reason, scope=scope, key=key, source=source)
-        return {"state": self.draw()["state"], "scope": scope, "key": key}
+        self.switch.trip(reason, scope=scope, key=key, side=side, source=source)
+        halted = {"state": self.draw()["state"], "scope": scope, "key": key}
+        return halted | ({"side": side} if side else {})
 
     def _names(self, scope: Scope) -> list[str]:
         """What may stand first in a key: names of the configuration."""
@@ -155,7 +158,8 @@ class Halting:
         """The control command `risk_arm`: the first step. Raises ArmError."""
         scope, key = _scope_of(request)
         operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
-        offer = self.switch.arm(operator, reason, scope=scope, key=key)
+        side = _side_of(request)
+        offer = self.switch.arm(operator, reason, scope=scope, key=key, side=side)
         return dict(msgspec.to_builtins(offer))
 
     async def confirm(self, request: Mapping[str, object]) -> dict[str, Any]:
@@ -177,6 +181,14 @@ class Halting:
 def _called(scope: Scope, known: list[str]) -> str:
     form = ":SYMBOL" if scope == "instrument" else ""
     return "there are: " + (", ".join(name + form for name in known) or "none")
+
+
+def _side_of(request: Mapping[str, object]) -> HaltedSide:
+    asked = str(request.get("side", ""))
+    for side in SIDES:
+        if side == asked:
+            return side
+    raise ArmError(f"no such side: {asked}", hint="--side B: buys, --side A: sells, or neither")
 
 
 def _scope_of(request: Mapping[str, object]) -> tuple[Scope, str]:

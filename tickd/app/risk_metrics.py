@@ -20,9 +20,9 @@ class RiskPicture(TypedDict, total=False):
     """What is shown; what is absent shows nothing. Counts only grow in the life of a daemon.
 
     decisions: by (verdict, reason), reason "" where approved. order_news: by state. halted: 1 or 0
-    for `global` and `reducing`, else how many of the scope are halted. stopped: by strategy with an
-    account, 1 or 0. flips: by action (kill, arm,
-    halt, lift, panic, reload, resolve). accounts: by name, then figure; money in units of 1e-8.
+    for `global` and `reducing`, else how many of the scope are halted; `side`: of everything, buys
+    or sells. stopped: by strategy with an account, 1 or 0. flips: by action (kill, arm, halt, lift,
+    panic, reload, resolve). accounts: by name, then figure; money in units of 1e-8.
     rows: as `TradingSink.draw` has them. unknown_since_ns: wall clock, 0 without such an order.
     brokers: by account, 1 while it can be reached. router: by field of `RouterCounts`. outbox:
     bytes used, bytes, waiting, 1 while it takes nothing, rotations, failures.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["drawn", "pictured"]
 
-_SCOPES: Final = ("venue", "account", "strategy", "instrument")
+_SCOPES: Final = ("side", "venue", "account", "strategy", "instrument")
 _AMOUNTS: Final = ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl")
 
 
@@ -28,6 +28,7 @@ def pictured(trading: Trading) -> RiskPicture:
     """Return what the metrics show."""
     halted = trading.switch.draw()
     scopes = Counter(each["scope"] for each in halted["halts"])
+    scopes["side"] = scopes["global"]  # of everything only a side is halted beside the whole
     return RiskPicture(
         decisions=trading.decisions,
         order_news=trading.order_news,
