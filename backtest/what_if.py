@@ -155,6 +155,8 @@ class _Run:
         self._ended: OrderedDict[int, Request] = OrderedDict()
         # (account, strategy, instrument) -> bought minus sold, as far as the log says.
         self._positions: dict[tuple[str, str, int], int] = {}
+        # (account, strategy) that asked for orders.
+        self._strategies: set[tuple[str, str]] = set()
 
     def take(self, chunk: bytes) -> bool:
         """Take a chunk of the log; False: what is wanted is over."""
@@ -242,6 +244,7 @@ class _Run:
                 request = request_of(fields)
                 if request is None:
                     return None
+                self._no_loss(request.account, request.strategy)
                 self._first_position(request, fields)
                 return gate.check(request, number, mono_ns=mono_ns, wall_ns=wall_ns)
             case "replace" if fields.size is not None:
@@ -271,6 +274,12 @@ class _Run:
                 order.is_replacing = True
             elif not isinstance(now, Denied):
                 gate.replace_refused(number)
+
+    def _no_loss(self, account: str, strategy: str) -> None:
+        """What single strategies earned is not on record: no limit on it stops them here."""
+        if (account, strategy) not in self._strategies:
+            self._strategies.add((account, strategy))
+            self._gate.set_day_pnl(account, 0, strategy=strategy)
 
     def _first_position(self, request: Request, fields: Fields) -> None:
         """Before the log begins something may have been held, which the record tells."""
@@ -343,6 +352,8 @@ class _Run:
         self._heard = Prices(self._gate, self._decoder.topic_name)
         for instrument, definition in self._decoder.instruments():
             self._gate.define(instrument, definition)
+        for account, strategy in self._strategies:
+            self._gate.set_day_pnl(account, 0, strategy=strategy)
         for key, position in self._positions.items():
             self._gate.set_position(*key, position)
         for number, order in self._open.items():

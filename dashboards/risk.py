@@ -95,13 +95,18 @@ def _halts() -> list[PanelBuilder]:
         timeline(
             "Faults",
             "The latch file that keeps a halt over restarts, the outbox that makes orders durable, "
-            "and brokers: a fault of any keeps orders from going out.",
+            "and brokers: a fault of any keeps orders from going out. So does a strategy's stop "
+            "for repeated executions, for that strategy.",
             {0: ("well", GOOD), 1: ("FAULT", "red")},
             prom("max by (instance) (tickd_risk_latch_fault_state)", "{{instance}} latch"),
             prom("max by (instance) (tickd_risk_outbox_fault_state)", "{{instance}} outbox"),
             prom(
                 "1 - min by (account) (tickd_risk_broker_up_state{account})",
                 "broker of {{account}}",
+            ),
+            prom(
+                "max by (strategy) (tickd_risk_strategy_stopped_state)",
+                "{{strategy}} stopped for executions",
             ),
             width=12,
             height=8,

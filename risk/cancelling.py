@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from risk.kill_hooks import Hooks
-from risk.latch import Scope
+from risk.latch import HaltedSide, Scope, named
 from tickd.errors import TickdError
 from tickd.native import HaltWord
 from tickd.ports import Clock
@@ -30,12 +30,13 @@ AGAIN_S: Final = 1.0
 ROUNDS_MAX: Final = 10
 ROUNDS_BETWEEN: Final = 10
 SCOPES_MAX: Final = 1_000
-_EVERYTHING: Final[tuple[Scope, str]] = ("global", "")
+_What = tuple[Scope, str, HaltedSide]
+_EVERYTHING: Final[_What] = ("global", "", "")
 
 
 @dataclass(slots=True)
 class _Job:
-    """One thing to be cancelled: everything, or what is in a scope."""
+    """One thing to be cancelled: everything, or what is in a scope or on a side of it."""
 
     is_running: bool = False
     # Asked for again since the last round began.
@@ -58,7 +59,7 @@ class Cancelling:
         self._on_clear = on_clear
         self._wanted = asyncio.Event()
         # What is not done yet; a scope that hangs holds up no other.
-        self._jobs: dict[tuple[Scope, str], _Job] = {}
+        self._jobs: dict[_What, _Job] = {}
 
     def want_everything(self) -> None:
         """Cancel every order; what is under way is for this wish, too."""
@@ -66,9 +67,9 @@ class Cancelling:
         if self._jobs[_EVERYTHING].is_running:
             self._word.cancel_all_began()
 
-    def want(self, scope: Scope, key: str) -> None:
-        """Cancel the orders of a scope."""
-        self._jobs.setdefault((scope, key), _Job()).is_again = True
+    def want(self, scope: Scope, key: str, side: HaltedSide = "") -> None:
+        """Cancel the orders of a scope, or of one side of it."""
+        self._jobs.setdefault((scope, key, side), _Job()).is_again = True
         self._wanted.set()
 
     @property
@@ -89,19 +90,19 @@ class Cancelling:
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
-                for (scope, key), job in self._jobs.items():
+                for what, job in self._jobs.items():
                     if not job.is_running:
                         job.is_running = True
-                        work = self._until_none(scope, key, job)
-                        tasks.create_task(work, name=f"cancel {scope} {key}".rstrip())
+                        work = self._until_none(what, job)
+                        tasks.create_task(work, name=f"cancel {named(*what)}")
 
-    async def _until_none(self, scope: Scope, key: str, job: _Job) -> None:
+    async def _until_none(self, what: _What, job: _Job) -> None:
         rounds = 0
         while True:
             job.is_again = False
-            if scope == "global":
+            if what == _EVERYTHING:
                 self._word.cancel_all_began()
-            job.left = await self._round(scope, key)
+            job.left = await self._round(what)
             if job.is_again:
                 rounds, job.is_slow = 0, False  # a wish that came meanwhile wants its own rounds
                 if job.left == 0:
@@ -112,33 +113,35 @@ class Cancelling:
             if rounds == ROUNDS_MAX:
                 job.is_slow = True
                 hint = "tickd risk status; then ask the venue"
-                log.error("orders_left", scope=scope, key=key, count=job.left, hint=hint)
+                scope, key, side = what
+                log.error("orders_left", scope=scope, key=key, side=side, count=job.left, hint=hint)
             for _ in range(ROUNDS_BETWEEN if job.is_slow else 1):
                 await self._clock.sleep(AGAIN_S)
                 if job.is_again:
                     rounds, job.is_slow = 0, False
                     break
-        del self._jobs[scope, key]
-        if scope == "global":
+        del self._jobs[what]
+        if what == _EVERYTHING:
             self._on_clear()
 
-    async def _round(self, scope: Scope, key: str) -> int | None:
+    async def _round(self, what: _What) -> int | None:
         hooks = self._hooks
         try:
             async with asyncio.timeout(ROUND_S):
-                if scope == "global":
+                if what == _EVERYTHING:
                     return await hooks.cancel_all()
-                return await hooks.cancel_scope(scope, key)
+                return await hooks.cancel_scope(*what)
         except (TickdError, TimeoutError) as error:
             log.error("cancel_failed", words=str(error) or "timeout")  # noqa: TRY400 - expected
         except Exception as error:  # a bug must not end the daemon amid a kill
-            log.exception("cancel_failed", scope=scope, key=key, words=str(error))
+            scope, key, side = what
+            log.exception("cancel_failed", scope=scope, key=key, side=side, words=str(error))
         return None
 
-    def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
+    def blockers(self, scope: Scope = "global", key: str = "", side: HaltedSide = "") -> list[str]:
         """Why arming a scope must wait, a sentence each; others stay halted, and hold up none."""
         found: list[str] = []
-        asked: tuple[Scope, str] = (scope, key)
+        asked: _What = (scope, key, side)
         for name in dict.fromkeys((_EVERYTHING, asked)):
             job = self._jobs.get(name)
             if job is None:

@@ -157,8 +157,8 @@ def side_limits(
         is_restricted=int(
             definition.label in limits.restricted or any(row.restricted for row in rows)
         ),
-        # An exception for one key is none for another: `allow` must be said and nobody else asked.
-        denies_self_trade=int(not any(row.self_trade == "allow" for row in rows)),
+        # An exception must be said, and `deny` in any row that applies ends it.
+        denies_self_trade=int({row.self_trade for row in rows} - {None} != {"allow"}),
         order_qty_max=_tightest("order_qty_max", rows, scale),
         order_notional_max=_tightest("order_notional_max", rows),
         collar_bps=_tightest("collar_bps", rows),

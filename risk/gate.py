@@ -274,6 +274,14 @@ class Gate:
         """Take what a venue says of an account's money."""
         self._core.money(self._account(name), state.equity, state.free, mono_ns)
 
+    def peak(self, account: str) -> int | None:
+        """The highest equity of an account that its fall is counted from; None: never told."""
+        return self._core.peak(self._account(account))
+
+    def set_peak(self, account: str, peak: int) -> None:
+        """Count an account's fall from `peak`, or from what it has now where that is more."""
+        self._core.set_peak(self._account(account), peak)
+
     def set_day_pnl(self, account: str, pnl: int, *, strategy: str = "") -> None:
         """Set the day's profit or loss of an account, or of a strategy on it."""
         at = NONE if not strategy else self._pnl(account, strategy)
@@ -308,6 +316,10 @@ class Gate:
     def enable(self, strategy: str) -> None:
         """Let a strategy go on that was stopped for repeated executions; a person says so."""
         self._core.enable(self._strategy(strategy))
+
+    def stopped(self) -> list[str]:
+        """Strategies that are stopped for repeated executions."""
+        return [name for name, at in self._strategies.items() if self._core.is_stopped(at)]
 
     def reload(self, limits: Limits) -> None:
         """Put another set in force. Raises LimitsError, all of it: it loosens while armed."""

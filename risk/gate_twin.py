@@ -73,10 +73,7 @@ class GateTwin(TwinChecks):
         self._accounts.setdefault(index, Account(limits)).limits = limits
 
     def strategy(self, index: int, limits: StrategyLimits) -> None:
-        known = self._strategies.setdefault(index, Strategy(limits))
-        if known.limits.executions_max != limits.executions_max:
-            known.executions.clear()
-        known.limits = limits
+        self._strategies.setdefault(index, Strategy(limits)).limit(limits, self._now)
 
     def venue(self, index: int, orders_max: int, cancels_max: int, window_ns: int) -> None:
         known = self._venues.setdefault(index, Venue(orders_max, cancels_max, window_ns))
@@ -103,9 +100,22 @@ class GateTwin(TwinChecks):
 
     def money(self, account: int, equity: int, free: int, mono_ns: int) -> None:
         known = self._accounts[account]
-        known.peak = equity if known.equity is None else max(known.peak, equity)
+        before = self.peak(account)
+        known.peak = equity if before is None else max(before, equity)
         known.equity, known.free, known.mono_ns = equity, free, mono_ns
         known.needed_before, known.needed = known.needed, 0
+
+    def peak(self, account: int) -> int | None:
+        known = self._accounts.get(account)
+        if known is None:
+            return None
+        return known.kept_peak if known.equity is None else known.peak
+
+    def set_peak(self, account: int, peak: int) -> None:
+        known = self._accounts[account]
+        known.kept_peak = peak
+        if known.equity is not None:
+            known.peak = max(peak, known.equity)
 
     def day_pnl(self, account: int, index: int, pnl: int) -> None:
         if index == NONE:
@@ -126,6 +136,10 @@ class GateTwin(TwinChecks):
     def enable(self, strategy: int) -> None:
         self._strategies[strategy].is_tripped = False
         self._strategies[strategy].executions.clear()
+
+    def is_stopped(self, strategy: int) -> bool:
+        known = self._strategies.get(strategy)
+        return known is not None and known.is_stopped
 
     def take(self, batch: EventBatch, mono_ns: int) -> None:
         touched = set()
@@ -253,13 +267,7 @@ class GateTwin(TwinChecks):
     def late_fill(self, route: int, side: int, size: int) -> None:
         known = self._routes[route]
         known.position += -size if side else size
-        strategy = self._strategies[known.strategy]
-        most, window_ns = strategy.limits.executions_max, strategy.limits.executions_window_ns
-        if most != NONE:
-            strategy.executions = [*strategy.executions, self._now][-most:]
-            is_whole = len(strategy.executions) == most
-            if is_whole and self._now - strategy.executions[0] < window_ns:
-                strategy.is_tripped = True
+        self._strategies[known.strategy].executed(self._now)
 
     def released(self, number: int) -> bool:
         return self._orders.pop(number, None) is not None

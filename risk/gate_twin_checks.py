@@ -230,7 +230,7 @@ class TwinChecks(TwinSums):
     def _behaved(self, check: Check) -> None:
         strategy = self._strategies[check.route.strategy]
         limits = strategy.limits
-        if strategy.is_tripped and limits.executions_max != NONE:
+        if strategy.is_stopped:
             check.fail(Reason.REPEATED_EXECUTION, limits.executions_max)
         strategy.turn(check.mono_ns, self._ratio_ns)
         most = limits.cancel_ratio_pct_max

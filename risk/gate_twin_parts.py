@@ -252,6 +252,8 @@ class Account:
     equity: int | None = None
     free: int = 0
     peak: int = 0
+    # Highest equity of an earlier life.
+    kept_peak: int | None = None
     mono_ns: int = 0
     pnl: int | None = None
     # What orders need that were approved since the last state, and since the one before: a state
@@ -270,6 +272,27 @@ class Strategy:
     window: int = 0
     orders: int = 0
     cancels: int = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.is_tripped and self.limits.executions_max != NONE
+
+    def limit(self, limits: StrategyLimits, now: int) -> None:
+        """Put other limits in force; executions that were counted stay so."""
+        self.limits = limits
+        self._keep(now)
+
+    def executed(self, now: int) -> None:
+        if self.limits.executions_max != NONE:
+            self.executions.append(now)
+            self._keep(now)
+
+    def _keep(self, now: int) -> None:
+        most = max(0, self.limits.executions_max)
+        self.executions = self.executions[-most:] if most else []
+        is_whole = most > 0 and len(self.executions) == most
+        if is_whole and now - self.executions[0] < self.limits.executions_window_ns:
+            self.is_tripped = True
 
     def turn(self, mono_ns: int, window_ns: int) -> None:
         """Begin to count anew with each window; a clock that goes back begins none."""

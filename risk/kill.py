@@ -21,7 +21,7 @@ from risk.cancelling import SCOPES_MAX, Cancelling
 from risk.config import RiskConfig
 from risk.errors import ArmError
 from risk.kill_hooks import Hooks
-from risk.latch import HaltedScope, Latch, Scope, Source, boot_id, encode
+from risk.latch import HaltedScope, HaltedSide, Latch, Scope, Source, boot_id, encode, named
 from tickd.errors import TickdError
 from tickd.native import HaltWord
 from tickd.ports import Clock
@@ -34,6 +34,8 @@ DISK_MS_MAX: Final = 2_000
 # Characters of a reason or a name: what all scopes say must fit into the latch, and into a row.
 TEXT_MAX: Final = 500
 _NS_PER_S: Final = 1_000_000_000
+_What = tuple[Scope, str, HaltedSide]
+_EVERYTHING: Final[_What] = ("global", "", "")
 # The source of a person's trip: who, as was said, and which process, as the kernel knows it.
 _BY_PERSON: Final = re.compile(r"operator(?: (?P<name>.*?))??(?: uid=-?\d+ pid=-?\d+)?", re.DOTALL)
 _DONE: Final = {
@@ -45,13 +47,14 @@ _DONE: Final = {
 }
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first of two steps: `token` arms once, until it expires or something is tripped."""
 
     token: str
     expires_s: float
     scope: Scope
     key: str
+    side: HaltedSide = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +85,31 @@ class KillSwitch:
         self._reduce_due = False
         self.trips_total = 0
         for each in first.halts:
-            hooks.set_scope(each.scope, each.key, True)
+            hooks.set_scope(each.scope, each.key, True, each.side)
 
     # Halting --------------------------------------------------------------------------------------
 
     def trip(
-        self, reason: str, *, scope: Scope = "global", key: str = "", source: str = "call"
+        self,
+        reason: str,
+        *,
+        scope: Scope = "global",
+        key: str = "",
+        side: HaltedSide = "",
+        source: str = "call",
     ) -> None:
         """Halt everything, or one venue, account, strategy or instrument; its orders are cancelled.
 
-        From here on no order leaves. Raises nothing.
+        Of all of these, one side alone where it is said. From here on no order of it leaves. Raises
+        nothing.
         """
         reason, source = reason[:TEXT_MAX], source[:TEXT_MAX]
-        if scope == "global":
+        if (scope, side) == ("global", ""):
             self._word.trip(reason, source)
         elif len(self._latch.halts) >= SCOPES_MAX:
             self._word.trip(f"{reason} (more than {SCOPES_MAX} scopes are halted)", source)
         else:
-            self._halt_scope(scope, key, reason, source)
+            self._halt_scope((scope, key, side), reason, source)
 
     def trigger(self, reason: str, *, scope: Scope = "global", key: str = "", name: str) -> bool:
         """`trip` by a rule that is asked again and again: False when that is halted already."""
@@ -108,20 +118,22 @@ class KillSwitch:
         self.trip(reason, scope=scope, key=key, source=name)
         return True
 
-    def is_halted(self, scope: Scope, key: str) -> bool:
-        """Whether one scope is halted by itself, whatever the word says."""
-        return any((each.scope, each.key) == (scope, key) for each in self._latch.halts)
+    def is_halted(self, scope: Scope, key: str, side: HaltedSide = "") -> bool:
+        """Whether one scope, or a side of it, is halted by itself, whatever the word says."""
+        return any(_what(each) == (scope, key, side) for each in self._latch.halts)
 
-    def _halt_scope(self, scope: Scope, key: str, reason: str, source: str) -> None:
-        self._hooks.set_scope(scope, key, True)
-        if not self.is_halted(scope, key):
+    def _halt_scope(self, what: _What, reason: str, source: str) -> None:
+        scope, key, side = what
+        self._hooks.set_scope(scope, key, True, side)
+        if not self.is_halted(*what):
+            wall_ns = self._clock.wall_ns()
             halted = HaltedScope(
-                scope=scope, key=key, reason=reason, source=source, wall_ns=self._clock.wall_ns()
+                scope=scope, key=key, side=side, reason=reason, source=source, wall_ns=wall_ns
             )
             self._store((*self._latch.halts, halted))
-        self._cancelling.want(scope, key)
+        self._cancelling.want(*what)
         self._pending = None
-        self._audit("halt", reason, scope=scope, key=key, source=source)
+        self._audit("halt", reason, what, source=source)
 
     def _store(self, halts: tuple[HaltedScope, ...]) -> None:
         """Change what the file says of scopes; of a word that was just tripped `on_bell` does."""
@@ -165,7 +177,15 @@ class KillSwitch:
 
     # Arming ---------------------------------------------------------------------------------------
 
-    def arm(self, operator: str, reason: str, *, scope: Scope = "global", key: str = "") -> Offer:
+    def arm(
+        self,
+        operator: str,
+        reason: str,
+        *,
+        scope: Scope = "global",
+        key: str = "",
+        side: HaltedSide = "",
+    ) -> Offer:
         """The first step: return a token for `confirm`; it replaces one that was not used.
 
         Raises ArmError: nobody or nothing named, nothing to arm, or `blockers`.
@@ -173,13 +193,13 @@ class KillSwitch:
         if not operator.strip() or not reason.strip():
             raise ArmError("who arms, and why, must be said", hint="--operator NAME --reason TEXT")
         operator, reason = operator[:TEXT_MAX], reason[:TEXT_MAX]
-        halted = self._word.is_halted if scope == "global" else self.is_halted(scope, key)
+        what = (scope, key, side)
+        halted = self._word.is_halted if what == _EVERYTHING else self.is_halted(*what)
         if not halted:
-            raise ArmError(f"{scope} {key}".rstrip() + " is not halted")
-        self._refuse_if_blocked(scope, key)
-        offer = Offer(
-            token=secrets.token_hex(4), expires_s=self._config.arm_token_s, scope=scope, key=key
-        )
+            raise ArmError(f"{named(*what)} is not halted", hint=self._others(what))
+        self._refuse_if_blocked(what)
+        token, expires_s = secrets.token_hex(4), self._config.arm_token_s
+        offer = Offer(token=token, expires_s=expires_s, scope=scope, key=key, side=side)
         until_ns = self._clock.mono_ns() + int(offer.expires_s * _NS_PER_S)
         self._pending = _Pending(offer, self._word.word, until_ns, operator, reason)
         return offer
@@ -195,10 +215,11 @@ class KillSwitch:
             raise ArmError("no such token", hint="tickd risk arm CONFIG --operator … --reason …")
         if self._clock.mono_ns() >= pending.until_mono_ns:
             raise ArmError("the token has expired")
-        self._refuse_if_blocked(pending.offer.scope, pending.offer.key)
+        what = _what(pending.offer)
+        self._refuse_if_blocked(what)
         if self._word.word != pending.seen:
             raise ArmError("something was tripped meanwhile")
-        if pending.offer.scope == "global":
+        if what == _EVERYTHING:
             await self._open(pending, by)
         else:
             self._lift(pending, by)
@@ -233,23 +254,32 @@ class KillSwitch:
         self._audit("arm", pending.reason, operator=pending.operator, source=_words(by))
 
     def _lift(self, pending: _Pending, by: Source | None) -> None:
-        scope, key = pending.offer.scope, pending.offer.key
-        kept = [each for each in self._latch.halts if (each.scope, each.key) != (scope, key)]
+        what = scope, key, side = _what(pending.offer)
+        kept = [each for each in self._latch.halts if _what(each) != what]
         self._store(tuple(kept))
         # Before the hook, which may find that it must be halted again.
         who = pending.operator
-        self._audit("lift", pending.reason, scope=scope, key=key, operator=who, source=_words(by))
-        self._hooks.set_scope(scope, key, False)
+        self._audit("lift", pending.reason, what, operator=who, source=_words(by))
+        self._hooks.set_scope(scope, key, False, side)
 
-    def blockers(self, scope: Scope = "global", key: str = "") -> list[str]:
-        """Why arming a scope is refused now, a sentence each."""
-        found = [*self._hooks.blockers(scope, key), *self._cancelling.blockers(scope, key)]
+    def _others(self, what: _What) -> str:
+        """Which sides are halted where that one is not; empty: none."""
+        known = [_what(each) for each in self._latch.halts]
+        return ", ".join(
+            f"{named(*each)} is: {f'--side {each[2]}' if each[2] else 'no --side'}"
+            for each in known
+            if each[:2] == what[:2]
+        )
+
+    def blockers(self, scope: Scope = "global", key: str = "", side: HaltedSide = "") -> list[str]:
+        """Why arming a scope, or a side of it, is refused now, a sentence each."""
+        found = [*self._hooks.blockers(scope, key), *self._cancelling.blockers(scope, key, side)]
         if fault := self._word.latch_status()["fault"]:
             found.append(f"the latch file cannot be written: {fault}")
         return found
 
-    def _refuse_if_blocked(self, scope: Scope, key: str) -> None:
-        if found := self.blockers(scope, key):
+    def _refuse_if_blocked(self, what: _What) -> None:
+        if found := self.blockers(*what):
             raise ArmError("refused: " + "; ".join(found))
 
     # Its life -------------------------------------------------------------------------------------
@@ -304,6 +334,7 @@ class KillSwitch:
             "since_ns": latch.wall_ns,
             "open_orders": latch.open_orders,
             "halts": msgspec.to_builtins(latch.halts),
+            "stopped": self._hooks.stopped(),
             "cancelling": self._cancelling.is_under_way,
             "left": self._cancelling.left,
             "trips": self.trips_total,
@@ -315,18 +346,19 @@ class KillSwitch:
         self,
         action: Literal["kill", "halt", "arm", "lift", "reduce"],
         reason: str,
+        what: _What = _EVERYTHING,
         *,
-        scope: Scope = "global",
-        key: str = "",
         operator: str = "",
         source: str = "",
         epoch: int | None = None,
     ) -> None:
+        scope, key, side = what
         said: dict[str, object] = {
             "kind": "audit",
             "action": action,
             "scope": scope,
             "key": key,
+            **({"side": side} if side else {}),
             "operator": operator or _person(source),
             "reason": reason,
             "source": source,
@@ -339,6 +371,10 @@ class KillSwitch:
             self._hooks.record(said)
         except TickdError as error:  # a log that is closed must not keep orders from being halted
             log.error("audit_lost", words=str(error))  # noqa: TRY400 - an operator must act
+
+
+def _what(named_by: HaltedScope | Offer) -> _What:
+    return named_by.scope, named_by.key, named_by.side
 
 
 def _words(by: Source | None) -> str:

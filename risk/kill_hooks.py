@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from risk.latch import Scope
+from risk.latch import HaltedSide, Scope
 
 __all__ = ["Hooks"]
 
@@ -17,8 +17,17 @@ async def _none_left() -> int:
     return 0
 
 
-async def _none_left_in(_scope: Scope, _key: str) -> int:
+async def _none_left_in(_scope: Scope, _key: str, _side: HaltedSide) -> int:
     return 0
+
+
+def _set_nothing(
+    _scope: Scope,
+    _key: str,
+    _halted: bool,  # noqa: FBT001 - a hook
+    _side: HaltedSide,
+) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +38,14 @@ class Hooks:
     record: Callable[[dict[str, object]], object]
     # Cancel every open order; how many are left. Raises TickdError: it could not be asked.
     cancel_all: Callable[[], Awaitable[int]] = _none_left
-    # The same for one venue, account, strategy or instrument.
-    cancel_scope: Callable[[Scope, str], Awaitable[int]] = _none_left_in
+    # The same for one venue, account, strategy or instrument, or for one side.
+    cancel_scope: Callable[[Scope, str, HaltedSide], Awaitable[int]] = _none_left_in
     # Why a scope may not be armed yet, a sentence each: unknown orders, stale data, reconciliation.
     blockers: Callable[[Scope, str], list[str]] = lambda _scope, _key: []
     open_orders: Callable[[], int] = int
-    # Halt a scope at the gate, or lift it.
-    set_scope: Callable[[Scope, str, bool], None] = lambda _scope, _key, _halted: None
+    # Strategies that the gate stopped by itself, for repeated executions.
+    stopped: Callable[[], list[str]] = list
+    # Halt a scope, or a side of it, at the gate, or lift it.
+    set_scope: Callable[[Scope, str, bool, HaltedSide], None] = _set_nothing
     # Every instrument that can be halted by its name, beside those of the configuration.
     instruments: Callable[[], Collection[str]] = tuple

@@ -18,6 +18,7 @@ from tickd.native import xxh3_hex
 __all__ = [
     "LATCH",
     "HaltedScope",
+    "HaltedSide",
     "Latch",
     "Scope",
     "Source",
@@ -25,6 +26,7 @@ __all__ = [
     "boot_id",
     "decode",
     "encode",
+    "named",
     "read",
 ]
 
@@ -38,6 +40,8 @@ _CHECK: Final = b',"check":"'
 _CHECK_BYTES: Final = len(_CHECK) + 16 + len(b'"}\n')
 
 Scope = Literal["global", "venue", "account", "strategy", "instrument"]
+HaltedSide = Literal["", "B", "A"]  # both, buys, sells
+_SIDES: Final = {"": "", "B": ", buys", "A": ", sells"}
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,14 +53,20 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pid: int | None = None
 
 
-class HaltedScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of trading that is halted beside the whole."""
+class HaltedScope(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A part of trading that is halted beside the whole; of everything, one side.
+
+    Both sides are not written: builds that know of none read such a file.
+    """
 
     scope: Scope
     key: str
     reason: str
     source: str
     wall_ns: int
+    side: HaltedSide = ""
 
 
 class Latch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +88,11 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def is_armed(self) -> bool:
         return self.state == "armed"
+
+
+def named(scope: str, key: str, side: str = "") -> str:
+    """What is halted or armed, for people."""
+    return f"{scope} {key}".rstrip() + _SIDES[side]
 
 
 def encode(latch: Latch) -> bytes:

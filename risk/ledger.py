@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, final
 
 import msgspec
 import structlog
@@ -32,11 +33,16 @@ log = structlog.get_logger(__name__)
 
 FILE: Final = "positions.json"
 _NONE: Final = msgspec.Raw(b"[]")
+# What the gate can take.
+_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _KEEP_NS: Final = 1_000_000_000
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
-    """definitions: of every instrument that is held or was. folded: (order, execution)."""
+    """definitions: of every instrument that is held or was. folded: (order, execution).
+
+    peaks: the highest equity of an account; files of older builds have none.
+    """
 
     version: Literal[1] = 1
     definitions: dict[int, str]
@@ -44,16 +50,26 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     folded: msgspec.Raw
     foreign_fees: dict[str, int]
     uncosted: list[tuple[str, str, int, int]] = []
+    peaks: dict[str, _Int64] = {}
 
 
 @final
 class Ledger:
-    """All accounts of a daemon; `currencies`: of each account."""
+    """All accounts of a daemon; `currencies`: of each, `strategies`: account of each."""
 
     def __init__(
-        self, currencies: Mapping[str, str], *, gate: Gate, directory: Path, clock: Clock
+        self,
+        currencies: Mapping[str, str],
+        *,
+        gate: Gate,
+        directory: Path,
+        clock: Clock,
+        strategies: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._currencies: Final = currencies
+        self.strategies: Final = {
+            name: account for name, account in strategies.items() if account in currencies
+        }
         self._gate: Final = gate
         self._path: Final = directory / FILE
         self._clock: Final = clock
@@ -64,6 +80,8 @@ class Ledger:
         # Fees in another currency than the account's: no rate, so they count in no sum.
         self.foreign_fees: Final[dict[str, int]] = {}
         self._last: Final[dict[str, Snapshot]] = {}
+        # The highest equity of each account, which the gate counts its fall from.
+        self._peaks: Final[dict[str, int]] = {}
         # Held as the outbox says, at a cost that nobody remembers: it counts from the next price.
         self._uncosted: Final[dict[Key, int]] = {}
         self._is_changed = False
@@ -168,6 +186,26 @@ class Ledger:
         self._last[account] = snapshot
         if snapshot.account is not None:
             self._gate.account(account, snapshot.account, mono_ns=snapshot.asked_mono_ns)
+            self._note_peak(account)
+
+    def _note_peak(self, account: str) -> None:
+        peak = self._gate.peak(account)
+        if peak is not None and peak != self._peaks.get(account):
+            self._peaks[account] = peak
+            self._is_changed = True
+
+    def forget_peak(self, account: str) -> tuple[int, int]:
+        """Count an account's fall from what it has now, after a withdrawal: before, and now.
+
+        Raises TickdError: there is no such account, or its venue has told nothing yet.
+        """
+        last = self._last.get(account)
+        before = self._peaks.get(account)
+        if last is None or last.account is None or before is None:
+            raise TickdError(f"{account!r} has told no equity yet", hint="tickd status names them")
+        self._gate.set_peak(account, last.account.equity)
+        self._note_peak(account)
+        return before, last.account.equity
 
     def value(self) -> None:
         """Value what is held at the gate's references; begin a new day where one has."""
@@ -187,7 +225,10 @@ class Ledger:
 
     def _tell(self, account: str) -> None:
         self._gate.set_day_pnl(account, self.day_pnl(account))
-        for strategy, pnl in self.positions.day_pnl_by_strategy(account).items():
+        # Who has not traded yet has earned nothing, which the gate is to know.
+        earned = {name: 0 for name, own in self.strategies.items() if own == account}
+        earned |= self.positions.day_pnl_by_strategy(account)
+        for strategy, pnl in earned.items():
             self._gate.set_day_pnl(account, pnl, strategy=strategy)
 
     def record(self, account: str) -> dict[str, object]:
@@ -224,6 +265,7 @@ class Ledger:
             "realised": pnl.realised,
             "fees": pnl.fees,
             "day_pnl": self.day_pnl(account),
+            "peak": self._peaks.get(account),
         }
 
     # The file -------------------------------------------------------------------------------------
@@ -257,6 +299,7 @@ class Ledger:
                 (key.account, key.strategy, key.instrument, size)
                 for key, size in self._uncosted.items()
             ],
+            peaks=dict(self._peaks),
         )
 
     def _write(self, now: _File, names: list[bytes]) -> None:
@@ -323,3 +366,6 @@ class Ledger:
         self.foreign_fees.update(kept.foreign_fees)
         for account, strategy, instrument, size in kept.uncosted:
             self._uncosted[Key(account, strategy, instrument)] = size
+        for account in self._currencies.keys() & kept.peaks.keys():
+            self._gate.set_peak(account, kept.peaks[account])
+            self._note_peak(account)

@@ -103,7 +103,7 @@ class LimitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     side: Literal["", "B", "A"] = ""
     tradable: bool | None = None
     restricted: bool = False
-    self_trade: Literal["deny", "allow"] = "deny"
+    self_trade: Literal["deny", "allow"] | None = None  # no row says: deny
     hours: tuple[str, ...] | None = None
     timezone: str = "UTC"
     order_qty_max: Amount | None = None

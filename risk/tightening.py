@@ -79,6 +79,8 @@ def _given(limits: Limits, name: str) -> dict[_Key, LimitConfig]:
 def _is_tighter(name: str, row: LimitConfig, other: LimitConfig) -> bool:
     if name == "margin_pct":
         return (row.margin_pct or 0) > (other.margin_pct or 0)
+    if name == "self_trade":
+        return row.self_trade == "deny"
     return name == "tradable" and row.tradable is False
 
 
@@ -143,10 +145,20 @@ def _switches(old: Limits, new: Limits) -> Iterator[str]:
     for row in old.config.limits:
         if row.restricted and (row.key, row.side) not in banned:
             yield f"{_label((row.key, row.side), 'restricted')} is gone"
-    allowed = {(row.key, row.side) for row in old.config.limits if row.self_trade == "allow"}
-    for row in new.config.limits:
-        if row.self_trade == "allow" and (row.key, row.side) not in allowed:
-            yield f"{_label((row.key, row.side), 'self_trade')} is allowed"
+    yield from _self_trade(old, new)
+
+
+def _self_trade(old: Limits, new: Limits) -> Iterator[str]:
+    before, after = _given(old, "self_trade"), _given(new, "self_trade")
+    for key, row in after.items():
+        was = before.get(key)
+        if row.self_trade == "allow" and (was is None or was.self_trade != "allow"):
+            yield f"{_label(key, 'self_trade')} is allowed"
+    if not any(row.self_trade == "allow" for row in after.values()):
+        return  # nothing is allowed at all, whatever is gone
+    for key, row in before.items():
+        if row.self_trade == "deny" and key not in after:
+            yield f"{_label(key, 'self_trade')} = deny is gone"
 
 
 def _tradable(old: Limits, new: Limits) -> Iterator[str]:

@@ -70,6 +70,9 @@ class Pair:
             self.tell("position", route)
         for cell in range(CELLS):
             self.tell("cell", cell)
+        for party in range(2):
+            self.tell("peak", party)
+            self.tell("is_stopped", party)
 
 
 class Walk:
@@ -311,6 +314,9 @@ class Walk:
         stamp = max(0, self.pair.now + self.among([*[0] * 9, 500]))
         self.pair.tell("money", self.pick(2), equity, self.among([equity, 9_000_050]), stamp)
 
+    def _peak(self) -> None:
+        self.pair.tell("set_peak", self.pick(2), self.among([9_999_000, 10_000_000, 10_001_000]))
+
     def _pnl(self) -> None:
         index = self.among([NONE, self.pick(len(ROUTES))])
         self.pair.tell("day_pnl", self.pick(2), index, self.among([0, 0, -100, -600, -9_000]))
@@ -359,6 +365,7 @@ STEPS = (
     "_money",
     "_money",
     "_pnl",
+    "_peak",
     "_halt",
     "_halt",
     *["_word"] * 4,

@@ -222,6 +222,12 @@ class World:
         await until(lambda: not switch.blockers(scope, key))
         await switch.confirm(switch.arm("ada", "a test", scope=scope, key=key).token)
 
+    async def lift(self, scope: Any, key: str, side: Any) -> None:
+        """Arm a halted scope, or a side of it."""
+        switch = self.halting.switch
+        await until(lambda: not switch.blockers(scope, key, side))
+        await switch.confirm(switch.arm("ada", "a test", scope=scope, key=key, side=side).token)
+
     async def ready(self) -> int:
         """A defined instrument with a price, armed; return its number."""
         number = await self.define()

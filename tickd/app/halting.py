@@ -18,7 +18,7 @@ import structlog
 from risk.errors import ArmError
 from risk.kill import KillSwitch
 from risk.kill_hooks import Hooks
-from risk.latch import Latch, Scope, Source, at_start, boot_id, encode
+from risk.latch import HaltedSide, Latch, Scope, Source, at_start, boot_id, encode
 from risk.triggers import Triggers
 from tickd.app.config import Config, configured_instruments
 from tickd.app.control import Command, asking_peer, signed
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 # Of names that may have been meant.
 NEAR_MAX: Final = 3
 NEAR_CUTOFF: Final = 0.7
+SIDES: Final[tuple[HaltedSide, ...]] = ("", "B", "A")
 SCOPES: Final[tuple[Scope, ...]] = ("global", "venue", "account", "strategy", "instrument")
 
 
@@ -136,6 +137,7 @@ class Halting:
         would stop nothing, and its operator would not know.
         """
         scope, key = _scope_of(request)
+        side = _side_of(request)
         if scope == "instrument":
             await self._check_instrument(key)
         elif scope != "global" and key not in (known := self._names(scope)):
@@ -143,8 +145,9 @@ class Halting:
         reason = str(request.get("reason") or "by command")
         who = str(request.get("operator") or "")
         said = f"operator {who}".rstrip()
-        self.switch.trip(reason, scope=scope, key=key, source=signed(said))
-        return {"state": self.draw()["state"], "scope": scope, "key": key}
+        self.switch.trip(reason, scope=scope, key=key, side=side, source=signed(said))
+        halted = {"state": self.draw()["state"], "scope": scope, "key": key}
+        return halted | ({"side": side} if side else {})
 
     def _names(self, scope: Scope) -> list[str]:
         """What a key may be: names of the configuration."""
@@ -175,7 +178,8 @@ class Halting:
         """The control command `risk_arm`: the first step. Raises ArmError."""
         scope, key = _scope_of(request)
         operator, reason = str(request.get("operator", "")), str(request.get("reason", ""))
-        offer = self.switch.arm(operator, reason, scope=scope, key=key)
+        side = _side_of(request)
+        offer = self.switch.arm(operator, reason, scope=scope, key=key, side=side)
         return dict(msgspec.to_builtins(offer))
 
     async def confirm(self, request: Mapping[str, object]) -> dict[str, Any]:
@@ -203,6 +207,14 @@ def _near(key: str, known: Collection[str]) -> list[str]:
     folded = {name.casefold(): name for name in sorted(known)}
     found = difflib.get_close_matches(key.casefold(), folded, n=NEAR_MAX, cutoff=NEAR_CUTOFF)
     return [folded[name] for name in found]
+
+
+def _side_of(request: Mapping[str, object]) -> HaltedSide:
+    asked = str(request.get("side", ""))
+    for side in SIDES:
+        if side == asked:
+            return side
+    raise ArmError(f"no such side: {asked}", hint="--side B: buys, --side A: sells, or neither")
 
 
 def _scope_of(request: Mapping[str, object]) -> tuple[Scope, str]:

@@ -19,7 +19,7 @@ from risk.router import Router
 from tickd.app.control import Command, signed
 from tickd.app.instruments import Instruments
 from tickd.errors import Action, TickdError
-from tickd.units import decimal_to_mantissa, mantissa_to_text
+from tickd.units import MONEY_SCALE, decimal_to_mantissa, mantissa_to_text
 
 __all__ = ["Ordering"]
 
@@ -170,9 +170,13 @@ class Ordering:
     async def acknowledge(self, request: Mapping[str, object]) -> object:
         """Take a person's word that what stands behind damaged files has been looked at.
 
-        Raises TickdError: nobody says why, nothing is damaged, or a file cannot be renamed.
+        Of an account (`scope`, `key`): that its equity fell for a reason, so that its drawdown is
+        counted from what it has now. Raises TickdError: nobody says why, nothing is damaged, a
+        file cannot be renamed, or the account has told no equity.
         """
         operator, reason = _person(request)
+        if request.get("scope") == "account":
+            return self._acknowledge_fall(str(request.get("key", "")), operator, reason)
         taken: list[str] = []
         files: dict[str, _Damaged] = {
             "positions": self._ledger,
@@ -199,6 +203,23 @@ class Ordering:
         if not taken:
             raise TickdError("there is nothing to acknowledge: no file was damaged")
         return {"acknowledged": taken}
+
+    def _acknowledge_fall(self, account: str, operator: str, reason: str) -> object:
+        figures = self._ledger.forget_peak(account)
+        before, now = (mantissa_to_text(each, MONEY_SCALE) for each in figures)
+        self._audit(
+            {
+                "kind": "audit",
+                "action": "acknowledge",
+                "scope": "account",
+                "key": account,
+                "operator": operator,
+                "reason": reason,
+                "source": signed(f"peak {before} -> {now}"),
+            }
+        )
+        words = f"the drawdown of {account} is counted from {now}; its highest equity was {before}"
+        return {"acknowledged": [words]}
 
     def _outdated(self, held: Held, venue: str) -> tuple[Held, ...]:
         """The same position under earlier definitions of its symbol, flat: `held` is all of it."""

@@ -20,8 +20,9 @@ class RiskPicture(TypedDict, total=False):
     """What is shown; what is absent shows nothing. Counts only grow in the life of a daemon.
 
     decisions: by (verdict, reason), reason "" where approved. order_news: by state. halted: 1 or 0
-    for `global` and `reducing`, else how many of the scope are halted. flips: by action (kill, arm,
-    halt, lift, panic, reload, resolve). accounts: by name, then figure; money in units of 1e-8.
+    for `global` and `reducing`, else how many of the scope are halted; `side`: of everything, buys
+    or sells. stopped: by strategy with an account, 1 or 0. flips: by action (kill, arm, halt, lift,
+    panic, reload, resolve). accounts: by name, then figure; money in units of 1e-8.
     rows: as `TradingSink.draw` has them. unknown_since_ns: wall clock, 0 without such an order.
     brokers: by account, 1 while it can be reached. router: by field of `RouterCounts`. outbox:
     bytes used, bytes, waiting, 1 while it takes nothing, rotations, failures.
@@ -34,6 +35,7 @@ class RiskPicture(TypedDict, total=False):
     unknown_since_ns: int
     late_fills: int
     halted: Mapping[str, int]
+    stopped: Mapping[str, int]
     flips: Mapping[str, int]
     accounts: Mapping[str, Mapping[str, int]]
     rows: Mapping[str, Any]
@@ -57,6 +59,11 @@ _PLAIN: Final[Mapping[str, tuple[str, str, str]]] = {
         "halted_state",
         "1 while everything is halted, or only reduces; else how many of the scope are halted.",
         "scope",
+    ),
+    "stopped": (
+        "strategy_stopped_state",
+        "1 while a strategy is stopped for repeated executions, until its scope is armed again.",
+        "strategy",
     ),
     "brokers": ("broker_up_state", "1 while the broker of an account can be reached.", "account"),
     "router": ("router_orders_total", "What the router sent, denied and heard.", "kind"),

@@ -94,6 +94,7 @@ class Trading:
             gate=self.gate,
             directory=config.state_dir / "risk",
             clock=clock,
+            strategies=self._accounts,
         )
         self._halts: Final = TradingHalts(
             halting.triggers,
@@ -119,7 +120,11 @@ class Trading:
         self.audits: Final[Counter[str]] = Counter()
         # What stores the records of all this; the wiring gives it.
         self.rows: TradingSink | None = None
-        self.switch: Final[KillSwitch] = halting.join(self._hooks())
+        self.switch: Final[KillSwitch] = halting.join(
+            self._halts.hooks(self.router, self._audit)
+            if self.brokers
+            else Hooks(record=self._audit)
+        )
         self._halts.join(self.switch, self.router, self.brokers)
         if sections:
             self._recover(definitions())
@@ -219,19 +224,6 @@ class Trading:
             unknown=recovered.unknown_count,
             torn_bytes=recovered.torn_bytes,
             told_again=again,
-        )
-
-    def _hooks(self) -> Hooks:
-        if not self.brokers:
-            return Hooks(record=self._audit)
-        return Hooks(
-            record=self._audit,
-            cancel_all=self.router.cancel_all,
-            cancel_scope=self._halts.cancel_scope,
-            blockers=self._halts.blockers,
-            open_orders=lambda: len(self.router.table.open),
-            instruments=self._halts.instruments,
-            set_scope=self._halts.set_scope,
         )
 
     def _figures_of(self, request: Request, price: int | None, size: int) -> dict[str, int]:

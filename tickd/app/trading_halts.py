@@ -14,7 +14,8 @@ import structlog
 from risk.brokers.port import Broker
 from risk.gate import Gate
 from risk.kill import KillSwitch
-from risk.latch import Scope
+from risk.kill_hooks import Hooks
+from risk.latch import HaltedSide, Scope
 from risk.ledger import Ledger
 from risk.order_facts import Order
 from risk.positions import Key
@@ -29,6 +30,8 @@ from tickd.ports import Clock
 __all__ = ["TradingHalts"]
 
 log = structlog.get_logger(__name__)
+
+_SIDES: Final[tuple[HaltedSide, ...]] = ("", "B", "A")
 
 
 @final
@@ -62,8 +65,22 @@ class TradingHalts:
         self._is_joined = False
         # Accounts whose broker runs no more, and why.
         self._ended: Final[dict[str, str]] = {}
-        self._halted_names: Final[set[tuple[str, str]]] = set()
+        # Venue, symbol and side, by names; numbers of what nobody had defined have no venue.
+        self._halted_names: Final[set[tuple[str, str, HaltedSide]]] = set()
         instruments.on_meaning(self._mean)
+
+    def hooks(self, router: Router, record: Callable[[dict[str, object]], None]) -> Hooks:
+        """Return what the kill switch reaches where there are accounts."""
+        return Hooks(
+            record=record,
+            cancel_all=router.cancel_all,
+            cancel_scope=self.cancel_scope,
+            blockers=self.blockers,
+            open_orders=lambda: len(router.table.open),
+            stopped=self._gate.stopped,
+            set_scope=self.set_scope,
+            instruments=self.instruments,
+        )
 
     def join(self, switch: KillSwitch, router: Router, brokers: Mapping[str, Broker]) -> None:
         """Take what is pulled, asked to cancel, and looked at."""
@@ -129,21 +146,27 @@ class TradingHalts:
 
     # What a halted scope is -----------------------------------------------------------------------
 
-    def set_scope(self, scope: Scope, key: str, halted: bool) -> None:  # noqa: FBT001 - a hook
-        """Halt a scope at the gate, or lift it."""
+    def set_scope(
+        self,
+        scope: Scope,
+        key: str,
+        halted: bool,  # noqa: FBT001 - a hook
+        side: HaltedSide,
+    ) -> None:
+        """Halt a scope, or a side of it, at the gate, or lift it."""
         do = self._gate.halt if halted else self._gate.lift
         if scope != "instrument":
-            do(scope, key)
-            if scope == "strategy" and not halted:
+            do(scope, key, side or None)
+            if scope == "strategy" and not halted and not side:
                 # Stopped for repeated executions, too: a person has looked at it.
                 self._gate.enable(key)
             return
         venue, _, symbol = key.partition(":")
         change = self._halted_names.add if halted else self._halted_names.discard
-        change((venue, symbol))
+        change((venue, symbol, side))
         if not venue and symbol.isdecimal():
             # Of an order from before, in an instrument that nobody had defined yet.
-            do("instrument", int(symbol))
+            do("instrument", int(symbol), side or None)
             venue, _, symbol = self._instruments.label(int(symbol)).partition(":")
         if venue:
             self._mean(venue, symbol)
@@ -159,9 +182,12 @@ class TradingHalts:
             self._halt_redefined(venue, symbol, old)
         for number in self._instruments.numbers(venue, symbol):
             is_current = current is not None and current.number == number
-            is_halted = not self._halted_names.isdisjoint({(venue, symbol), ("", str(number))})
-            do = self._gate.lift if is_current and not is_halted else self._gate.halt
-            do("instrument", number)
+            for side in _SIDES:
+                names = {(venue, symbol, side), ("", str(number), side)}
+                # Of what counts no more both are halted, whatever its sides are.
+                is_halted = not names.isdisjoint(self._halted_names) or not (is_current or side)
+                do = self._gate.halt if is_halted else self._gate.lift
+                do("instrument", number, side or None)
 
     def look_at_meanings(self) -> None:
         """What the last life left may be in an instrument whose symbol means another by now."""
@@ -187,7 +213,7 @@ class TradingHalts:
 
     def _halt_redefined(self, venue: str, symbol: str, old: str) -> None:
         """Books of two definitions do not add up: nobody trades the symbol before a person."""
-        if (venue, symbol) in self._halted_names:
+        if (venue, symbol, "") in self._halted_names:
             return
         reason = (
             f"{venue}:{symbol} was defined anew with {old} under the old definition: cancel and "
@@ -196,12 +222,15 @@ class TradingHalts:
         )
         self._switch.trip(reason, scope="instrument", key=f"{venue}:{symbol}", source="definition")
 
-    async def cancel_scope(self, scope: Scope, key: str) -> int:
-        """Cancel what is open in a scope; return how many orders are left."""
+    async def cancel_scope(self, scope: Scope, key: str, side: HaltedSide = "") -> int:
+        """Cancel what is open in a scope, or of a side of it; return how many orders are left."""
 
         def is_in(order: Order) -> bool:
             request = order.request
+            if side and request.side != side:
+                return False
             names = {
+                "global": ("",),
                 "venue": (request.venue,),
                 "account": (request.account,),
                 "strategy": (request.strategy,),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["drawn", "pictured"]
 
-_SCOPES: Final = ("venue", "account", "strategy", "instrument")
+_SCOPES: Final = ("side", "venue", "account", "strategy", "instrument")
 _AMOUNTS: Final = ("equity", "free", "margin_used", "unrealised", "realised", "fees", "day_pnl")
 
 
@@ -28,6 +28,7 @@ def pictured(trading: Trading) -> RiskPicture:
     """Return what the metrics show."""
     halted = trading.switch.draw()
     scopes = Counter(each["scope"] for each in halted["halts"])
+    scopes["side"] = scopes["global"]  # of everything only a side is halted beside the whole
     return RiskPicture(
         decisions=trading.decisions,
         order_news=trading.order_news,
@@ -39,6 +40,7 @@ def pictured(trading: Trading) -> RiskPicture:
             "reducing": int(halted["state"] == "reducing"),
             **{scope: scopes[scope] for scope in _SCOPES},
         },
+        stopped=_stopped(trading),
         flips=trading.audits,
         accounts={
             name: {
@@ -64,6 +66,11 @@ def _unknown_since_ns(trading: Trading) -> int:
         return 0
     clock = trading.clock
     return clock.wall_ns() - clock.mono_ns() + min(order.unknown_mono_ns for order in orders)
+
+
+def _stopped(trading: Trading) -> dict[str, int]:
+    stopped = trading.gate.stopped()
+    return {name: int(name in stopped) for name in trading.ledger.strategies}
 
 
 def _outbox(outbox: Outbox) -> tuple[int, int, int, int, int, int]:

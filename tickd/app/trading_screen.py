@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from risk.latch import named
 from tickd.units import MONEY_SCALE, mantissa_to_text
 
 __all__ = ["trading_page"]
@@ -32,8 +33,11 @@ def trading_page(risk: dict[str, Any], trading: dict[str, Any]) -> RenderableTyp
         parts.append(Text(f"halted: {risk['reason']}", style="yellow"))
     parts += [Text(f"not to be armed: {each}", style="yellow") for each in risk["blockers"]]
     parts += [
-        Text(f"halted: {each['scope']} {each['key']}: {each['reason']}", style="yellow")
-        for each in risk["halts"]
+        Text(f"halted: {_named(each)}: {each['reason']}", style="yellow") for each in risk["halts"]
+    ]
+    parts += [
+        Text(f"stopped for repeated executions: strategy {each}", style="yellow")
+        for each in risk["stopped"]
     ]
     parts += [Text(f"not flattened: {each}", style="red") for each in trading["not_flattened"]]
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -48,6 +52,10 @@ def trading_page(risk: dict[str, Any], trading: dict[str, Any]) -> RenderableTyp
         table.add_row(account["name"], broker, *money, ", ".join(held) or "flat")
     parts.append(table)
     return Group(*parts)
+
+
+def _named(halted: dict[str, Any]) -> str:
+    return named(halted["scope"], halted["key"], halted.get("side", ""))
 
 
 def _money(amount: int | None) -> str:

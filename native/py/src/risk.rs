@@ -5,13 +5,13 @@ use tickd_core::risk::ask::{Ask, AskReplace};
 use tickd_core::risk::exposure::Worth;
 use tickd_core::risk::gate::{Gate, HALT_EPOCH_SHIFT};
 use tickd_core::risk::open_orders::Open;
-use tickd_core::risk::parties::{Keys, SideCell, Steps};
+use tickd_core::risk::parties::{Keys, Steps};
 use tickd_core::risk::step::Step;
 
 use crate::batch::EventBatch;
 use crate::lent::Lent;
 use crate::risk_numbers::{
-    account_limits, cell_limits, numbers, scope_of, side_limits, strategy_limits, told, AccountRow, Amount, CellRow,
+    account_limits, numbers, scope_of, side_cells, side_limits, strategy_limits, told, AccountRow, Amount, CellRow,
     Figures, ScopeHalts, SideRow, Source, StrategyRow, REDUCE_ONLY,
 };
 
@@ -102,17 +102,8 @@ impl GateCore {
             venue,
             pnl,
         };
-        let cells = cells
-            .into_iter()
-            .map(|(cell, buy, sell)| {
-                (
-                    SideCell::new(cell, cell_limits(buy)),
-                    SideCell::new(cell, cell_limits(sell)),
-                )
-            })
-            .unzip();
         let limits = [side_limits(buy), side_limits(sell)];
-        self.gate.lend(py)?.route(index, keys, limits, cells.into());
+        self.gate.lend(py)?.route(index, keys, limits, side_cells(cells));
         Ok(())
     }
 
@@ -123,6 +114,15 @@ impl GateCore {
 
     fn money(&self, py: Python<'_>, account: usize, equity: i64, free: i64, mono_ns: i64) -> PyResult<()> {
         self.gate.lend(py)?.money(account, equity, free, mono_ns);
+        Ok(())
+    }
+
+    fn peak(&self, py: Python<'_>, account: usize) -> PyResult<Option<i64>> {
+        Ok(self.gate.lend(py)?.peak(account))
+    }
+
+    fn set_peak(&self, py: Python<'_>, account: usize, peak: i64) -> PyResult<()> {
+        self.gate.lend(py)?.set_peak(account, peak);
         Ok(())
     }
 
@@ -144,6 +144,10 @@ impl GateCore {
     fn enable(&self, py: Python<'_>, strategy: usize) -> PyResult<()> {
         self.gate.lend(py)?.enable(strategy);
         Ok(())
+    }
+
+    fn is_stopped(&self, py: Python<'_>, strategy: usize) -> PyResult<bool> {
+        Ok(self.gate.lend(py)?.is_stopped(strategy))
     }
 
     fn take(&self, batch: &Bound<'_, EventBatch>, mono_ns: i64) -> PyResult<()> {

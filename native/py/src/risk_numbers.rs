@@ -9,6 +9,7 @@ use pyo3::types::PyInt;
 use tickd_core::event::PRICE_UNDEF;
 use tickd_core::risk::answers::Scope;
 use tickd_core::risk::limits::{AccountLimits, CellLimits, SideLimits, StrategyLimits};
+use tickd_core::risk::parties::SideCell;
 use tickd_core::risk::reason::Reason;
 use tickd_io::halt::Halt;
 
@@ -80,8 +81,16 @@ pub fn side_limits(row: SideRow) -> SideLimits {
     }
 }
 
-/// The limits of a row.
-pub fn cell_limits(row: CellRow) -> CellLimits {
+/// The keys of a route: of buys, of sells.
+pub fn side_cells(rows: Vec<(u32, CellRow, CellRow)>) -> [Vec<SideCell>; 2] {
+    let made = |cell, row| SideCell::new(cell, cell_limits(row));
+    rows.into_iter()
+        .map(|(cell, buy, sell)| (made(cell, buy), made(cell, sell)))
+        .unzip::<_, _, Vec<_>, Vec<_>>()
+        .into()
+}
+
+fn cell_limits(row: CellRow) -> CellLimits {
     CellLimits {
         position_max: row.0,
         gross_max: row.1,

@@ -175,6 +175,47 @@ async def test_every_symbol_that_the_file_names_may_be_halted(tmp_path: Path, ke
     made.stop()
 
 
+@pytest.mark.parametrize("side", ["X", "buy", 7, None])
+async def test_a_side_that_is_none_is_refused(tmp_path: Path, side: object) -> None:
+    made = joined(tmp_path, [])
+    for command in (made.kill, made.arm):
+        with pytest.raises(ArmError, match="no such side"):
+            await command({"operator": "ada", "reason": "r", "side": side})
+    assert made.word.epoch == 1
+    assert not made.draw()["halts"]
+
+
+async def test_a_side_is_halted_and_armed_on_the_command_line(tmp_path: Path, command) -> None:
+    made = joined(tmp_path, [])
+    server = ControlServer(tmp_path, made.commands())
+    await server.start()
+
+    async def run(*words: str):
+        return await asyncio.to_thread(command, "risk", words[0], tmp_path, *words[1:])
+
+    try:
+        await _armed(made)
+        assert (await run("kill", "--side", "A")).out.endswith("halted: global, sells\n")
+        venue = ("--scope", "venue", "--key", "okx")
+        assert (await run("kill", *venue, "--side", "B")).out.endswith("halted: venue okx, buys\n")
+        assert not made.word.is_halted
+        said = (await run("status")).out
+        assert "\nhalted: global, sells since" in said
+        assert "\nhalted: venue okx, buys since" in said
+        await _cancelled(made)
+        person = ("--operator", "ada", "--reason", "checked")
+        slip = await run("arm", *venue, *person)
+        assert "venue okx is not halted" in slip.err
+        assert "venue okx, buys is: --side B" in slip.err
+        offered = (await run("arm", *venue, "--side", "B", *person)).out
+        assert offered.startswith("to arm venue okx, buys, within")
+        assert "venue okx" not in (await run("arm", "--confirm", offered.split()[-1])).out
+        (left,) = made.draw()["halts"]
+        assert (left["scope"], left["side"]) == ("global", "A")
+    finally:
+        await server.stop()
+
+
 async def test_the_command_line_asks_the_daemon(tmp_path: Path, command) -> None:
     made = joined(tmp_path, [])
     server = ControlServer(tmp_path, made.commands())
@@ -236,7 +277,7 @@ async def _cancelled(made: Halting) -> None:
     async with asyncio.TaskGroup() as tasks:
         life = tasks.create_task(made.switch.run(), name="kill switch")
         async with asyncio.timeout(20):
-            while made.switch.blockers():  # noqa: ASYNC110 - nothing to wait for but this
+            while made.switch.blockers() or made.draw()["cancelling"]:  # noqa: ASYNC110 - nothing to wait for but this
                 await asyncio.sleep(0)
         life.cancel()
 
@@ -262,6 +303,7 @@ def test_what_people_read_says_who_killed_and_how_the_last_resort_ended() -> Non
         "source": source,
         "reason": "kill signal",
         "halts": [],
+        "stopped": [],
         "blockers": ["2 orders are unknown"],
         "latch": latch,
     }

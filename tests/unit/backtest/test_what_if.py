@@ -281,6 +281,19 @@ def test_exposure_is_that_of_what_happened(tmp_path: Path) -> None:
     assert dict(report.changed) == {("approved", "POSITION_LIMIT"): 1}
 
 
+def test_a_loss_limit_of_a_single_strategy_is_not_asked(tmp_path: Path) -> None:
+    session = Session(tmp_path, limits_of(row()))
+    for at in range(2):
+        session.account(10**14)
+        session.price(6_000_000)
+        session.order("B", 6_000_000 + at, 10)
+        session.say(kind="start", version="0", node=1)
+        session.write("C", connect(VENUE, 1, []))
+    session.close()
+    report = asked(tmp_path, limits_of(row(), LimitConfig(strategy="s", daily_loss_max="1")))
+    assert (report.same, dict(report.changed)) == (2, {})
+
+
 def test_a_time_range_counts_only_what_is_in_it(tmp_path: Path) -> None:
     session = small_session(tmp_path)
     wanted = limits_of(row(order_qty_max="0.040"))

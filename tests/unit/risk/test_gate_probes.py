@@ -22,6 +22,7 @@ from tests.harness.gates import (
     SECOND,
     STRATEGY,
     Desk,
+    limits_of,
     name_of,
     quotes,
     row,
@@ -366,6 +367,80 @@ def test_so_many_executions_stop_a_strategy_until_a_person_enables_it(backend: B
     assert desk.reason() == "REPEATED_EXECUTION"
     desk.gate.enable(STRATEGY)
     assert desk.reason() == "-"
+
+
+def test_a_reload_gives_no_executions_anew(backend: Backend) -> None:
+    def executed(desk: Desk, most: int) -> int:
+        done = 0
+        while done < most and desk.reason() == "-":
+            assert desk.gate.filled(desk.number, size=1, price=PRICE)
+            desk.gate.released(desk.number)
+            done += 1
+        return done
+
+    given = {"executions_window_ms": 60_000}
+    desk = Desk(backend, row(executions_max=10, **given))
+    assert executed(desk, 9) == 9
+    desk.gate.reload(limits_of(row(executions_max=9, **given)))
+    assert desk.gate.stopped() == [STRATEGY], "nine in a minute are too many now"
+    assert (executed(desk, 20), desk.reason()) == (0, "REPEATED_EXECUTION")
+
+    desk = Desk(backend, row(executions_max=10, **given))
+    assert executed(desk, 5) == 5
+    desk.now += 30 * SECOND
+    desk.quote()
+    assert executed(desk, 1) == 1
+    desk.gate.reload(limits_of(row(executions_max=7, **given)))
+    assert desk.gate.stopped() == []
+    assert executed(desk, 20) == 1, "the seventh of a minute"
+
+    desk = Desk(backend, row(executions_max=10, **given))
+    assert executed(desk, 9) == 9
+    desk.now += 60 * SECOND
+    desk.quote()
+    assert executed(desk, 1) == 1
+    desk.gate.reload(limits_of(row(executions_max=9, **given)))
+    assert executed(desk, 20) == 8, "the nine of before are out of the window"
+
+
+def test_a_strategy_that_is_stopped_is_told_until_a_person_enables_it(backend: Backend) -> None:
+    desk = Desk(backend, row(executions_max=1))
+    assert desk.reason() == "-"
+    assert desk.gate.stopped() == []
+    desk.gate.filled(1, size=1, price=PRICE)
+    assert desk.gate.stopped() == [STRATEGY]
+    desk.gate.enable(STRATEGY)
+    assert desk.gate.stopped() == []
+
+
+def test_the_fall_of_equity_is_counted_from_the_peak_of_an_earlier_life(backend: Backend) -> None:
+    desk = Desk(backend, row(drawdown_max="10"), is_funded=False)
+    assert desk.gate.peak(ACCOUNT) is None
+    desk.gate.set_peak(ACCOUNT, 110 * 10**8)
+    desk.fund(100 * 10**8)
+    assert (desk.reason(), desk.gate.peak(ACCOUNT)) == ("DRAWDOWN", 110 * 10**8)
+    desk.gate.set_peak(ACCOUNT, 0)
+    assert (desk.reason(), desk.gate.peak(ACCOUNT)) == ("-", 100 * 10**8)
+    desk.fund(90 * 10**8)
+    assert desk.reason() == "DRAWDOWN"
+
+
+@pytest.mark.parametrize("side", ["B", "A"])
+def test_a_row_that_denies_self_trades_ends_a_wider_exception(backend: Backend, side: str) -> None:
+    other = "A" if side == "B" else "B"
+    wide = row(self_trade="allow")
+    for narrow, reason in (
+        (LimitConfig(strategy=STRATEGY, self_trade="deny"), "SELF_TRADE"),
+        (LimitConfig(instrument="sim:ABC", side=other, self_trade="deny"), "SELF_TRADE"),
+        (LimitConfig(strategy="other", self_trade="deny"), "-"),
+        (LimitConfig(strategy=STRATEGY), "-"),
+    ):
+        for rows in ((wide, narrow), (narrow, wide)):
+            desk = Desk(backend, *rows)
+            assert desk.reason(side, PRICE) == "-"
+            assert desk.reason(other, PRICE) == reason
+    desk = Desk(backend, row(), LimitConfig(strategy=STRATEGY, self_trade="allow"))
+    assert [desk.reason(side, PRICE), desk.reason(other, PRICE)] == ["-", "-"], "nobody denies it"
 
 
 def test_too_many_cancels_stop_new_orders(backend: Backend) -> None:

@@ -30,7 +30,7 @@ class World:
         self.clock = ManualClock()
         self.records: list[dict[str, object]] = []
         self.blocked: list[str] = []
-        self.scopes: dict[tuple[str, str], bool] = {}
+        self.scopes: dict[tuple[str, ...], bool] = {}
         # What each round of cancelling finds left, or raises; then nothing.
         self.rounds: list[int | Exception] = []
         self.cancelled: list[str] = []
@@ -47,7 +47,7 @@ class World:
             cancel_scope=self.cancel_scope,
             blockers=lambda _scope, _key: list(self.blocked),
             open_orders=lambda: 5,
-            set_scope=lambda scope, key, halted: self.scopes.__setitem__((scope, key), halted),
+            set_scope=self.set_scope,
         )
         self.switch = KillSwitch(
             RiskConfig(**config), word=self.word, first=first, clock=self.clock, hooks=hooks
@@ -56,8 +56,12 @@ class World:
     async def cancel_all(self) -> int:
         return await self.cancel("all")
 
-    async def cancel_scope(self, scope: str, key: str) -> int:
-        return await self.cancel(f"{scope} {key}")
+    async def cancel_scope(self, scope: str, key: str, side: str) -> int:
+        return await self.cancel(f"{scope} {key} {side}".rstrip())
+
+    def set_scope(self, scope: str, key: str, halted: bool, side: str) -> None:
+        name = (scope, key, side) if side else (scope, key)
+        self.scopes[name] = halted
 
     async def cancel(self, what: str) -> int:
         self.cancelled.append(what)
@@ -438,3 +442,60 @@ def test_an_offer_is_plain_data(world: World) -> None:
     offer = world.switch.arm("ada", "checked")
     assert msgspec.convert(msgspec.to_builtins(offer), Offer) == offer
     assert offer.token not in repr(world.switch.draw())
+
+
+async def test_a_side_is_halted_cancelled_kept_and_armed_by_itself(world: World) -> None:
+    await world.arm()
+    async with running(world):
+        world.switch.trip("no more", scope="account", key="main", side="B")
+        world.switch.trip("all of it", scope="account", key="main")
+        world.switch.trip("nothing is sold", side="A")
+        await world.until(lambda: not world.switch.draw()["cancelling"])
+    assert world.cancelled == ["account main B", "account main", "global  A"]
+    assert not world.word.is_halted, "a side of everything is no halt of everything"
+    assert world.scopes == {
+        ("account", "main", "B"): True,
+        ("account", "main"): True,
+        ("global", "", "A"): True,
+    }
+    halts = [record for record in world.records if record["action"] == "halt"]
+    assert [record.get("side") for record in halts] == ["B", None, "A"]
+    for side, known in (("B", True), ("A", False), ("", True)):
+        assert world.switch.is_halted("account", "main", side) is known  # type: ignore[arg-type]
+    with pytest.raises(ArmError, match="account main, sells is not halted") as refused:
+        world.switch.arm("ada", "checked", scope="account", key="main", side="A")
+    assert refused.value.hint == "account main, buys is: --side B, account main is: no --side"
+
+    def kept() -> list[tuple[str, str, str]]:
+        halts = read(world.directory).halts
+        return [(each.scope, each.key, each.side) for each in halts]
+
+    await world.until(lambda: len(kept()) == 3)
+    offer = world.switch.arm("ada", "enough", scope="account", key="main", side="B")
+    await world.switch.confirm(offer.token)
+    assert world.scopes["account", "main", "B"] is False
+    assert world.scopes["account", "main"] is True
+    await world.until(lambda: kept() == [("account", "main", ""), ("global", "", "A")])
+    lift = world.records[-1]
+    assert (lift["action"], lift["side"]) == ("lift", "B")
+    assert [each.get("side", "") for each in world.switch.draw()["halts"]] == ["", "A"]
+
+
+async def test_a_restart_halts_the_sides_again(tmp_path: Path) -> None:
+    first = World(tmp_path)
+    first.switch.trip("no more", scope="venue", key="okx", side="B")
+    first.switch.trip("no less", side="A")
+    await asyncio.to_thread(first.switch.stop)
+    again = World(tmp_path)
+    assert again.scopes == {("venue", "okx", "B"): True, ("global", "", "A"): True}
+    again.word.stop()
+
+
+async def test_a_slow_side_blocks_itself_alone(world: World) -> None:
+    world.rounds = [1] * 10
+    async with running(world):
+        world.switch.trip("a test", scope="venue", key="okx", side="A")
+        await world.until(lambda: world.clock.sleepers_count == 1)
+        assert world.switch.blockers("venue", "okx") == []
+        assert world.switch.blockers("venue", "okx", "A") == ["orders are being cancelled"]
+        await world.arm()

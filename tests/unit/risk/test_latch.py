@@ -14,6 +14,7 @@ from risk.latch import (
     DAMAGED,
     LATCH,
     HaltedScope,
+    HaltedSide,
     Latch,
     Source,
     at_start,
@@ -44,6 +45,27 @@ def start(directory: Path) -> tuple[Latch, str]:
 def test_a_record_comes_back_as_it_was() -> None:
     assert decode(encode(ARMED)) == ARMED
     assert msgspec.json.decode(encode(ARMED))["reason"] == ARMED.reason
+
+
+def test_a_halt_of_both_sides_reads_in_builds_that_know_no_side() -> None:
+    """Bytes that such a build wrote, with the check of then."""
+    body = encode(ARMED).rpartition(b',"check"')[0]
+    both = b'"halts":[{"scope":"venue","key":"okx","reason":"r","source":"s","wall_ns":3}]'
+    assert both in body
+    assert decode(encode(ARMED)).halts[0].side == ""
+
+
+@pytest.mark.parametrize("side", ["B", "A"])
+def test_a_halt_of_a_side_comes_back_and_no_other_word_is_one(side: HaltedSide) -> None:
+    halts = (msgspec.structs.replace(ARMED.halts[0], side=side),)
+    latch = msgspec.structs.replace(ARMED, halts=halts)
+    content = encode(latch)
+    assert f'"side":"{side}"'.encode() in content
+    assert decode(content) == latch
+    other = content.rpartition(b',"check"')[0].replace(b'"side":"', b'"side":"X')
+    whole = other + f',"check":"{xxh3_hex(other)}"}}\n'.encode()
+    with pytest.raises(LatchError, match="not understood"):
+        decode(whole)
 
 
 def test_a_file_cut_at_any_byte_halts(tmp_path: Path) -> None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import structs
 
 from risk.gate import Gate
 from risk.ledger import FILE, Ledger
+from risk.limits import LimitConfig
 from risk.order_facts import Fill
 from risk.orders import AccountState, Request, Snapshot
 from risk.outbox_format import Held
 from risk.positions import DAY_NS, Key
 from risk.recovery import Executed
-from tests.harness.gates import Desk
+from tests.harness.gates import ACCOUNT, STRATEGY, Desk, row
+from tickd.errors import TickdError
 from tickd.testing.clock import ManualClock
 
 ABC, XYZ = 7, 9
@@ -243,6 +245,79 @@ def test_a_new_day_begins_at_nothing_and_the_gate_is_told(tmp_path: Path) -> Non
     ledger.value()
     assert ledger.day_pnl("main") == 0
     assert ledger.draw("main")["realised"] == -10 * MONEY
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_strategy_that_never_traded_has_lost_nothing_on_any_day(
+    tmp_path: Path, backend: Literal["native", "numpy"]
+) -> None:
+    desk = Desk(backend, row(), LimitConfig(strategy=STRATEGY, daily_loss_max="1"))
+    assert desk.reason() == "MISSING_ACCOUNT", "nobody has told"
+    clock = ManualClock()
+    ledger = Ledger(
+        {ACCOUNT: "USD"},
+        gate=desk.gate,
+        directory=tmp_path,
+        clock=clock,
+        strategies={STRATEGY: ACCOUNT, "poor": ""},
+    )
+    ledger.recover([])
+    assert desk.reason() == "-"
+    clock.move(DAY_NS)
+    ledger.value()
+    assert desk.reason(size=2) == "-"
+
+
+def equity_told(ledger: Ledger, equity: int) -> None:
+    state = AccountState(currency="USDT", equity=equity, free=equity)
+    said: dict[str, Any] = {"is_healthy": True, "orders": (), "fills": (), "positions": ()}
+    ledger.snapshot("main", Snapshot(asked_mono_ns=1, account=state, **said))
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+async def test_the_highest_equity_survives_a_restart_until_a_person_lets_it_go(
+    tmp_path: Path, backend: Literal["native", "numpy"]
+) -> None:
+    first = made(tmp_path, gate=Desk(backend, is_funded=False).gate)
+    first.recover([])
+    with pytest.raises(TickdError, match="has told no equity yet"):
+        first.forget_peak("main")
+    equity_told(first, 9 * MONEY)
+    equity_told(first, 8 * MONEY)
+    await first.keep(at_once=True)
+
+    gate = Desk(backend, is_funded=False).gate
+    again = made(tmp_path, gate=gate)
+    again.recover([])
+    assert gate.peak("main") == 9 * MONEY, "before anything is told"
+    equity_told(again, 5 * MONEY)
+    assert (gate.peak("main"), again.draw("main")["peak"]) == (9 * MONEY, 9 * MONEY)
+    assert again.forget_peak("main") == (9 * MONEY, 5 * MONEY)
+    await again.keep(at_once=True)
+
+    gate = Desk(backend, is_funded=False).gate
+    made(tmp_path, gate=gate).recover([])
+    assert gate.peak("main") == 5 * MONEY
+
+
+@pytest.mark.parametrize(
+    ("peaks", "is_fault"), [(None, False), ({"main": 1 << 63}, True), ({"gone": 7}, False)]
+)
+async def test_files_of_older_builds_and_with_numbers_that_no_gate_takes(
+    tmp_path: Path, peaks: dict[str, int] | None, *, is_fault: bool
+) -> None:
+    await kept(tmp_path, executed(DEALS))
+    file = json.loads((tmp_path / FILE).read_bytes())
+    if peaks is None:
+        del file["peaks"]
+    else:
+        file["peaks"] = peaks
+    (tmp_path / FILE).write_text(json.dumps(file))
+    gate = Desk("native", is_funded=False).gate
+    ledger = made(tmp_path, gate=gate)
+    ledger.recover([])
+    assert (ledger.fault is not None, gate.peak("main")) == (is_fault, None)
+    assert bool(ledger.draw("main")["positions"]) is not is_fault
 
 
 def test_a_definition_that_cannot_be_read_takes_nothing_down(tmp_path: Path) -> None:

@@ -137,6 +137,24 @@ def test_what_loosens_is_told(change: dict[str, Any], line: str) -> None:
     assert line in lines(row(**BASE), row(**{**BASE, **change}))
 
 
+def test_a_deny_of_self_trades_that_is_gone_loosens_where_others_allow() -> None:
+    wide, deny = row(self_trade="allow"), LimitConfig(strategy="s", self_trade="deny")
+    line = "self_trade of strategy=s = deny is gone"
+    assert loosened(limits_of(wide, deny), limits_of(wide)) == [line]
+    other = LimitConfig(strategy="s", gross_max="1")
+    assert loosened(limits_of(wide, deny), limits_of(wide, other)) == [line]
+    allow = LimitConfig(strategy="s", self_trade="allow")
+    assert loosened(limits_of(wide, deny), limits_of(wide, allow)) == [
+        "self_trade of strategy=s is allowed"
+    ]
+    assert loosened(limits_of(row(), deny), limits_of(row())) == [], "nothing is allowed"
+    assert loosened(limits_of(wide), limits_of(wide, deny)) == []
+    # Twice under one key, the tighter counts, whichever stands first.
+    both = [deny, LimitConfig(strategy="s", self_trade="allow")]
+    for rows in (both, both[::-1]):
+        assert loosened(limits_of(wide, deny), limits_of(wide, *rows)) == []
+
+
 def test_what_was_missing_denied() -> None:
     old = limits_of(LimitConfig(account="a", gross_max="1"))
     assert loosened(old, limits_of(LimitConfig(account="a", gross_max="1"), row()))

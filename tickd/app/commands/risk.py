@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 
-from risk.latch import Scope
+from risk.latch import HaltedSide, Scope, named
 from tickd.app.asking import AS_WHOM, state_dir_of
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
@@ -30,6 +30,7 @@ def risk(
     confirm: str = "",
     scope: Scope = "global",
     key: str = "",
+    side: HaltedSide = "",
     limits: Path | None = None,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     to: str | None = None,
@@ -40,8 +41,10 @@ def risk(
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
     unknown or open, data is stale, or the venues' word differs from ours. `acknowledge`: you have
-    looked at the venue for what a damaged file of positions or orders has lost. `what-if` needs no
-    daemon: it prints which of the recorded decisions other limits would have made otherwise.
+    looked at the venue for what a damaged file of positions or orders has lost; with `--scope
+    account --key NAME`, at why its equity fell, after a withdrawal say: its drawdown is counted
+    anew. `what-if` needs no daemon: it prints which of the recorded decisions other limits would
+    have made otherwise.
 
     Args:
         action: status, kill, arm, acknowledge or what-if
@@ -51,6 +54,7 @@ def risk(
         confirm: the token of the first step: arms
         scope: what is halted or armed: global, or one venue, account, strategy or instrument
         key: which one, unless everything
+        side: of what is halted or armed, one side alone: B buys, A sells
         limits: of what-if: a TOML file with the other limits, in place of the config file's
         from_: of what-if: first receive time, e.g. 2026-11-20T12:00:00Z
         to: of what-if: the receive time that ends the range
@@ -59,6 +63,7 @@ def risk(
     Examples:
         tickd risk status tickd.toml
         tickd risk kill tickd.toml --reason "prices look wrong"
+        tickd risk kill tickd.toml --side B --scope account --key main --reason "no more of it"
         tickd risk arm tickd.toml --operator ada --reason "checked with the venue"
         tickd risk arm tickd.toml --confirm 5f1c09aa
         tickd risk what-if tickd.toml --limits tighter.toml --from 2026-11-20 --to 2026-11-21
@@ -72,12 +77,13 @@ def risk(
         raise ConfigError("arming needs a person and a reason", hint="--operator and --reason")
     state_dir = state_dir_of(config)
     request = {"scope": scope, "key": key, "reason": reason, "operator": operator}
+    request |= {"side": side} if side else {}
     if action == "kill" and not operator:
         request["operator"] = getpass.getuser()
     if confirm:
         request = {"token": confirm}
     answer = _asked(state_dir, "risk_confirm" if confirm else f"risk_{action}", request)
-    said = _said(config, answer, f"{scope} {key}".rstrip())
+    said = _said(config, answer, named(scope, key, side))
     sys.stdout.write(orjson.dumps(answer).decode() + "\n" if as_json else said)
     return ExitCode.OK
 
@@ -111,7 +117,7 @@ def _asked(state_dir: Path, command: str, request: dict[str, str]) -> dict[str, 
 
 def _next_step(config: Path, offer: dict[str, Any]) -> str:
     typed = f"tickd risk arm {shlex.quote(str(config))} --confirm {offer['token']}"
-    what = f"{offer['scope']} {offer['key']}".rstrip()
+    what = named(offer["scope"], offer["key"], offer.get("side", ""))
     return f"to arm {what}, within {offer['expires_s']:g} s:\n    {typed}\n"
 
 
@@ -125,9 +131,14 @@ def described(answer: dict[str, Any]) -> list[str]:
         f"{answer['state']} since {_time(answer['since_ns'])} by {who}: {answer['reason']}",
     ]
     lines += [
-        f"halted: {each['scope']} {each['key']} since {_time(each['wall_ns'])} "
+        f"halted: {named(each['scope'], each['key'], each.get('side', ''))} "
+        f"since {_time(each['wall_ns'])} "
         f"by {each['source']}: {each['reason']}"
         for each in answer["halts"]
+    ]
+    lines += [
+        f"stopped: strategy {each} by executions_max; look at it, then halt and arm its scope"
+        for each in answer["stopped"]
     ]
     lines += [f"not to be armed: {each}" for each in answer["blockers"]]
     latch = answer["latch"]

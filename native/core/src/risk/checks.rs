@@ -271,7 +271,7 @@ impl Gate {
             return;
         };
         let limits = strategy.limits;
-        if strategy.is_tripped && limits.executions_max != NONE {
+        if strategy.is_stopped() {
             check.fail(
                 Reason::RepeatedExecution,
                 [Some(limits.executions_max.into()), None, None],

@@ -116,7 +116,7 @@ impl Gate {
     /// Sets a strategy's limits.
     pub fn strategy(&mut self, index: usize, limits: StrategyLimits) {
         if let Some(known) = entry(&mut self.strategies, index) {
-            known.limit(limits);
+            known.limit(limits, self.now);
         }
     }
 
@@ -190,6 +190,18 @@ impl Gate {
         }
     }
 
+    /// An account's highest equity so far.
+    pub fn peak(&self, account: usize) -> Option<i64> {
+        self.accounts.get(account)?.peak()
+    }
+
+    /// Begins an account's highest equity with what it was before.
+    pub fn set_peak(&mut self, account: usize, peak: i64) {
+        if let Some(account) = entry(&mut self.accounts, account) {
+            account.set_peak(peak);
+        }
+    }
+
     /// Profit or loss of the day: of an account, or of a strategy on one (`index`).
     pub fn day_pnl(&mut self, account: usize, index: Option<usize>, pnl: i64) {
         match index {
@@ -237,6 +249,11 @@ impl Gate {
         if let Some(strategy) = self.strategies.get_mut(strategy) {
             strategy.enable();
         }
+    }
+
+    /// Whether a strategy is stopped for repeated executions.
+    pub fn is_stopped(&self, strategy: usize) -> bool {
+        self.strategies.get(strategy).is_some_and(Strategy::is_stopped)
     }
 
     /// Takes the prices of a burst.

@@ -59,6 +59,8 @@ pub struct Account {
     pub limits: AccountLimits,
     /// None before it was told.
     pub money: Option<Money>,
+    /// Highest equity of an earlier life, until this one is told of its money.
+    kept_peak: Option<i64>,
     /// Profit or loss of the day.
     pub pnl: Option<i64>,
     /// What orders need that were approved since the last state.
@@ -72,7 +74,7 @@ pub struct Account {
 impl Account {
     /// Takes a state of its money.
     pub fn tell(&mut self, equity: i64, free: i64, mono_ns: i64) {
-        let peak = self.money.map_or(equity, |money| money.peak.max(equity));
+        let peak = self.peak().map_or(equity, |peak| peak.max(equity));
         self.money = Some(Money {
             equity,
             free,
@@ -80,6 +82,19 @@ impl Account {
             mono_ns,
         });
         (self.needed_before, self.needed) = (self.needed, 0);
+    }
+
+    /// Its highest equity so far.
+    pub fn peak(&self) -> Option<i64> {
+        self.money.map(|money| money.peak).or(self.kept_peak)
+    }
+
+    /// Counts its fall from `peak`, or from what it has now where that is more.
+    pub fn set_peak(&mut self, peak: i64) {
+        self.kept_peak = Some(peak);
+        if let Some(money) = &mut self.money {
+            money.peak = peak.max(money.equity);
+        }
     }
 }
 
@@ -103,13 +118,26 @@ pub struct Strategy {
 }
 
 impl Strategy {
-    /// Puts other limits in force.
-    pub fn limit(&mut self, limits: StrategyLimits) {
+    /// Puts other limits in force. Executions that were counted stay so: the new limit judges them at once.
+    pub fn limit(&mut self, limits: StrategyLimits, now: i64) {
         if limits.executions_max != self.limits.executions_max {
             let most = limits.executions_max.clamp(0, 1 << 16) as usize;
-            (self.executions, self.executed) = (vec![0; most], 0);
+            self.executions = self.newest(most);
+            self.executed = self.executions.len();
+            self.executions.resize(most, 0);
         }
         self.limits = limits;
+        self.judge(now);
+    }
+
+    /// Times of the last executions, the oldest first, at most so many.
+    fn newest(&self, most: usize) -> Vec<i64> {
+        let size = self.executions.len();
+        let count = self.executed.min(size).min(most);
+        let places = self.executed - count..self.executed;
+        places
+            .filter_map(|at| self.executions.get(at % size).copied())
+            .collect()
     }
 
     /// Begins to count anew with each window; a clock that goes back begins none.
@@ -124,17 +152,28 @@ impl Strategy {
     /// An execution; so many within the window stop it until a person enables it.
     pub fn executed(&mut self, now: i64) {
         let most = self.executions.len();
-        if self.limits.executions_max == NONE || most == 0 {
+        if most == 0 {
             return;
         }
         if let Some(place) = self.executions.get_mut(self.executed % most) {
             *place = now;
         }
         self.executed += 1;
-        if self.executed >= most {
+        self.judge(now);
+    }
+
+    /// Whether the last executions came within the window; without a limit none is remembered.
+    fn judge(&mut self, now: i64) {
+        let most = self.executions.len();
+        if most > 0 && self.executed >= most {
             let oldest = self.executions.get(self.executed % most).copied().unwrap_or(now);
             self.is_tripped |= now - oldest < self.limits.executions_window_ns;
         }
+    }
+
+    /// Whether it is stopped for repeated executions.
+    pub fn is_stopped(&self) -> bool {
+        self.is_tripped && self.limits.executions_max != NONE
     }
 
     /// A person says that it may go on.
@@ -254,11 +293,7 @@ mod tests {
     #[test]
     fn so_many_executions_within_the_window_stop_a_strategy() {
         let mut strategy = Strategy::default();
-        strategy.limit(StrategyLimits {
-            executions_max: 3,
-            executions_window_ns: 100,
-            ..StrategyLimits::default()
-        });
+        strategy.limit(most(3), 0);
         for now in [0, 60, 120, 180] {
             strategy.executed(now);
             assert!(!strategy.is_tripped, "three within 120");
@@ -271,6 +306,48 @@ mod tests {
         assert!(!strategy.is_tripped);
         strategy.executed(193);
         assert!(strategy.is_tripped);
+    }
+
+    fn most(executions_max: i64) -> StrategyLimits {
+        StrategyLimits {
+            executions_max,
+            executions_window_ns: 100,
+            ..StrategyLimits::default()
+        }
+    }
+
+    #[test]
+    fn another_limit_counts_what_was_executed_before_it() {
+        let mut strategy = Strategy::default();
+        strategy.limit(most(5), 0);
+        for now in [0, 10, 20, 30] {
+            strategy.executed(now);
+        }
+        let mut at_once = strategy.clone();
+        at_once.limit(most(4), 99);
+        assert!(at_once.is_stopped(), "four within 100");
+        strategy.limit(most(4), 100);
+        assert!(!strategy.is_tripped, "the first was before the window");
+        strategy.limit(most(6), 100);
+        for now in [101, 102] {
+            strategy.executed(now);
+            assert_eq!(strategy.is_tripped, now == 102, "10, 20, 30, 101, 102 are five of six");
+            strategy.limit(most(5), now);
+        }
+    }
+
+    #[test]
+    fn no_limit_stops_nobody_and_remembers_nothing() {
+        let mut strategy = Strategy::default();
+        strategy.limit(most(1), 0);
+        strategy.executed(1);
+        assert!(strategy.is_stopped());
+        strategy.limit(most(NONE), 2);
+        strategy.executed(3);
+        assert!(!strategy.is_stopped() && strategy.is_tripped);
+        strategy.enable();
+        strategy.limit(most(1), 3);
+        assert!(!strategy.is_tripped);
     }
 
     #[test]
@@ -295,6 +372,20 @@ mod tests {
         assert_eq!(account.needed + account.needed_before, 7);
         account.tell(8, 8, 2);
         assert_eq!(account.needed + account.needed_before, 0);
+        assert_eq!(account.peak(), Some(10));
+    }
+
+    #[test]
+    fn the_highest_equity_of_an_earlier_life_counts() {
+        let mut account = Account::default();
+        account.set_peak(10);
+        assert_eq!(account.peak(), Some(10));
+        account.tell(7, 7, 1);
         assert_eq!(account.money.map(|money| money.peak), Some(10));
+        account.set_peak(5);
+        assert_eq!(account.peak(), Some(7), "it has more than that");
+        account.tell(6, 6, 2);
+        account.tell(11, 11, 3);
+        assert_eq!(account.peak(), Some(11));
     }
 }
