@@ -16,6 +16,9 @@ from dashboards.vocabulary import (
     timeline,
 )
 
+# As TickdBookOutOfSync has it: a book given up for lack of room (shed) is no fault of sync.
+_OUT_OF_SYNC = 'state=~"buffering|gap"'
+
 
 def board() -> Board:
     return Board(
@@ -69,8 +72,8 @@ def _glance() -> list[PanelBuilder]:
         number(
             "Books out of sync",
             "Order books that wait for a snapshot or have a gap; their levels are not to be "
-            "trusted.",
-            prom('sum(tickd_gateway_books{venue,state!="synced"})', "books"),
+            "trusted. Those given up for lack of room are none of them.",
+            prom(f"sum(tickd_gateway_books{{venue,{_OUT_OF_SYNC}}})", "books"),
             "short",
             ((None, GOOD), (1, "orange")),
             decimals=0,
@@ -117,7 +120,7 @@ def _states() -> list[PanelBuilder]:
             "Whether every order book of a venue is synchronised.",
             {0: ("in sync", GOOD), 1: ("some out of sync", "orange")},
             prom(
-                'sum by (venue) (tickd_gateway_books{venue,state!="synced"}) > bool 0',
+                f"sum by (venue) (tickd_gateway_books{{venue,{_OUT_OF_SYNC}}}) > bool 0",
                 "{{venue}}",
             ),
             width=12,
