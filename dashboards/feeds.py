@@ -17,6 +17,9 @@ from dashboards.vocabulary import (
     timeline,
 )
 
+# As TickdBookOutOfSync has it: a book given up for lack of room (shed) is no fault of sync.
+_OUT_OF_SYNC = 'state=~"buffering|gap"'
+
 
 def board() -> Board:
     return Board(
@@ -64,8 +67,8 @@ def _glance() -> list[PanelBuilder]:
         count(
             "Books out of sync",
             "Order books that wait for a snapshot or have a gap; their levels are not to be "
-            "trusted.",
-            total('tickd_gateway_books{venue,state!="synced"}', "books"),
+            "trusted. Those given up for lack of room are none of them.",
+            total(f"tickd_gateway_books{{venue,{_OUT_OF_SYNC}}}", "books"),
             UNWANTED,
         ),
         number(
@@ -97,7 +100,7 @@ def _states() -> list[PanelBuilder]:
             "Whether every order book of a venue is synchronised.",
             {0: ("in sync", GOOD), 1: ("some out of sync", "orange")},
             prom(
-                'sum by (venue) (tickd_gateway_books{venue,state!="synced"}) > bool 0',
+                f"sum by (venue) (tickd_gateway_books{{venue,{_OUT_OF_SYNC}}}) > bool 0",
                 "{{venue}}",
             ),
             width=12,

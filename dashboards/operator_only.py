@@ -23,8 +23,7 @@ OPERATOR_ONLY: Final = {
     "tickd_recorder_raw_write_latency_quantile_seconds": _LAST_MINUTE,
     "tickd_recorder_sink_ack_latency_quantile_seconds": _LAST_MINUTE,
     "tickd_recorder_sink_age_limit_seconds": "a setting that adapts; to be looked at beside blocks",
-    "tickd_recorder_verify_findings": "of `tickd verify`, which says more itself",
-    "tickd_recorder_verify_timestamp_seconds": "when that was",
-    "tickd_recorder_verify_unchecked": "what it could not check",
+    "tickd_recorder_verify_timestamp_seconds": "when `tickd verify` ended last",
+    "tickd_recorder_verify_unchecked": "what it could not check, which it says itself",
     "tickd_telemetry_scrape_quantile_seconds": _LAST_MINUTE,
 }

@@ -11,10 +11,11 @@ from dashboards.vocabulary import GOOD, PanelBuilder, graph, notice, number
 
 _WORDS = """\
 **ingest-latency**: frames in the raw log within 0.5 s of the socket. **delivery**: time in which
-ClickHouse is at most 5 s behind. **completeness**: time without an open gap. **availability**:
-planned connections that stream. A budget is what an objective leaves over in 30 days; burning at 1
-spends it in exactly 30 days, at 14.4 two percent of it in an hour. Needs the rules of
-`deploy/prometheus/slo.rules.yml`."""
+ClickHouse is at most 5 s behind. **completeness**: time without an open gap that a venue is asked
+for; gaps that nobody is asked for, for want of a key (`fill.api_key`) or of such a service, are not
+judged: *Feeds*, *Gaps open* has them. **availability**: planned connections that stream. A budget
+is what an objective leaves over in 30 days; burning at 1 spends it in exactly 30 days, at 14.4 two
+percent of it in an hour. Needs the rules of `deploy/prometheus/slo.rules.yml`."""
 
 # What an objective leaves over: a ratio that is as large burns the budget at 1.
 _ALLOWED = " / on (slo) group_left () (1 - slo:objective:ratio{slo})"

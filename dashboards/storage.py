@@ -267,19 +267,28 @@ def shipping() -> list[PanelBuilder]:
     prefix = "tickd_recorder_ship"
     return [
         number(
-            "Only here",
-            "Age of the oldest sealed segment that object storage does not have.",
-            prom(f"max({prefix}_oldest_unshipped_age_seconds)", "age"),
+            "Only here, late by",
+            "How much older than `ship.every_s` the oldest sealed segment is that object storage "
+            "does not have; 0: it has all that a run may have brought.",
+            prom(
+                f"clamp_min(max({prefix}_oldest_unshipped_age_seconds"
+                f" - {prefix}_interval_seconds), 0)",
+                "late by",
+            ),
             "dtdurations",
-            ((None, GOOD), (14_400, "orange"), (86_400, "red")),
+            ((None, GOOD), (10_800, "orange"), (82_800, "red")),
             width=6,
         ),
         number(
-            "Last good run",
-            "Since a run ended without a failure.",
-            prom(f"time() - min({prefix}_success_timestamp_seconds > 0)", "since"),
+            "Good run late by",
+            "How much longer than `ship.every_s` ago a run ended without a failure.",
+            prom(
+                f"clamp_min(time() - min(({prefix}_success_timestamp_seconds > 0)"
+                f" + {prefix}_interval_seconds), 0)",
+                "late by",
+            ),
             "dtdurations",
-            ((None, GOOD), (14_400, "orange"), (86_400, "red")),
+            ((None, GOOD), (10_800, "orange"), (82_800, "red")),
             width=6,
             empty="none yet",
         ),

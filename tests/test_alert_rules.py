@@ -146,6 +146,14 @@ def test_recorded_names_are_recorded() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_measures_behind_the_link(page: Path) -> None:
+    """Under DynamicUser a state directory is a symbolic link, of which `du` alone says 0."""
+    text = page.read_text()
+    for directory in re.findall(r"^(?:du|find) .*?(/var/lib/\S+)", text, re.MULTILINE):
+        assert directory.endswith("/"), f"{page.name}: {directory}"
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
 def test_a_runbook_asks_for_known_programs(page: Path) -> None:
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         for line in block.splitlines():

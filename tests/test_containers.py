@@ -161,11 +161,35 @@ def test_clickhouse_lets_in_whom_the_others_are() -> None:
     users = ET.parse(OCI / "clickhouse-users.xml").getroot().find("users")
     assert users is not None
     assert {each.tag for each in users} == {"default", "tickd", "grafana"}
-    assert users.findtext("grafana/profile") == "readonly"
+    assert users.findtext("grafana/profile") == "grafana"
+    (grant,) = users.iterfind("grafana/grants/query")
+    assert grant.text == "GRANT SELECT, dictGet ON tickd.*"
     for name in ("tickd", "grafana"):
         variable = users.find(f"{name}/password_sha256_hex").attrib["from_env"]
         assert variable in SERVICES["clickhouse"]["environment"]
     assert {each.text for each in users.iterfind("default/networks/ip")} == {"127.0.0.1", "::1"}
+
+
+def test_grafanas_profile_reads_only_and_may_set_the_one_thing_that_its_plugin_sets() -> None:
+    """max_execution_time comes with every question; a locked one refuses all of them."""
+    profile = ET.parse(OCI / "clickhouse-users.xml").getroot().find("profiles/grafana")
+    assert profile is not None
+    assert profile.findtext("readonly") == "1"
+    constraints = profile.find("constraints")
+    assert constraints is not None
+    assert [each.tag for each in constraints] == ["max_execution_time"]
+    (bounds,) = constraints
+    assert bounds.find("changeable_in_readonly") is not None
+    # 0 would be for ever.
+    least, most = int(bounds.findtext("min") or 0), int(bounds.findtext("max") or 0)
+    assert 1 <= least <= int(profile.findtext("max_execution_time") or 0) <= most <= 600
+    # A server without this switch refuses the whole file.
+    server = ET.parse(OCI / "clickhouse-server.xml").getroot()
+    switch = "access_control_improvements/settings_constraints_replace_previous"
+    assert server.findtext(switch) == "true"
+    mounts = [mount.split(":")[:2] for mount in SERVICES["clickhouse"]["volumes"]]
+    assert ["./clickhouse-server.xml", "/etc/clickhouse-server/config.d/tickd.xml"] in mounts
+    assert ["./clickhouse-users.xml", "/etc/clickhouse-server/users.d/tickd.xml"] in mounts
 
 
 def test_the_daemons_configuration_is_one(tmp_path: Path) -> None:

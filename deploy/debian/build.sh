@@ -64,6 +64,8 @@ done
 install -m 644 $here/tickd.toml "$root/etc/tickd/tickd.toml"
 cp -r deploy/prometheus "$root/usr/share/tickd/prometheus"
 rm -rf "$root/usr/share/tickd/prometheus/"{tests,build_slo.py,__pycache__}
+# Where the runbooks are for who has the package and no checkout.
+sed -i 's|runbook_url: docs/runbooks/|runbook_url: file:///usr/share/doc/tickd/runbooks/|' "$root/usr/share/tickd/prometheus/"*.rules.yml
 if [ -d dashboards/generated ]; then
     install -d "$root/usr/share/tickd/dashboards"
     cp -r dashboards/generated dashboards/provisioning "$root/usr/share/tickd/dashboards/"

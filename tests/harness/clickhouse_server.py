@@ -58,8 +58,11 @@ class ClickHouseServer:
     It ends with its parent: both kinds live until their standard input closes.
     """
 
-    def __init__(self, kind: Kind, directory: Path) -> None:
+    def __init__(self, kind: Kind, directory: Path, *, config: Path | None = None) -> None:
+        """`config`: a config.xml for the real one."""
+        assert config is None or kind == "real"
         self.kind = kind
+        self._config = config
         self.directory = directory
         self.port = free_port()
         self.kills = 0
@@ -143,7 +146,8 @@ class ClickHouseServer:
         program = REPOSITORY / "tests/servers/libchdb.py"
         found = library()
         assert found is not None, "no libchdb.so: run `scripts/libchdb.sh` or set TICKD_LIBCHDB"
-        return [sys.executable, str(program), str(found), str(self.directory), str(self.port)]
+        own = [] if self._config is None else [str(self._config)]
+        return [sys.executable, str(program), str(found), str(self.directory), str(self.port), *own]
 
     def _end(self) -> int:
         process, self._process = self._process, None

@@ -8,6 +8,7 @@ Debian's python3 with its venv module.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.harness.pages import blocks
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
@@ -133,6 +136,29 @@ def test_a_removed_package_leaves_configuration_and_a_purged_one_the_data(
         "x",
     ):
         assert any(line in each for each in lines), f"{line}: {said}"
+
+
+def test_every_alert_names_a_runbook_that_the_package_installs(package: Path) -> None:
+    program = 'dpkg-deb --fsys-tarfile "$0" | tar -xO --wildcards "./usr/share/tickd/*.rules.yml"'
+    rules = subprocess.run(["sh", "-c", program, package], capture_output=True, check=True)
+    listed = subprocess.run(["dpkg-deb", "--contents", package], capture_output=True, check=True)
+    installed = {line.split()[-1].removeprefix(b".") for line in listed.stdout.splitlines()}
+    urls = re.findall(rb"runbook_url: (\S+)", rules.stdout)
+    assert len(urls) == rules.stdout.count(b"- alert: ") > 40
+    assert [url for url in urls if url.removeprefix(b"file://") not in installed] == []
+
+
+def test_the_pages_own_words_install_it(inside: Callable[[str], str]) -> None:
+    made, install, start = blocks(REPOSITORY / "docs/how-to/install.md")["Debian"]
+    assert made.strip() == "make deb"
+    assert re.search(r"^deb:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    check, enable = start.strip().splitlines()
+    said = inside(
+        "mkdir -p /tmp/clone/dist; cp /tmp/tickd.deb /tmp/clone/dist/tickd_0.1.0_amd64.deb;"
+        f"cd /tmp/clone\n{install}\n{check}"
+    )
+    assert 'state_dir = "/var/lib/tickd"' in said
+    assert enable == "systemctl enable --now tickd"
 
 
 def test_nothing_in_the_package_names_the_place_where_it_was_built(package: Path) -> None:

@@ -1,5 +1,5 @@
 """A real ClickHouse server for tests: runs as a program, `python tests/servers/libchdb.py
-LIBCHDB.so DATA_DIR [PORT]`; without a port the kernel picks one.
+LIBCHDB.so DATA_DIR [PORT [CONFIG]]`; without a port the kernel picks one. CONFIG is a config.xml.
 
 The npm package @chdb/lib-linux-x64-gnu carries `clickhouse local` as a library; since 26.6 that
 listens on HTTP after SYSTEM START LISTEN. Prints {"http": port, "pid": pid} and lives until its
@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 
-def main(library: str, directory: str, port: str = "0") -> None:
+def main(library: str, directory: str, port: str = "0", config: str = "") -> None:
     data = Path(directory).absolute()  # relative paths break tables with fsync_part_directory
     data.mkdir(parents=True, exist_ok=True)
     port_file = data.parent / f"{data.name}.port.tsv"
@@ -45,6 +45,8 @@ def main(library: str, directory: str, port: str = "0") -> None:
         b"--listen_host=127.0.0.1",
         f"--http_port={port}".encode(),
     ]
+    if config:
+        arguments.append(f"--config-file={config}".encode())
     threading.Thread(target=announce, args=(port_file,), daemon=True).start()
     result = lib.chdb_query_cmdline(len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
     sys.exit((lib.chdb_result_error(result) or b"").decode() if result else 1)

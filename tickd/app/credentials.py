@@ -86,7 +86,8 @@ class Credentials:
             try:
                 stamp = _stamp(each)
                 before = self._stamps.get(each.name)
-                if before == stamp:
+                # What could not be read is tried again: new rights change neither size nor time.
+                if before == stamp and each.name not in self.faults:
                     continue
                 self._stamps[each.name] = stamp
                 ends = _ends(each)

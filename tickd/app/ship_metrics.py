@@ -56,6 +56,11 @@ def declare_ship(metrics: Metrics, shipping: Shipping, clock: Clock) -> None:
         lambda: counters.success_ns / 1e9,
     )
     metrics.read_gauge(
+        f"{_PREFIX}_interval_seconds",
+        "The longest that a sealed segment waits for its run: ship.every_s.",
+        lambda: float(shipping.every_s),
+    )
+    metrics.read_gauge(
         f"{_PREFIX}_oldest_unshipped_age_seconds",
         "Age of the last record of the oldest sealed segment that only this machine has.",
         lambda: (

@@ -230,6 +230,11 @@ class Shipping:
         self._asked.set()
 
     @property
+    def every_s(self) -> int:
+        """The longest time between two runs."""
+        return self._config.every_s
+
+    @property
     def removed(self) -> tuple[int, int]:
         """Segments removed here since the start, and their bytes."""
         return self._removed, self._removed_bytes

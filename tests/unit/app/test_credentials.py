@@ -88,6 +88,23 @@ def test_a_file_that_went_bad_has_no_end_until_it_is_good_again(tmp_path: Path) 
     assert "main" not in credentials.faults
 
 
+def test_a_file_that_got_its_rights_back_is_read_though_it_is_the_same(tmp_path: Path) -> None:
+    credentials = Credentials(config_of(tmp_path), clock=ManualClock())
+    credentials.look()
+    stat = (tmp_path / "cert.pem").stat()
+    good = (tmp_path / "cert.pem").read_bytes()
+    # As without the right to open it: stat says the same before and after.
+    (tmp_path / "cert.pem").write_bytes(b"x" * len(good))
+    os.utime(tmp_path / "cert.pem", ns=(1, stat.st_mtime_ns + 1))
+    assert credentials.look() == []
+    assert HTTP in credentials.faults
+    (tmp_path / "cert.pem").write_bytes(good)
+    os.utime(tmp_path / "cert.pem", ns=(1, stat.st_mtime_ns + 1))
+    assert credentials.look() == [HTTP, "clickhouse_ca_file"]
+    assert credentials.ends[HTTP] == SOON.timestamp()
+    assert list(credentials.faults) == ["clickhouse_cert_file"]
+
+
 def test_without_any_credential_nothing_runs(tmp_path: Path) -> None:
     config = parse(f'[node]\nstate_dir = "{tmp_path}"\n'.encode(), Config)
     assert list(credentials_of(config)) == []

@@ -125,6 +125,7 @@ async def test_a_store_that_fails_is_counted_and_shown_and_tried_again(
         text = metrics.text().decode()
         assert "tickd_recorder_ship_failures_total{kind=" in text
         assert "tickd_recorder_ship_success_timestamp_seconds 0" in text
+        assert "tickd_recorder_ship_interval_seconds 60" in text
         (tmp_path / "store" / "tickd").unlink()
         await made.ship({})
         assert (await ended(made, 2))["segments"] == 2

@@ -12,11 +12,15 @@ from dashboards.operator_only import OPERATOR_ONLY
 from tests.harness.panels import (
     PARTS,
     ROOT,
+    dashboards,
     folded,
     names_in_dashboards,
     names_in_rules,
     of_absent_parts,
+    questions,
     recorded_names,
+    rules,
+    selectors,
 )
 
 PAGE = ROOT / "docs" / "metrics.md"
@@ -46,6 +50,23 @@ def test_what_is_said_to_be_for_the_operator_is_in_no_dashboard_and_has_a_reason
     assert used & OPERATOR_ONLY.keys() == set()
     assert all(len(reason) > 10 for reason in OPERATOR_ONLY.values())
     assert all(re.fullmatch(r"tickd_\w+", name) for name in OPERATOR_ONLY)
+
+
+def test_books_are_out_of_sync_where_the_alert_says_so() -> None:
+    """Books that were given up for lack of room (shed) are no fault of sync."""
+    books = "tickd_gateway_books"
+    (alert,) = (rule for rule in rules() if rule.get("alert") == "TickdBookOutOfSync")
+    (wanted,) = {each.matchers["state"] for each in selectors(alert["expr"]) if each.name == books}
+    asked = {
+        (question.place, each.matchers["state"])
+        for name, board in dashboards().items()
+        for question in questions(name, board)
+        if not question.is_sql
+        for each in selectors(question.text)
+        if each.name == books and "state" in each.matchers
+    }
+    assert len(asked) >= 2
+    assert {state for _, state in asked} == {wanted}, asked
 
 
 def test_only_what_is_declared_somewhere_may_be_absent() -> None:
