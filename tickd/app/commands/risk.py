@@ -41,10 +41,9 @@ def risk(
     `kill` lets no order leave any more and cancels what is open. It needs no reason and asks
     nothing back. `arm` prints a token and what to type next; it is refused while orders are
     unknown or open, data is stale, or the venues' word differs from ours. `acknowledge`: you have
-    looked at the venue for what a damaged file of positions or orders has lost; with `--scope
-    account --key NAME`, at why its equity fell, after a withdrawal say: its drawdown is counted
-    anew. `what-if` needs no daemon: it prints which of the recorded decisions other limits would
-    have made otherwise.
+    looked at the venue for what a damaged file has lost; with `--scope account --key NAME`, at why
+    its equity fell, which is counted anew. `what-if` needs no daemon: it prints which of the
+    recorded decisions other limits would have made otherwise.
 
     Args:
         action: status, kill, arm, acknowledge or what-if
@@ -75,14 +74,10 @@ def risk(
         return risk_what_if(config, limits=limits, from_time=from_, to_time=to, as_json=as_json)
     if action == "arm" and not confirm and not (operator.strip() and reason.strip()):
         raise ConfigError("arming needs a person and a reason", hint="--operator and --reason")
-    state_dir = state_dir_of(config)
-    request = {"scope": scope, "key": key, "reason": reason, "operator": operator}
-    request |= {"side": side} if side else {}
-    if action == "kill" and not operator:
-        request["operator"] = getpass.getuser()
-    if confirm:
-        request = {"token": confirm}
-    answer = _asked(state_dir, "risk_confirm" if confirm else f"risk_{action}", request)
+    who = getpass.getuser() if action == "kill" and not operator else operator
+    what = {"scope": scope, "key": key, **({"side": side} if side else {})}
+    request = {"token": confirm} if confirm else {**what, "reason": reason, "operator": who}
+    answer = _asked(state_dir_of(config), "risk_confirm" if confirm else f"risk_{action}", request)
     said = _said(config, answer, named(scope, key, side))
     sys.stdout.write(orjson.dumps(answer).decode() + "\n" if as_json else said)
     return ExitCode.OK
