@@ -146,6 +146,15 @@ class Unit:
     def risk(self, *words: str) -> str:
         return self.machine.run("tickd", "risk", *words, check=True).stdout
 
+    def scrape(self) -> dict[str, float]:
+        """What Prometheus would get: series without labels -> value."""
+        port = self.status()["http_port"]
+        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+        url = f"http://127.0.0.1:{port}/metrics"
+        page = self.machine.run("/opt/tickd/bin/python", "-c", program, url, check=True).stdout
+        lines = (line.split() for line in page.splitlines() if not line.startswith("#"))
+        return {line[0]: float(line[1]) for line in lines if line}
+
     def processes(self) -> dict[int, str]:
         """Those of the unit: pid -> command line."""
         group = self.machine.property("ControlGroup")
@@ -311,6 +320,28 @@ def test_hangup_takes_a_good_file_and_leaves_a_bad_one(unit: Unit) -> None:
     assert unit.pid == pid
     frames = unit.status()["raw_log"]["frames"]
     unit.wait_for_frames(frames + 100)
+
+
+def test_what_the_kernel_knows_of_processes_is_in_the_metrics(unit: Unit) -> None:
+    """`ProcSubset=pid` leaves no file of /proc but those of processes."""
+    unit.start()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "no ClickHouse")
+    values = unit.scrape()
+    for name in (
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_start_time_seconds",
+        "process_threads",
+        "process_open_fds",
+        "process_max_fds",
+        "tickd_recorder_embedded_memory_bytes",
+        "tickd_recorder_embedded_cpu_seconds_total",
+    ):
+        assert values.get(name, 0) > 0, name
+    begun = unit.machine.run("stat", "--format=%Y", f"/proc/{unit.pid}", check=True).stdout
+    assert values["process_start_time_seconds"] == pytest.approx(float(begun), abs=5)
+    assert unit.scrape()["process_start_time_seconds"] == values["process_start_time_seconds"]
 
 
 def test_stop_drains_and_every_row_is_there(unit: Unit) -> None:
