@@ -322,6 +322,23 @@ def test_hangup_takes_a_good_file_and_leaves_a_bad_one(unit: Unit) -> None:
     unit.wait_for_frames(frames + 100)
 
 
+def test_signals_during_a_start_wait_until_the_daemon_stands(unit: Unit) -> None:
+    """Sent as soon as it keeps USR1 waiting, which is its first line, before anything is loaded."""
+    waiting = 1 << (signal.SIGUSR1 - 1)
+    machine, restarts = unit.machine, unit.restarts
+    machine.run("systemctl", "start", "--no-block", "tickd", check=True)
+    machine.wait_until(lambda: unit.pid > 0, "not begun")
+    pid = unit.pid
+    machine.wait_until(lambda: bool(int(unit.fact(pid, "SigBlk"), 16) & waiting), "not begun")
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        unit.signal(number)
+    assert not unit.is_active, "it was up already"
+    machine.wait_until(lambda: unit.is_active, "not ready")
+    assert (unit.pid, unit.restarts) == (pid, restarts), "a signal ended the start"
+    assert unit.status()["plan"]["reloads"] == 1
+    assert any((machine.root / STATE / "dumps").glob("*.json"))
+
+
 def test_what_the_kernel_knows_of_processes_is_in_the_metrics(unit: Unit) -> None:
     """`ProcSubset=pid` leaves no file of /proc but those of processes."""
     unit.start()
