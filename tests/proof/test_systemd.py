@@ -155,6 +155,18 @@ class Unit:
         lines = (line.split() for line in page.splitlines() if not line.startswith("#"))
         return {line[0]: float(line[1]) for line in lines if line}
 
+    def strangers(self) -> list[str]:
+        """What in the state directory is not of its owner."""
+        state = self.machine.root / STATE
+        owner = state.stat().st_uid
+        assert owner != 0
+        found = (path for path in state.rglob("*") if path.lstat().st_uid != owner)
+        return sorted(str(path.relative_to(state)) for path in found)
+
+    def command(self, *words: str) -> str:
+        """Type a command as root."""
+        return self.machine.run("tickd", *words, check=True, timeout=200).stdout
+
     def processes(self) -> dict[int, str]:
         """Those of the unit: pid -> command line."""
         group = self.machine.property("ControlGroup")
@@ -359,6 +371,55 @@ def test_what_the_kernel_knows_of_processes_is_in_the_metrics(unit: Unit) -> Non
     begun = unit.machine.run("stat", "--format=%Y", f"/proc/{unit.pid}", check=True).stdout
     assert values["process_start_time_seconds"] == pytest.approx(float(begun), abs=5)
     assert unit.scrape()["process_start_time_seconds"] == values["process_start_time_seconds"]
+
+
+def test_commands_that_root_types_leave_a_daemon_that_starts(unit: Unit) -> None:
+    """While it is down, with its own ClickHouse; then what is fetched back beside it."""
+    shipping = '\n[ship]\nurl = "file:///var/lib/tickd/shipped"\nevery_s = 86400\n'
+    unit.configure(shipping)
+    unit.start()
+    unit.wait_for_frames(1_000)
+    unit.stop()
+    unit.command("spool", "list", CONFIG)
+    unit.command("spool", "retry", CONFIG, "--all")
+    unit.command("rebuild", CONFIG)
+    unit.command("rebuild", CONFIG, "--dry-run")
+    unit.command("verify", CONFIG)
+    unit.command("query", "--config", CONFIG, "SELECT count() FROM trades")
+    unit.command("migrate", CONFIG)
+    unit.command("ship", CONFIG)
+    assert unit.strangers() == []
+    unit.start()
+    assert re.search(r"^OK +state directory", unit.said(), re.MULTILINE)
+    unit.wait_for_frames(100)
+    segments = unit.machine.root / STATE / "raw/segments"
+    (shipped, *_) = sorted(segments.glob("*.tkraw"))
+    shipped.unlink()
+    unit.command("restore", "--config", CONFIG, "--to", "/var/lib/tickd")
+    assert shipped.exists()
+    assert unit.strangers() == []
+    # A database that is made while the daemon is down is the daemon's, too.
+    unit.stop()
+    unit.machine.run("rm", "-rf", f"/{STATE}/clickhouse", check=True)
+    unit.command("migrate", CONFIG)
+    assert unit.strangers() == []
+    unit.start()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "its database is not its own")
+
+
+def test_doctor_names_what_a_stranger_left_and_its_remedy_mends_it(unit: Unit) -> None:
+    unit.start()
+    unit.wait_for_frames(100)
+    unit.stop()
+    plan = unit.machine.root / STATE / "sink/plan.jsonl"
+    os.chown(plan, 0, 0)
+    plan.chmod(0o600)
+    assert unit.machine.run("systemctl", "start", "tickd").returncode != 0
+    said = unit.said()
+    assert re.search(r"^FAIL +state directory.*/sink/plan.jsonl", said, re.MULTILINE), said
+    (remedy,) = set(re.findall(r"chown -R --reference=\S+ \S+", said))
+    unit.machine.shell(remedy)
+    unit.machine.wait_until(lambda: unit.is_active, "not started with the remedy")
 
 
 def test_stop_drains_and_every_row_is_there(unit: Unit) -> None:
