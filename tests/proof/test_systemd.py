@@ -510,6 +510,91 @@ def test_drop_in_for_trading_cancels_after_a_crash(unit: Unit) -> None:
         machine.run("systemctl", "daemon-reload", check=True)
 
 
+def test_drop_in_for_trading_logs_in_after_ends_and_not_after_each_start_that_fails(
+    unit: Unit,
+) -> None:
+    """At a stand-in of a venue, which lists nothing: whoever asks it says so."""
+    machine, place = unit.machine, "/run/systemd/system/tickd.service.d/trading.conf"
+    drop_in = REPOSITORY / "deploy/systemd/tickd.service.d/trading.conf"
+    machine.write(place, drop_in.read_text())
+    machine.run("systemctl", "daemon-reload", check=True)
+    account = account_at_a_stand(machine)
+    symbol = unit.venue["symbols"]["binance-usdm"][0]
+    unit.configure(account.format(symbol=symbol))
+
+    def asked() -> int:
+        return unit.said().count("usdm: cancelled, nothing is left")
+
+    def fail_thrice() -> None:
+        """A file that is refused: restarts for ever, each with its ExecStopPost."""
+        whole = (machine.root / CONFIG.lstrip("/")).read_text()
+        machine.write(CONFIG, whole + "\n[nonsense]\n")
+        before = unit.restarts
+        machine.run("systemctl", "start", "--no-block", "tickd", check=True)
+        if unit.is_active:
+            unit.signal(signal.SIGKILL)
+        machine.wait_until(lambda: unit.restarts >= before + 3, "not tried again")
+        machine.write(CONFIG, whole)
+        machine.wait_until(lambda: unit.is_active, "not started with the right file")
+
+    def kill() -> None:
+        before = unit.restarts
+        unit.signal(signal.SIGKILL)
+        unit.wait_for_restart(before)
+
+    try:
+        fail_thrice()
+        assert "usdm: not asked: the daemon did not run" in unit.said()
+        assert asked() == 0, "a start that failed logged in"
+        kill()
+        assert asked() == 1, f"an end was not followed by it: {unit.said()}"
+        kill()
+        assert asked() == 1, "a loop of crashes logs in each time"
+        assert "usdm: not asked: nothing was left" in unit.said()
+        machine.wait_until(lambda: not unit.status()["risk"]["blockers"], "cannot be armed")
+        token = unit.risk("arm", CONFIG, "--operator", "ada", "--reason", "proof")
+        unit.risk("arm", CONFIG, "--confirm", re.findall(r"--confirm (\w+)", token)[0])
+        kill()
+        assert asked() == 2, "orders may have left, and nobody looked"
+        fail_thrice()
+        # Its own end: the start between wrote down that the one before died armed.
+        assert asked() == 3, "a start that failed logged in"
+        unit.stop()
+        assert asked() == 3
+        assert unit.strangers() == [], "it was root that asked"
+    finally:
+        machine.run("rm", place, check=True)
+        machine.run("systemctl", "daemon-reload", check=True)
+
+
+def account_at_a_stand(machine: Machine) -> str:
+    """A stand-in of Binance in the machine, and the table of an account there."""
+    folder = "/etc/tickd/credentials"
+    for name in ("stand-key", "stand-secret"):
+        machine.write(f"{folder}/{name}", f"{name}-of-nobody\n", mode=0o600)
+    process = machine.begin(
+        *("/opt/tickd/bin/python", "-m", "risk.stands.binance", "--market", "usdm"),
+        *("--api-key-file", f"{folder}/stand-key", "--secret-file", f"{folder}/stand-secret"),
+        log="stand.log",
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, (machine.out / "stand.log").read_text()[-2000:]
+    stand = json.loads(line)
+    urls = "".join(
+        f'{name} = "{stand[name]}"\n' for name in ("ws_api_url", "rest_url", "stream_url")
+    )
+    return f"""
+[[accounts]]
+broker = "binance"
+name = "usdm"
+market = "usdm"
+symbols = ["{{symbol}}"]
+api_key = {{{{ credential = "stand-key" }}}}
+secret_key = {{{{ credential = "stand-secret" }}}}
+{urls}"""
+
+
 def test_doctor_is_asked_and_finds_nothing_that_fails(unit: Unit) -> None:
     """What it sees is the sandbox's inside: credentials, rights, limits as the daemon has them."""
     unit.start()
