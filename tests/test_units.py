@@ -67,7 +67,8 @@ def test_systemd_knows_every_key_of_a_drop_in(tmp_path: Path, drop_in: Path) -> 
     installed(tmp_path)
     place = tmp_path / drop_in.parent.name
     place.mkdir()
-    (place / drop_in.name).write_text(drop_in.read_text().replace("=tickd ", "=/bin/true "))
+    text = drop_in.read_text().replace("=tickd ", "=/bin/true ")
+    (place / drop_in.name).write_text(text.replace("=+tickd ", "=+/bin/true "))
     verified = analyze("verify", "--man=no", tmp_path / "tickd.service")
     assert (verified.stdout + verified.stderr, verified.returncode) == ("", 0)
 

@@ -1,7 +1,7 @@
 """The `tickd` command, `python -m tickd` too: what must stand before anything else is imported.
 
-A kill signal's default is to end the process. Whoever is going to run a daemon has it wait from
-here on, until the handler stands, so that none is lost while the imports take their second.
+The default of USR1, USR2 and HUP is to end the process. Whoever is going to run a daemon has them
+wait from here on, until their handlers stand: none is lost, and none ends a start or a recovery.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ def main() -> None:
     if sys.platform == "win32":
         pass  # has no such signal
     elif command == ["run"]:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        waiting = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     elif command == ["panic"]:
         # It cancels already; a kill to the whole control group is not for it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -17,12 +17,15 @@ from recorder.clickhouse.endpoint import Endpoint
 from recorder.config import ClickHouseConfig
 from recorder.embedded.address import ping, read_address
 from recorder.embedded.config import EmbeddedConfig
+from recorder.embedded.errors import EmbeddedError
 from recorder.embedded.key import read_key
 from recorder.embedded.supervisor import EmbeddedClickHouse
+from tickd.ownership import give_to_owner
 
 __all__ = ["EMBEDDED", "OutputFormat", "connect", "find_embedded", "query"]
 
 EMBEDDED: Final = "embedded"
+_LOG: Final = "server.log"  # the supervisor opens it, on behalf of the child
 
 
 class OutputFormat(Enum):
@@ -79,9 +82,24 @@ async def connect(
             endpoint = await find_embedded(directory)
             if endpoint is None:
                 own = EmbeddedClickHouse(directory, embedded)
+                try:
+                    _keep_owner(directory)
+                except OSError as error:
+                    raise EmbeddedError(f"the embedded server cannot start: {error}") from error
                 endpoint = await stack.enter_async_context(own.serving())
             server = ClickHouse(config, lambda: endpoint)
         else:
             server = ClickHouse(config)
         stack.push_async_callback(server.close)
         yield server
+
+
+def _keep_owner(directory: Path) -> None:
+    """Make the directory and its log the daemon's, which root is about to open. Raises OSError."""
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True)
+        give_to_owner(directory)
+    log = directory / _LOG
+    if not log.exists():
+        log.touch(mode=0o600)
+        give_to_owner(log)

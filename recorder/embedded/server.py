@@ -27,6 +27,8 @@ import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Final  # noqa: E402
 
+from tickd.ownership import act_as_owner  # noqa: E402
+
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner
 
@@ -41,6 +43,8 @@ def main() -> int:
     os.nice(options.nice)
     directory: Path = options.directory.absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Root asks a daemon's database while that is down: what is written stays the daemon's.
+    act_as_owner(directory)
     lock_fd = _lock(directory, options.lock_timeout_ms / 1000)
     if lock_fd is None:
         return REFUSED

@@ -146,6 +146,27 @@ class Unit:
     def risk(self, *words: str) -> str:
         return self.machine.run("tickd", "risk", *words, check=True).stdout
 
+    def scrape(self) -> dict[str, float]:
+        """What Prometheus would get: series without labels -> value."""
+        port = self.status()["http_port"]
+        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+        url = f"http://127.0.0.1:{port}/metrics"
+        page = self.machine.run("/opt/tickd/bin/python", "-c", program, url, check=True).stdout
+        lines = (line.split() for line in page.splitlines() if not line.startswith("#"))
+        return {line[0]: float(line[1]) for line in lines if line}
+
+    def strangers(self) -> list[str]:
+        """What in the state directory is not of its owner."""
+        state = self.machine.root / STATE
+        owner = state.stat().st_uid
+        assert owner != 0
+        found = (path for path in state.rglob("*") if path.lstat().st_uid != owner)
+        return sorted(str(path.relative_to(state)) for path in found)
+
+    def command(self, *words: str) -> str:
+        """Type a command as root."""
+        return self.machine.run("tickd", *words, check=True, timeout=200).stdout
+
     def processes(self) -> dict[int, str]:
         """Those of the unit: pid -> command line."""
         group = self.machine.property("ControlGroup")
@@ -313,6 +334,94 @@ def test_hangup_takes_a_good_file_and_leaves_a_bad_one(unit: Unit) -> None:
     unit.wait_for_frames(frames + 100)
 
 
+def test_signals_during_a_start_wait_until_the_daemon_stands(unit: Unit) -> None:
+    """Sent as soon as it keeps USR1 waiting, which is its first line, before anything is loaded."""
+    waiting = 1 << (signal.SIGUSR1 - 1)
+    machine, restarts = unit.machine, unit.restarts
+    machine.run("systemctl", "start", "--no-block", "tickd", check=True)
+    machine.wait_until(lambda: unit.pid > 0, "not begun")
+    pid = unit.pid
+    machine.wait_until(lambda: bool(int(unit.fact(pid, "SigBlk"), 16) & waiting), "not begun")
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        unit.signal(number)
+    assert not unit.is_active, "it was up already"
+    machine.wait_until(lambda: unit.is_active, "not ready")
+    assert (unit.pid, unit.restarts) == (pid, restarts), "a signal ended the start"
+    assert unit.status()["plan"]["reloads"] == 1
+    assert any((machine.root / STATE / "dumps").glob("*.json"))
+
+
+def test_what_the_kernel_knows_of_processes_is_in_the_metrics(unit: Unit) -> None:
+    """`ProcSubset=pid` leaves no file of /proc but those of processes."""
+    unit.start()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "no ClickHouse")
+    values = unit.scrape()
+    for name in (
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_start_time_seconds",
+        "process_threads",
+        "process_open_fds",
+        "process_max_fds",
+        "tickd_recorder_embedded_memory_bytes",
+        "tickd_recorder_embedded_cpu_seconds_total",
+    ):
+        assert values.get(name, 0) > 0, name
+    begun = unit.machine.run("stat", "--format=%Y", f"/proc/{unit.pid}", check=True).stdout
+    assert values["process_start_time_seconds"] == pytest.approx(float(begun), abs=5)
+    assert unit.scrape()["process_start_time_seconds"] == values["process_start_time_seconds"]
+
+
+def test_commands_that_root_types_leave_a_daemon_that_starts(unit: Unit) -> None:
+    """While it is down, with its own ClickHouse; then what is fetched back beside it."""
+    shipping = '\n[ship]\nurl = "file:///var/lib/tickd/shipped"\nevery_s = 86400\n'
+    unit.configure(shipping)
+    unit.start()
+    unit.wait_for_frames(1_000)
+    unit.stop()
+    unit.command("spool", "list", CONFIG)
+    unit.command("spool", "retry", CONFIG, "--all")
+    unit.command("rebuild", CONFIG)
+    unit.command("rebuild", CONFIG, "--dry-run")
+    unit.command("verify", CONFIG)
+    unit.command("query", "--config", CONFIG, "SELECT count() FROM trades")
+    unit.command("migrate", CONFIG)
+    unit.command("ship", CONFIG)
+    assert unit.strangers() == []
+    unit.start()
+    assert re.search(r"^OK +state directory", unit.said(), re.MULTILINE)
+    unit.wait_for_frames(100)
+    segments = unit.machine.root / STATE / "raw/segments"
+    (shipped, *_) = sorted(segments.glob("*.tkraw"))
+    shipped.unlink()
+    unit.command("restore", "--config", CONFIG, "--to", "/var/lib/tickd")
+    assert shipped.exists()
+    assert unit.strangers() == []
+    # A database that is made while the daemon is down is the daemon's, too.
+    unit.stop()
+    unit.machine.run("rm", "-rf", f"/{STATE}/clickhouse", check=True)
+    unit.command("migrate", CONFIG)
+    assert unit.strangers() == []
+    unit.start()
+    unit.machine.wait_until(lambda: unit.status()["sink"]["live"], "its database is not its own")
+
+
+def test_doctor_names_what_a_stranger_left_and_its_remedy_mends_it(unit: Unit) -> None:
+    unit.start()
+    unit.wait_for_frames(100)
+    unit.stop()
+    plan = unit.machine.root / STATE / "sink/plan.jsonl"
+    os.chown(plan, 0, 0)
+    plan.chmod(0o600)
+    assert unit.machine.run("systemctl", "start", "tickd").returncode != 0
+    said = unit.said()
+    assert re.search(r"^FAIL +state directory.*/sink/plan.jsonl", said, re.MULTILINE), said
+    (remedy,) = set(re.findall(r"chown -R --reference=\S+ \S+", said))
+    unit.machine.shell(remedy)
+    unit.machine.wait_until(lambda: unit.is_active, "not started with the remedy")
+
+
 def test_stop_drains_and_every_row_is_there(unit: Unit) -> None:
     unit.start()
     unit.wait_for_frames(3_000)
@@ -399,6 +508,91 @@ def test_drop_in_for_trading_cancels_after_a_crash(unit: Unit) -> None:
     finally:
         machine.run("rm", place, check=True)
         machine.run("systemctl", "daemon-reload", check=True)
+
+
+def test_drop_in_for_trading_logs_in_after_ends_and_not_after_each_start_that_fails(
+    unit: Unit,
+) -> None:
+    """At a stand-in of a venue, which lists nothing: whoever asks it says so."""
+    machine, place = unit.machine, "/run/systemd/system/tickd.service.d/trading.conf"
+    drop_in = REPOSITORY / "deploy/systemd/tickd.service.d/trading.conf"
+    machine.write(place, drop_in.read_text())
+    machine.run("systemctl", "daemon-reload", check=True)
+    account = account_at_a_stand(machine)
+    symbol = unit.venue["symbols"]["binance-usdm"][0]
+    unit.configure(account.format(symbol=symbol))
+
+    def asked() -> int:
+        return unit.said().count("usdm: cancelled, nothing is left")
+
+    def fail_thrice() -> None:
+        """A file that is refused: restarts for ever, each with its ExecStopPost."""
+        whole = (machine.root / CONFIG.lstrip("/")).read_text()
+        machine.write(CONFIG, whole + "\n[nonsense]\n")
+        before = unit.restarts
+        machine.run("systemctl", "start", "--no-block", "tickd", check=True)
+        if unit.is_active:
+            unit.signal(signal.SIGKILL)
+        machine.wait_until(lambda: unit.restarts >= before + 3, "not tried again")
+        machine.write(CONFIG, whole)
+        machine.wait_until(lambda: unit.is_active, "not started with the right file")
+
+    def kill() -> None:
+        before = unit.restarts
+        unit.signal(signal.SIGKILL)
+        unit.wait_for_restart(before)
+
+    try:
+        fail_thrice()
+        assert "usdm: not asked: the daemon did not run" in unit.said()
+        assert asked() == 0, "a start that failed logged in"
+        kill()
+        assert asked() == 1, f"an end was not followed by it: {unit.said()}"
+        kill()
+        assert asked() == 1, "a loop of crashes logs in each time"
+        assert "usdm: not asked: nothing was left" in unit.said()
+        machine.wait_until(lambda: not unit.status()["risk"]["blockers"], "cannot be armed")
+        token = unit.risk("arm", CONFIG, "--operator", "ada", "--reason", "proof")
+        unit.risk("arm", CONFIG, "--confirm", re.findall(r"--confirm (\w+)", token)[0])
+        kill()
+        assert asked() == 2, "orders may have left, and nobody looked"
+        fail_thrice()
+        # Its own end: the start between wrote down that the one before died armed.
+        assert asked() == 3, "a start that failed logged in"
+        unit.stop()
+        assert asked() == 3
+        assert unit.strangers() == [], "it was root that asked"
+    finally:
+        machine.run("rm", place, check=True)
+        machine.run("systemctl", "daemon-reload", check=True)
+
+
+def account_at_a_stand(machine: Machine) -> str:
+    """A stand-in of Binance in the machine, and the table of an account there."""
+    folder = "/etc/tickd/credentials"
+    for name in ("stand-key", "stand-secret"):
+        machine.write(f"{folder}/{name}", f"{name}-of-nobody\n", mode=0o600)
+    process = machine.begin(
+        *("/opt/tickd/bin/python", "-m", "risk.stands.binance", "--market", "usdm"),
+        *("--api-key-file", f"{folder}/stand-key", "--secret-file", f"{folder}/stand-secret"),
+        log="stand.log",
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, (machine.out / "stand.log").read_text()[-2000:]
+    stand = json.loads(line)
+    urls = "".join(
+        f'{name} = "{stand[name]}"\n' for name in ("ws_api_url", "rest_url", "stream_url")
+    )
+    return f"""
+[[accounts]]
+broker = "binance"
+name = "usdm"
+market = "usdm"
+symbols = ["{{symbol}}"]
+api_key = {{{{ credential = "stand-key" }}}}
+secret_key = {{{{ credential = "stand-secret" }}}}
+{urls}"""
 
 
 def test_doctor_is_asked_and_finds_nothing_that_fails(unit: Unit) -> None:

@@ -301,7 +301,8 @@ async def run_until_signalled(
 ) -> ExitCode:
     """Run a daemon until INT or TERM; a second signal cancels at once. HUP reads the file again.
 
-    USR1 halts orders, from before this is called; USR2 writes down the state.
+    USR1 halts orders, from before this is called; USR2 writes down the state. HUP and USR2 have
+    waited since the process began (`tickd/__main__.py`), and count once the daemon stands.
 
     Args: `reread`: the configuration as the file has it now; raises ConfigError.
     """
@@ -323,6 +324,7 @@ async def run_until_signalled(
     daemon.parts.planning.reread_with(reread)
     loop.add_signal_handler(signal.SIGHUP, daemon.parts.planning.on_hangup)
     loop.add_signal_handler(signal.SIGUSR2, daemon.dump)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGUSR2})
     # What stands by now stays for the daemon's life: a full collection would only walk it again and
     # again, and stop the loop meanwhile.
     gc.collect()

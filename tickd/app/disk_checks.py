@@ -18,6 +18,7 @@ from recorder.raw.disk_guard import Guard, Level
 from tickd.app.asking import AS_WHOM
 from tickd.app.findings import Finding, fail, ok, warn
 from tickd.app.machine_checks import errno_words
+from tickd.app.owner_checks import strangers
 from tickd.units import format_bytes
 
 __all__ = [
@@ -82,7 +83,7 @@ def _seen(path: Path) -> bool:
 
 
 def check_writable(state_dir: Path) -> Finding:
-    """Create, write, fsync, remove: what the daemon does first."""
+    """Create, write, fsync, remove: what the daemon does first; then, whether it may open all."""
     name = "state directory"
     place = nearest(state_dir)
     owner = f"for uid {os.geteuid()}"
@@ -91,6 +92,7 @@ def check_writable(state_dir: Path) -> Finding:
         with _probe_file(place) as descriptor:
             os.write(descriptor, b"tickd doctor\n")
             os.fsync(descriptor)
+        barred = strangers(place) if place == state_dir.absolute() else []
     except OSError as error:
         if "ENOSPC" in (words := errno_words(error)):
             return warn(name, f"{place}: {words}", "make room: docs/how-to/full-disk.md")
@@ -98,6 +100,11 @@ def check_writable(state_dir: Path) -> Finding:
             # As a rule nothing is wrong with it: a person asks, and the daemon is somebody else.
             remedy = f"it belongs to uid {uid}: ask {AS_WHOM}; if it should be yours, chown it"
         return fail(name, f"{place} {owner}: {words}", remedy)
+    if barred:
+        more = f", and {len(barred) - 1:,} more" if barred[1:] else ""
+        words = f"{barred[0]}{more}: not the daemon's to open, whoever made it"
+        # With the slash: under DynamicUser= the directory is reached through a link.
+        return fail(name, words, f"chown -R --reference={place} {place}/")
     there = "" if place == state_dir.absolute() else ", where it will be made"
     return ok(name, f"{place} can be written {owner}{there}")
 

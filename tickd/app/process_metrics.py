@@ -13,8 +13,9 @@ from typing import Final
 
 from strategy_runner.garbage import GarbageWatch
 from tickd.app.parts import Parts
+from tickd.ports import Clock
 from tickd.telemetry.metrics import Metrics, Values
-from tickd.telemetry.process import ProcessState, descriptors, descriptors_max, read_process
+from tickd.telemetry.process import ProcessReader, ProcessState, descriptors, descriptors_max
 from tickd.telemetry.system_clock import ClockState, read_clock
 
 __all__ = ["declare_process", "watch_garbage"]
@@ -35,7 +36,7 @@ async def watch_garbage(watch: GarbageWatch) -> None:
 
 def declare_process(metrics: Metrics, parts: Parts) -> None:
     """Declare everything; what this system cannot say shows nothing."""
-    _declare_kernel(metrics)
+    _declare_kernel(metrics, parts.clock)
     _declare_clock(metrics)
     metrics.read_counter(
         "tickd_app_loop_cpu_seconds_total",
@@ -62,8 +63,9 @@ def declare_process(metrics: Metrics, parts: Parts) -> None:
     )
 
 
-def _declare_kernel(metrics: Metrics) -> None:
-    process = metrics.once_per_scrape(lambda: read_process(None))
+def _declare_kernel(metrics: Metrics, clock: Clock) -> None:
+    reader = ProcessReader(clock.wall_ns)
+    process = metrics.once_per_scrape(lambda: reader.read(None))
 
     def read(field: Callable[[ProcessState], float]) -> Callable[[], Values]:
         def values() -> Values:

@@ -17,8 +17,9 @@ from recorder.sink.retry import CircuitState
 from recorder.sink.sink import SinkState
 from tickd.app.parts import Parts
 from tickd.app.verified import declare_verified
+from tickd.ports import Clock
 from tickd.telemetry.metrics import Metrics, Values
-from tickd.telemetry.process import ProcessState, read_process
+from tickd.telemetry.process import ProcessReader, ProcessState
 
 __all__ = ["declare_recorder"]
 
@@ -251,12 +252,13 @@ def _declare_servers(metrics: Metrics, parts: Parts) -> None:
         lambda: storage.embedded.hangs if storage.embedded is not None else 0,
     )
     if storage.embedded is not None:
-        _declare_embedded(metrics, storage.embedded)
+        _declare_embedded(metrics, storage.embedded, parts.clock)
 
 
-def _declare_embedded(metrics: Metrics, embedded: EmbeddedClickHouse) -> None:
+def _declare_embedded(metrics: Metrics, embedded: EmbeddedClickHouse, clock: Clock) -> None:
+    reader = ProcessReader(clock.wall_ns)
     child = metrics.once_per_scrape(
-        lambda: None if embedded.pid is None else read_process(embedded.pid)
+        lambda: None if embedded.pid is None else reader.read(embedded.pid)
     )
 
     def read(field: Callable[[ProcessState], float]) -> Callable[[], Values]:

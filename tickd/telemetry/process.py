@@ -1,20 +1,23 @@
 """What the kernel says of a process: CPU, memory, threads, descriptors, its beginning.
 
-Read from /proc, of which only Linux has the files; elsewhere there is nothing to say.
+Read from /proc/PID alone: a sandbox (`ProcSubset=pid`) leaves no more of /proc. Only Linux has the
+files; elsewhere there is nothing to say.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
-__all__ = ["ProcessState", "descriptors", "descriptors_max", "read_process"]
+__all__ = ["ProcessReader", "ProcessState", "descriptors", "descriptors_max"]
 
 _PROC: Final = Path("/proc")
+_NS_PER_S: Final = 1_000_000_000
 # proc(5), fields of /proc/PID/stat behind the name, which may contain blanks: the third is first.
 _UTIME, _STIME, _THREADS, _START, _VSIZE, _RSS = 11, 12, 17, 19, 20, 21
 
@@ -30,29 +33,49 @@ class ProcessState(NamedTuple):
     resident_bytes: int
 
 
-def read_process(pid: int | None, proc: Path = _PROC) -> ProcessState | None:
-    """Return how a process of this machine stands, None: it has gone. pid None: this one."""
-    try:
-        text = (proc / ("self" if pid is None else str(pid)) / "stat").read_bytes()
-        booted_s = _booted_s(proc)
-    except (OSError, ValueError):
-        return None
-    fields = text[text.rindex(b")") + 2 :].split()
-    ticks = os.sysconf("SC_CLK_TCK")
-    return ProcessState(
-        cpu_s=(int(fields[_UTIME]) + int(fields[_STIME])) / ticks,
-        threads=int(fields[_THREADS]),
-        started_s=booted_s + int(fields[_START]) / ticks,
-        virtual_bytes=int(fields[_VSIZE]),
-        resident_bytes=int(fields[_RSS]) * resource.getpagesize(),
-    )
+def _since_boot_ns() -> int:
+    """The clock in which the kernel stamps a start; it counts through a suspended machine."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-@cache
-def _booted_s(proc: Path) -> int:
-    """Read once: the kernel computes it from the wall clock, and a start must not wander."""
-    lines = (proc / "stat").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+@final
+class ProcessReader:
+    """Reads processes of this machine, one after the other: the daemon, or a child's lives."""
+
+    def __init__(
+        self,
+        wall_ns: Callable[[], int],
+        since_boot_ns: Callable[[], int] = _since_boot_ns,
+        proc: Path = _PROC,
+    ) -> None:
+        """Args: `wall_ns`: Unix time; `since_boot_ns`: what the kernel counts starts from."""
+        self._wall_ns = wall_ns
+        self._since_boot_ns = since_boot_ns
+        self._proc = proc
+        # Of the process read last: its start is said once, and does not wander with the wall clock.
+        self._begun: tuple[int | None, int] = (None, -1)  # pid, clock ticks after the boot
+        self._started_s = 0.0
+
+    def read(self, pid: int | None) -> ProcessState | None:
+        """Return how a process stands, None: it has gone. pid None: this one."""
+        name = "self" if pid is None else str(pid)
+        try:
+            text = (self._proc / name / "stat").read_bytes()
+        except OSError:
+            return None
+        fields = text[text.rindex(b")") + 2 :].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        begun = (pid, int(fields[_START]))
+        if begun != self._begun:
+            age_s = self._since_boot_ns() / _NS_PER_S - begun[1] / ticks
+            self._begun, self._started_s = begun, self._wall_ns() / _NS_PER_S - age_s
+        return ProcessState(
+            cpu_s=(int(fields[_UTIME]) + int(fields[_STIME])) / ticks,
+            threads=int(fields[_THREADS]),
+            started_s=self._started_s,
+            virtual_bytes=int(fields[_VSIZE]),
+            resident_bytes=int(fields[_RSS]) * resource.getpagesize(),
+        )
 
 
 def descriptors(proc: Path = _PROC) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tickd.telemetry.process import descriptors, descriptors_max, read_process
+from tickd.telemetry.process import ProcessReader, descriptors, descriptors_max
 from tickd.telemetry.system_clock import _Timex, clock_state, read_clock
 
 STAT = (
@@ -19,18 +19,33 @@ STAT = (
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux has these files")
 
 
-def written(folder: Path) -> Path:
-    (folder / "77").mkdir()
+def written(folder: Path, start_s: int = 50) -> Path:
+    """All of /proc that `ProcSubset=pid` leaves: no file but those of processes."""
+    (folder / "77").mkdir(exist_ok=True)
     ticks = os.sysconf("SC_CLK_TCK")
     (folder / "77" / "stat").write_text(
-        STAT.format(utime=3 * ticks, stime=2 * ticks, start=50 * ticks)
+        STAT.format(utime=3 * ticks, stime=2 * ticks, start=start_s * ticks)
     )
-    (folder / "stat").write_text("cpu 1 2 3\nbtime 1795219200\nprocesses 4\n")
     return folder
 
 
+class Clocks:
+    """The machine booted at 1795219200, 80 s ago."""
+
+    def __init__(self) -> None:
+        self.booted_s = 1_795_219_200
+        self.since_boot_s = 80
+
+    def reader(self, proc: Path) -> ProcessReader:
+        return ProcessReader(
+            lambda: (self.booted_s + self.since_boot_s) * 10**9,
+            lambda: self.since_boot_s * 10**9,
+            proc,
+        )
+
+
 def test_a_process_is_read_whatever_its_name_is(tmp_path: Path) -> None:
-    state = read_process(77, written(tmp_path))
+    state = Clocks().reader(written(tmp_path)).read(77)
     assert state is not None
     assert (state.cpu_s, state.threads) == (5, 5)
     assert state.started_s == 1_795_219_250
@@ -39,13 +54,39 @@ def test_a_process_is_read_whatever_its_name_is(tmp_path: Path) -> None:
 
 
 def test_a_process_that_has_gone_is_none(tmp_path: Path) -> None:
-    assert read_process(78, written(tmp_path)) is None
+    assert Clocks().reader(written(tmp_path)).read(78) is None
+
+
+def test_a_start_does_not_move_with_the_wall_clock_and_is_the_next_process_own(
+    tmp_path: Path,
+) -> None:
+    clocks = Clocks()
+    reader = clocks.reader(written(tmp_path))
+    first = reader.read(77)
+    clocks.booted_s += 3  # the wall clock was set
+    clocks.since_boot_s += 100
+    second = reader.read(77)
+    assert first is not None
+    assert second is not None
+    assert first.started_s == second.started_s == 1_795_219_250
+    written(tmp_path, start_s=170)  # the pid again, of a process that began later
+    third = reader.read(77)
+    assert third is not None
+    assert third.started_s == 1_795_219_203 + 170
 
 
 @on_linux
 def test_this_process_is_as_the_system_says() -> None:
-    state = read_process(None)
+    state = ProcessReader(time.time_ns).read(None)
     assert state is not None
+    booted_s = next(
+        int(line.split()[1])
+        for line in Path("/proc/stat").read_text().splitlines()
+        if line.startswith("btime ")
+    )
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(") ")[2].split()[19])
+    # The kernel's own boot time is of whole seconds.
+    assert state.started_s == pytest.approx(booted_s + ticks / os.sysconf("SC_CLK_TCK"), abs=1.5)
     assert state.started_s < time.time()
     assert 1 << 20 < state.resident_bytes < state.virtual_bytes
     count = descriptors()

@@ -24,6 +24,7 @@ from tickd.app.ship_screen import bar, print_failures
 from tickd.app.shipping import RemoteKeeper, offline_keeper, open_store
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
+from tickd.ownership import act_as_owner
 from tickd.units import format_bytes
 
 POLL_S = 0.2
@@ -123,6 +124,7 @@ def _ns(text: str, name: str) -> int:
 async def _restore(
     section: ShipConfig, *, node: int, to: Path, wish: dict[str, int], manifest_only: bool
 ) -> dict[str, Any]:
+    act_as_owner(to)  # beside a daemon as well: it is to read, and remove, what comes back
     bucket = open_store(section)
     from recorder.ship.restore import Restorer, Wish  # noqa: PLC0415 - an extra
 

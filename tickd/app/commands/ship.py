@@ -20,6 +20,7 @@ from tickd.app.ship_screen import bar, print_shipped
 from tickd.app.shipping import ShipParts, offline_keeper, run_once, ship_parts
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
+from tickd.ownership import act_as_owner
 
 POLL_S = 0.2
 
@@ -91,6 +92,7 @@ async def _ship(config: Config, *, url: str | None, verify: bool, dry_run: bool)
                 hint="leave --url away, or set ship.url",
             )
         return await _through_daemon(config.state_dir, verify=verify, dry_run=dry_run)
+    act_as_owner(config.state_dir)
     parts = ship_parts(
         config.ship,
         node=config.node.id,

@@ -25,6 +25,7 @@ from tickd.app.exit_codes import ExitCode
 from tickd.app.verified import note_run
 from tickd.clock import SystemClock
 from tickd.errors import ConfigError, TickdError
+from tickd.ownership import act_as_owner
 
 FINDINGS_SHOWN = 20
 # The records of a segment are about so many times its bytes; only the bar depends on it.
@@ -69,6 +70,7 @@ def verify(
             hint="is node.state_dir right? without the raw log: --sql",
         )
     clock = SystemClock()
+    act_as_owner(resolved.state_dir)
     begin_ns = clock.mono_ns()
     work = _verify_in_sql(resolved, hole_frames) if sql else _verify(resolved, remote=remote)
     report = asyncio.run(work)
