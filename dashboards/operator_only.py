@@ -26,5 +26,8 @@ OPERATOR_ONLY: Final = {
     "tickd_recorder_verify_findings": "of `tickd verify`, which says more itself",
     "tickd_recorder_verify_timestamp_seconds": "when that was",
     "tickd_recorder_verify_unchecked": "what it could not check",
+    "tickd_risk_ack_latency_quantile_seconds": _LAST_MINUTE,
+    "tickd_risk_decision_latency_quantile_seconds": _LAST_MINUTE,
+    "tickd_risk_outbox_latency_quantile_seconds": _LAST_MINUTE,
     "tickd_telemetry_scrape_quantile_seconds": _LAST_MINUTE,
 }
