@@ -25,5 +25,8 @@ OPERATOR_ONLY: Final = {
     "tickd_recorder_sink_age_limit_seconds": "a setting that adapts; to be looked at beside blocks",
     "tickd_recorder_verify_timestamp_seconds": "when `tickd verify` ended last",
     "tickd_recorder_verify_unchecked": "what it could not check, which it says itself",
+    "tickd_risk_ack_latency_quantile_seconds": _LAST_MINUTE,
+    "tickd_risk_decision_latency_quantile_seconds": _LAST_MINUTE,
+    "tickd_risk_outbox_latency_quantile_seconds": _LAST_MINUTE,
     "tickd_telemetry_scrape_quantile_seconds": _LAST_MINUTE,
 }

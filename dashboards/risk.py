@@ -11,6 +11,8 @@ from dashboards.vocabulary import (
     PanelBuilder,
     count,
     graph,
+    heat_graph,
+    latency,
     number,
     state,
     timeline,
@@ -27,6 +29,7 @@ def board() -> Board:
             Row("Halts", _halts()),
             Row("The gate", _gate()),
             Row("Orders", _orders()),
+            Row("Latency of orders", _latency()),
             Row("Accounts", _accounts()),
             Row("The record", _record(), collapsed=True),
         ],
@@ -204,6 +207,56 @@ def _orders() -> list[PanelBuilder]:
             rate("tickd_risk_outbox_failures_total", "FAILURES"),
             width=24,
             height=5,
+        ),
+    ]
+
+
+def _latency() -> list[PanelBuilder]:
+    decision = "tickd_risk_decision_latency_seconds"
+    outbox = "tickd_risk_outbox_latency_seconds"
+    ack = "tickd_risk_ack_latency_seconds"
+    return [
+        heat_graph(
+            "Decision of the gate",
+            "The gate's answer to a new order, with the figures that go on record. Above some tens "
+            "of microseconds it is the machine: another process on the loop's core.",
+            decision,
+        ),
+        latency("Decision of the gate, quantiles", "Of new orders, denied ones too.", decision),
+        heat_graph(
+            "Write-ahead",
+            'Decision to the intent being written, or with `durability = "disk"` on the disk: '
+            "then it is the disk's sync.",
+            outbox,
+        ),
+        latency("Write-ahead, quantiles", "What durability costs an order.", outbox),
+        heat_graph(
+            "Send to acknowledgement",
+            "Order handed to its broker to the venue's first word about it; what never came is an "
+            "UNKNOWN order.",
+            ack,
+            labels="{account}",
+            width=8,
+        ),
+        latency(
+            "Send to acknowledgement, quantiles",
+            "Over the accounts chosen.",
+            ack,
+            labels="{account}",
+            width=8,
+        ),
+        graph(
+            "Send to acknowledgement, p99 by account",
+            "One order in a hundred waits longer. Dashed: TickdAckSlow, 500 ms.",
+            "s",
+            prom(
+                "histogram_quantile(0.99, sum by (account, le)"
+                f" (rate({ack}_bucket{{account}}[$__rate_interval])))",
+                "{{account}}",
+            ),
+            is_log=True,
+            lines=((0.5, "red"),),
+            width=8,
         ),
     ]
 

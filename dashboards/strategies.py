@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dashboards.board import Board, Row, labels_variable
 from dashboards.queries import Query, per, prom, rate, total
-from dashboards.vocabulary import GOOD, UNWANTED, PanelBuilder, count, graph, number, timeline
+from dashboards.vocabulary import (
+    GOOD,
+    UNWANTED,
+    PanelBuilder,
+    count,
+    graph,
+    heat_graph,
+    latency,
+    number,
+    timeline,
+)
+
+_DELAY_P99: Final = (
+    "histogram_quantile(0.99, sum by (strategy, le)"
+    " (rate(tickd_strategy_delay_seconds_bucket{strategy}[$__rate_interval])))"
+)
 
 
 def board() -> Board:
@@ -44,8 +61,8 @@ def _glance() -> list[PanelBuilder]:
         ),
         number(
             "Delay, p99",
-            "Socket to strategy of the slowest one; since its start.",
-            prom('max(tickd_strategy_delay_seconds{strategy,quantile="0.99"})', "p99"),
+            "Socket to strategy of the slowest one, lately.",
+            prom(f"max({_DELAY_P99})", "p99"),
             "s",
             ((None, GOOD), (0.005, "orange"), (0.05, "red")),
         ),
@@ -114,8 +131,30 @@ def _time() -> list[PanelBuilder]:
             "Socket to strategy",
             "The oldest event of a portion speaks for all of it: p50, p99, p99.9 since the start.",
             "s",
-            quantiles("tickd_strategy_delay_seconds"),
+            quantiles("tickd_strategy_delay_quantile_seconds"),
             is_log=True,
+        ),
+        heat_graph(
+            "Socket to strategy, distribution",
+            "Of the strategies chosen, lately; buckets add up over strategies and daemons.",
+            "tickd_strategy_delay_seconds",
+            labels="{strategy}",
+            width=8,
+        ),
+        latency(
+            "Socket to strategy, quantiles",
+            "Over the strategies chosen, lately: unlike those since the start they forget.",
+            "tickd_strategy_delay_seconds",
+            labels="{strategy}",
+            width=8,
+        ),
+        graph(
+            "Socket to strategy, p99",
+            "Lately: one event in a hundred is later.",
+            "s",
+            prom(_DELAY_P99, "{{strategy}}"),
+            is_log=True,
+            width=8,
         ),
         graph(
             "Callbacks, mean",

@@ -74,7 +74,7 @@ def _end_of(order: Order, before: State) -> State | None:
 def mark_sent(order: Order, mono_ns: int) -> Change:
     """The order is being written to the venue in this very step."""
     before = order.state
-    order.asked_mono_ns = mono_ns
+    order.asked_mono_ns = order.sent_mono_ns = mono_ns
     if before == State.PENDING_NEW:
         order.state = State.SENT
     return Change(before, order.state)

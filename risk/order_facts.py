@@ -121,8 +121,10 @@ class Order(msgspec.Struct, gc=False):
     past: tuple[tuple[int | None, int], ...] = ()
     code: str = ""
     reason: str = ""
-    # Of this process only: when something was last sent, and when anything was last heard.
+    # Of this process only: when anything was last asked of the venue, when the order was sent
+    # itself (0 once the venue has spoken of it), and when anything was last heard.
     asked_mono_ns: int = 0
+    sent_mono_ns: int = 0
     heard_mono_ns: int = 0
     unknown_mono_ns: int = 0
 

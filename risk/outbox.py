@@ -18,6 +18,7 @@ import msgspec
 
 from risk.errors import OutboxError
 from risk.outbox_damage import OutboxDamage
+from risk.outbox_files import file_name, is_gone, write_at
 from risk.outbox_format import (
     HEADER_BYTES,
     Carried,
@@ -29,7 +30,7 @@ from risk.outbox_format import (
     scan,
 )
 from tickd.durable import sync_directory
-from tickd.native import SyncThread, outbox_frame
+from tickd.native import Histogram, SyncThread, outbox_frame
 from tickd.ports import Clock
 
 __all__ = ["Carrier", "Opened", "Outbox"]
@@ -102,16 +103,18 @@ class Outbox:
         self.error: str | None = "not open"
         self.rotations_count = 0
         self.failures_count = 0
+        # From the decision until an order may leave: written, or with `disk` durable.
+        self.latency = Histogram()
         self._fd: int | None = None
-        self._path = folder / _name(0)
+        self._path = folder / file_name(0)
         self._generation = 0
         self._offset = 0
         self._capacity = 0
         self._number = 0
         self._sync: SyncThread | None = None
         self._fresh: _Fresh | None = None
-        # Who waits for the disk: (behind which byte of the file, what to call).
-        self._waiting: deque[tuple[int, Callable[[bool], object]]] = deque()
+        # Who waits for the disk: (behind which byte of the file, what to call, since when).
+        self._waiting: deque[tuple[int, Callable[[bool], object], int | None]] = deque()
         # Files that go once their successor is durable.
         self._replaced: list[Path] = []
         self._tried_ns: int | None = None
@@ -133,7 +136,7 @@ class Outbox:
                 leftover.unlink()
             if found is None:
                 fresh = self._make(kept=())
-                fresh.path.rename(self._folder / _name(fresh.generation))
+                fresh.path.rename(self._folder / file_name(fresh.generation))
                 sync_directory(self._folder)
                 self._take_over(fresh)
             else:
@@ -199,9 +202,10 @@ class Outbox:
         """Whether an intent would be taken."""
         return self.error is None
 
-    def append(self, record: Record) -> int:
+    def append(self, record: Record, since_ns: int | None = None) -> int:
         """Write a record into the page cache; return the byte behind it.
 
+        since_ns: monotonic; an order has been on its way out since then, and is timed.
         Raises OutboxError: it is not in the file, and no record will be until `tick` succeeds.
         """
         fresh = self._fresh
@@ -215,13 +219,16 @@ class Outbox:
         if end > self._capacity:
             raise self._fail(OSError(errno.ENOSPC, "the outbox is full"))
         try:
-            _write(self._fd, data, self._offset)
+            write_at(self._fd, data, self._offset)
         except OSError as error:
             raise self._fail(error) from error
         self._offset = end
         self._number += 1
-        if self._is_durable and self._sync is not None:
-            self._sync.want(end)
+        if self._is_durable:
+            if self._sync is not None:
+                self._sync.want(end)
+        elif since_ns is not None:
+            self.latency.record(self._clock.mono_ns() - since_ns)
         return end
 
     def note(self, record: Record) -> None:
@@ -231,12 +238,14 @@ class Outbox:
         except OutboxError:
             self.failures_count += 1
 
-    def when_durable(self, position: int, then: Callable[[bool], object]) -> None:
+    def when_durable(
+        self, position: int, then: Callable[[bool], object], since_ns: int | None = None
+    ) -> None:
         """Call `then(True)` from `collect` once all before `position` is on the disk.
 
-        `then(False)`: it never will be.
+        `then(False)`: it never will be. since_ns: as of `append`.
         """
-        self._waiting.append((position, then))
+        self._waiting.append((position, then, since_ns))
 
     def watch(self, on_sync: Callable[[int | None, int | None], None]) -> None:
         """Tell which descriptor to watch, `on_sync(old, new)`: now, and whenever it changes."""
@@ -267,16 +276,19 @@ class Outbox:
         synced = self._sync.synced
         if self._replaced and synced:
             # The new file and its name are durable: only now may the old ones go.
-            self._replaced = [path for path in self._replaced if not _is_gone(path)]
+            self._replaced = [path for path in self._replaced if not is_gone(path)]
         while self._waiting and self._waiting[0][0] <= synced:
-            self._waiting.popleft()[1](True)
+            _, then, since_ns = self._waiting.popleft()
+            if since_ns is not None:
+                self.latency.record(self._clock.mono_ns() - since_ns)
+            then(True)
 
     def _fail(self, error: OSError) -> OutboxError:
         """Take nothing more: after an error nobody knows what the file holds."""
         self.error = f"{self._folder}: {error.strerror or error}"
         self.failures_count += 1
         waiting, self._waiting = self._waiting, deque()
-        for _, then in waiting:
+        for _, then, _ in waiting:
             then(False)
         return OutboxError(self.error)
 
@@ -303,14 +315,14 @@ class Outbox:
 
     def _make(self, kept: Iterable[int]) -> _Fresh:
         generation = self._generation + 1
-        path = self._folder / f"{_name(generation)}.new"
+        path = self._folder / f"{file_name(generation)}.new"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, self._bytes_max)
-            _write(fd, header(generation, self._clock.wall_ns()), 0)
+            write_at(fd, header(generation, self._clock.wall_ns()), 0)
         except OSError:
             os.close(fd)
-            _is_gone(path)  # gives a full disk its bytes back
+            is_gone(path)  # gives a full disk its bytes back
             raise
         return _Fresh(path, fd, generation, kept)
 
@@ -330,10 +342,10 @@ class Outbox:
         data = b"".join(parts)
         if fresh.offset + len(data) > self._bytes_max:
             raise OSError(errno.ENOSPC, "what must be kept does not fit into the outbox")
-        _write(fresh.fd, data, fresh.offset)
+        write_at(fresh.fd, data, fresh.offset)
         fresh.offset += len(data)
         if is_last:
-            fresh.path.rename(self._folder / _name(fresh.generation))
+            fresh.path.rename(self._folder / file_name(fresh.generation))
             if self._fd is not None:
                 self._replaced.append(self._path)
             self._take_over(fresh)
@@ -343,7 +355,7 @@ class Outbox:
             os.close(self._fd)
         self._fd = fresh.fd
         self._fresh = None
-        self._path = self._folder / _name(fresh.generation)
+        self._path = self._folder / file_name(fresh.generation)
         self._generation = fresh.generation
         self._offset, self._number = fresh.offset, fresh.number
         self._capacity = self._bytes_max
@@ -352,7 +364,7 @@ class Outbox:
         self._begin_sync()
         assert self._sync is not None
         # All that was waited for has been carried; it is durable with the first group.
-        self._waiting = deque((self._offset, then) for _, then in self._waiting)
+        self._waiting = deque((self._offset, *rest[1:]) for rest in self._waiting)
         self._sync.want(self._offset)
 
     def figures(self) -> tuple[int, int, int]:
@@ -362,7 +374,7 @@ class Outbox:
     def _drop_fresh(self) -> None:
         if self._fresh is not None:
             os.close(self._fresh.fd)
-            _is_gone(self._fresh.path)  # else the next start takes it away
+            is_gone(self._fresh.path)  # else the next start takes it away
             self._fresh = None
 
     def close(self) -> None:
@@ -380,21 +392,3 @@ class Outbox:
             os.close(self._fd)
             self._fd = None
         self.error = self.error or "closed"
-
-
-def _name(generation: int) -> str:
-    return f"outbox-{generation:08}.tob"
-
-
-def _is_gone(path: Path) -> bool:
-    """Take a file away; False: the disk, read-only perhaps, keeps it for now."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
-
-
-def _write(fd: int, data: bytes, at: int) -> None:
-    if data and os.pwrite(fd, data, at) != len(data):
-        raise OSError(errno.ENOSPC, "the write was cut short")

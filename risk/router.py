@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, final
+from typing import final
 
 from risk import order as machine
 from risk.approval import ApprovedOrder, ApprovedReplace, Denied, refusal
@@ -33,11 +33,10 @@ from risk.recovery import new_of, order_of
 from risk.resolve import Difference
 from risk.router_config import RouterConfig
 from risk.settling import Alert, Recovered, Settler
+from tickd.native import Histogram
 from tickd.ports import Clock
 
 __all__ = ["Router"]
-
-_ANSWERS: Final = Doubt.NEW | Doubt.CANCEL | Doubt.REPLACE
 
 
 @final
@@ -73,13 +72,16 @@ class Router:
             gate=gate,
             table=self.table,
             outbox=outbox,
+            accounts=brokers,
             clock=clock,
             record=record,
             on_fill=on_fill,
             on_alert=on_alert,
             halt_instrument=halt_instrument,
         )
-        self.counts = self._settler.counts
+        self.counts, self.ack_latency = self._settler.counts, self._settler.ack_latency
+        # Of new orders: the gate's answer, and the figures beside an approval.
+        self.decision_latency = Histogram()
         # The reconciler's conclusions; a person's word about an order, about a position.
         self.take, self.trip = self._settler.take, self._settler.trip
         self.resolve, self.adopt = self._settler.resolve, self._settler.adopt
@@ -92,13 +94,10 @@ class Router:
         self._asking, self._wishes = Asking(brokers), CancelWishes()
         self._outbox = self.outbox = outbox
         self._numbers = numbers
-        self._clock = clock
-        self._mono_ns = clock.mono_ns
-        self._record = record
-        self._on_alert = on_alert
+        self._clock, self._mono_ns = clock, clock.mono_ns
+        self._record, self._on_alert = record, on_alert
         self._is_durable = config.durability == "disk"
-        self._is_recovered = False
-        self._was_outbox_up = True
+        self._is_recovered, self._was_outbox_up = False, True
         # The slow half.
         self.reconciler = Reconciler(
             self,
@@ -122,28 +121,33 @@ class Router:
             request, broker, self.table, is_recovered=self._is_recovered, is_outbox_up=is_up
         )
         if reason is not None or broker is None:
-            return self._deny(request, reason or Reason.MISSING_ACCOUNT)
+            return self._denied("new", request, refusal(reason or Reason.MISSING_ACCOUNT, 0))
         try:
             number = self._numbers.take()
         except OutboxError:
-            return self._deny(request, Reason.OUTBOX)
-        wall_ns = self._clock.wall_ns()
-        approved = self._gate.check(request, number, mono_ns=self._mono_ns(), wall_ns=wall_ns)
+            return self._denied("new", request, refusal(Reason.OUTBOX, 0))
+        wall_ns, asked_ns = self._clock.wall_ns(), self._mono_ns()
+        approved = self._gate.check(request, number, mono_ns=asked_ns, wall_ns=wall_ns)
+        price, size = request.price, request.size
+        figures = {} if isinstance(approved, Denied) else self._figures(request, price, size)
+        decided_ns = self._mono_ns()
+        self.decision_latency.record(decided_ns - asked_ns)
         if isinstance(approved, Denied):
             return self._denied("new", request, approved)
         try:
-            position = self._outbox.append(new_of(request, number, wall_ns))
+            position = self._outbox.append(new_of(request, number, wall_ns), decided_ns)
         except OutboxError:
             self._gate.released(number)
-            return self._deny(request, Reason.OUTBOX, number)
+            return self._denied("new", request, refusal(Reason.OUTBOX, number))
         order = order_of(request, number)
         self.table.add(order)
-        self._decided("new", request, number, request.price, request.size)
+        self._record(risk_record("new", request, number, price, size, figures, self.limits))
         self._record(order_record(order, State.PENDING_NEW))
         if self._is_durable:
             self._outbox.when_durable(
                 position,
                 lambda is_on_disk: self._send(order, approved, broker, is_on_disk=is_on_disk),
+                decided_ns,
             )
             return number
         denied = self._send(order, approved, broker)
@@ -300,14 +304,13 @@ class Router:
                 name = report.exec_id or report.venue_id or report.ref
                 self._on_alert(Alert("FOREIGN_FILL", account, text=name))
             return
-        self.take(order, report)
+        take = self._settler.hear if order.sent_mono_ns else self.take
+        take(order, report)
 
     def _line(self, account: str, report: Report) -> None:
         self.reconciler.line_changed(account)
         if report.kind is ReportKind.LINE_DOWN:
-            for order in list(self.table.open.values()):
-                if order.request.account == account and order.state is not State.PENDING_NEW:
-                    self._settler.in_doubt(order, _ANSWERS, report.reason or "line down")
+            self._settler.line_down(account, report.reason or "line down")
 
     def tick(self) -> None:
         """Look at the clock: late answers, old doubts, the outbox's file."""
@@ -373,9 +376,6 @@ class Router:
         return self.table.known()
 
     # --- refusals ----------------------------------------------------------------------------
-
-    def _deny(self, request: Request, reason: Reason, number: int = 0) -> Denied:
-        return self._denied("new", request, refusal(reason, number))
 
     def _denied(
         self,

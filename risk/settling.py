@@ -8,7 +8,7 @@ and asks nobody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 import msgspec
@@ -20,11 +20,12 @@ from risk.order_facts import OVER, Change, Doubt, Fill, Order, State
 from risk.order_numbers import OrderNumbers
 from risk.order_records import STATE_WORDS, audit_record, execution_record, order_record
 from risk.order_table import OrderTable
-from risk.orders import Report, ReportKind
+from risk.orders import NEVER_LEFT, Report, ReportKind
 from risk.outbox import Outbox
 from risk.outbox_format import Held, NotSent, Resolved
 from risk.recovery import Executed, order_of, replay, reported_of
 from risk.router_config import RouterConfig
+from tickd.native import Histogram
 from tickd.ports import Clock
 
 __all__ = ["Alert", "Recovered", "RouterCounts", "Settler", "Told"]
@@ -94,6 +95,7 @@ class Settler:
         gate: Gate,
         table: OrderTable,
         outbox: Outbox,
+        accounts: Iterable[str],
         clock: Clock,
         record: Callable[[dict[str, object]], None],
         on_fill: Callable[[Order, Fill], None],
@@ -101,6 +103,8 @@ class Settler:
         halt_instrument: Callable[[int, str], None],
     ) -> None:
         self.counts = RouterCounts()
+        # From the send to the venue's first word about the order itself, ns.
+        self.ack_latency: Final = {account: Histogram() for account in accounts}
         self._gate = gate
         self._table = table
         self._outbox = outbox
@@ -120,6 +124,20 @@ class Settler:
     def expect(self, order: Order, what: int, now_ns: int) -> None:
         """An answer is due from now on."""
         self._answers.append((now_ns + self._ack_timeout_ns, order.number, what))
+
+    def hear(self, order: Order, report: Report) -> None:
+        """Drive an order that waits for its acknowledgement by a report, and time the first.
+
+        What a snapshot concludes is no acknowledgement, nor is what an order thread refused; of an
+        order that an earlier life sent, nobody knows when.
+        """
+        is_first = not (order.is_acked or order.end)
+        self.take(order, report)
+        if order.is_acked or order.end:
+            if is_first and order.code not in NEVER_LEFT:
+                latency = self.ack_latency[order.request.account]
+                latency.record(order.heard_mono_ns - order.sent_mono_ns)
+            order.sent_mono_ns = 0
 
     def take(self, order: Order, report: Report) -> None:
         """Drive an order by a report, its own or a conclusion of the resolver."""
@@ -198,6 +216,12 @@ class Settler:
         if change.is_new:
             order.reason = why
             self.settle(order, change)
+
+    def line_down(self, account: str, why: str) -> None:
+        """Nothing that an account has sent will be answered."""
+        for order in list(self._table.open.values()):
+            if order.request.account == account and order.state is not State.PENDING_NEW:
+                self.in_doubt(order, Doubt.NEW | Doubt.CANCEL | Doubt.REPLACE, why)
 
     def watch(self, now_ns: int) -> None:
         """Look at the clock: answers that are late, doubts that grew old."""

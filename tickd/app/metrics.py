@@ -12,6 +12,7 @@ from typing import Final
 from tickd.app.daemon_metrics import declare_daemon
 from tickd.app.disk_metrics import declare_disk
 from tickd.app.fill_metrics import declare_fill
+from tickd.app.order_metrics import declare_orders
 from tickd.app.parts import Parts
 from tickd.app.picture import Picture
 from tickd.app.probes import declare_probes
@@ -60,6 +61,7 @@ def metrics_of(parts: Parts, picture: Picture | None = None) -> Metrics:
     declare_signals(metrics, parts.signals)
     if parts.config.accounts:
         declare_risk(metrics, parts.trading.risk_picture)
+        declare_orders(metrics, parts.trading.router)
     declare_traces(metrics, parts.traces)
     declare_watchdog(metrics, parts.watchdog)
     declare_probes(metrics, parts.probes)

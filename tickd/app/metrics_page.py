@@ -82,7 +82,8 @@ What `/metrics` of a daemon shows, from the declarations themselves; a test comp
 - A daemon shows at most {SERIES_MAX:,} series, whatever the number of symbols: no label is a
   symbol, but for the 20 topics furthest behind. Every topic is in `tickd status --topics` and in
   the ClickHouse table `topic_lag`.
-- Histograms have buckets that double from 16 µs to 8.4 s, with the objectives among the bounds: the
+- Histograms have buckets that double, most from 16 µs to 8.4 s (`tickd_risk_*`: from 1, 4 or
+  64 µs), with the objectives and the bounds of alerts among them: the
   share within one is `bucket{{le="…"}} / count`, summed over daemons as one likes. Beside each
   stand p50, p99 and p99.9 of the last 30 to 60 seconds (`…_quantile_seconds`), to 3 %, of one
   daemon, not to be averaged; NaN: there was nothing.

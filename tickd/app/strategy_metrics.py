@@ -5,14 +5,20 @@ What a strategy measured is what its process said last. Read on scrape; nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from tickd.app.strategies import Strategies
 from tickd.app.strategy_wire import Latency
+from tickd.telemetry.latency_bounds import BOUNDS_NS
 from tickd.telemetry.metrics import Metrics, Summary, Values
 
 _BY: Final = ("strategy",)
+# 16 µs to 8.4 s, every octave of what a strategy's process tells by: no count is split.
+_OCTAVE: Final = 8
+_LOWEST: Final = 2 * _OCTAVE
+_BOUNDS_S: Final = [ns / 1e9 for ns in BOUNDS_NS[_LOWEST:-1:_OCTAVE]]
 
 
 def declare_strategies(metrics: Metrics, strategies: Strategies) -> None:
@@ -58,9 +64,20 @@ def _declare_times(metrics: Metrics, strategies: Strategies) -> None:
         },
         _BY,
     )
-    metrics.read_summary(
+    metrics.read_buckets(
         "tickd_strategy_delay_seconds",
         "Socket to strategy; the oldest event of a portion speaks for all of it.",
+        lambda: {
+            (config.name,): (folded(group.report.delay_counts), group.report.delay.sum_ns / 1e9)
+            for group in strategies.groups
+            for config in group.strategies
+        },
+        _BY,
+        bounds_s=_BOUNDS_S,
+    )
+    metrics.read_summary(
+        "tickd_strategy_delay_quantile_seconds",
+        "Socket to strategy; quantiles since the start of its process.",
         lambda: {
             (config.name,): _summary(group.report.delay)
             for group in strategies.groups
@@ -88,6 +105,17 @@ def _declare_times(metrics: Metrics, strategies: Strategies) -> None:
         },
         _BY,
     )
+
+
+def folded(counts: Sequence[int]) -> Sequence[int]:
+    """Fold counts by `BOUNDS_NS`, one more than bounds, into those by octaves.
+
+    Before a process has told anything there are none.
+    """
+    if not counts:
+        return [0] * (len(_BOUNDS_S) + 1)
+    edges = [0, *range(_LOWEST + 1, len(BOUNDS_NS), _OCTAVE), len(counts)]
+    return [sum(counts[first:end]) for first, end in pairwise(edges)]
 
 
 def _summary(latency: Latency) -> Summary:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-__all__ = ["CONTENT_TYPE", "Family", "Kind", "Series", "Summary", "Values", "number"]
+__all__ = ["CONTENT_TYPE", "Buckets", "Family", "Kind", "Series", "Summary", "Values", "number"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # Texts of series that one family keeps. More come and go only where topics are named: the worst
@@ -20,6 +20,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 KEPT_MAX: Final = 1_024
 
 Kind = Literal["counter", "gauge", "histogram", "summary"]
+# Counts per interval of a histogram, one more than bounds, and the sum of what was counted.
+Buckets = tuple[Sequence[int], float]
 # What a reader returns: one number, or numbers by label values.
 Values = float | Mapping[tuple[str, ...], float]
 
@@ -131,20 +133,41 @@ class Family:
         sum_s: Callable[[], float],
     ) -> Family:
         """Counts per interval, one more than bounds; they are added up here."""
-        buckets = Series(f"{name}_bucket", ("le",))
+        return cls.of_histograms(name, description, (), bounds_s, lambda: {(): (counts(), sum_s())})
+
+    @classmethod
+    def of_histograms(
+        cls,
+        name: str,
+        description: str,
+        labels: Sequence[str],
+        bounds_s: Iterable[float],
+        read: Callable[[], Mapping[tuple[str, ...], Buckets]],
+    ) -> Family:
+        """Return several under one name, by label values."""
+        buckets = Series(f"{name}_bucket", (*labels, "le"))
+        sums, totals = Series(f"{name}_sum", labels), Series(f"{name}_count", labels)
         marks = [*(f"{bound:.9g}" for bound in bounds_s), "+Inf"]
-        texts = [buckets.text((mark,)) for mark in marks]
 
         def lines() -> list[str]:
-            cumulative, out = 0, []
-            for text, count in zip(texts, counts(), strict=True):
-                cumulative += count
-                out.append(f"{text}{cumulative}\n")
-            out.append(f"{name}_sum {number(sum_s())}\n")
-            out.append(f"{name}_count {cumulative}\n")
+            out = []
+            for values, (counts, sum_s) in list(read().items()):
+                cumulative = 0
+                for mark, count in zip(marks, counts, strict=True):
+                    cumulative += count
+                    out.append(f"{buckets.text((*values, mark))}{cumulative}\n")
+                out.append(f"{sums.text(values)}{number(sum_s)}\n")
+                out.append(f"{totals.text(values)}{cumulative}\n")
             return out
 
-        return cls(name, "histogram", description, (), lines, head(name, "histogram", description))
+        return cls(
+            name,
+            "histogram",
+            description,
+            tuple(labels),
+            lines,
+            head(name, "histogram", description),
+        )
 
     @classmethod
     def of_summaries(

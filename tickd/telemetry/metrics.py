@@ -14,7 +14,7 @@ from typing import Final, TypeVar, final
 
 from tickd.errors import TickdError
 from tickd.native import Histogram, HistogramWindow
-from tickd.telemetry.exposition import Family, Summary, Values
+from tickd.telemetry.exposition import Buckets, Family, Summary, Values
 
 __all__ = ["LABELS", "SERIES_MAX", "Counter", "Metrics", "Summary", "Values", "buckets"]
 
@@ -202,34 +202,60 @@ class Metrics:
         source: Histogram,
         *,
         slo_s: Iterable[float] = (),
+        bounds_s: Sequence[float] = (),
     ) -> None:
         """Declare a histogram of seconds, folded from a fine one on scrape. Raises as `counter`.
 
         Beside it stand exact quantiles of the last minute, as `…_quantile_seconds`.
+        bounds_s: instead of the usual ones, which `slo_s` is put among.
         """
-        stem = _stem(name, "histogram")
-        bounds_s = buckets(slo_s=slo_s)
-        bounds_ns = [round(bound * 1e9) for bound in bounds_s]
-        self._declare(
-            Family.of_histogram(
-                name,
-                description,
-                bounds_s,
-                lambda: source.counts(bounds_ns),
-                lambda: source.sum / 1e9,
-            )
-        )
-        window = source.window()
-        self._windows.append(window)
+        bounds_s = bounds_s or buckets(slo_s=slo_s)
+        self.read_histograms(name, description, {(): source}, (), bounds_s=bounds_s)
 
-        def summary() -> dict[tuple[str, ...], Summary]:
+    def read_histograms(
+        self,
+        name: str,
+        description: str,
+        sources: Mapping[tuple[str, ...], Histogram],
+        labels: Sequence[str],
+        *,
+        bounds_s: Sequence[float],
+    ) -> None:
+        """Declare several under one name, by label values; as `read_histogram`."""
+        stem = _stem(name, "histogram")
+        bounds_ns = [round(bound * 1e9) for bound in bounds_s]
+
+        def read() -> Mapping[tuple[str, ...], Buckets]:
+            return {key: (each.counts(bounds_ns), each.sum / 1e9) for key, each in sources.items()}
+
+        self.read_buckets(name, description, read, labels, bounds_s=bounds_s)
+        windows = {key: each.window() for key, each in sources.items()}
+        self._windows += windows.values()
+
+        def summary(source: Histogram, window: HistogramWindow) -> Summary:
             found: Sequence[float] = window.quantiles(QUANTILES) or (math.nan,) * len(QUANTILES)
             quantiles = {f"{q:g}": ns for q, ns in zip(QUANTILES, found, strict=True)}
-            return {(): Summary(source.count, source.sum, quantiles)}
+            return Summary(source.count, source.sum, quantiles)
 
         self.read_summary(
-            f"{stem}_quantile_seconds", f"{description} Quantiles of the last minute.", summary, ()
+            f"{stem}_quantile_seconds",
+            f"{description} Quantiles of the last minute.",
+            lambda: {key: summary(each, windows[key]) for key, each in sources.items()},
+            labels,
         )
+
+    def read_buckets(
+        self,
+        name: str,
+        description: str,
+        read: Callable[[], Mapping[tuple[str, ...], Buckets]],
+        labels: Sequence[str],
+        *,
+        bounds_s: Iterable[float],
+    ) -> None:
+        """Declare histograms of seconds that somebody else counted. Raises as `counter`."""
+        _stem(name, "histogram")
+        self._declare(Family.of_histograms(name, description, labels, bounds_s, read))
 
     def read_summary(
         self,

@@ -60,7 +60,7 @@ def test_a_new_file_that_cannot_go_ends_nothing(
                 if len(writes) > 1:  # behind the header
                     refused()
 
-            disk.setattr("risk.outbox._write", second_fails)
+            disk.setattr("risk.outbox.write_at", second_fails)
             world.wait(1_001)
             assert len(writes) == 2
             assert not world.outbox.is_up

@@ -19,7 +19,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from tickd.telemetry.exposition import CONTENT_TYPE, KEPT_MAX, Family, Series, Summary, number
+from tickd.telemetry.exposition import (
+    CONTENT_TYPE,
+    KEPT_MAX,
+    Buckets,
+    Family,
+    Series,
+    Summary,
+    number,
+)
 
 AWKWARD = st.text(
     st.characters(codec="utf-8", exclude_characters="\r\x85\u2028\u2029", min_codepoint=9),
@@ -96,6 +104,28 @@ def test_histograms_read_as_those_of_the_client(counts: list[int], sum_s: float)
     cumulative = [sum(counts[: n + 1]) for n in range(4)]
     marks = [*(repr(bound) for bound in bounds), "+Inf"]
     family.add_metric([], list(zip(marks, cumulative, strict=True)), sum_s)
+    by_name = {row[:2]: sorted(row[3]) for row in read(mine)}  # type: ignore[call-overload]
+    assert by_name == {row[:2]: sorted(row[3]) for row in read(theirs(family))}  # type: ignore[call-overload]
+
+
+@given(
+    st.dictionaries(
+        AWKWARD,
+        st.tuples(st.lists(st.integers(0, 2**40), min_size=3, max_size=3), st.floats(0, 1e9)),
+        max_size=4,
+    )
+)
+def test_histograms_with_a_label_read_as_those_of_the_client(
+    told: dict[str, tuple[list[int], float]],
+) -> None:
+    bounds = [64e-6, 0.5]
+    read_all: dict[tuple[str, ...], Buckets] = {(name,): each for name, each in told.items()}
+    mine = ours(Family.of_histograms("tickd_a_s", "h.", ("account",), bounds, lambda: read_all))
+    family = HistogramMetricFamily("tickd_a_s", "h.", labels=("account",))
+    for account, (counts, sum_s) in told.items():
+        marks = [*(repr(bound) for bound in bounds), "+Inf"]
+        cumulative = [sum(counts[: n + 1]) for n in range(3)]
+        family.add_metric([account], list(zip(marks, cumulative, strict=True)), sum_s)
     by_name = {row[:2]: sorted(row[3]) for row in read(mine)}  # type: ignore[call-overload]
     assert by_name == {row[:2]: sorted(row[3]) for row in read(theirs(family))}  # type: ignore[call-overload]
 
