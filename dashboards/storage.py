@@ -84,13 +84,14 @@ def clickhouse() -> list[PanelBuilder]:
         graph(
             "Failures",
             "Failed inserts by kind, circuits opened, rounds of slow tables, moves to another "
-            "server, restarts of the embedded one.",
+            "server, restarts of the embedded one, and how many of them because it hung.",
             "cps",
             rate(f"{prefix}_failed_attempts_total", "insert: {{kind}}", by="kind"),
             rate("tickd_recorder_circuit_opened_total", "circuits opened"),
             rate("tickd_recorder_bookkeeping_failures_total", "slow tables"),
             rate("tickd_recorder_server_moves_total", "server moves"),
             rate("tickd_recorder_embedded_restarts_total", "embedded restarts"),
+            rate("tickd_recorder_embedded_hangs_total", "embedded hung"),
             rate("tickd_recorder_plan_faults_total", "plan file refused"),
             rate(
                 "tickd_recorder_other_sink_failures_total",

@@ -13,8 +13,9 @@ from typing import Final
 
 import structlog
 
+from risk.halt_names import named
 from risk.kill_hooks import Hooks
-from risk.latch import HaltedSide, Scope, named
+from risk.latch import HaltedSide, Scope
 from tickd.errors import TickdError
 from tickd.native import HaltWord
 from tickd.ports import Clock

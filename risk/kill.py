@@ -20,8 +20,9 @@ import structlog
 from risk.cancelling import SCOPES_MAX, Cancelling
 from risk.config import RiskConfig
 from risk.errors import ArmError
+from risk.halt_names import named
 from risk.kill_hooks import Hooks
-from risk.latch import HaltedScope, HaltedSide, Latch, Scope, Source, boot_id, encode, named
+from risk.latch import HaltedScope, HaltedSide, Latch, Scope, Source, boot_id, encode
 from tickd.errors import TickdError
 from tickd.native import HaltWord
 from tickd.ports import Clock

@@ -26,7 +26,6 @@ __all__ = [
     "boot_id",
     "decode",
     "encode",
-    "named",
     "read",
 ]
 
@@ -41,7 +40,6 @@ _CHECK_BYTES: Final = len(_CHECK) + 16 + len(b'"}\n')
 
 Scope = Literal["global", "venue", "account", "strategy", "instrument"]
 HaltedSide = Literal["", "B", "A"]  # both, buys, sells
-_SIDES: Final = {"": "", "B": ", buys", "A": ", sells"}
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,11 +86,6 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def is_armed(self) -> bool:
         return self.state == "armed"
-
-
-def named(scope: str, key: str, side: str = "") -> str:
-    """What is halted or armed, for people."""
-    return f"{scope} {key}".rstrip() + _SIDES[side]
 
 
 def encode(latch: Latch) -> bytes:

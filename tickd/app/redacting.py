@@ -30,7 +30,7 @@ _PATH_NAME: Final = re.compile(rf"{_TAILS}$", re.IGNORECASE)
 _MONEY: Final = frozenset(
     (
         "equity", "free", "margin_used", "unrealised", "realised", "realised_day", "fees",
-        "day_pnl", "positions",
+        "day_pnl", "peak", "positions",
     )
 )  # fmt: skip
 _MONEY_METRICS: Final = "tickd_risk_account_amount"

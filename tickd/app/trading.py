@@ -120,11 +120,7 @@ class Trading:
         self.audits: Final[Counter[str]] = Counter()
         # What stores the records of all this; the wiring gives it.
         self.rows: TradingSink | None = None
-        self.switch: Final[KillSwitch] = halting.join(
-            self._halts.hooks(self.router, self._audit)
-            if self.brokers
-            else Hooks(record=self._audit)
-        )
+        self.switch: Final[KillSwitch] = halting.join(self._hooks())
         self._halts.join(self.switch, self.router, self.brokers)
         if sections:
             self._recover(definitions())
@@ -225,6 +221,11 @@ class Trading:
             torn_bytes=recovered.torn_bytes,
             told_again=again,
         )
+
+    def _hooks(self) -> Hooks:
+        if self.brokers:
+            return self._halts.hooks(self.router, self._audit)
+        return Hooks(record=self._audit)
 
     def _figures_of(self, request: Request, price: int | None, size: int) -> dict[str, int]:
         names = (request.account, request.strategy, request.instrument)

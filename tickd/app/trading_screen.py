@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from risk.latch import named
+from risk.halt_names import named
 from tickd.units import MONEY_SCALE, mantissa_to_text
 
 __all__ = ["trading_page"]

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 
-from risk.latch import HaltedSide, Scope, named
+from risk.halt_names import named
+from risk.latch import HaltedSide, Scope
 from tickd.app.asking import AS_WHOM, state_dir_of
 from tickd.app.control import ask
 from tickd.app.exit_codes import ExitCode
