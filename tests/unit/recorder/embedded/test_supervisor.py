@@ -45,8 +45,10 @@ async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 @asynccontextmanager
 async def connected(endpoint: Endpoint) -> AsyncIterator[ClickHouse]:
     server = ClickHouse(ClickHouseConfig(), lambda: endpoint)
-    yield server
-    await server.close()
+    try:
+        yield server
+    finally:
+        await server.close()
 
 
 def ended(pid: int) -> bool:
