@@ -169,3 +169,6 @@ def test_what_came_of_a_hangup_is_seen(live: Live) -> None:
         assert hash_before != hash_after
     finally:
         live.config.write_text(good)
+        process.send_signal(signal.SIGHUP)
+        # As the other tests found it, whatever their order.
+        live.until(f'tickd_gateway_books{{venue="{VENUE}",state="synced"}}', 3)
